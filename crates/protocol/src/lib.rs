@@ -1,1 +1,284 @@
-//! protocol
+//! The language between the host and the runner in the sandbox.
+//!
+//! One [`Request`] goes in, one [`Reply`] comes out. A request names an id: the runner answers a
+//! repeated id from its record and never does the work twice, because proxies repeat POSTs and
+//! the host repeats whatever it lost the answer to.
+//!
+//! This room knows nothing of OpenCode, of Daytona or of files. It is serde types, limits and the
+//! [`frame`] that carries a reply through a shell's merged output.
+//!
+//! Surprise: the runner is not trusted. Everything here that is read by the host is bounded, and
+//! unknown fields are ignored but unknown variants are errors.
+
+pub mod args;
+pub mod frame;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+pub use args::ToolArgs;
+
+/// Version of the wire types. A runner answers another version with [`Code::Protocol`].
+pub const VERSION: u32 = 1;
+
+/// Largest reply, in bytes of JSON, that the host accepts and the runner sends.
+///
+/// An image of 10 MB is 13.4 MB as base64; anything that large has no place in a model's context.
+pub const MAX_REPLY: usize = 16 * 1024 * 1024;
+
+/// Largest request, in bytes of JSON, that travels in the environment of one execute call. Linux
+/// allows 128 KiB for one string and a quarter of the stack (2 MiB) for all of them.
+pub const MAX_ENV_REQUEST: usize = 1024 * 1024;
+
+/// Bytes of one environment chunk, below the kernel's limit of 128 KiB for one string.
+pub const ENV_CHUNK: usize = 96 * 1024;
+
+/// Prefix of the environment variables that carry a request: `OPENCODE_RUNNER_REQUEST_0`, `_1`, …
+/// The runner joins them in order and removes them before it starts anything.
+pub const ENV_REQUEST: &str = "OPENCODE_RUNNER_REQUEST_";
+
+/// Longest request id, in bytes. Ids are `[A-Za-z0-9_-]+`, because they become file names.
+pub const MAX_ID: usize = 64;
+
+/// One request to the runner.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// [`VERSION`] of the sender.
+    pub protocol: u32,
+    /// Unique per piece of work; the same id is the same work.
+    pub id: String,
+    /// What to do.
+    #[serde(flatten)]
+    pub op: Op,
+}
+
+/// What the runner can be asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Op {
+    /// Run one tool.
+    Tool(ToolCall),
+    /// Wait for news of a job that a `bash` call left running.
+    JobWait(JobWait),
+    /// Kill a job's whole process group, then answer like [`Op::JobWait`] with what it printed.
+    JobStop(JobStop),
+    /// Make the project directory from uploaded objects. Idempotent.
+    Setup(Setup),
+}
+
+/// One tool call, already validated and translated by the host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// Absolute path of the project in the sandbox: titles are relative to it.
+    pub root: String,
+    /// Absolute directory that relative paths start from; inside `root`, or `root` itself.
+    pub cwd: String,
+    /// Tool and arguments.
+    #[serde(flatten)]
+    pub args: ToolArgs,
+    /// How long a `bash` call may hold the request open.
+    #[serde(default)]
+    pub wait: Wait,
+    /// Extra environment for `bash`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Instruction files (`AGENTS.md` …) that `read` already showed in this message: absolute
+    /// paths that it must not append again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loaded: Vec<String>,
+}
+
+/// When a request about a command returns although the command still runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// Return once this many milliseconds passed and there is output the host has not seen.
+    pub output_ms: u64,
+    /// Return after this many milliseconds in any case.
+    pub max_ms: u64,
+}
+
+impl Default for Wait {
+    /// One second with output, ten without: far below every proxy's time-out.
+    fn default() -> Self {
+        Wait { output_ms: 1_000, max_ms: 10_000 }
+    }
+}
+
+/// Waits for a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobWait {
+    /// The job, as named by [`Outcome::Running`].
+    pub job: String,
+    /// Bytes of output the host has already.
+    pub offset: u64,
+    /// When to return.
+    #[serde(default)]
+    pub wait: Wait,
+}
+
+/// Stops a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobStop {
+    /// The job.
+    pub job: String,
+    /// Why: it decides the closing note of the output.
+    pub reason: StopReason,
+}
+
+/// Why a job is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// The user interrupted the turn.
+    Abort,
+}
+
+/// Makes `root` a directory that holds the project.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Absolute path of the project in the sandbox.
+    pub root: String,
+    /// What to put there; none makes an empty git repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
+}
+
+/// A commit and the packed objects that hold it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Base {
+    /// Absolute path in the sandbox of the uploaded pack; removed when it has been used.
+    pub pack: String,
+    /// Full hash of the commit to check out. Also becomes `refs/opencode/base`.
+    pub commit: String,
+    /// Branch that is checked out, without `refs/heads/`.
+    pub branch: String,
+}
+
+/// The answer to one request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// [`VERSION`] of the runner.
+    pub protocol: u32,
+    /// The runner that answered.
+    pub runner: Runner,
+    /// The request's id.
+    pub id: String,
+    /// True if the answer comes from the record of an earlier request with this id.
+    #[serde(default)]
+    pub replayed: bool,
+    /// What came of it.
+    pub result: Result<Outcome, ToolError>,
+}
+
+/// Which runner answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runner {
+    /// Version of the package it was built for.
+    pub version: String,
+    /// Commit it was built from, with `+` if the tree was changed; `unknown` outside git.
+    pub commit: String,
+}
+
+/// A request that did its work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The tool is done.
+    Done(ToolOutput),
+    /// The command still runs.
+    Running(JobState),
+    /// The project directory is there.
+    Ready(Ready),
+}
+
+/// A finished tool call, in OpenCode's own terms.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolOutput {
+    /// One line for the user.
+    pub title: String,
+    /// Text for the model.
+    pub output: String,
+    /// Data for the terminal UI, as OpenCode's own tool gives it.
+    pub metadata: Value,
+    /// Pictures and documents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+}
+
+/// A file that goes to the model beside the text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Media type, such as `image/png`.
+    pub mime: String,
+    /// `data:` URL with base64 content.
+    pub url: String,
+}
+
+/// A command that still runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobState {
+    /// Names the job in later requests.
+    pub job: String,
+    /// Output since the offset that the host named; invalid UTF-8 is replaced. At most 64 KiB:
+    /// if there is more, the oldest part is left out and `offset` moves on all the same.
+    pub output: String,
+    /// Bytes of output so far: the next request's offset.
+    pub offset: u64,
+}
+
+/// The project directory is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// Home directory of the sandbox's user.
+    pub home: String,
+    /// The commit that is checked out; none if there is no commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
+    /// Machine, as `uname -m` says.
+    pub arch: String,
+}
+
+/// Why a request failed. For a tool, `message` is the text that OpenCode's own tool would give.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolError {
+    /// What kind of failure.
+    pub code: Code,
+    /// What happened, to what, and what to do next.
+    pub message: String,
+    /// Metadata for the terminal UI, where OpenCode's own tool gives some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Value>,
+}
+
+/// Kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The tool says no: file not found, no match, … The model reads the text.
+    Tool,
+    /// The job is not known here (any more), for example after the sandbox was restarted.
+    NoSuchJob,
+    /// The request could not be read.
+    BadRequest,
+    /// The request is for another protocol version.
+    Protocol,
+    /// The sandbox cannot do it: disk full, no git, read-only directory.
+    Sandbox,
+    /// A defect of the runner.
+    Internal,
+}
+
+impl Request {
+    /// A request of this version.
+    pub fn new(id: impl Into<String>, op: Op) -> Self {
+        Request { protocol: VERSION, id: id.into(), op }
+    }
+}
+
+/// True for an id that may become a file name.
+pub fn is_id(id: &str) -> bool {
+    !id.is_empty()
+        && id.len() <= MAX_ID
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}

@@ -1,0 +1,118 @@
+//! Arguments of the tools, in OpenCode's own spelling (1.18.33, November 2026).
+//!
+//! `tools::catalog` holds the JSON Schemas the model sees and turns loose JSON into these types;
+//! a test there keeps the two in step.
+
+use serde::{Deserialize, Serialize};
+
+/// A tool and its arguments: `{"tool":"read","args":{"filePath":"…"}}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "tool", content = "args", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each variant is the tool of that name")]
+pub enum ToolArgs {
+    Read(Read),
+    Write(Write),
+    Edit(Edit),
+    ApplyPatch(ApplyPatch),
+    Glob(Glob),
+    Grep(Grep),
+    Bash(Bash),
+}
+
+impl ToolArgs {
+    /// The tool's name, as the model calls it.
+    pub fn tool(&self) -> &'static str {
+        match self {
+            ToolArgs::Read(_) => "read",
+            ToolArgs::Write(_) => "write",
+            ToolArgs::Edit(_) => "edit",
+            ToolArgs::ApplyPatch(_) => "apply_patch",
+            ToolArgs::Glob(_) => "glob",
+            ToolArgs::Grep(_) => "grep",
+            ToolArgs::Bash(_) => "bash",
+        }
+    }
+}
+
+/// Shows a file or a directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Read {
+    /// File or directory.
+    pub file_path: String,
+    /// First line (or entry), from 1; 0 acts as 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Lines (or entries) at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
+/// Writes a whole file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Write {
+    /// The new text, as it is.
+    pub content: String,
+    /// The file.
+    pub file_path: String,
+}
+
+/// Replaces text in a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Edit {
+    /// The file.
+    pub file_path: String,
+    /// Text to find; empty makes a new file.
+    pub old_string: String,
+    /// Text to put in its place.
+    pub new_string: String,
+    /// Replace every occurrence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replace_all: Option<bool>,
+}
+
+/// Applies a patch in the `*** Begin Patch` format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplyPatch {
+    /// The whole patch.
+    pub patch_text: String,
+}
+
+/// Finds files by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Glob {
+    /// Glob pattern.
+    pub pattern: String,
+    /// Directory to search; default the working directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// Finds lines by regular expression.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Grep {
+    /// Regular expression.
+    pub pattern: String,
+    /// Directory to search; default the working directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Glob for the file names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include: Option<String>,
+}
+
+/// Runs a command with bash.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bash {
+    /// The command line.
+    pub command: String,
+    /// Milliseconds before the command is killed; default 120,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+    /// Directory to run in; default the working directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+}
