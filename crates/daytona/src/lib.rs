@@ -1,1 +1,16 @@
-//! daytona
+//! Typed client of the Daytona API and of the toolbox inside a sandbox.
+//!
+//! It knows requests, replies, errors, retries and waiting. It does not know what a session or the
+//! runner is.
+//!
+//! Facts come from the published OpenAPI files and from running the official SDK 0.216 and the
+//! open-source daemon 0.190 (November 2026). Surprises: a create that answers 400 may have left a
+//! sandbox behind; a 400 can mean "not started"; the proxy repeats POSTs; a list lags behind a get.
+
+mod client;
+mod error;
+mod types;
+
+pub use client::{Client, Settings, Toolbox};
+pub use error::{Error, Result};
+pub use types::{CreateSandbox, ExecuteResult, Execute, Resources, Sandbox, State, Upload, UploadSource};

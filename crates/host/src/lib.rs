@@ -1,1 +1,257 @@
-//! host
+//! What the core needs from the machine it runs on, and nothing else.
+//!
+//! The core is compiled to WebAssembly and does no I/O of its own. In OpenCode the TypeScript shim
+//! implements [`Host`]; in tests `testkit` does. This room has no implementation and knows no
+//! service: it is the seam.
+//!
+//! Surprise: futures are not `Send`. OpenCode runs the plugin on one JavaScript thread.
+
+use async_trait::async_trait;
+use std::future::Future;
+use std::pin::Pin;
+
+/// Work that goes on while its starter does something else.
+pub type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The user's machine, as far as the core may touch it.
+#[async_trait(?Send)]
+pub trait Host {
+    /// Sends one HTTP request. Redirects are answered as they are, never followed: a redirect
+    /// must not carry a key elsewhere.
+    async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError>;
+
+    /// Reads a whole file.
+    async fn read_file(&self, path: &str) -> Result<Vec<u8>, FileError>;
+
+    /// Replaces a file as one step: temporary file in the same directory, flushed, renamed; mode
+    /// 0600. Missing directories are made.
+    async fn replace_file(&self, path: &str, content: &[u8]) -> Result<(), FileError>;
+
+    /// Makes an empty file; fails with [`FileErrorKind::Exists`] if there is one. Missing
+    /// directories are made.
+    async fn create_file(&self, path: &str) -> Result<(), FileError>;
+
+    /// Renames a file.
+    async fn rename_file(&self, from: &str, to: &str) -> Result<(), FileError>;
+
+    /// Removes a file; a missing file is fine.
+    async fn remove_file(&self, path: &str) -> Result<(), FileError>;
+
+    /// Names in a directory; a missing directory has none.
+    async fn list_dir(&self, path: &str) -> Result<Vec<String>, FileError>;
+
+    /// Makes a private, empty directory for temporary files and gives its path.
+    async fn temp_dir(&self) -> Result<String, FileError>;
+
+    /// Removes a directory made by [`Host::temp_dir`], with all in it.
+    async fn remove_temp_dir(&self, path: &str) -> Result<(), FileError>;
+
+    /// Size of a file in bytes.
+    async fn file_size(&self, path: &str) -> Result<u64, FileError>;
+
+    /// Runs git, without a shell and without blocking.
+    async fn git(&self, call: GitCall) -> Result<GitOutput, GitError>;
+
+    /// Milliseconds since the Unix epoch.
+    fn now_ms(&self) -> u64;
+
+    /// Random bits from a secure source.
+    fn random(&self) -> u64;
+
+    /// Comes back after `ms` milliseconds.
+    async fn sleep(&self, ms: u64);
+
+    /// Lets `task` run by itself.
+    fn spawn(&self, task: Task);
+
+    /// An environment variable; empty counts as unset.
+    fn env(&self, name: &str) -> Option<String>;
+
+    /// This process.
+    fn pid(&self) -> u32;
+
+    /// True while a process of this number lives on this machine.
+    fn pid_alive(&self, pid: u32) -> bool;
+
+    /// Writes a line to the log.
+    fn log(&self, level: Level, message: &str);
+}
+
+/// How grave a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the usual four")]
+pub enum Level {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+impl Level {
+    /// Lower-case name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+        }
+    }
+}
+
+/// One HTTP request.
+#[derive(Clone, Debug)]
+pub struct HttpRequest {
+    /// `GET`, `POST`, …
+    pub method: &'static str,
+    /// Absolute URL.
+    pub url: String,
+    /// Names and values.
+    pub headers: Vec<(String, String)>,
+    /// What is sent.
+    pub body: Body,
+    /// Give up after this many milliseconds.
+    pub timeout_ms: u64,
+    /// Refuse a longer response.
+    pub max_bytes: usize,
+}
+
+/// What a request carries.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Nothing.
+    Empty,
+    /// JSON text.
+    Json(String),
+    /// `multipart/form-data`, in this order.
+    Multipart(Vec<Part>),
+}
+
+/// One field of a multipart body.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Field name.
+    pub name: String,
+    /// Field value.
+    pub content: PartContent,
+}
+
+/// Where a field's value comes from.
+#[derive(Clone, Debug)]
+pub enum PartContent {
+    /// A plain value.
+    Text(String),
+    /// A file's content, streamed from disk: it never enters the core's memory.
+    File(String),
+    /// Bytes, sent as a file.
+    Bytes(Vec<u8>),
+}
+
+/// A response, whatever its status.
+#[derive(Clone, Debug, Default)]
+pub struct HttpResponse {
+    /// Status code.
+    pub status: u16,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+impl HttpResponse {
+    /// A header's value, by its lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+}
+
+/// Why there is no response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HttpError {
+    /// The server was not reached: the request had no effect.
+    #[error("cannot connect to {url}: {reason}")]
+    Connect {
+        /// Where to.
+        url: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// The connection ended before the response did: the request may have had its effect.
+    #[error("connection to {url} was lost: {reason}")]
+    Dropped {
+        /// Where to.
+        url: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// No response in time: the request may have had its effect.
+    #[error("no answer from {url} within {timeout_ms} ms")]
+    Timeout {
+        /// Where to.
+        url: String,
+        /// The limit.
+        timeout_ms: u64,
+    },
+    /// The response is longer than the request allows.
+    #[error("the answer from {url} is larger than {max_bytes} bytes")]
+    TooLarge {
+        /// Where to.
+        url: String,
+        /// The limit.
+        max_bytes: usize,
+    },
+}
+
+/// A failed file operation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {reason}")]
+pub struct FileError {
+    /// The file.
+    pub path: String,
+    /// What kind of failure.
+    pub kind: FileErrorKind,
+    /// The system's words.
+    pub reason: String,
+}
+
+/// Kinds of failed file operations that callers tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileErrorKind {
+    /// There is no such file.
+    NotFound,
+    /// There is one already.
+    Exists,
+    /// Anything else.
+    Other,
+}
+
+/// One run of git.
+#[derive(Clone, Debug, Default)]
+pub struct GitCall {
+    /// Arguments after `git`.
+    pub args: Vec<String>,
+    /// Directory to run in.
+    pub cwd: String,
+    /// Variables added to the environment.
+    pub env: Vec<(String, String)>,
+    /// Standard input.
+    pub stdin: Vec<u8>,
+    /// Standard output goes to this file, not to the core's memory.
+    pub stdout_file: Option<String>,
+}
+
+/// What git answered.
+#[derive(Clone, Debug, Default)]
+pub struct GitOutput {
+    /// Exit code; -1 if it was killed.
+    pub code: i32,
+    /// Standard output, if it did not go to a file.
+    pub stdout: Vec<u8>,
+    /// Standard error, at most the last 64 KiB.
+    pub stderr: String,
+}
+
+/// Git did not run at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot run git: {0}; install git and make sure it is on the PATH")]
+pub struct GitError(pub String);

@@ -1,0 +1,171 @@
+//! Bodies of requests and replies, in the service's own spelling.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a new sandbox shall be (`POST /sandbox`). Absent fields take the server's default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateSandbox {
+    /// Unique in the organization.
+    pub name: String,
+    /// Snapshot to start from, by name or id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// Image to build from; the service takes it as a Dockerfile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build_info: Option<BuildInfo>,
+    /// Region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Environment of every process in it.
+    pub env: BTreeMap<String, String>,
+    /// Labels; all strings.
+    pub labels: BTreeMap<String, String>,
+    /// Minutes without activity before it is stopped; 0 means never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_stop_interval: Option<i64>,
+    /// Minutes stopped before it is archived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_archive_interval: Option<i64>,
+    /// Minutes stopped before it is deleted; -1 means never, 0 at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_delete_interval: Option<i64>,
+    /// Processors, memory, disk; only together with an image.
+    #[serde(flatten)]
+    pub resources: Resources,
+}
+
+/// A Dockerfile to build from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildInfo {
+    /// Its text.
+    pub dockerfile_content: String,
+}
+
+/// Size of a sandbox. Cores, and GiB.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// Cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u32>,
+    /// GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u32>,
+    /// GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<u32>,
+}
+
+impl CreateSandbox {
+    /// Starts from an image instead of a snapshot.
+    pub fn image(&mut self, image: &str) {
+        self.build_info = Some(BuildInfo { dockerfile_content: format!("FROM {image}\n") });
+    }
+}
+
+/// A sandbox, as far as this client reads it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sandbox {
+    /// UUID.
+    pub id: String,
+    /// Name; the id if none was given.
+    #[serde(default)]
+    pub name: String,
+    /// Where it stands.
+    #[serde(default)]
+    pub state: State,
+    /// Why it is in [`State::Error`].
+    #[serde(default)]
+    pub error_reason: Option<String>,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Base URL of the toolbox proxy; differs by region.
+    #[serde(default)]
+    pub toolbox_proxy_url: String,
+    /// ISO 8601.
+    #[serde(default)]
+    pub created_at: Option<String>,
+}
+
+/// Where a sandbox stands. The service has more states than these; every other one is on its way
+/// to one of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Usable.
+    Started,
+    /// Can be started.
+    Stopped,
+    /// Can be started, slowly.
+    Archived,
+    /// Can be started; virtual machines only.
+    Paused,
+    /// Dead, with a reason.
+    Error,
+    /// Dead: its image did not build.
+    BuildFailed,
+    /// Gone.
+    Destroyed,
+    /// About to be gone.
+    Destroying,
+    /// Any other state, known or not: in transition.
+    #[default]
+    #[serde(other)]
+    Changing,
+}
+
+/// A page of `GET /sandbox`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Page {
+    pub(crate) items: Vec<Sandbox>,
+    #[serde(default)]
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// A shell script to run (`POST process/execute`). It is fed to a shell's standard input.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Execute {
+    /// The script.
+    pub command: String,
+    /// Additional environment.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub envs: BTreeMap<String, String>,
+    /// Seconds until the service kills it.
+    pub timeout: u64,
+}
+
+/// What the script printed and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecuteResult {
+    /// -1 if it could not start.
+    #[serde(default)]
+    pub exit_code: i64,
+    /// Standard output and error, merged.
+    #[serde(default)]
+    pub result: String,
+}
+
+/// One file to upload.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    /// Absolute path in the sandbox.
+    pub path: String,
+    /// What to put there.
+    pub source: UploadSource,
+}
+
+/// Where an upload's content comes from.
+#[derive(Clone, Debug)]
+pub enum UploadSource {
+    /// A file on this machine, streamed.
+    File(String),
+    /// Bytes in memory.
+    Bytes(Vec<u8>),
+}

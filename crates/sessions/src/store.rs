@@ -1,0 +1,228 @@
+//! The project's file: which sandbox each session has, what is being made, what must still go.
+//!
+//! `{data}/opencode/storage/daytona/{projectId}.json`. Earlier plugins wrote `projectId`,
+//! `worktree` and `sessions` there; their entries and every unknown field are kept. A file that
+//! does not parse is moved aside, never overwritten.
+
+use crate::lock::Lock;
+use host::{FileError, FileErrorKind, Host, Level};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Document {
+    /// OpenCode's project id. Shared by clones, and `global` for every directory without commits.
+    #[serde(default)]
+    pub project_id: String,
+    /// The worktree that wrote the file first.
+    #[serde(default)]
+    pub worktree: String,
+    /// By root session.
+    #[serde(default)]
+    pub sessions: BTreeMap<String, Entry>,
+    /// Sandboxes that are being made right now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub creating: Vec<Creating>,
+    /// Sandboxes that must still be deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cleanup: Vec<Cleanup>,
+    /// Whatever else was there.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// One session's sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// Daytona's id.
+    pub sandbox_id: String,
+    /// Number of the branch that brings the work home.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch_number: Option<u64>,
+    /// Milliseconds since the epoch.
+    #[serde(default)]
+    pub created: u64,
+    /// Milliseconds since the epoch.
+    #[serde(default)]
+    pub last_accessed: u64,
+    /// Worktree of the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worktree: Option<String>,
+    /// Base URL of the toolbox proxy, so that a warm call needs no look-up after a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toolbox_url: Option<String>,
+    /// The project is in the sandbox. Absent in files of earlier plugins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<bool>,
+    /// A tool worked in it, so it may hold something. Absent (earlier plugins) counts as used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<bool>,
+    /// The process that made it, as long as it is unused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<u32>,
+    /// Commit that the sandbox's work starts from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_commit: Option<String>,
+    /// The host's HEAD when the base was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_head: Option<String>,
+    /// Whatever else was there.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// A create that was sent, or is about to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Creating {
+    /// For this session.
+    pub session: String,
+    /// Unique name: finds the sandbox even if the answer was lost.
+    pub name: String,
+    /// The process that sends it.
+    pub pid: u32,
+    /// Milliseconds since the epoch.
+    pub since: u64,
+}
+
+/// A sandbox that must go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cleanup {
+    /// Id or name.
+    pub sandbox: String,
+    /// Milliseconds since the epoch.
+    pub since: u64,
+    /// Why the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The store cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// There is no place for it.
+    #[error("there is no data directory: set HOME or XDG_DATA_HOME")]
+    NoDirectory,
+    /// It cannot be read or written.
+    #[error("cannot use the session store {0}. Make the file and its directory readable and writable.")]
+    File(#[from] FileError),
+}
+
+/// Directory of all project files.
+pub fn store_dir(env: impl Fn(&str) -> Option<String>) -> Result<String, StoreError> {
+    let data = env("XDG_DATA_HOME")
+        .or_else(|| env("HOME").map(|home| format!("{home}/.local/share")))
+        .or_else(|| env("LOCALAPPDATA"))
+        .or_else(|| env("APPDATA"))
+        .ok_or(StoreError::NoDirectory)?;
+    Ok(format!("{data}/opencode/storage/daytona"))
+}
+
+/// A project id as one file name: anything but letters, digits, `-` and `_` is percent-encoded, so
+/// that neither `/` nor `..` can lead out of the directory.
+pub fn file_name(project_id: &str) -> String {
+    let name: String = project_id
+        .bytes()
+        .map(|b| match b {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => (b as char).to_string(),
+            _ => format!("%{b:02X}"),
+        })
+        .collect();
+    format!("{}.json", if name.is_empty() { "%" } else { &name })
+}
+
+/// One project's file.
+#[derive(Clone)]
+pub struct Store {
+    host: Rc<dyn Host>,
+    path: String,
+    project_id: String,
+    worktree: String,
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A document, or no file yet.
+    Document(Document),
+    /// Something that is no document; it was moved aside.
+    Broken,
+}
+
+impl Store {
+    /// The file of `project_id` in `dir`.
+    pub fn new(host: Rc<dyn Host>, dir: &str, project_id: &str, worktree: &str) -> Self {
+        let path = format!("{dir}/{}", file_name(project_id));
+        Store { host, path, project_id: project_id.into(), worktree: worktree.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn empty(&self) -> Document {
+        Document { project_id: self.project_id.clone(), worktree: self.worktree.clone(), ..Document::default() }
+    }
+
+    /// Reads without the lock: a rename makes every version whole. A broken file reads as empty
+    /// here; it is moved aside by the next [`Store::update`].
+    pub async fn read(&self) -> Result<Document, StoreError> {
+        Ok(match self.parse().await? {
+            Some(document) => document,
+            None => self.empty(),
+        })
+    }
+
+    /// True if the file is there but is no document.
+    pub async fn is_broken(&self) -> Result<bool, StoreError> {
+        Ok(self.parse().await?.is_none())
+    }
+
+    /// None if the file is broken.
+    async fn parse(&self) -> Result<Option<Document>, StoreError> {
+        match self.host.read_file(&self.path).await {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind == FileErrorKind::NotFound => Ok(Some(self.empty())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn read_or_move_aside(&self) -> Result<Found, StoreError> {
+        if let Some(document) = self.parse().await? {
+            return Ok(Found::Document(document));
+        }
+        let aside = format!("{}.broken-{}-{:08x}", self.path, self.host.now_ms(), self.host.random() as u32);
+        self.host.rename_file(&self.path, &aside).await?;
+        self.host.log(Level::Warn, &format!("the session store {} does not parse; moved to {aside}", self.path));
+        Ok(Found::Broken)
+    }
+
+    /// Changes the document while no other process does. Written only if `change` changed it.
+    pub async fn update<R>(&self, change: impl FnOnce(&mut Document) -> R) -> Result<R, StoreError> {
+        let lock = Lock::acquire(&*self.host, &self.path).await?;
+        let result = self.update_locked(change).await;
+        lock.release(&*self.host).await;
+        result
+    }
+
+    async fn update_locked<R>(&self, change: impl FnOnce(&mut Document) -> R) -> Result<R, StoreError> {
+        let before = match self.read_or_move_aside().await? {
+            Found::Document(document) => document,
+            Found::Broken => self.empty(),
+        };
+        let mut after = before.clone();
+        let result = change(&mut after);
+        if after != before {
+            let text = serde_json::to_string_pretty(&after).expect("plain data serializes");
+            self.host.replace_file(&self.path, text.as_bytes()).await?;
+        }
+        Ok(result)
+    }
+}
