@@ -1,2 +1,104 @@
-//! runner
-fn main() {}
+//! The binary in the sandbox: reads one request, runs one tool, prints one framed reply.
+//!
+//! A request comes in the environment, in a file or on stdin ([`input`]). Exactly one frame goes
+//! to stdout and the exit code is 0, also for a request that cannot be read and for a panic: the
+//! frame is the answer, and an exit code would only be a second, weaker one.
+//!
+//! Never: talk to a network, read stdin unless told to, or keep a file descriptor of whoever
+//! started it in a process that outlives the request.
+//!
+//! Surprise: a command is run by a second process of this same binary (`--supervise`), which
+//! outlives the request; see [`job`].
+
+mod input;
+mod job;
+mod record;
+mod serve;
+mod setup;
+mod state;
+
+use protocol::{Code, Outcome, Reply, Runner, ToolError, frame};
+use std::io::Write;
+use std::sync::Mutex;
+
+/// The id that the panic hook answers for.
+static CURRENT: Mutex<String> = Mutex::new(String::new());
+
+fn main() {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    let first = args.first().and_then(|arg| arg.to_str());
+    match first {
+        Some("--version") => println!(
+            "opencode-runner {} {} protocol {}",
+            env!("CARGO_PKG_VERSION"),
+            env!("RUNNER_COMMIT"),
+            protocol::VERSION
+        ),
+        Some("--supervise") => job::supervise(),
+        _ => {
+            answer_panics();
+            let reply = match input::read(&args) {
+                Ok(request) => {
+                    set_current(&request.id);
+                    serve::serve(&request)
+                }
+                Err(bad) => reply(bad.id.as_deref().unwrap_or("invalid"), false, Err(bad.error)),
+            };
+            print(&reply);
+        }
+    }
+}
+
+fn set_current(id: &str) {
+    if let Ok(mut current) = CURRENT.lock() {
+        *current = id.to_string();
+    }
+}
+
+/// A reply from this runner.
+fn reply(id: &str, replayed: bool, result: Result<Outcome, ToolError>) -> Reply {
+    Reply {
+        protocol: protocol::VERSION,
+        runner: Runner { version: env!("CARGO_PKG_VERSION").into(), commit: env!("RUNNER_COMMIT").into() },
+        id: id.to_string(),
+        replayed,
+        result,
+    }
+}
+
+/// An error with a code.
+fn error(code: Code, message: impl Into<String>) -> ToolError {
+    ToolError { code, message: message.into(), metadata: None }
+}
+
+/// The reply as JSON, or a short refusal in its place if it is larger than the host accepts.
+fn to_json(whole: &Reply) -> String {
+    let text = serde_json::to_string(whole).unwrap_or_default();
+    if text.len() <= protocol::MAX_REPLY && !text.is_empty() {
+        return text;
+    }
+    let message = format!(
+        "The result has {} bytes and at most {} can be returned. Ask for a part of it, for example with offset and limit.",
+        text.len(),
+        protocol::MAX_REPLY
+    );
+    serde_json::to_string(&reply(&whole.id, whole.replayed, Err(error(Code::Tool, message)))).unwrap_or_default()
+}
+
+fn print(reply: &Reply) {
+    let mut out = std::io::stdout().lock();
+    // Nobody is left to tell if stdout is gone.
+    let _ = out.write_all(frame::encode(&reply.id, &to_json(reply)).as_bytes());
+    let _ = out.flush();
+}
+
+/// Turns a panic into a frame. The profile aborts on panic, so this is the last thing that runs.
+fn answer_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let id = CURRENT.try_lock().map(|id| id.clone()).unwrap_or_default();
+        let id = if protocol::is_id(&id) { id } else { "invalid".to_string() };
+        let message = format!("The runner failed, which is a defect of it: {panic}");
+        print(&reply(&id, false, Err(error(Code::Internal, message))));
+        std::process::exit(0);
+    }));
+}

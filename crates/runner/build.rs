@@ -1,0 +1,23 @@
+//! Bakes the commit into the binary: `OPENCODE_DAYTONA_COMMIT` if set, else what git says, with
+//! `+` for a changed tree.
+
+use std::process::Command;
+
+fn git(args: &[&str]) -> Option<String> {
+    let out = Command::new("git").args(args).output().ok()?;
+    out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_string())
+}
+
+fn main() {
+    println!("cargo:rerun-if-env-changed=OPENCODE_DAYTONA_COMMIT");
+    if let Some(head) = git(&["rev-parse", "--git-path", "HEAD"]) {
+        println!("cargo:rerun-if-changed={head}");
+    }
+    let given = std::env::var("OPENCODE_DAYTONA_COMMIT").ok().filter(|commit| !commit.is_empty());
+    let commit = given.or_else(|| {
+        let head = git(&["rev-parse", "--short=12", "HEAD"])?;
+        let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+        Some(if changed.is_empty() { head } else { head + "+" })
+    });
+    println!("cargo:rustc-env=RUNNER_COMMIT={}", commit.unwrap_or_else(|| "unknown".to_string()));
+}

@@ -1,0 +1,72 @@
+//! Commands that outlive the request that started them.
+//!
+//! A job is a supervisor process ([`supervisor`]) with a name, which is the id of the request. It
+//! listens on an abstract Unix socket of that name, and every request about the job is one
+//! connection: a question in, an answer out when there is one. So nothing polls, and nothing needs
+//! a disk. Binding the name is the claim: a second request with the same id finds it taken and
+//! asks the first one's supervisor.
+//!
+//! On disk, if there is a place, is `jobs/ID/`: `out` (the output while it fits) and `done` (the
+//! answer, written once). A directory without `done` and without a listener is a job that died
+//! with its sandbox.
+
+mod capture;
+mod client;
+mod descriptors;
+mod kill;
+mod supervisor;
+
+pub(crate) use client::{start, stop, wait};
+pub(crate) use supervisor::supervise;
+
+use crate::state::State;
+use protocol::{Outcome, StopReason, ToolError, Wait};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::path::PathBuf;
+
+/// What a supervisor runs. Written to its first connection as one line of JSON.
+#[derive(Serialize, Deserialize)]
+struct Spec {
+    command: String,
+    cwd: PathBuf,
+    env: BTreeMap<String, String>,
+    timeout_ms: u64,
+    /// `jobs/ID`, if there is a place for it.
+    dir: Option<PathBuf>,
+    job: String,
+}
+
+/// One question to a supervisor.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Ask {
+    offset: u64,
+    wait: Wait,
+    stop: Option<StopReason>,
+}
+
+/// The answer, also the content of `done`.
+type Answer = Result<Outcome, ToolError>;
+
+const DONE: &str = "done";
+const OUT: &str = "out";
+
+/// The socket of a job. Abstract names need no disk, vanish with the process, and are not bound by
+/// the length of a home directory's path.
+fn address(state: &State, job: &str) -> io::Result<SocketAddr> {
+    let uid = rustix::process::getuid().as_raw();
+    let place = state.sub("jobs").unwrap_or_default();
+    // Sandboxes that share a kernel's network namespace must not share names.
+    let hash = place.to_string_lossy().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    SocketAddr::from_abstract_name(format!("opencode-runner-{uid}-{hash:x}-{job}"))
+}
+
+/// Abstract sockets have no file permissions: only the same user may talk.
+fn is_same_user(stream: &UnixStream) -> bool {
+    rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| peer.uid == rustix::process::getuid())
+}

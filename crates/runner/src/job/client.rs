@@ -1,0 +1,206 @@
+//! The request's side of a job: start it, ask it, stop it.
+
+use super::{Answer, Ask, DONE, OUT, Spec, address, is_same_user};
+use crate::state::State;
+use crate::{error, input};
+use protocol::{Code, JobStop, JobWait, ToolCall, ToolError, Wait, args};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+const DEFAULT_TIMEOUT_MS: u64 = 120_000;
+const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Starts the command, or asks for it if this id was started before (then the first value is true).
+pub(crate) fn start(state: &State, id: &str, call: &ToolCall, bash: &args::Bash) -> (bool, Answer) {
+    let ask = Ask { offset: 0, wait: call.wait, stop: None };
+    let listener = match address(state, id).and_then(|address| UnixListener::bind_addr(&address)) {
+        Ok(listener) => listener,
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return (true, ask_job(state, id, ask)),
+        Err(error) => return (false, Err(sandbox(format!("cannot make a socket for the command: {error}")))),
+    };
+    let dir = match make_dir(state, id) {
+        Ok(dir) => dir,
+        // The name is free and the directory is there: that job is over.
+        Err(Existing) => {
+            drop(listener);
+            return (true, recall(state, id));
+        }
+    };
+    (false, spawn(listener, id, call, bash, dir).and_then(|stream| converse(stream, ask).map_err(|_| lost(state, id))?))
+}
+
+/// Waits for news of a job.
+pub(crate) fn wait(state: &State, wait: &JobWait) -> Answer {
+    ask_job(state, &wait.job, Ask { offset: wait.offset, wait: wait.wait, stop: None })
+}
+
+/// Stops a job and answers with what it printed.
+pub(crate) fn stop(state: &State, stop: &JobStop) -> Answer {
+    ask_job(state, &stop.job, Ask { offset: 0, wait: Wait::default(), stop: Some(stop.reason) })
+}
+
+fn sandbox(message: String) -> ToolError {
+    error(Code::Sandbox, message)
+}
+
+struct Existing;
+
+fn make_dir(state: &State, id: &str) -> Result<Option<PathBuf>, Existing> {
+    let Some(jobs) = state.sub("jobs") else { return Ok(None) };
+    prune(state, &jobs);
+    let dir = jobs.join(id);
+    match DirBuilder::new().mode(0o700).create(&dir) {
+        Ok(()) => Ok(Some(dir)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Existing),
+        // The command matters more than its record.
+        Err(_) => Ok(None),
+    }
+}
+
+/// Starts the supervisor. Its stdin is the listener and its stdout the first connection: the only
+/// two descriptors that it shall have, handed over without `unsafe`.
+fn spawn(
+    listener: UnixListener,
+    id: &str,
+    call: &ToolCall,
+    bash: &args::Bash,
+    dir: Option<PathBuf>,
+) -> Result<UnixStream, ToolError> {
+    let cwd = match &bash.workdir {
+        Some(workdir) => Path::new(&call.cwd).join(workdir),
+        None => PathBuf::from(&call.cwd),
+    };
+    let undo = |error: ToolError| {
+        if let Some(dir) = &dir {
+            let _ = fs::remove_dir_all(dir);
+        }
+        error
+    };
+    if !cwd.is_dir() {
+        let what = if cwd.exists() { "BadResource" } else { "NotFound" };
+        return Err(undo(error(Code::Tool, format!("{what}: FileSystem.access ({})", cwd.display()))));
+    }
+    let spec = Spec {
+        command: bash.command.clone(),
+        cwd,
+        env: call.env.clone(),
+        timeout_ms: bash.timeout.unwrap_or(DEFAULT_TIMEOUT_MS),
+        dir: dir.clone(),
+        job: id.to_string(),
+    };
+    let begin = || -> io::Result<UnixStream> {
+        let (mut ours, theirs) = UnixStream::pair()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| input::is_request_variable(name)) {
+            command.env_remove(name);
+        }
+        command
+            .arg("--supervise")
+            .stdin(Stdio::from(OwnedFd::from(listener)))
+            .stdout(Stdio::from(OwnedFd::from(theirs)))
+            .stderr(Stdio::null())
+            // A removed working directory must not stop the supervisor.
+            .current_dir("/")
+            .spawn()?;
+        drop(command);
+        ours.write_all(serde_json::to_string(&spec)?.as_bytes())?;
+        ours.write_all(b"\n")?;
+        Ok(ours)
+    };
+    begin().map_err(|error| undo(sandbox(format!("cannot start the command: {error}"))))
+}
+
+fn ask_job(state: &State, job: &str, ask: Ask) -> Answer {
+    if !protocol::is_id(job) {
+        return Err(error(Code::NoSuchJob, "there is no such job: the name is not one this sandbox gives".to_string()));
+    }
+    let connect = || {
+        let stream = UnixStream::connect_addr(&address(state, job)?)?;
+        if is_same_user(&stream) { Ok(stream) } else { Err(io::Error::from(io::ErrorKind::PermissionDenied)) }
+    };
+    match connect().and_then(|stream| converse(stream, ask)) {
+        Ok(answer) => answer,
+        Err(_) => recall(state, job),
+    }
+}
+
+fn converse(mut stream: UnixStream, ask: Ask) -> io::Result<Answer> {
+    stream.set_read_timeout(Some(Duration::from_millis(ask.wait.max_ms) + Duration::from_secs(30)))?;
+    stream.write_all(serde_json::to_string(&ask)?.as_bytes())?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// The answer of a job that has no supervisor any more.
+fn recall(state: &State, job: &str) -> Answer {
+    let done = state.sub("jobs").map(|jobs| jobs.join(job).join(DONE)).and_then(|path| fs::read(path).ok());
+    match done.and_then(|text| serde_json::from_slice::<Answer>(&text).ok()) {
+        Some(answer) => answer,
+        None => Err(lost(state, job)),
+    }
+}
+
+fn lost(state: &State, job: &str) -> ToolError {
+    let dir = state.sub("jobs").map(|jobs| jobs.join(job)).filter(|dir| dir.is_dir());
+    let Some(dir) = dir else {
+        return error(Code::NoSuchJob, "This command is not known in the sandbox (any more).");
+    };
+    let mut message = "The sandbox was restarted, or the command's supervisor was killed, while the command ran. How it ended is unknown: check its effects before you run it again.".to_string();
+    let output = last_part(&dir.join(OUT)).unwrap_or_default();
+    if !output.is_empty() {
+        message += &format!("\n\nOutput so far:\n{output}");
+    }
+    error(Code::NoSuchJob, message)
+}
+
+/// The last 30,000 bytes.
+fn last_part(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    file.seek(SeekFrom::Start(size.saturating_sub(30_000)))?;
+    let mut bytes = Vec::new();
+    file.take(30_000).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Removes old jobs, and the oldest ones while they take too much, but none that still runs. Looks
+/// only once in a while.
+fn prune(state: &State, jobs: &Path) {
+    if !std::process::id().is_multiple_of(32) {
+        return;
+    }
+    let mut found: Vec<(SystemTime, u64, String, PathBuf)> = fs::read_dir(jobs)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let modified = entry.metadata().ok()?.modified().ok()?;
+            let size: u64 =
+                fs::read_dir(entry.path()).ok()?.flatten().filter_map(|file| file.metadata().ok()).map(|m| m.len()).sum();
+            Some((modified, size + 4096, entry.file_name().into_string().ok()?, entry.path()))
+        })
+        .collect();
+    found.sort_by(|a, b| b.0.cmp(&a.0));
+    let mut total = 0;
+    for (modified, size, job, path) in found {
+        total += size;
+        let age = SystemTime::now().duration_since(modified).unwrap_or_default();
+        if age < MAX_AGE && total < MAX_BYTES {
+            continue;
+        }
+        let runs = address(state, &job).and_then(|address| UnixStream::connect_addr(&address)).is_ok();
+        if !runs {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}

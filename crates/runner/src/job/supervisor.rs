@@ -1,0 +1,297 @@
+//! The process that runs a command and outlives the request: it leads a session, captures the
+//! output, answers questions, and ends when the command has ended and everyone was answered.
+//!
+//! Threads: one reads the pipe, one reaps the shell, one accepts connections, one per connection
+//! waits for its moment. All wait on one condition; nobody polls.
+//!
+//! Surprise: as in OpenCode, a command has ended when the shell has exited *and* the pipe is
+//! closed, so `sleep 30 & echo x` takes 30 seconds, and `sleep 30 > /dev/null & echo x` none. Unlike
+//! OpenCode, a shell that was killed by a signal ends the command at once.
+
+use super::capture::Capture;
+use super::{Answer, Ask, DONE, OUT, Spec, descriptors, is_same_user, kill};
+use crate::error;
+use protocol::{Code, JobState, Outcome, ToolOutput};
+use rustix::process::{Pid, Signal};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long an answer that could not be written to disk is kept in memory.
+const LINGER: Duration = Duration::from_secs(600);
+
+struct Job {
+    state: Mutex<Progress>,
+    changed: Condvar,
+}
+
+struct Progress {
+    job: String,
+    capture: Capture,
+    closed: bool,
+    exit: Option<ExitStatus>,
+    stop: bool,
+    answer: Option<Answer>,
+    /// Connections that wait for an answer.
+    asking: usize,
+    /// True when someone got the final answer.
+    told: bool,
+}
+
+/// The whole life of a supervisor. Stdin is the listener, stdout the first connection.
+pub(crate) fn supervise() {
+    descriptors::close_inherited();
+    // Fails only for a group leader, which a spawned process is not.
+    let _ = rustix::process::setsid();
+    let Ok((listener, first, spec)) = begin() else { return };
+    let job = Arc::new(Job {
+        state: Mutex::new(Progress {
+            job: spec.job.clone(),
+            capture: Capture::new(spec.dir.as_ref().map(|dir| dir.join(OUT))),
+            closed: false,
+            exit: None,
+            stop: false,
+            answer: None,
+            asking: 1,
+            told: false,
+        }),
+        changed: Condvar::new(),
+    });
+    let shared = Arc::clone(&job);
+    thread::spawn(move || shared.converse(first));
+    let shared = Arc::clone(&job);
+    thread::spawn(move || shared.accept(&listener));
+    let answer = job.run(&spec);
+    let kept = spec.dir.as_ref().is_some_and(|dir| {
+        let text = serde_json::to_vec(&answer).unwrap_or_default();
+        let fresh = dir.join("done.new");
+        std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, dir.join(DONE))).is_ok()
+    });
+    job.close(answer, kept);
+}
+
+fn begin() -> io::Result<(UnixListener, BufReader<UnixStream>, Spec)> {
+    let listener = UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut first = BufReader::new(UnixStream::from(io::stdout().as_fd().try_clone_to_owned()?));
+    let mut line = String::new();
+    first.read_line(&mut line)?;
+    Ok((listener, first, serde_json::from_str(&line)?))
+}
+
+/// Why a command was ended.
+enum End {
+    Exit,
+    Timeout,
+    Stop,
+}
+
+impl Job {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        // A panic aborts the process, so the lock cannot be poisoned.
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, Progress>, until: Instant) -> MutexGuard<'a, Progress> {
+        let left = until.saturating_duration_since(Instant::now());
+        match self.changed.wait_timeout(state, left) {
+            Ok((state, _)) => state,
+            Err(poisoned) => poisoned.into_inner().0,
+        }
+    }
+
+    /// Runs the command to its end.
+    fn run(self: &Arc<Job>, spec: &Spec) -> Answer {
+        let started = Instant::now();
+        let (pipe, mut child) = match spawn(spec) {
+            Ok(spawned) => spawned,
+            Err(why) => {
+                return Err(error(Code::Sandbox, format!("The sandbox cannot start the command: {why}")));
+            }
+        };
+        let pid = Pid::from_child(&child);
+        let shared = Arc::clone(self);
+        thread::spawn(move || shared.read(pipe));
+        let shared = Arc::clone(self);
+        thread::spawn(move || {
+            let status = child.wait();
+            shared.lock().exit = Some(status.unwrap_or_default());
+            shared.changed.notify_all();
+        });
+        let deadline = started + Duration::from_millis(spec.timeout_ms.min(1 << 40));
+        let end = self.await_end(deadline);
+        if !matches!(end, End::Exit) {
+            self.kill(pid);
+        }
+        let mut state = self.lock();
+        let exit = state.exit.filter(|_| matches!(end, End::Exit));
+        let note = match (end, exit.and_then(|exit| exit.signal())) {
+            (End::Timeout, _) => Some(format!(
+                "shell tool terminated command after exceeding timeout {} ms. If this command is expected to take longer and is not waiting for interactive input, retry with a larger timeout value in milliseconds.",
+                spec.timeout_ms
+            )),
+            (End::Stop, _) => Some("User aborted the command".to_string()),
+            (End::Exit, Some(signal)) => Some(format!("The shell was killed by signal {signal}")),
+            (End::Exit, None) => None,
+        };
+        // A shell that a signal killed has the exit code another shell would give it.
+        let exit = exit.and_then(|exit| exit.code().or(exit.signal().map(|signal| 128 + signal)));
+        let done = state.capture.finish(exit, note);
+        Ok(Outcome::Done(ToolOutput {
+            title: spec.command.clone(),
+            output: done.output,
+            metadata: done.metadata,
+            attachments: Vec::new(),
+        }))
+    }
+
+    fn await_end(&self, deadline: Instant) -> End {
+        let mut state = self.lock();
+        loop {
+            if state.stop {
+                return End::Stop;
+            }
+            if state.exit.is_some_and(|exit| state.closed || exit.signal().is_some()) {
+                return End::Exit;
+            }
+            if Instant::now() >= deadline {
+                return End::Timeout;
+            }
+            state = self.wait(state, deadline);
+        }
+    }
+
+    /// Asks the whole session to end, then makes it.
+    fn kill(&self, shell: Pid) {
+        for (signal, patience) in [(Signal::TERM, GRACE), (Signal::KILL, GRACE), (Signal::KILL, GRACE)] {
+            let state = self.lock();
+            let alive = state.exit.is_none().then_some(shell);
+            drop(state);
+            // Children that ignore SIGTERM may have closed the pipe, so look for them too.
+            if !kill::session(alive, signal) && alive.is_none() {
+                return;
+            }
+            let until = Instant::now() + patience;
+            let mut state = self.lock();
+            while !(state.exit.is_some() && state.closed) && Instant::now() < until {
+                state = self.wait(state, until);
+            }
+        }
+    }
+
+    fn read(&self, mut pipe: PipeReader) {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match pipe.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(size) => self.lock().capture.push(&buffer[..size]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => break,
+            }
+            self.changed.notify_all();
+        }
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    fn accept(self: &Arc<Job>, listener: &UnixListener) {
+        while let Ok((stream, _)) = listener.accept() {
+            if is_same_user(&stream) {
+                self.lock().asking += 1;
+                let shared = Arc::clone(self);
+                thread::spawn(move || shared.converse(BufReader::new(stream)));
+            }
+        }
+    }
+
+    fn converse(&self, mut stream: BufReader<UnixStream>) {
+        let mut text = String::new();
+        let _ = stream.get_ref().set_read_timeout(Some(Duration::from_secs(10)));
+        let asked = stream.by_ref().take(1 << 16).read_to_string(&mut text);
+        if let (Ok(_), Ok(ask)) = (asked, serde_json::from_str::<Ask>(&text)) {
+            let answer = self.answer(ask);
+            let is_final = !matches!(answer, Ok(Outcome::Running(_)));
+            let text = serde_json::to_vec(&answer).unwrap_or_default();
+            let _ = stream.get_ref().set_write_timeout(Some(Duration::from_secs(10)));
+            if stream.get_mut().write_all(&text).is_ok() && is_final {
+                self.lock().told = true;
+            }
+        }
+        // Stdout is the first connection too, so closing this copy alone would not end it.
+        let _ = stream.get_ref().shutdown(Shutdown::Both);
+        self.lock().asking -= 1;
+        self.changed.notify_all();
+    }
+
+    fn answer(&self, ask: Ask) -> Answer {
+        let start = Instant::now();
+        let (news_at, end_at) =
+            (start + Duration::from_millis(ask.wait.output_ms), start + Duration::from_millis(ask.wait.max_ms));
+        let mut state = self.lock();
+        if ask.stop.is_some() {
+            state.stop = true;
+            self.changed.notify_all();
+        }
+        loop {
+            if let Some(answer) = &state.answer {
+                return answer.clone();
+            }
+            let now = Instant::now();
+            let has_news = state.capture.total() > ask.offset;
+            if ask.stop.is_none() && (now >= end_at || (has_news && now >= news_at)) {
+                let (output, offset) = state.capture.since(ask.offset);
+                return Ok(Outcome::Running(JobState { job: state.job.clone(), output, offset }));
+            }
+            let until = match (ask.stop, has_news) {
+                (Some(_), _) => now + LINGER,
+                (None, true) => end_at.min(news_at),
+                (None, false) => end_at,
+            };
+            state = self.wait(state, until);
+        }
+    }
+
+    /// Publishes the answer and ends when everyone who asked was told. If the answer is not on
+    /// disk, somebody must have fetched it first.
+    fn close(&self, answer: Answer, kept: bool) {
+        let until = Instant::now() + LINGER;
+        let mut state = self.lock();
+        state.answer = Some(answer);
+        self.changed.notify_all();
+        while (state.asking > 0 || !(kept || state.told)) && Instant::now() < until {
+            state = self.wait(state, until);
+        }
+    }
+}
+
+fn spawn(spec: &Spec) -> io::Result<(PipeReader, Child)> {
+    let null = File::open("/dev/null")?;
+    let (reader, writer) = io::pipe()?;
+    let start = |shell: &str| -> io::Result<Child> {
+        Command::new(shell)
+            .arg("-c")
+            .arg(&spec.command)
+            .current_dir(&spec.cwd)
+            .env("AGENT", "1")
+            .env("OPENCODE", "1")
+            .envs(&spec.env)
+            .stdin(Stdio::from(null.try_clone()?))
+            .stdout(Stdio::from(writer.try_clone()?))
+            .stderr(Stdio::from(writer.try_clone()?))
+            .process_group(0)
+            .spawn()
+    };
+    let child = start("bash").or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => start("sh"),
+        _ => Err(error),
+    })?;
+    Ok((reader, child))
+}

@@ -1,0 +1,71 @@
+//! From a request to a reply: which requests are answered from a record, and who does the work.
+
+use crate::record::{Claim, Records};
+use crate::state::State;
+use crate::{error, job, reply, setup};
+use protocol::{Code, Op, Outcome, Reply, Request, ToolArgs, ToolCall, ToolError};
+use std::path::{Path, PathBuf};
+use tools::catalog;
+use tools::fs::Tree;
+
+/// Answers one request.
+pub(crate) fn serve(request: &Request) -> Reply {
+    let state = State::open();
+    let id = &request.id;
+    match &request.op {
+        Op::Tool(call) => {
+            if let Err(error) = check_directories(call) {
+                return reply(id, false, Err(error));
+            }
+            match &call.args {
+                // A job is its own record.
+                ToolArgs::Bash(bash) => {
+                    let (replayed, result) = job::start(&state, id, call, bash);
+                    reply(id, replayed, result)
+                }
+                _ => tool(&state, id, call),
+            }
+        }
+        Op::JobWait(wait) => reply(id, false, job::wait(&state, wait)),
+        Op::JobStop(stop) => reply(id, false, job::stop(&state, stop)),
+        Op::Setup(setup) => reply(id, false, setup::run(&state, setup).map(Outcome::Ready)),
+    }
+}
+
+fn tool(state: &State, id: &str, call: &ToolCall) -> Reply {
+    let records = Records::open(state);
+    let mutates = catalog::find(call.args.tool()).is_none_or(|tool| tool.mutates);
+    let claim = match records.claim(id) {
+        Claim::Answered(reply) => return Reply { replayed: true, ..*reply },
+        Claim::Interrupted(_) if mutates => return reply(id, true, Err(interrupted(&call.args))),
+        Claim::Interrupted(claim) | Claim::Mine(claim) => claim,
+    };
+    let tree = Tree {
+        root: PathBuf::from(&call.root),
+        cwd: PathBuf::from(&call.cwd),
+        locks: if mutates { state.sub("locks") } else { None },
+        loaded: call.loaded.clone(),
+    };
+    let answer = reply(id, false, tools::fs::run(&tree, &call.args).map(Outcome::Done));
+    claim.answer(&answer, mutates);
+    answer
+}
+
+fn interrupted(args: &ToolArgs) -> ToolError {
+    error(
+        Code::Tool,
+        format!(
+            "The {} call was interrupted in the sandbox and its outcome is unknown: the change may or may not have been made. Read the file before you try again.",
+            args.tool()
+        ),
+    )
+}
+
+fn check_directories(call: &ToolCall) -> Result<(), ToolError> {
+    for (name, dir) in [("root", &call.root), ("cwd", &call.cwd)] {
+        if !Path::new(dir).is_absolute() {
+            return Err(error(Code::BadRequest, format!("{name} must be an absolute path, not `{dir}`")));
+        }
+    }
+    Ok(())
+}
