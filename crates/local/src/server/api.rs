@@ -1,0 +1,266 @@
+//! The control plane below `/api`: thin handlers over the state machine.
+//!
+//! Absent and answered 404: volumes, snapshots, SSH, forks, resize, backups, secrets, networks,
+//! build logs, warm pools, organizations. `buildInfo` is accepted and remembered, and nothing is
+//! built: such a sandbox sees this machine's programs like any other.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State as Extract};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::list;
+use super::sandbox::{DAEMON_VERSION, REGION, Record, SignedPreview, clamp_archive};
+use super::{App, snapshots};
+use crate::ids;
+use crate::problem::{Fields, Problem};
+
+type Reply = Result<Json<Value>, Problem>;
+
+pub(super) fn router() -> Router<Arc<App>> {
+    Router::new()
+        .route("/config", get(config))
+        .route("/sandbox", get(list_sandboxes).post(create))
+        .route("/sandbox/{which}", get(read).delete(delete))
+        .route("/sandbox/{which}/start", post(start))
+        .route("/sandbox/{which}/stop", post(stop))
+        .route("/sandbox/{which}/archive", post(archive))
+        .route("/sandbox/{which}/labels", put(labels))
+        .route("/sandbox/{which}/public/{value}", post(public))
+        .route("/sandbox/{which}/autostop/{minutes}", post(auto_stop))
+        .route("/sandbox/{which}/autoarchive/{minutes}", post(auto_archive))
+        .route("/sandbox/{which}/autodelete/{minutes}", post(auto_delete))
+        .route("/sandbox/{which}/last-activity", post(last_activity))
+        .route("/sandbox/{which}/toolbox-proxy-url", get(toolbox_url))
+        .route("/sandbox/{which}/ports/{port}/preview-url", get(preview_url))
+        .route("/sandbox/{which}/ports/{port}/signed-preview-url", get(signed_preview_url))
+        .route("/sandbox/{which}/ports/{port}/signed-preview-url/{token}/expire", post(expire_preview))
+        .fallback(async |request: axum::extract::Request| {
+            Problem::not_found(format!("Cannot {} {}", request.method(), request.uri().path()))
+        })
+}
+
+async fn config(Extract(app): Extract<Arc<App>>) -> Json<Value> {
+    Json(json!({
+        "version": DAEMON_VERSION,
+        "oidc": { "issuer": "", "clientId": "", "audience": "" },
+        "linkedAccountsEnabled": false,
+        "announcements": {},
+        "proxyTemplateUrl": format!("http://{{{{PORT}}}}-{{{{sandboxId}}}}.localhost:{}", app.port),
+        "proxyToolboxUrl": app.toolbox_url(),
+        "defaultSnapshot": snapshots::DEFAULT,
+        "dashboardUrl": format!("http://127.0.0.1:{}", app.port),
+        "maxAutoArchiveInterval": clamp_archive(0),
+        "maintananceMode": false,
+        "environment": REGION,
+    }))
+}
+
+fn parse(body: &Bytes) -> Result<Value, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::bad_request(error.to_string()))
+}
+
+async fn create(Extract(app): Extract<Arc<App>>, body: Bytes) -> Reply {
+    let body = parse(&body)?;
+    // In a task of its own: a client that gives up still leaves a whole sandbox.
+    let sandboxes = app.sandboxes.clone();
+    let created = tokio::spawn(async move { sandboxes.create(&body).await }).await;
+    Ok(app.dto(&created.map_err(Problem::internal)??))
+}
+
+async fn list_sandboxes(
+    Extract(app): Extract<Arc<App>>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Reply {
+    let records = app.sandboxes.all().iter().map(|s| s.record()).collect();
+    let page = list::page(records, &query)?;
+    let items: Vec<Value> = page.items.iter().map(|r| r.item(&app.toolbox_url())).collect();
+    Ok(Json(json!({ "items": items, "nextCursor": page.next_cursor })))
+}
+
+async fn read(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> Reply {
+    Ok(app.dto(&app.sandboxes.find(&which)?.record()))
+}
+
+async fn delete(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> Reply {
+    let sandbox = app.sandboxes.find(&which)?;
+    Ok(app.dto(&app.sandboxes.delete(&sandbox)?))
+}
+
+async fn start(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> Reply {
+    let sandbox = app.sandboxes.find(&which)?;
+    Ok(app.dto(&app.sandboxes.start(&sandbox).await?))
+}
+
+#[derive(Deserialize)]
+struct Stop {
+    #[serde(default)]
+    force: bool,
+}
+
+async fn stop(
+    Extract(app): Extract<Arc<App>>,
+    Path(which): Path<String>,
+    Query(stop): Query<Stop>,
+) -> Reply {
+    let sandbox = app.sandboxes.find(&which)?;
+    app.sandboxes.stop(&sandbox, stop.force)?;
+    Ok(app.dto(&sandbox.record()))
+}
+
+async fn archive(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> Reply {
+    let sandbox = app.sandboxes.find(&which)?;
+    app.sandboxes.archive(&sandbox)?;
+    Ok(app.dto(&sandbox.record()))
+}
+
+async fn labels(Extract(app): Extract<Arc<App>>, Path(which): Path<String>, body: Bytes) -> Reply {
+    let body = parse(&body)?;
+    let mut fields = Fields::of(&body)?;
+    let labels = fields.get("labels", "an object of strings");
+    if labels.is_none() {
+        fields.complain("labels must be an object of strings".to_owned());
+    }
+    fields.finish()?;
+    app.change(&which, |record| record.labels = labels.unwrap_or_default())
+}
+
+async fn public(
+    Extract(app): Extract<Arc<App>>,
+    Path((which, value)): Path<(String, bool)>,
+) -> Reply {
+    app.change(&which, |record| record.public = value)
+}
+
+async fn auto_stop(
+    Extract(app): Extract<Arc<App>>,
+    Path((which, minutes)): Path<(String, i64)>,
+) -> Reply {
+    if minutes < 0 {
+        return Err(Problem::bad_request("Auto-stop interval must be non-negative"));
+    }
+    app.change(&which, |record| record.auto_stop = minutes)
+}
+
+async fn auto_archive(
+    Extract(app): Extract<Arc<App>>,
+    Path((which, minutes)): Path<(String, i64)>,
+) -> Reply {
+    if minutes < 0 {
+        return Err(Problem::bad_request("Auto-archive interval must be non-negative"));
+    }
+    app.change(&which, |record| record.auto_archive = clamp_archive(minutes))
+}
+
+async fn auto_delete(
+    Extract(app): Extract<Arc<App>>,
+    Path((which, minutes)): Path<(String, i64)>,
+) -> Reply {
+    app.change(&which, |record| record.auto_delete = minutes)
+}
+
+async fn last_activity(
+    Extract(app): Extract<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    app.sandboxes.touch(&*app.by_id(&id)?);
+    Ok(StatusCode::CREATED)
+}
+
+async fn toolbox_url(Extract(app): Extract<Arc<App>>, Path(id): Path<String>) -> Reply {
+    app.by_id(&id)?;
+    Ok(Json(json!({ "url": app.toolbox_url() })))
+}
+
+async fn preview_url(
+    Extract(app): Extract<Arc<App>>,
+    Path((which, port)): Path<(String, u16)>,
+) -> Reply {
+    let record = app.sandboxes.find(&which)?.record();
+    let (id, token) = (&record.id, &record.preview_token);
+    Ok(Json(json!({ "sandboxId": id, "url": app.preview_url(port, id), "token": token })))
+}
+
+#[derive(Deserialize)]
+struct Expiry {
+    #[serde(rename = "expiresInSeconds")]
+    seconds: Option<i64>,
+}
+
+async fn signed_preview_url(
+    Extract(app): Extract<Arc<App>>,
+    Path((which, port)): Path<(String, u16)>,
+    Query(expiry): Query<Expiry>,
+) -> Reply {
+    let seconds = expiry.seconds.unwrap_or(60);
+    if !(1..=86_400).contains(&seconds) {
+        return Err(Problem::bad_request("expiresInSeconds must be between 1 and 86400"));
+    }
+    let sandbox = app.sandboxes.find(&which)?;
+    let (token, now) = (ids::token(), app.sandboxes.now());
+    app.sandboxes.update(&sandbox, |record| {
+        record.signed_previews.retain(|signed| signed.expires_at > now);
+        let expires_at = now + seconds * 1000;
+        record.signed_previews.push(SignedPreview { token: token.clone(), port, expires_at });
+        Ok(())
+    })?;
+    let (id, url) = (sandbox.record().id, app.preview_url(port, &token));
+    Ok(Json(json!({ "sandboxId": id, "port": port, "token": token, "url": url })))
+}
+
+async fn expire_preview(
+    Extract(app): Extract<Arc<App>>,
+    Path((which, port, token)): Path<(String, u16, String)>,
+) -> Result<StatusCode, Problem> {
+    let sandbox = app.sandboxes.find(&which)?;
+    app.sandboxes.update(&sandbox, |record| {
+        record.signed_previews.retain(|signed| signed.port != port || signed.token != token);
+        Ok(())
+    })?;
+    Ok(StatusCode::OK)
+}
+
+impl App {
+    fn dto(&self, record: &Record) -> Json<Value> {
+        Json(record.dto(&self.toolbox_url()))
+    }
+
+    fn change(&self, which: &str, change: impl FnOnce(&mut Record)) -> Reply {
+        let sandbox = self.sandboxes.find(which)?;
+        self.sandboxes.update(&sandbox, |record| {
+            change(record);
+            Ok(())
+        })?;
+        Ok(self.dto(&sandbox.record()))
+    }
+
+    fn by_id(&self, id: &str) -> Result<Arc<super::lifecycle::Sandbox>, Problem> {
+        let sandbox = self.sandboxes.by_id(id);
+        sandbox.ok_or_else(|| Problem::not_found(format!("Sandbox with ID {id} not found")))
+    }
+
+    fn preview_url(&self, port: u16, id_or_token: &str) -> String {
+        format!("http://{port}-{id_or_token}.localhost:{}", self.port)
+    }
+}
+
+/// A path or query that does not parse is the caller's fault and answered by axum in plain text;
+/// this gives it the API's shape.
+pub(super) fn shaped(reply: Response, path: &str) -> Response {
+    if let Some(problem) = reply.extensions().get::<Problem>() {
+        return problem.api(path);
+    }
+    let status = reply.status();
+    let is_json = reply.headers().get("content-type").is_some_and(|t| t == "application/json");
+    if status.is_client_error() && !is_json {
+        let reason = status.canonical_reason().unwrap_or("Error");
+        return Problem::new(status, reason).api(path);
+    }
+    reply.into_response()
+}

@@ -1,0 +1,301 @@
+//! The wall around a sandbox: which files it sees, which it can write, what environment it has.
+//!
+//! With bubblewrap a sandbox has its own user, pid, ipc, uts and (by default) network namespace. It
+//! sees the host's programs and libraries read-only, a handful of harmless files from `/etc`, and
+//! two writable directories: its home and `/tmp`. It never sees the host's home directories, the
+//! data directory, the key, or the server's environment. The only part of this server inside it is
+//! the program itself, read-only.
+//!
+//! What surprises: with `--isolation none` there is no wall and no `/home/daytona` either; the
+//! sandbox's home is its directory in the data directory.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::process::Command;
+
+use super::sandbox::{ORGANIZATION, Record};
+use super::snapshots::{self, Quirk};
+use crate::cli::{Isolation, Network};
+
+const HOME: &str = "/home/daytona";
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const TOOLBOX: &str = "/opt/daytona/toolbox";
+const EXTRAS: &str = "/opt/daytona/extras";
+const SMALL_DISK: &str = "4194304";
+
+/// Host files in `/etc` that programs need and that tell nothing about the user.
+const ETC: &[&str] = &[
+    "alternatives",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "mime.types",
+    "pki/tls/certs",
+    "pki/ca-trust",
+    "resolv.conf",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "timezone",
+];
+
+/// How sandboxes are started on this machine.
+pub(crate) struct Walls {
+    isolation: Isolation,
+    network: Network,
+    program: PathBuf,
+    /// Generated files that all sandboxes share, read-only to them.
+    shared: PathBuf,
+}
+
+impl Walls {
+    /// Checks that the wall can be built and prepares what all sandboxes share.
+    pub(crate) fn new(isolation: Isolation, network: Network, data: &Path) -> Result<Self> {
+        let program = std::env::current_exe().context("find this program's file")?;
+        let walls = Self { isolation, network, program, shared: data.join("shared") };
+        walls.write_shared()?;
+        match isolation {
+            Isolation::Bwrap => check_bwrap()?,
+            Isolation::None => eprintln!(
+                "daytona-local: WARNING: --isolation none: sandboxes run as you and can read and \
+                 change your files. Their home is a directory in {}, not {HOME}.",
+                data.display()
+            ),
+        }
+        Ok(walls)
+    }
+
+    /// The command that runs the toolbox of `record`, whose directory is `dir`.
+    pub(crate) fn command(&self, record: &Record, dir: &Path) -> Result<Command> {
+        let quirk = record.snapshot.as_deref().and_then(snapshots::quirk);
+        let mut command = match self.isolation {
+            Isolation::Bwrap => self.bwrap(record, dir, quirk)?,
+            Isolation::None => {
+                let home = dir.join("home");
+                let mut command = Command::new(&self.program);
+                command.env_clear().envs(environment(record, quirk, &home, &self.shared));
+                command.arg("toolbox").arg("--home").arg(&home).current_dir(&home);
+                command
+            }
+        };
+        command.kill_on_drop(true);
+        Ok(command)
+    }
+
+    fn bwrap(&self, record: &Record, dir: &Path, quirk: Option<Quirk>) -> Result<Command> {
+        let mut args = Args::default();
+        args.words("--unshare-user --uid 1000 --gid 1000 --unshare-pid --unshare-ipc --unshare-uts");
+        args.words("--unshare-cgroup-try --die-with-parent --new-session --cap-drop ALL --clearenv");
+        if self.network == Network::None {
+            args.words("--unshare-net");
+        }
+        args.words("--hostname").words(&record.id[..12]);
+
+        args.words("--ro-bind /usr /usr");
+        for name in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
+            let path = Path::new("/").join(name);
+            match fs::read_link(&path) {
+                Ok(target) => args.words("--symlink").push(target).push(path),
+                Err(_) if path.is_dir() => args.words("--ro-bind").push(&path).push(&path),
+                Err(_) => &mut args,
+            };
+        }
+        for name in ETC {
+            let path = Path::new("/etc").join(name);
+            args.words("--ro-bind-try").push(&path).push(&path);
+        }
+        for name in ["passwd", "group", "hosts", "shells", "nsswitch.conf"] {
+            args.words("--ro-bind").push(self.shared.join("etc").join(name));
+            args.push(Path::new("/etc").join(name));
+        }
+        args.words("--proc /proc --dev /dev --dir /run --dir /var --symlink ../tmp /var/tmp");
+        args.words("--ro-bind").push(&self.program).words(TOOLBOX);
+
+        let (home, tmp) = (dir.join("home"), dir.join("tmp"));
+        match quirk {
+            Some(Quirk::SmallDisk) => {
+                for at in [HOME, "/tmp", "/dev/shm"] {
+                    args.words("--size").words(SMALL_DISK).words("--tmpfs").words(at);
+                }
+                args.words("--remount-ro /dev");
+            }
+            Some(Quirk::ReadonlyHome) => {
+                args.words("--ro-bind").push(home).words(HOME).words("--bind").push(tmp).words("/tmp");
+            }
+            _ => {
+                args.words("--bind").push(home).words(HOME).words("--bind").push(tmp).words("/tmp");
+            }
+        }
+        if let Some(name) = quirk.and_then(extras) {
+            args.words("--ro-bind").push(self.shared.join(name)).words(EXTRAS);
+        }
+        if quirk == Some(Quirk::NoGit) {
+            for path in PATH.split(':').map(|d| Path::new(d).join("git")) {
+                if let Ok(real) = path.canonicalize() {
+                    args.words("--ro-bind /dev/null").push(real);
+                }
+            }
+        }
+        // Last: the root is a tmpfs of bubblewrap's, and nothing of it is the sandbox's to write.
+        args.words("--remount-ro /");
+        for (name, value) in environment(record, quirk, Path::new(HOME), Path::new(EXTRAS)) {
+            args.words("--setenv").push(name).push(value);
+        }
+        args.words("--chdir").words(HOME).words("--").words(TOOLBOX).words("toolbox --home");
+        args.words(HOME).words("--own-pid-namespace");
+
+        let mut command = Command::new("bwrap");
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.args(args.0).current_dir("/");
+        Ok(command)
+    }
+
+    /// Writes what sandboxes get to see instead of the host's own.
+    fn write_shared(&self) -> Result<()> {
+        let etc = self.shared.join("etc");
+        fs::create_dir_all(&etc)?;
+        let shells: String = fs::read_to_string("/etc/shells")
+            .unwrap_or_else(|_| "/bin/sh\n/bin/bash\n".to_owned())
+            .lines()
+            .filter(|line| line.starts_with("/bin/") || line.starts_with("/usr/bin/"))
+            .filter(|line| Path::new(line).exists())
+            .map(|line| format!("{line}\n"))
+            .collect();
+        for (name, text) in [
+            (
+                "passwd",
+                "root:x:0:0:root:/root:/usr/sbin/nologin\n\
+                 daytona:x:1000:1000:daytona:/home/daytona:/bin/bash\n\
+                 nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+            ),
+            ("group", "root:x:0:\ndaytona:x:1000:\nnogroup:x:65534:\n"),
+            ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+            ("shells", &shells),
+            ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
+        ] {
+            fs::write(etc.join(name), text)?;
+        }
+
+        let script = |dir: &str, name: &str, mode: u32, text: &str| -> Result<()> {
+            let dir = self.shared.join(dir);
+            fs::create_dir_all(&dir)?;
+            let path = dir.join(name);
+            fs::write(&path, text)?;
+            Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
+        };
+        let uname = "#!/bin/sh\n/usr/bin/uname \"$@\" | sed 's/x86_64/aarch64/g'\n";
+        script("aarch64", "uname", 0o755, uname)?;
+        let noise = "echo 'noise: shell starts'\ntrap \"echo 'noise: shell exits'\" EXIT\n";
+        script("noise", ".zshenv", 0o644, noise)?;
+        script("noise", "bash_env", 0o644, noise)?;
+
+        // Every program but git, by link: no directory of the host is on that PATH.
+        let farm = self.shared.join("no-git");
+        let _ = fs::remove_dir_all(&farm);
+        fs::create_dir_all(&farm)?;
+        for dir in PATH.split(':') {
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                if !name.to_string_lossy().starts_with("git") {
+                    // The first directory on PATH wins, so a later link of that name fails.
+                    let _ = std::os::unix::fs::symlink(entry.path(), farm.join(name));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The directory under `shared` that a quirk mounts.
+fn extras(quirk: Quirk) -> Option<&'static str> {
+    match quirk {
+        Quirk::Aarch64 => Some("aarch64"),
+        Quirk::NoisyShell => Some("noise"),
+        Quirk::NoGit => Some("no-git"),
+        _ => None,
+    }
+}
+
+/// The whole environment of a sandbox. `extras` is where it sees its quirk's files; without a wall
+/// that is the shared directory itself.
+fn environment(
+    record: &Record,
+    quirk: Option<Quirk>,
+    home: &Path,
+    extras_at: &Path,
+) -> Vec<(OsString, OsString)> {
+    let name = quirk.and_then(extras).unwrap_or_default();
+    let extras =
+        if extras_at == Path::new(EXTRAS) { extras_at.to_owned() } else { extras_at.join(name) };
+    let mut path = OsString::from(PATH);
+    match quirk {
+        Some(Quirk::Aarch64) => {
+            path = OsString::from(format!("{}:{PATH}", extras.display()));
+        }
+        Some(Quirk::NoGit) => path = extras.clone().into(),
+        _ => {}
+    }
+    let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
+    let mut all: Vec<(OsString, OsString)> = vec![
+        ("PATH".into(), path),
+        ("HOME".into(), home.into()),
+        ("USER".into(), "daytona".into()),
+        ("LANG".into(), "C.UTF-8".into()),
+        ("SHELL".into(), shell.into()),
+        ("DAYTONA_SANDBOX_ID".into(), (&record.id).into()),
+        ("DAYTONA_SANDBOX_SNAPSHOT".into(), record.snapshot.as_deref().unwrap_or("").into()),
+        ("DAYTONA_SANDBOX_USER".into(), (&record.user).into()),
+        ("DAYTONA_ORGANIZATION_ID".into(), ORGANIZATION.into()),
+        ("DAYTONA_REGION_ID".into(), (&record.target).into()),
+    ];
+    if quirk == Some(Quirk::NoisyShell) {
+        all.push(("BASH_ENV".into(), extras.join("bash_env").into()));
+        all.push(("ZDOTDIR".into(), extras.into()));
+    }
+    all.extend(record.env.iter().map(|(k, v)| (k.into(), v.into())));
+    all
+}
+
+/// A growing command line.
+#[derive(Default)]
+struct Args(Vec<OsString>);
+
+impl Args {
+    /// Adds words; for constants only, since it splits at spaces.
+    fn words(&mut self, words: &str) -> &mut Self {
+        self.0.extend(words.split(' ').map(OsString::from));
+        self
+    }
+
+    fn push(&mut self, word: impl AsRef<OsStr>) -> &mut Self {
+        self.0.push(word.as_ref().to_owned());
+        self
+    }
+}
+
+/// Runs the smallest sandbox there is, to fail now and not at the first create.
+fn check_bwrap() -> Result<()> {
+    let tried = std::process::Command::new("bwrap")
+        .args(["--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "true"])
+        .output();
+    match tried {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => bail!(
+            "bubblewrap does not work here: {}\nUser namespaces may be forbidden (on Ubuntu: sysctl \
+             kernel.apparmor_restrict_unprivileged_userns). Allow them, or give --isolation none to \
+             run sandboxes without a wall.",
+            String::from_utf8_lossy(&output.stderr).trim()
+        ),
+        Err(error) => bail!(
+            "cannot run bwrap ({error}), which keeps sandboxes away from your files. Install it (apt \
+             install bubblewrap, dnf install bubblewrap, pacman -S bubblewrap, apk add bubblewrap), \
+             or give --isolation none to run sandboxes without a wall."
+        ),
+    }
+}

@@ -1,0 +1,433 @@
+//! The state machine: what may follow what, and the one place that starts and kills processes.
+//!
+//! Transitions run in tasks of their own, so a client that goes away does not leave half a start
+//! behind. A record is on disk before the step it announces.
+//!
+//! A sandbox listens on a socket that the server made, in a directory that the sandbox cannot see,
+//! and inherits as standard input. There is no path in the sandbox to replace.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+
+use super::isolation::Walls;
+use super::sandbox::{Due, Record, State};
+use super::snapshots::{self, Quirk};
+use super::store::Store;
+use crate::clock;
+use crate::problem::Problem;
+use crate::relay;
+
+/// How long a create or start is held before the reply says what there is.
+const HELD: Duration = Duration::from_secs(30);
+const SOCKET: &str = "toolbox.sock";
+const LOG: &str = "toolbox.log";
+
+/// One sandbox and, while it runs, its processes.
+pub(crate) struct Sandbox {
+    record: Mutex<Record>,
+    state: watch::Sender<State>,
+    live: Mutex<Option<Live>>,
+    /// Proxied requests in flight; while there are any the sandbox is not idle.
+    pub(crate) open: AtomicUsize,
+}
+
+#[derive(Clone)]
+struct Live {
+    dir: Arc<File>,
+    kill: Arc<tokio::sync::Notify>,
+    gone: watch::Receiver<bool>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sandbox {
+    fn new(record: Record) -> Self {
+        let state = watch::Sender::new(record.state);
+        Self { record: Mutex::new(record), state, live: Mutex::new(None), open: AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        lock(&self.record).clone()
+    }
+
+    /// Waits, within limits, for the transition in progress to end.
+    pub(crate) async fn settled(&self) -> Record {
+        let mut state = self.state.subscribe();
+        let _ = tokio::time::timeout(HELD, state.wait_for(|s| !s.is_transition())).await;
+        self.record()
+    }
+
+    /// Sends one request to the toolbox.
+    pub(crate) async fn ask(&self, request: Request) -> Result<Response> {
+        let live = lock(&self.live).clone().context("the sandbox is not running")?;
+        Ok(relay::exchange(live.connect().await?, request).await?)
+    }
+
+    /// Asks the toolbox one of the things that only the server may.
+    pub(crate) async fn ask_own(&self, method: &str, path: &str) -> Result<Response> {
+        let request = Request::builder().method(method).uri(path).header("host", "toolbox");
+        self.ask(request.body(Body::empty())?).await
+    }
+}
+
+impl Live {
+    async fn connect(&self) -> Result<UnixStream> {
+        // Through the directory's descriptor: the path of a socket may have 107 bytes, ours any.
+        Ok(UnixStream::connect(format!("/proc/self/fd/{}/{SOCKET}", self.dir.as_raw_fd())).await?)
+    }
+}
+
+/// All sandboxes of this server.
+pub(crate) struct Sandboxes {
+    pub(crate) store: Store,
+    walls: Walls,
+    test_snapshots: bool,
+    all: Mutex<HashMap<String, Arc<Sandbox>>>,
+    clock_offset: AtomicI64,
+}
+
+impl Sandboxes {
+    /// Loads what an earlier server left; whatever ran then is stopped now.
+    pub(crate) fn load(store: Store, walls: Walls, test_snapshots: bool) -> Result<Arc<Self>> {
+        let mut all = HashMap::new();
+        for mut record in store.load()? {
+            match record.state {
+                State::Destroying => {
+                    store.discard(&record.id);
+                    continue;
+                }
+                State::Stopped | State::Archived | State::Error => {}
+                State::Archiving => record.state = State::Archived,
+                State::Restoring => record.state = State::Archived,
+                _ => record.state = State::Stopped,
+            }
+            store.save(&record)?;
+            all.insert(record.id.clone(), Arc::new(Sandbox::new(record)));
+        }
+        let (all, clock_offset) = (Mutex::new(all), AtomicI64::new(0));
+        Ok(Arc::new(Self { store, walls, test_snapshots, all, clock_offset }))
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        clock::now_ms() + self.clock_offset.load(Ordering::Relaxed)
+    }
+
+    /// Moves this server's clock, for tests of its timers.
+    pub(crate) fn advance(&self, ms: i64) {
+        self.clock_offset.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Sandbox>> {
+        lock(&self.all).values().cloned().collect()
+    }
+
+    pub(crate) fn by_id(&self, id: &str) -> Option<Arc<Sandbox>> {
+        lock(&self.all).get(id).cloned()
+    }
+
+    pub(crate) fn find(&self, id_or_name: &str) -> Result<Arc<Sandbox>, Problem> {
+        if let Some(sandbox) = self.by_id(id_or_name) {
+            return Ok(sandbox);
+        }
+        let named = self.all().into_iter().find(|s| lock(&s.record).name == id_or_name);
+        named.ok_or_else(|| {
+            Problem::not_found(format!("Sandbox with ID or name {id_or_name} not found"))
+        })
+    }
+
+    /// Changes a record and writes it. The change is visible only once it is on disk.
+    pub(crate) fn update<T>(
+        &self,
+        sandbox: &Sandbox,
+        change: impl FnOnce(&mut Record) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        let mut record = lock(&sandbox.record);
+        let mut next = record.clone();
+        let value = change(&mut next)?;
+        next.updated_at = self.now();
+        self.store.save(&next).map_err(Problem::internal)?;
+        *record = next;
+        sandbox.state.send_replace(record.state);
+        Ok(value)
+    }
+
+    fn set_state(&self, sandbox: &Sandbox, state: State) {
+        let done = self.update(sandbox, |record| {
+            record.state = state;
+            record.last_activity_at = self.now();
+            Ok(())
+        });
+        if let Err(problem) = done {
+            eprintln!("daytona-local: {}", problem.message);
+        }
+    }
+
+    pub(crate) fn touch(&self, sandbox: &Sandbox) {
+        // In memory only: a timer that starts over after a restart harms nobody.
+        lock(&sandbox.record).last_activity_at = self.now();
+    }
+
+    /// Creates a sandbox and starts it.
+    pub(crate) async fn create(self: &Arc<Self>, body: &serde_json::Value) -> Result<Record, Problem> {
+        let record = Record::from_request(body, self.now(), self.test_snapshots)?;
+        let sandbox = Arc::new(Sandbox::new(record.clone()));
+        {
+            let mut all = lock(&self.all);
+            if all.values().any(|other| lock(&other.record).name == record.name) {
+                let name = &record.name;
+                return Err(Problem::conflict(format!("Sandbox with name {name} already exists")));
+            }
+            self.store.create(&record.id).map_err(Problem::internal)?;
+            self.store.save(&record).map_err(Problem::internal)?;
+            all.insert(record.id.clone(), sandbox.clone());
+        }
+        self.boot(&sandbox);
+        let record = sandbox.settled().await;
+        match record.state {
+            State::Error => Err(Problem::bad_request(format!(
+                "Sandbox failed to start: {}",
+                record.error_reason.unwrap_or_default()
+            ))),
+            _ => Ok(record),
+        }
+    }
+
+    /// Starts a stopped sandbox; one that runs stays as it is.
+    pub(crate) async fn start(self: &Arc<Self>, sandbox: &Arc<Sandbox>) -> Result<Record, Problem> {
+        let next = self.update(sandbox, |record| {
+            let next = match record.state {
+                State::Started => return Ok(State::Started),
+                State::Stopped => State::Starting,
+                State::Archived => State::Restoring,
+                other => return Err(refused(other, "start")),
+            };
+            record.state = next;
+            record.last_activity_at = self.now();
+            record.preview_token = crate::ids::token();
+            Ok(next)
+        })?;
+        match next {
+            State::Started => {}
+            State::Restoring => self.boot(sandbox),
+            _ => {
+                self.boot(sandbox);
+                return Ok(sandbox.settled().await);
+            }
+        }
+        Ok(sandbox.record())
+    }
+
+    fn boot(self: &Arc<Self>, sandbox: &Arc<Sandbox>) {
+        let (this, sandbox) = (self.clone(), sandbox.clone());
+        tokio::spawn(async move {
+            match this.launch(&sandbox).await {
+                Ok(()) => this.set_state(&sandbox, State::Started),
+                Err(error) => {
+                    let reason = format!("{error:#}");
+                    let _ = this.update(&sandbox, |record| {
+                        record.state = State::Error;
+                        record.error_reason = Some(reason);
+                        Ok(())
+                    });
+                }
+            }
+        });
+    }
+
+    async fn launch(self: &Arc<Self>, sandbox: &Arc<Sandbox>) -> Result<()> {
+        let record = sandbox.record();
+        match record.snapshot.as_deref().and_then(snapshots::quirk) {
+            Some(Quirk::CreateFails) => return Err(anyhow!("this snapshot never starts")),
+            Some(Quirk::SlowCreate) if record.state == State::Creating => {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+            _ => {}
+        }
+        let dir = self.store.dir(&record.id);
+        let handle = Arc::new(File::open(&dir)?);
+        let listener = listen(&dir, &handle)?;
+        let log_path = dir.join(LOG);
+        let log = OpenOptions::new().create(true).write(true).truncate(true).open(&log_path)?;
+        let mut command = self.walls.command(&record, &dir)?;
+        command.stdin(OwnedFd::from(listener)).stdout(log.try_clone()?).stderr(log);
+        // Spawned on a runtime worker, which lives as long as the server: bubblewrap's
+        // --die-with-parent watches the thread, not the process.
+        let mut child = command.spawn().context("start the sandbox")?;
+        drop(command); // Its copy of the socket must go, or a dead toolbox would not refuse.
+
+        let kill = Arc::new(tokio::sync::Notify::new());
+        let (gone_in, gone) = watch::channel(false);
+        let live = Live { dir: handle, kill: kill.clone(), gone: gone.clone() };
+        *lock(&sandbox.live) = Some(live);
+        let (this, watched) = (self.clone(), sandbox.clone());
+        let killed = kill.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = child.wait() => {}
+                () = killed.notified() => { let _ = child.kill().await; }
+            }
+            *lock(&watched.live) = None;
+            gone_in.send_replace(true);
+            if watched.record().state == State::Started {
+                this.set_state(&watched, State::Stopped);
+            }
+        });
+
+        // The socket listens already, so this waits until the toolbox serves it, or breaks off.
+        if let Ok(reply) = sandbox.ask_own("GET", "/version").await
+            && reply.status().is_success()
+        {
+            return Ok(());
+        }
+        kill.notify_one();
+        let mut gone = gone;
+        let _ = gone.wait_for(|gone| *gone).await;
+        let log = fs::read(&log_path).unwrap_or_default();
+        let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..]).trim().to_owned();
+        Err(anyhow!("the toolbox did not come up: {tail}"))
+    }
+
+    /// Asks a running sandbox to stop; it is stopped when its state says so.
+    pub(crate) fn stop(self: &Arc<Self>, sandbox: &Arc<Sandbox>, force: bool) -> Result<(), Problem> {
+        self.update(sandbox, |record| match record.state {
+            State::Started => {
+                record.state = State::Stopping;
+                Ok(())
+            }
+            other => Err(refused(other, "stop")),
+        })?;
+        let (this, sandbox) = (self.clone(), sandbox.clone());
+        tokio::spawn(async move {
+            this.halt(&sandbox, force).await;
+            if sandbox.record().auto_delete == 0 {
+                this.set_state(&sandbox, State::Destroying);
+                this.remove(&sandbox).await;
+            } else {
+                this.set_state(&sandbox, State::Stopped);
+            }
+        });
+        Ok(())
+    }
+
+    /// Ends every process of a sandbox: politely, then not.
+    async fn halt(&self, sandbox: &Sandbox, force: bool) {
+        let Some(mut live) = lock(&sandbox.live).clone() else { return };
+        if !force {
+            let asked = sandbox.ask_own("POST", "/_stop");
+            let _ = tokio::time::timeout(Duration::from_secs(11), asked).await;
+        }
+        live.kill.notify_one();
+        let _ = live.gone.wait_for(|gone| *gone).await;
+    }
+
+    /// Archives a stopped sandbox. The files stay where they are; only the state is reproduced.
+    pub(crate) fn archive(self: &Arc<Self>, sandbox: &Arc<Sandbox>) -> Result<(), Problem> {
+        self.update(sandbox, |record| match record.state {
+            State::Stopped if record.auto_delete == 0 => {
+                Err(Problem::bad_request("Ephemeral sandboxes cannot be archived"))
+            }
+            State::Stopped => {
+                record.state = State::Archiving;
+                Ok(())
+            }
+            other => Err(refused(other, "archive")),
+        })?;
+        let (this, sandbox) = (self.clone(), sandbox.clone());
+        tokio::spawn(async move { this.set_state(&sandbox, State::Archived) });
+        Ok(())
+    }
+
+    /// Deletes a sandbox. Its name is free at once; GET answers 404 when its files are gone.
+    pub(crate) fn delete(self: &Arc<Self>, sandbox: &Arc<Sandbox>) -> Result<Record, Problem> {
+        let now = self.now();
+        self.update(sandbox, |record| {
+            if record.state.is_transition() {
+                return Err(refused(record.state, "delete"));
+            }
+            record.state = State::Destroying;
+            record.name = format!("DESTROYED_{}_{now}", record.name);
+            Ok(())
+        })?;
+        let (this, doomed) = (self.clone(), sandbox.clone());
+        tokio::spawn(async move { this.remove(&doomed).await });
+        Ok(sandbox.record())
+    }
+
+    async fn remove(self: &Arc<Self>, sandbox: &Arc<Sandbox>) {
+        self.halt(sandbox, true).await;
+        let (this, id) = (self.clone(), sandbox.record().id);
+        let removed = id.clone();
+        let _ = tokio::task::spawn_blocking(move || this.store.discard(&removed)).await;
+        lock(&self.all).remove(&id);
+    }
+
+    /// Waits until a sandbox is in no transition or gone.
+    pub(crate) async fn quiet(&self, sandbox: &Sandbox) {
+        let id = sandbox.record().id;
+        while sandbox.record().state.is_transition() && self.by_id(&id).is_some() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Runs the sandboxes' own timers, for ever.
+    pub(crate) async fn keep_time(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(Duration::from_millis(250));
+        loop {
+            tick.tick().await;
+            for sandbox in self.all() {
+                if sandbox.open.load(Ordering::Relaxed) > 0 {
+                    self.touch(&sandbox);
+                }
+                // A refusal means that someone else was faster.
+                let _ = match sandbox.record().due(self.now()) {
+                    Some(Due::Stop) => self.stop(&sandbox, false),
+                    Some(Due::Archive) => self.archive(&sandbox),
+                    Some(Due::Delete) => self.delete(&sandbox).map(drop),
+                    None => Ok(()),
+                };
+            }
+        }
+    }
+
+    /// Stops everything, for the end of the server.
+    pub(crate) async fn stop_all(self: &Arc<Self>) {
+        let sandboxes = self.all();
+        for sandbox in &sandboxes {
+            sandbox.settled().await;
+            let _ = self.stop(sandbox, false);
+        }
+        for sandbox in &sandboxes {
+            self.quiet(sandbox).await;
+        }
+    }
+}
+
+fn refused(state: State, verb: &str) -> Problem {
+    match state {
+        State::Error => Problem::bad_request(format!("Sandbox is in an errored state, cannot {verb}")),
+        _ if state.is_transition() => Problem::conflict("Sandbox state change in progress"),
+        _ if verb == "stop" => Problem::bad_request("Sandbox is not started"),
+        _ => Problem::bad_request(format!("Sandbox cannot {verb} from its current state")),
+    }
+}
+
+/// Makes the socket that a toolbox inherits.
+fn listen(dir: &Path, handle: &File) -> Result<std::os::unix::net::UnixListener> {
+    let _ = fs::remove_file(dir.join(SOCKET));
+    let path = format!("/proc/self/fd/{}/{SOCKET}", handle.as_raw_fd());
+    std::os::unix::net::UnixListener::bind(path).context("make the toolbox's socket")
+}

@@ -1,0 +1,155 @@
+//! From a request for a sandbox to the sandbox: the toolbox by path, previews by host name.
+//!
+//! The API key and the preview tokens stop here; a sandbox never sees them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt as _;
+
+use super::lifecycle::Sandbox;
+use super::sandbox::State;
+use super::{App, auth};
+use crate::problem::Problem;
+
+const TOKEN_HEADER: &str = "x-daytona-preview-token";
+const TOKEN_QUERY: &str = "DAYTONA_SANDBOX_AUTH_KEY";
+/// Ports of Daytona's own daemons: never public.
+const PROTECTED: [u16; 3] = [2280, 22222, 33333];
+
+/// `/toolbox/{id}/{path}` with a checked key.
+pub(super) async fn toolbox(app: &Arc<App>, mut request: Request) -> Response {
+    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    let sandbox = match find_toolbox(app, &path) {
+        Ok((sandbox, below)) => {
+            set_path(&mut request, &below);
+            sandbox
+        }
+        Err(problem) => return problem.toolbox(&method, &path),
+    };
+    request.headers_mut().remove(header::AUTHORIZATION);
+    forward(app, sandbox, request).await
+}
+
+fn find_toolbox(app: &App, path: &str) -> Result<(Arc<Sandbox>, String), Problem> {
+    let missing = || Problem::not_found("not found: sandbox container not found");
+    let below = path.strip_prefix("/toolbox/").ok_or_else(missing)?;
+    let (id, below) = below.split_once('/').ok_or_else(missing)?;
+    // `/_...` is how the server itself talks to the toolbox.
+    if below.is_empty() || below.starts_with('_') {
+        return Err(missing());
+    }
+    let sandbox = app.sandboxes.by_id(id).ok_or_else(missing)?;
+    match sandbox.record().state {
+        State::Started => Ok((sandbox, format!("/{below}"))),
+        State::Destroying => Err(missing()),
+        State::Archived | State::Archiving => {
+            Err(Problem::bad_request("bad request: failed to get runner info for the sandbox"))
+        }
+        _ => Err(Problem::bad_request(
+            "bad request: failed to get container IP: no IP address found. Is the Sandbox started?",
+        )),
+    }
+}
+
+/// A preview: `{port}-{id or signed token}.localhost`.
+pub(super) async fn preview(app: &Arc<App>, label: &str, mut request: Request) -> Response {
+    let Some((port, name)) = label.split_once('-').and_then(|(p, n)| Some((p.parse().ok()?, n)))
+    else {
+        return Problem::not_found("no such preview").api(request.uri().path());
+    };
+    let (sandbox, allowed) = match app.sandboxes.by_id(name) {
+        Some(sandbox) => {
+            let record = sandbox.record();
+            let open = record.public && !PROTECTED.contains(&port);
+            let allowed = open || auth::has_key(request.headers(), &app.key) || {
+                let token = preview_token(&request);
+                token.is_some_and(|token| auth::same(&token, &record.preview_token))
+            };
+            (Some(sandbox), allowed)
+        }
+        None => {
+            let now = app.sandboxes.now();
+            let signed = app.sandboxes.all().into_iter().find(|s| {
+                s.record().signed_previews.iter().any(|signed| {
+                    signed.port == port && signed.expires_at > now && auth::same(&signed.token, name)
+                })
+            });
+            let found = signed.is_some();
+            (signed, found)
+        }
+    };
+    let path = request.uri().path().to_owned();
+    let Some(sandbox) = sandbox.filter(|_| allowed) else {
+        return Problem::new(StatusCode::UNAUTHORIZED, "unauthorized: preview needs a token").api(&path);
+    };
+    if sandbox.record().state != State::Started {
+        return Problem::bad_request("no IP address found. Is the Sandbox started?").api(&path);
+    }
+    if auth::has_key(request.headers(), &app.key) {
+        request.headers_mut().remove(header::AUTHORIZATION);
+    }
+    request.headers_mut().remove(TOKEN_HEADER);
+    set_path(&mut request, &format!("/proxy/{port}{path}"));
+    forward(app, sandbox, request).await
+}
+
+fn preview_token(request: &Request) -> Option<String> {
+    if let Some(token) = request.headers().get(TOKEN_HEADER) {
+        return token.to_str().ok().map(str::to_owned);
+    }
+    let pairs = request.uri().query()?.split('&');
+    pairs.filter_map(|pair| pair.split_once('=')).find(|(k, _)| *k == TOKEN_QUERY).map(|(_, v)| v.to_owned())
+}
+
+/// Replaces the path and keeps the query, except for a token in it.
+fn set_path(request: &mut Request, path: &str) {
+    let query = request.uri().query().unwrap_or_default();
+    let prefix = format!("{TOKEN_QUERY}=");
+    let kept: Vec<&str> = query.split('&').filter(|p| !p.is_empty() && !p.starts_with(&prefix)).collect();
+    let full = if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) };
+    // The path came out of a URI, so it fits into one.
+    *request.uri_mut() = full.parse().unwrap_or_else(|_| Uri::from_static("/"));
+}
+
+async fn forward(app: &Arc<App>, sandbox: Arc<Sandbox>, request: Request) -> Response {
+    let in_flight = (!skips_activity(request.headers())).then(|| InFlight::new(app, &sandbox));
+    match sandbox.ask(request).await {
+        // A spliced WebSocket outlives this function; its guard goes with the reply's body, which
+        // for a 101 ends at once, so a WebSocket counts when it opens.
+        Ok(reply) => reply.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                let _ = &in_flight;
+                frame
+            }))
+        }),
+        // The daemon is gone or broke off: as the proxy has it, 502 and no body.
+        Err(_) => StatusCode::BAD_GATEWAY.into_response(),
+    }
+}
+
+fn skips_activity(headers: &HeaderMap) -> bool {
+    headers.get("x-daytona-skip-last-activity-update").is_some_and(|v| v == "true")
+}
+
+/// While this lives the sandbox is in use.
+struct InFlight(Arc<App>, Arc<Sandbox>);
+
+impl InFlight {
+    fn new(app: &Arc<App>, sandbox: &Arc<Sandbox>) -> Self {
+        app.sandboxes.touch(sandbox);
+        sandbox.open.fetch_add(1, Ordering::Relaxed);
+        Self(app.clone(), sandbox.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.1.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.sandboxes.touch(&self.1);
+    }
+}

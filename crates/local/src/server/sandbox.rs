@@ -1,0 +1,323 @@
+//! What a sandbox is on the wire and on disk, and the rules that need no process to decide.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::snapshots;
+use crate::clock::rfc3339;
+use crate::ids;
+use crate::problem::{Fields, Problem};
+
+pub(crate) const ORGANIZATION: &str = "00000000-0000-4000-8000-000000000000";
+pub(crate) const REGION: &str = "local";
+pub(crate) const DAEMON_VERSION: &str = "v0.190.0-local";
+const MAX_ARCHIVE_MINUTES: i64 = 43_200;
+
+/// Where a sandbox is in its life. Only these occur here; Daytona has more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    Creating,
+    Starting,
+    Restoring,
+    Started,
+    Stopping,
+    Stopped,
+    Archiving,
+    Archived,
+    Destroying,
+    Error,
+}
+
+impl State {
+    /// Between two states: every other transition is refused until it ends.
+    pub(crate) fn is_transition(self) -> bool {
+        use State::*;
+        matches!(self, Creating | Starting | Restoring | Stopping | Archiving | Destroying)
+    }
+
+    fn desired(self) -> &'static str {
+        use State::*;
+        match self {
+            Creating | Starting | Restoring | Started | Error => "started",
+            Stopping | Stopped => "stopped",
+            Archiving | Archived => "archived",
+            Destroying => "destroyed",
+        }
+    }
+}
+
+/// A link that needs no other key, for one port, until it expires.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct SignedPreview {
+    pub(crate) token: String,
+    pub(crate) port: u16,
+    pub(crate) expires_at: i64,
+}
+
+/// Everything the server remembers of a sandbox.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) state: State,
+    #[serde(default)]
+    pub(crate) error_reason: Option<String>,
+    pub(crate) snapshot: Option<String>,
+    pub(crate) build_info: Option<Value>,
+    pub(crate) user: String,
+    pub(crate) target: String,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) public: bool,
+    pub(crate) cpu: u32,
+    pub(crate) memory: u32,
+    pub(crate) disk: u32,
+    /// Minutes; 0 is never.
+    pub(crate) auto_stop: i64,
+    /// Minutes after the stop.
+    pub(crate) auto_archive: i64,
+    /// Minutes after the stop; negative is never, 0 is with the stop.
+    pub(crate) auto_delete: i64,
+    pub(crate) created_at: i64,
+    pub(crate) updated_at: i64,
+    pub(crate) last_activity_at: i64,
+    pub(crate) preview_token: String,
+    #[serde(default)]
+    pub(crate) signed_previews: Vec<SignedPreview>,
+}
+
+/// What the clock asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Stop,
+    Archive,
+    Delete,
+}
+
+impl Record {
+    /// Checks a create request and makes the record it asks for.
+    pub(crate) fn from_request(body: &Value, now: i64, test_snapshots: bool) -> Result<Self, Problem> {
+        let mut fields = Fields::of(body)?;
+        let name: Option<String> = fields.get("name", "a string");
+        let snapshot: Option<String> = fields.get("snapshot", "a string");
+        let build_info: Option<serde_json::Map<String, Value>> = fields.get("buildInfo", "an object");
+        let env = fields.get("env", "an object of strings").unwrap_or_default();
+        let labels = fields.get("labels", "an object of strings").unwrap_or_default();
+        let user = fields.get("user", "a string").unwrap_or_else(|| "daytona".to_owned());
+        let target = fields.get("target", "a string").unwrap_or_else(|| REGION.to_owned());
+        let public = fields.get("public", "a boolean").unwrap_or(false);
+        let cpu: Option<u32> = fields.get("cpu", "a non-negative integer");
+        let memory: Option<u32> = fields.get("memory", "a non-negative integer");
+        let disk: Option<u32> = fields.get("disk", "a non-negative integer");
+        let gpu: Option<u32> = fields.get("gpu", "a non-negative integer");
+        let auto_stop: i64 = fields.get("autoStopInterval", "an integer").unwrap_or(15);
+        let auto_archive: i64 = fields.get("autoArchiveInterval", "an integer").unwrap_or(10_080);
+        let auto_delete: i64 = fields.get("autoDeleteInterval", "an integer").unwrap_or(-1);
+        if auto_stop < 0 {
+            fields.complain("autoStopInterval must not be negative".to_owned());
+        }
+        if let Some(name) = &name
+            && let Err(why) = check_name(name)
+        {
+            fields.complain(why.to_owned());
+        }
+        fields.finish()?;
+
+        let asks_resources = [cpu, memory, disk, gpu].iter().any(|n| n.unwrap_or(0) != 0);
+        let (snapshot, resources) = match (&build_info, snapshot) {
+            (Some(_), Some(_)) => {
+                return Err(Problem::bad_request("Cannot specify both buildInfo and snapshot"));
+            }
+            (Some(build), None) => {
+                if !build.get("dockerfileContent").is_some_and(Value::is_string) {
+                    return Err(Problem::bad_request("buildInfo.dockerfileContent must be a string"));
+                }
+                let or = |asked: Option<u32>, default| asked.filter(|n| *n > 0).unwrap_or(default);
+                (None, (or(cpu, 1), or(memory, 1), or(disk, 3)))
+            }
+            (None, snapshot) => {
+                let name = snapshot.unwrap_or_else(|| snapshots::DEFAULT.to_owned());
+                let Some(size) = snapshots::size(&name, test_snapshots) else {
+                    return Err(Problem::bad_request(format!(
+                        "Snapshot {name} not found. Did you add it through the Daytona Dashboard?"
+                    )));
+                };
+                if asks_resources {
+                    return Err(Problem::bad_request(
+                        "Cannot specify Sandbox resources when using a snapshot",
+                    ));
+                }
+                (Some(name), size)
+            }
+        };
+        let id = ids::uuid();
+        Ok(Self {
+            name: name.filter(|n| !n.is_empty()).unwrap_or_else(|| id.clone()),
+            id,
+            state: State::Creating,
+            error_reason: None,
+            snapshot,
+            build_info: build_info.map(Value::Object),
+            user,
+            target,
+            env,
+            labels,
+            public,
+            cpu: resources.0,
+            memory: resources.1,
+            disk: resources.2,
+            auto_stop,
+            auto_archive: clamp_archive(auto_archive),
+            auto_delete,
+            created_at: now,
+            updated_at: now,
+            last_activity_at: now,
+            preview_token: ids::token(),
+            signed_previews: Vec::new(),
+        })
+    }
+
+    /// The full wire object.
+    pub(crate) fn dto(&self, toolbox_url: &str) -> Value {
+        let mut dto = self.item(toolbox_url);
+        dto["env"] = json!(self.env);
+        dto["volumes"] = json!([]);
+        if let Some(build) = &self.build_info {
+            dto["buildInfo"] = json!({
+                "dockerfileContent": build["dockerfileContent"],
+                "contextHashes": build.get("contextHashes").cloned().unwrap_or(json!([])),
+                "createdAt": rfc3339(self.created_at),
+                "updatedAt": rfc3339(self.created_at),
+                "snapshotRef": format!("local/{}", self.id),
+            });
+        }
+        dto
+    }
+
+    /// The wire object of a list, which lacks `env`, `volumes` and `buildInfo`.
+    pub(crate) fn item(&self, toolbox_url: &str) -> Value {
+        let mut item = json!({
+            "id": self.id,
+            "organizationId": ORGANIZATION,
+            "name": self.name,
+            "user": self.user,
+            "labels": self.labels,
+            "public": self.public,
+            "networkBlockAll": false,
+            "target": self.target,
+            "cpu": self.cpu,
+            "gpu": 0,
+            "memory": self.memory,
+            "disk": self.disk,
+            "state": self.state,
+            "desiredState": self.state.desired(),
+            "recoverable": false,
+            "sandboxClass": "container",
+            "backupState": "None",
+            "autoStopInterval": self.auto_stop,
+            "autoArchiveInterval": self.auto_archive,
+            "autoDeleteInterval": self.auto_delete,
+            "createdAt": rfc3339(self.created_at),
+            "updatedAt": rfc3339(self.updated_at),
+            "lastActivityAt": rfc3339(self.last_activity_at),
+            "daemonVersion": DAEMON_VERSION,
+            "runnerId": REGION,
+            "toolboxProxyUrl": toolbox_url,
+        });
+        for (field, value) in [("snapshot", &self.snapshot), ("errorReason", &self.error_reason)] {
+            if let Some(value) = value {
+                item[field] = json!(value);
+            }
+        }
+        item
+    }
+
+    /// What the sandbox's own timers ask for at `now`.
+    pub(crate) fn due(&self, now: i64) -> Option<Due> {
+        let idle = now - self.last_activity_at;
+        let past = |minutes: i64| idle >= minutes.saturating_mul(60_000);
+        match self.state {
+            State::Started if self.auto_stop > 0 && past(self.auto_stop) => Some(Due::Stop),
+            State::Stopped | State::Archived if self.auto_delete >= 0 && past(self.auto_delete) => {
+                Some(Due::Delete)
+            }
+            State::Stopped if past(self.auto_archive) => Some(Due::Archive),
+            _ => None,
+        }
+    }
+}
+
+/// 0 or too much is the maximum, as the API has it.
+pub(crate) fn clamp_archive(minutes: i64) -> i64 {
+    if (1..=MAX_ARCHIVE_MINUTES).contains(&minutes) { minutes } else { MAX_ARCHIVE_MINUTES }
+}
+
+fn check_name(name: &str) -> Result<(), &'static str> {
+    if name.chars().any(char::is_control) {
+        return Err("name must not contain control characters");
+    }
+    if name.contains(['<', '>']) || name.contains("://") {
+        return Err("name must not contain HTML or URLs");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(extra: Value) -> Record {
+        Record::from_request(&extra, 0, false).expect("a valid request")
+    }
+
+    #[test]
+    fn timers_ask_for_the_right_thing() {
+        use State::*;
+        let minute = 60_000;
+        for (state, body, now, want) in [
+            (Started, json!({"autoStopInterval": 2}), minute, None),
+            (Started, json!({"autoStopInterval": 2}), 2 * minute, Some(Due::Stop)),
+            (Started, json!({"autoStopInterval": 0}), i64::MAX / 2, None),
+            (Stopping, json!({"autoStopInterval": 1}), 9 * minute, None),
+            (Stopped, json!({"autoDeleteInterval": 0}), 0, Some(Due::Delete)),
+            (Stopped, json!({"autoDeleteInterval": 5}), 4 * minute, None),
+            (Stopped, json!({"autoArchiveInterval": 3}), 3 * minute, Some(Due::Archive)),
+            (Archived, json!({"autoDeleteInterval": 5}), 5 * minute, Some(Due::Delete)),
+            (Archived, json!({}), i64::MAX / 2, None),
+        ] {
+            let mut record = record(body.clone());
+            record.state = state;
+            assert_eq!(record.due(now), want, "{state:?} {body} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_bad_create_request_names_every_wrong_field() {
+        let body = json!({"name": 1, "labels": {"a": 1}, "autoStopInterval": -1, "unknown": []});
+        let Err(problem) = Record::from_request(&body, 0, false) else { panic!("accepted") };
+        assert_eq!(
+            problem.message,
+            "name must be a string, labels must be an object of strings, \
+             autoStopInterval must not be negative"
+        );
+    }
+
+    #[test]
+    fn a_create_request_that_cannot_be_met_is_refused() {
+        for (body, part) in [
+            (json!([]), "JSON object"),
+            (json!({"snapshot": "nope"}), "Snapshot nope not found"),
+            (json!({"snapshot": "test-no-git"}), "Snapshot test-no-git not found"),
+            (json!({"snapshot": "daytona-small", "cpu": 2}), "Cannot specify Sandbox resources"),
+            (json!({"snapshot": "daytona-small", "buildInfo": {}}), "both buildInfo and snapshot"),
+            (json!({"buildInfo": {}}), "dockerfileContent"),
+            (json!({"name": "a<b>"}), "HTML"),
+        ] {
+            let Err(problem) = Record::from_request(&body, 0, false) else { panic!("{body}") };
+            assert!(problem.message.contains(part), "{body}: {}", problem.message);
+        }
+    }
+}

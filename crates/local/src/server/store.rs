@@ -1,0 +1,160 @@
+//! What survives a restart: the key, one record per sandbox, and the sandbox's own files.
+//!
+//! ```text
+//! DATA/key                       the API key, 0600
+//! DATA/lock                      held while a server runs
+//! DATA/sandboxes/{id}/record.json
+//! DATA/sandboxes/{id}/home, tmp  the only two directories a sandbox can write to
+//! DATA/trash/                    deleted sandboxes on their way out
+//! ```
+//!
+//! A record is written to a temporary file, flushed and renamed. Everything is private to the user.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::sandbox::Record;
+use crate::ids;
+
+pub(crate) struct Store {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the data directory for this process alone.
+    pub(crate) fn open(root: &Path) -> Result<Self> {
+        private_dir(root)?;
+        let root = root.canonicalize().context("resolve the data directory")?;
+        for name in ["sandboxes", "trash", "shared"] {
+            private_dir(&root.join(name))?;
+        }
+        let lock = private_file(&root.join("lock"), false)?;
+        // SAFETY: flock on a descriptor this function owns.
+        if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+            bail!("another daytona-local uses {}; stop it or give --data", root.display());
+        }
+        let store = Self { root, _lock: lock };
+        store.empty_trash();
+        Ok(store)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The stored API key, made on first use.
+    pub(crate) fn key(&self) -> Result<String> {
+        let path = self.root.join("key");
+        if let Ok(key) = fs::read_to_string(&path) {
+            let key = key.trim().to_owned();
+            if !key.is_empty() {
+                return Ok(key);
+            }
+        }
+        let key = format!("dtn_local_{}", ids::token());
+        replace(&path, key.as_bytes())?;
+        Ok(key)
+    }
+
+    pub(crate) fn dir(&self, id: &str) -> PathBuf {
+        self.root.join("sandboxes").join(id)
+    }
+
+    /// Makes the directories of a new sandbox.
+    pub(crate) fn create(&self, id: &str) -> Result<()> {
+        let dir = self.dir(id);
+        private_dir(&dir)?;
+        for (name, mode) in [("home", 0o755), ("tmp", 0o1777)] {
+            let path = dir.join(name);
+            private_dir(&path)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn save(&self, record: &Record) -> Result<()> {
+        let text = serde_json::to_vec_pretty(record)?;
+        replace(&self.dir(&record.id).join("record.json"), &text)
+    }
+
+    /// Every sandbox on disk. One that cannot be read is named on standard error and left alone.
+    pub(crate) fn load(&self) -> Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for entry in fs::read_dir(self.root.join("sandboxes"))? {
+            let path = entry?.path().join("record.json");
+            let record = fs::read(&path)
+                .map_err(anyhow::Error::from)
+                .and_then(|text| Ok(serde_json::from_slice::<Record>(&text)?));
+            match record {
+                Ok(record) => records.push(record),
+                Err(error) => eprintln!("daytona-local: skipped {}: {error}", path.display()),
+            }
+        }
+        Ok(records)
+    }
+
+    /// Removes a sandbox: gone at once for a later start, its files freed before this returns.
+    pub(crate) fn discard(&self, id: &str) {
+        let _ = fs::rename(self.dir(id), self.root.join("trash").join(id));
+        self.empty_trash();
+    }
+
+    fn empty_trash(&self) {
+        let Ok(entries) = fs::read_dir(self.root.join("trash")) else { return };
+        for entry in entries.flatten() {
+            remove_tree(&entry.path());
+        }
+    }
+}
+
+/// Removes a tree whose owner may have taken away his own permissions.
+fn remove_tree(path: &Path) {
+    if fs::remove_dir_all(path).is_ok() {
+        return;
+    }
+    let mut dirs = vec![path.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        let _ = fs::set_permissions(&dir, fs::Permissions::from_mode(0o700));
+        let inner = fs::read_dir(&dir).into_iter().flatten().flatten();
+        // A symlink is not a directory here, so nothing outside the tree is touched.
+        dirs.extend(inner.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+    }
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            eprintln!("daytona-local: could not remove {}: {error}", path.display());
+        }
+        _ => {}
+    }
+}
+
+fn private_dir(path: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("create {}", path.display()))
+}
+
+fn private_file(path: &Path, truncate: bool) -> Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(truncate)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("open {}", path.display()))
+}
+
+fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = private_file(&temporary, true)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path).with_context(|| format!("write {}", path.display()))
+}

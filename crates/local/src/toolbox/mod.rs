@@ -1,0 +1,138 @@
+//! The daemon inside a sandbox: processes, sessions, files and ports over HTTP.
+//!
+//! It serves the unix socket that it inherits as standard input and opens no other. Requests come
+//! from the server, which has checked the key; nothing in here knows a key.
+//!
+//! Absent and answered 501: PTYs, the interpreter and `code-run`, git, LSP, computer use, `/env`,
+//! system metrics.
+
+mod execute;
+mod files;
+mod ports;
+mod search;
+mod sessions;
+mod shell;
+mod transfer;
+mod tree;
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{any, get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::cli::Toolbox as Options;
+use crate::problem::Problem;
+
+/// The daemon's state.
+pub(crate) struct Toolbox {
+    /// Home and work directory.
+    home: PathBuf,
+    own_pid_namespace: bool,
+    shell: PathBuf,
+    sessions: sessions::Sessions,
+}
+
+type Reply = Result<Json<Value>, Problem>;
+
+/// Serves standard input until it is killed.
+pub(crate) fn run(options: Options) -> Result<()> {
+    std::env::set_current_dir(&options.home).context("enter the home directory")?;
+    let socket: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let listener = std::os::unix::net::UnixListener::from(socket);
+    listener.set_nonblocking(true).context("standard input is not a listening socket")?;
+    // The inherited socket must not pass on to commands.
+    let null = std::fs::File::open("/dev/null")?;
+    // SAFETY: both descriptors are open; standard input is not used by anything else.
+    unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), 0) };
+    let toolbox = Arc::new(Toolbox {
+        shell: shell::find(),
+        sessions: sessions::Sessions::new(&options.home),
+        home: options.home,
+        own_pid_namespace: options.own_pid_namespace,
+    });
+    if !toolbox.own_pid_namespace {
+        // SAFETY: no memory is involved. Without a wall the kernel still ends us with the server.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    }
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let listener = tokio::net::UnixListener::from_std(listener)?;
+        Ok(axum::serve(listener, router(toolbox)).await?)
+    })
+}
+
+fn router(toolbox: Arc<Toolbox>) -> Router {
+    Router::new()
+        .route("/version", get(async || Json(json!({ "version": crate::server::DAEMON_VERSION }))))
+        .route("/work-dir", get(home))
+        .route("/user-home-dir", get(home))
+        .route("/process/execute", post(execute::execute))
+        .nest("/process/session", sessions::router())
+        .nest("/files", files::router().merge(transfer::router()).merge(search::router()))
+        .route("/port", get(ports::list))
+        .route("/port/{port}/in-use", get(ports::in_use))
+        .route("/proxy/{port}", any(ports::proxy))
+        .route("/proxy/{port}/", any(ports::proxy))
+        .route("/proxy/{port}/{*path}", any(ports::proxy))
+        .route("/_stop", post(stop))
+        .route("/_processes", get(processes))
+        .fallback(unknown)
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(render))
+        .with_state(toolbox)
+}
+
+async fn home(State(toolbox): State<Arc<Toolbox>>) -> Json<Value> {
+    Json(json!({ "dir": toolbox.home }))
+}
+
+async fn stop(State(toolbox): State<Arc<Toolbox>>) -> StatusCode {
+    tree::end_all(toolbox.own_pid_namespace).await;
+    StatusCode::NO_CONTENT
+}
+
+async fn processes(State(toolbox): State<Arc<Toolbox>>) -> Json<Value> {
+    Json(json!({ "processes": tree::command_lines(toolbox.own_pid_namespace) }))
+}
+
+async fn unknown(request: Request) -> Problem {
+    let path = request.uri().path();
+    let later = ["/process/pty", "/process/interpreter", "/process/code-run", "/git", "/lsp"];
+    let more = ["/computeruse", "/env", "/system", "/init"];
+    if later.iter().chain(&more).any(|known| path.starts_with(known)) {
+        let message = format!("daytona-local does not have {path}");
+        return Problem::new(StatusCode::NOT_IMPLEMENTED, message);
+    }
+    Problem::not_found(format!("not found: {} {path}", request.method()))
+}
+
+/// Gives every error its body.
+async fn render(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    let reply = next.run(request).await;
+    if let Some(problem) = reply.extensions().get::<Problem>() {
+        return problem.toolbox(&method, &path);
+    }
+    let is_text = reply.headers().get("content-type").is_some_and(|t| t.as_bytes().starts_with(b"text/plain"));
+    if reply.status().is_client_error() && is_text {
+        // axum's own words for a query that does not parse, a wrong method, ...
+        let reason = reply.status().canonical_reason().unwrap_or("error").to_lowercase();
+        return Problem::new(reply.status(), reason).toolbox(&method, &path);
+    }
+    reply
+}
+
+fn parse(body: &Bytes) -> Result<Value, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        Problem::bad_request(format!("bad request: invalid request body: {error}"))
+            .code("INVALID_REQUEST_BODY")
+    })
+}

@@ -1,0 +1,454 @@
+//! Sessions: one long-lived shell each, commands one after another, logs in files.
+//!
+//! Every command goes to the shell's standard input wrapped in [`WRAPPER`], so the state of the
+//! shell persists and so do the daemon's traps: `exit` ends the session without an exit code, a
+//! background child that keeps the output open blocks completion, a partial line waits for its end.
+//! Each line of a log is prefixed with `01 01 01` (output) or `02 02 02` (errors).
+//!
+//! One deviation: a followed log ends as soon as the command has, not a second later.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::ChildStdin;
+
+use super::{Reply, Toolbox, parse, shell, tree};
+use crate::ids;
+use crate::problem::{Fields, Problem};
+
+const ENTRYPOINT: &str = "entrypoint";
+const GRACE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(20);
+const OUT: &[u8] = b"\x01\x01\x01";
+const ERR: &[u8] = b"\x02\x02\x02";
+
+/// `@DIR@`, `@INPUT@` and `@COMMAND@` are filled in. The readers run beside the command, so that
+/// `cd` and `export` in it act on the session's own shell.
+const WRAPPER: &str = r#"{
+__daytona_dir='@DIR@'
+( while IFS= read -r line || [ -n "$line" ]; do printf '\001\001\001%s\n' "$line"; done < "$__daytona_dir/out" >> "$__daytona_dir/log" ) & __daytona_out=$!
+( while IFS= read -r line || [ -n "$line" ]; do printf '\002\002\002%s\n' "$line"; done < "$__daytona_dir/err" >> "$__daytona_dir/log" ) & __daytona_err=$!
+{
+@COMMAND@
+} < '@INPUT@' > '@DIR@/out' 2> '@DIR@/err'
+__daytona_code=$?
+wait "$__daytona_out" "$__daytona_err"
+echo "$__daytona_code" > '@DIR@/code.new'
+mv '@DIR@/code.new' '@DIR@/code'
+}
+"#;
+
+pub(super) struct Sessions {
+    dir: PathBuf,
+    all: Mutex<HashMap<String, Arc<Session>>>,
+}
+
+struct Session {
+    id: String,
+    leader: u32,
+    stdin: tokio::sync::Mutex<ChildStdin>,
+    commands: Mutex<Vec<Arc<Command>>>,
+    ended: tokio::sync::watch::Sender<bool>,
+}
+
+struct Command {
+    id: String,
+    text: String,
+    dir: PathBuf,
+    /// The writing end of an async command's input; keeps it open.
+    input: Option<File>,
+    echo: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sessions {
+    pub(super) fn new(home: &FsPath) -> Self {
+        let dir = home.join(".daytona/sessions");
+        // What is left there is from before a restart, and those ids are dead.
+        let _ = fs::remove_dir_all(&dir);
+        Self { dir, all: Mutex::default() }
+    }
+
+    fn find(&self, id: &str) -> Result<Arc<Session>, Problem> {
+        let session = lock(&self.all).get(id).cloned();
+        session.ok_or_else(|| Problem::not_found("not found: session not found"))
+    }
+}
+
+impl Session {
+    fn command(&self, id: &str) -> Result<Arc<Command>, Problem> {
+        let command = lock(&self.commands).iter().find(|c| c.id == id).cloned();
+        command.ok_or_else(|| Problem::not_found("not found: command not found"))
+    }
+
+    fn json(&self) -> Value {
+        let commands: Vec<Value> = lock(&self.commands).iter().map(|c| c.json()).collect();
+        json!({ "sessionId": self.id, "commands": commands })
+    }
+}
+
+impl Command {
+    fn exit_code(&self) -> Option<i32> {
+        fs::read_to_string(self.dir.join("code")).ok()?.trim().parse().ok()
+    }
+
+    fn json(&self) -> Value {
+        let mut json = json!({ "id": self.id, "command": self.text });
+        if let Some(code) = self.exit_code() {
+            json["exitCode"] = json!(code);
+        }
+        json
+    }
+
+    fn log(&self) -> Vec<u8> {
+        fs::read(self.dir.join("log")).unwrap_or_default()
+    }
+}
+
+pub(super) fn router() -> Router<Arc<Toolbox>> {
+    Router::new()
+        .route("/", get(list).post(create))
+        .route("/entrypoint", get(entrypoint))
+        .route("/entrypoint/logs", get(entrypoint_logs))
+        .route("/{session}", get(read).delete(delete))
+        .route("/{session}/exec", post(exec))
+        .route("/{session}/command/{command}", get(command))
+        .route("/{session}/command/{command}/logs", get(logs))
+        .route("/{session}/command/{command}/input", post(input))
+}
+
+async fn entrypoint() -> Json<Value> {
+    Json(json!({ "sessionId": ENTRYPOINT, "commands": [] }))
+}
+
+async fn entrypoint_logs() -> Json<Value> {
+    Json(json!({ "output": "", "stdout": "", "stderr": "" }))
+}
+
+async fn create(State(toolbox): State<Arc<Toolbox>>, body: Bytes) -> Result<StatusCode, Problem> {
+    let body = parse(&body)?;
+    let id = body["sessionId"].as_str().unwrap_or_default().to_owned();
+    let is_safe = id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    if id.is_empty() || !is_safe || id.starts_with('.') || id == ENTRYPOINT {
+        return Err(Problem::bad_request("bad request: invalid session id"));
+    }
+    let mut all = lock(&toolbox.sessions.all);
+    if all.contains_key(&id) {
+        return Err(Problem::conflict("conflict: session already exists"));
+    }
+    fs::create_dir_all(toolbox.sessions.dir.join(&id)).map_err(Problem::internal)?;
+    let mut command = shell::command(&toolbox.shell);
+    command.current_dir(&toolbox.home).stdin(std::process::Stdio::piped());
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut child = command.spawn().map_err(Problem::internal)?;
+    let (leader, stdin) = (child.id().unwrap_or_default(), child.stdin.take());
+    let stdin = stdin.ok_or_else(|| Problem::internal("no standard input"))?;
+    let session = Arc::new(Session {
+        id: id.clone(),
+        leader,
+        stdin: tokio::sync::Mutex::new(stdin),
+        commands: Mutex::default(),
+        ended: tokio::sync::watch::Sender::new(false),
+    });
+    tokio::spawn(async move { child.wait().await });
+    all.insert(id, session);
+    Ok(StatusCode::CREATED)
+}
+
+async fn list(State(toolbox): State<Arc<Toolbox>>) -> Json<Value> {
+    Json(lock(&toolbox.sessions.all).values().map(|s| s.json()).collect())
+}
+
+async fn read(State(toolbox): State<Arc<Toolbox>>, Path(id): Path<String>) -> Reply {
+    Ok(Json(toolbox.sessions.find(&id)?.json()))
+}
+
+async fn delete(
+    State(toolbox): State<Arc<Toolbox>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let session = toolbox.sessions.find(&id)?;
+    lock(&toolbox.sessions.all).remove(&id);
+    let leader = session.leader as i32;
+    let family = || {
+        let mut pids = tree::descendants(leader);
+        pids.push(leader);
+        pids.retain(|pid| fs::metadata(format!("/proc/{pid}")).is_ok() && !tree::is_zombie(*pid));
+        pids
+    };
+    // The tree is read before its root dies and its children lose their parent.
+    let mut doomed = family();
+    tree::signal(&doomed, libc::SIGTERM);
+    shell::signal_group(session.leader, libc::SIGTERM);
+    let deadline = tokio::time::Instant::now() + GRACE;
+    while !doomed.is_empty() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        doomed.retain(|pid| fs::metadata(format!("/proc/{pid}")).is_ok() && !tree::is_zombie(*pid));
+    }
+    tree::signal(&doomed, libc::SIGKILL);
+    shell::signal_group(session.leader, libc::SIGKILL);
+    session.ended.send_replace(true);
+    let _ = fs::remove_dir_all(toolbox.sessions.dir.join(&id));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn exec(
+    State(toolbox): State<Arc<Toolbox>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let body = parse(&body)?;
+    let mut fields = Fields::of(&body)?;
+    let text: String = fields.get("command", "a string").unwrap_or_default();
+    let run_async = fields.get("runAsync", "a boolean").unwrap_or(false)
+        || fields.get("async", "a boolean").unwrap_or(false);
+    let quiet = fields.get("suppressInputEcho", "a boolean").unwrap_or(false);
+    fields.finish()?;
+    if text.trim().is_empty() {
+        return Err(Problem::bad_request("bad request: command is required"));
+    }
+    let session = toolbox.sessions.find(&id)?;
+    let command = start(&toolbox, &session, text, run_async, !quiet).await?;
+    if run_async {
+        return Ok((StatusCode::ACCEPTED, Json(json!({ "cmdId": command.id }))).into_response());
+    }
+    let mut ended = session.ended.subscribe();
+    let mut pause = Duration::from_millis(1);
+    let code = loop {
+        if let Some(code) = command.exit_code() {
+            break code;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = ended.wait_for(|ended| *ended) => {
+                return Err(Problem::new(StatusCode::GONE, "gone: session ended").code("SESSION_ENDED"));
+            }
+        }
+        pause = (pause * 2).min(POLL);
+    };
+    let log = command.log();
+    let (stdout, stderr) = split(&log);
+    let mut reply = json!({ "cmdId": command.id, "exitCode": code });
+    if Format::of(&headers) == Format::Json {
+        reply["output"] = json!(text_of(&log));
+        reply["stdout"] = json!(stdout);
+        reply["stderr"] = json!(stderr);
+    } else {
+        reply["output"] = json!(Format::of(&headers).text(&log));
+    }
+    Ok(Json(reply).into_response())
+}
+
+async fn start(
+    toolbox: &Toolbox,
+    session: &Session,
+    text: String,
+    run_async: bool,
+    echo: bool,
+) -> Result<Arc<Command>, Problem> {
+    let id = ids::uuid();
+    let dir = toolbox.sessions.dir.join(&session.id).join(&id);
+    fs::create_dir_all(&dir).map_err(Problem::internal)?;
+    fs::write(dir.join("log"), b"").map_err(Problem::internal)?;
+    for name in ["out", "err"] {
+        make_fifo(&dir.join(name))?;
+    }
+    let (input, input_path) = if run_async {
+        let path = dir.join("input");
+        make_fifo(&path)?;
+        // Both ways, so that neither this open nor the shell's waits for the other.
+        let open = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        (Some(open.map_err(Problem::internal)?), path)
+    } else {
+        (None, PathBuf::from("/dev/null"))
+    };
+    let quoted = |path: &FsPath| path.display().to_string().replace('\'', r"'\''");
+    let script = WRAPPER
+        .replace("@DIR@", &quoted(&dir))
+        .replace("@INPUT@", &quoted(&input_path))
+        .replace("@COMMAND@", &text);
+    let command = Arc::new(Command { id, text, dir, input, echo });
+    lock(&session.commands).push(command.clone());
+    let mut stdin = session.stdin.lock().await;
+    let sent = async {
+        stdin.write_all(script.as_bytes()).await?;
+        stdin.flush().await
+    };
+    sent.await.map_err(|error| Problem::internal(format!("failed to execute command: {error}")))?;
+    Ok(command)
+}
+
+fn make_fifo(path: &FsPath) -> Result<(), Problem> {
+    let name = CString::new(path.as_os_str().as_bytes()).map_err(Problem::internal)?;
+    // SAFETY: `name` is a C string that outlives the call.
+    if unsafe { libc::mkfifo(name.as_ptr(), 0o600) } != 0 {
+        return Err(Problem::internal(std::io::Error::last_os_error()));
+    }
+    Ok(())
+}
+
+async fn command(
+    State(toolbox): State<Arc<Toolbox>>,
+    Path((session, command)): Path<(String, String)>,
+) -> Reply {
+    Ok(Json(toolbox.sessions.find(&session)?.command(&command)?.json()))
+}
+
+async fn input(
+    State(toolbox): State<Arc<Toolbox>>,
+    Path((session, command)): Path<(String, String)>,
+    body: Bytes,
+) -> Result<StatusCode, Problem> {
+    let body = parse(&body)?;
+    let command = toolbox.sessions.find(&session)?.command(&command)?;
+    if command.exit_code().is_some() {
+        let gone = Problem::new(StatusCode::GONE, "gone: command has already completed");
+        return Err(gone.code("COMMAND_ALREADY_COMPLETED"));
+    }
+    let mut data = body["data"].as_str().unwrap_or_default().to_owned();
+    if !data.ends_with('\n') {
+        data.push('\n');
+    }
+    if let Some(mut input) = command.input.as_ref() {
+        input.write_all(data.as_bytes()).map_err(Problem::internal)?;
+    }
+    if command.echo {
+        let log = OpenOptions::new().append(true).open(command.dir.join("log"));
+        let line = [OUT, data.as_bytes()].concat();
+        let _ = log.and_then(|mut log| log.write_all(&line));
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+struct Follow {
+    #[serde(default)]
+    follow: bool,
+}
+
+async fn logs(
+    State(toolbox): State<Arc<Toolbox>>,
+    Path((session, command)): Path<(String, String)>,
+    Query(query): Query<Follow>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let session = toolbox.sessions.find(&session)?;
+    let command = session.command(&command)?;
+    if let (Ok(upgrade), true) = (upgrade, query.follow) {
+        let offered = headers.get("sec-websocket-protocol").and_then(|v| v.to_str().ok());
+        // A client that offers subprotocols needs one of them back.
+        let first = offered.and_then(|v| v.split(',').next()).unwrap_or_default().trim().to_owned();
+        let upgrade = if first.is_empty() { upgrade } else { upgrade.protocols([first]) };
+        return Ok(upgrade.on_upgrade(move |socket| follow(socket, session, command)));
+    }
+    let log = command.log();
+    Ok(match Format::of(&headers) {
+        Format::Json => {
+            let (stdout, stderr) = split(&log);
+            let output = text_of(&log);
+            Json(json!({ "output": output, "stdout": stdout, "stderr": stderr })).into_response()
+        }
+        format => format.text(&log).into_response(),
+    })
+}
+
+async fn follow(mut socket: WebSocket, session: Arc<Session>, command: Arc<Command>) {
+    let mut sent = 0;
+    loop {
+        // Asked before the log is read, so the log of an ended command is complete.
+        let ended = command.exit_code().is_some() || *session.ended.borrow();
+        let log = command.log();
+        if log.len() > sent {
+            let chunk = Bytes::copy_from_slice(&log[sent..]);
+            sent = log.len();
+            if socket.send(Message::Binary(chunk)).await.is_err() {
+                return;
+            }
+        }
+        if ended {
+            break;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            message = socket.recv() => {
+                if !matches!(message, Some(Ok(_))) {
+                    return;
+                }
+            }
+        }
+    }
+    let close = CloseFrame { code: close_code::NORMAL, reason: "".into() };
+    let _ = socket.send(Message::Close(Some(close))).await;
+}
+
+/// What a client's SDK version entitles it to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json,
+    Prefixed,
+    Plain,
+}
+
+impl Format {
+    fn of(headers: &HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let version = text("x-daytona-sdk-version");
+        let mut parts = version.trim_start_matches('v').split(['.', '-']).map(str::parse::<u32>);
+        let mut part = || parts.next().and_then(Result::ok).unwrap_or(0);
+        if (part(), part()) >= (0, 167) {
+            Self::Json
+        } else if text("x-daytona-split-output") == "true" {
+            Self::Prefixed
+        } else {
+            Self::Plain
+        }
+    }
+
+    fn text(self, log: &[u8]) -> String {
+        match self {
+            Self::Plain => log.split_inclusive(|b| *b == b'\n').map(|line| text_of(bare(line))).collect(),
+            _ => text_of(log),
+        }
+    }
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn bare(line: &[u8]) -> &[u8] {
+    line.strip_prefix(OUT).or_else(|| line.strip_prefix(ERR)).unwrap_or(line)
+}
+
+/// Output and errors of a log.
+fn split(log: &[u8]) -> (String, String) {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    for line in log.split_inclusive(|b| *b == b'\n') {
+        let to = if line.starts_with(ERR) { &mut stderr } else { &mut stdout };
+        to.extend_from_slice(bare(line));
+    }
+    (text_of(&stdout), text_of(&stderr))
+}
