@@ -1,1 +1,22 @@
-//! plugin
+//! The plugin: what OpenCode sees, in terms of the rooms below.
+//!
+//! [`Plugin`] is the whole of it: it is made once per OpenCode instance, tells which tools exist,
+//! and answers the hooks. It knows OpenCode's plugin API by meaning (a tool call, a permission
+//! question, a session event) but names no JavaScript type; `crates/wasm` and the shim carry.
+//!
+//! The rule above all others: no input, error or crash may make a tool run on the host. Whatever
+//! fails while loading becomes a reason, and every tool refuses with it.
+
+mod carry;
+mod config;
+mod edge;
+mod guard;
+mod paths;
+mod permission;
+mod plugin;
+mod prompt;
+mod remote;
+
+pub use config::{Config, ConfigError, DEFAULT_PROJECT_DIR, KEYS, OPTIONS};
+pub use edge::*;
+pub use plugin::{Asked, OpenCode, Plugin, catalog_json};

@@ -153,11 +153,26 @@ async fn pack_in(host: &dyn Host, worktree: &str, repository: bool, dir: &str) -
     }
 
     let git = Git { host, worktree, env };
-    if let Some(head) = &host_head {
-        // So that tracked files count as tracked even if a rule ignores them.
-        git.checked(&["read-tree", head], "", None).await?;
+    let add = ["-c", "core.safecrlf=false", "-c", "core.fsmonitor=false", "add", "--all", "--", "."];
+    let index = format!("{dir}/index");
+    let mut added = false;
+    if repository {
+        // A copy of the user's index saves hashing what has not changed. It may be of a kind that
+        // does not work away from its repository (a split one): then we start from HEAD.
+        let users = plain.line(&["rev-parse", "--path-format=absolute", "--git-path", "index"]).await?;
+        if let Ok(bytes) = host.read_file(&users).await {
+            host.replace_file(&index, &bytes).await?;
+            added = git.run(&add, "", None).await?.code == 0;
+        }
     }
-    git.checked(&["-c", "core.safecrlf=false", "-c", "core.fsmonitor=false", "add", "--all", "--", "."], "", None).await?;
+    if !added {
+        host.remove_file(&index).await?;
+        if let Some(head) = &host_head {
+            // So that tracked files count as tracked even if a rule ignores them.
+            git.checked(&["read-tree", head], "", None).await?;
+        }
+        git.checked(&add, "", None).await?;
+    }
     let tree = git.line(&["write-tree"]).await?;
     let commit = git.line(&["commit-tree", "--no-gpg-sign", "-m", "Project as it was on the host", &tree]).await?;
     let pack = format!("{dir}/base.pack");

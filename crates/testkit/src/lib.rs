@@ -1,1 +1,20 @@
-//! testkit
+//! For tests only: a [`Host`] on the real machine with planted faults, trees of files in a string,
+//! and a `daytona-local` to talk to.
+//!
+//! Nothing here is in anything published. The clock, files, processes and git are real, because
+//! the things under test are promises about real files and real processes; what a test wants to go
+//! wrong, it plants with [`TestHost::fail`].
+
+mod local;
+mod native;
+mod tree;
+
+pub use local::{Local, daytona_local};
+pub use native::{Fault, TestHost};
+pub use tree::{read_tree, write_tree};
+
+/// Runs a future that may spawn others, on one thread, as OpenCode would.
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, future)
+}

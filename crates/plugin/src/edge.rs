@@ -1,0 +1,221 @@
+//! What crosses the edge to JavaScript: one method, one parameter value in, one result value out.
+//!
+//! The TypeScript types are generated from these (`cargo xtask types`), and so is the table of
+//! calls: adding one is a struct and a line in [`calls!`].
+
+use crate::plugin::Plugin;
+use protocol::Attachment;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::rc::Rc;
+
+macro_rules! edge {
+    ($($(#[$doc:meta])* $kind:ident $name:ident $body:tt)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+        #[expect(missing_docs, reason = "the fields are OpenCode's own")]
+        pub $kind $name $body
+    )*};
+}
+
+edge! {
+    /// What OpenCode tells a plugin when it starts.
+    struct Init {
+        pub directory: String,
+        pub worktree: String,
+        pub project_id: String,
+        /// Options of the plugin entry in `opencode.json`, as they stand there.
+        #[cfg_attr(feature = "ts", ts(type = "unknown"))]
+        pub options: Value,
+        /// Directory of the packaged files (runners).
+        pub assets: String,
+    }
+
+    /// Nothing.
+    struct Nothing {}
+
+    /// What the plugin offers.
+    struct Started {
+        pub tools: Vec<ToolDefinition>,
+        /// Why every tool will refuse, if it will.
+        pub problem: Option<String>,
+    }
+
+    /// One tool for the model.
+    struct ToolDefinition {
+        pub name: String,
+        pub description: String,
+        #[cfg_attr(feature = "ts", ts(type = "Record<string, unknown>"))]
+        pub schema: Value,
+    }
+
+    /// A tool call.
+    struct Execute {
+        /// Names this call in `abort` and in permission questions.
+        pub call: u32,
+        pub tool: String,
+        #[cfg_attr(feature = "ts", ts(type = "unknown"))]
+        pub args: Value,
+        pub session_id: String,
+        pub message_id: String,
+    }
+
+    /// A finished tool call, as OpenCode takes it.
+    struct Done {
+        pub title: String,
+        pub output: String,
+        #[cfg_attr(feature = "ts", ts(type = "Record<string, unknown>"))]
+        pub metadata: Value,
+        #[cfg_attr(feature = "ts", ts(type = "Array<{ mime: string, url: string }>"))]
+        pub attachments: Vec<Attachment>,
+    }
+
+    /// A call's identity.
+    struct Call {
+        pub call: u32,
+    }
+
+    /// A session's identity.
+    struct Session {
+        pub session_id: String,
+    }
+
+    /// An event of OpenCode, as far as the plugin needs it.
+    struct Event {
+        #[serde(rename = "type")]
+        pub kind: String,
+        #[cfg_attr(feature = "ts", ts(type = "unknown"))]
+        pub properties: Value,
+    }
+
+    /// A tool that OpenCode is about to run, whoever made it.
+    struct ToolBefore {
+        pub tool: String,
+        #[cfg_attr(feature = "ts", ts(type = "unknown"))]
+        pub args: Value,
+    }
+
+    /// What becomes of it.
+    struct ToolVerdict {
+        /// The tool must not run, and why.
+        pub refuse: Option<String>,
+        /// Arguments to change, by name.
+        #[cfg_attr(feature = "ts", ts(type = "Record<string, unknown>"))]
+        pub replace: Value,
+    }
+
+    /// A tool that OpenCode is about to offer.
+    struct ToolOffer {
+        pub tool: String,
+        /// Its parameters are a structure, as a built-in's are; a plugin's are opaque.
+        pub built_in: bool,
+    }
+
+    /// The system prompt, block by block.
+    struct System {
+        pub system: Vec<String>,
+    }
+
+    /// Settings that OpenCode shall run with.
+    struct ConfigPatch {
+        pub tool_output_lines: u32,
+        pub tool_output_bytes: u32,
+    }
+
+    /// A permission question, as OpenCode's own tool would ask it.
+    struct Permission {
+        pub permission: String,
+        pub patterns: Vec<String>,
+        pub always: Vec<String>,
+        #[cfg_attr(feature = "ts", ts(type = "Record<string, unknown>"))]
+        pub metadata: Value,
+    }
+
+    /// A line for the user's eyes.
+    struct Toast {
+        pub title: String,
+        pub message: String,
+        /// `info`, `success`, `warning` or `error`.
+        pub variant: String,
+    }
+}
+
+/// How a tool call ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub enum Executed {
+    /// With a result.
+    Done(Done),
+    /// With an error for the model.
+    Failed {
+        /// Its text.
+        message: String,
+    },
+    /// The user or a rule said no: the error that OpenCode threw is thrown on unchanged.
+    Rejected,
+}
+
+/// A call that the edge cannot make. This is a defect of the shim.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// No such method.
+    #[error("there is no call {0}")]
+    Unknown(String),
+    /// The parameters are not what the method takes.
+    #[error("bad parameters for {0}: {1}")]
+    Parameters(String, serde_json::Error),
+}
+
+macro_rules! calls {
+    ($($name:literal => $method:ident($params:ty) -> $result:ty;)*) => {
+        /// Runs the method `name` with JSON parameters; gives its JSON result.
+        pub async fn dispatch(plugin: &Rc<Plugin>, name: &str, params: &str) -> Result<String, CallError> {
+            match name {
+                $($name => {
+                    let params: $params = serde_json::from_str(params)
+                        .map_err(|error| CallError::Parameters(name.into(), error))?;
+                    let result: $result = Plugin::$method(plugin, params).await;
+                    Ok(serde_json::to_string(&result).expect("plain data serializes"))
+                })*
+                _ => Err(CallError::Unknown(name.into())),
+            }
+        }
+
+        /// The generated TypeScript module.
+        #[cfg(feature = "ts")]
+        pub fn typescript() -> String {
+            use ts_rs::TS;
+            let config = ts_rs::Config::default();
+            let mut out = String::from("// Generated from crates/plugin/src/edge.rs by `cargo xtask types`. Do not edit.\n\n");
+            for declaration in [
+                Init::decl(&config), Nothing::decl(&config), Started::decl(&config), ToolDefinition::decl(&config),
+                Execute::decl(&config), Executed::decl(&config), Done::decl(&config), Call::decl(&config),
+                Session::decl(&config), Event::decl(&config), ToolBefore::decl(&config), ToolVerdict::decl(&config),
+                ToolOffer::decl(&config), System::decl(&config), ConfigPatch::decl(&config),
+                Permission::decl(&config), Toast::decl(&config),
+            ] {
+                out.push_str(&format!("export {declaration}\n\n"));
+            }
+            out.push_str("/** Every call: what goes in, what comes out. */\nexport interface Calls {\n");
+            $(out.push_str(&format!("  {}: {{ params: {}, result: {} }}\n", $name, <$params>::name(&config), <$result>::name(&config)));)*
+            out.push_str("}\n");
+            out
+        }
+    };
+}
+
+calls! {
+    "start" => start(Nothing) -> Started;
+    "config" => config(Nothing) -> ConfigPatch;
+    "execute" => execute(Execute) -> Executed;
+    "abort" => abort(Call) -> Nothing;
+    "message" => message(Session) -> Nothing;
+    "event" => event(Event) -> Nothing;
+    "offer" => offer(ToolOffer) -> Nothing;
+    "before" => before(ToolBefore) -> ToolVerdict;
+    "system" => system(System) -> System;
+    "dispose" => dispose(Nothing) -> Nothing;
+}

@@ -1,0 +1,135 @@
+//! Which tools may run beside ours: the last line before anything touches the host.
+//!
+//! Known to be harmless: a few built-ins that only talk to the user or to OpenCode itself. Known to
+//! touch the host: blocked, unless the user names them in `allowTools`. A built-in that this
+//! release does not know is blocked too. Tools of MCP servers and of other plugins are the user's
+//! own choice and stay usable; OpenCode offers a plugin's tool with opaque parameters and a
+//! built-in with a structure, and that is how they are told apart (1.18.33, November 2026).
+
+use serde_json::{Map, Value};
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+/// Built-ins that touch neither files nor commands nor the network of the host. `skill` reads the
+/// user's own skill files, by name only.
+const HARMLESS: &[&str] = &["invalid", "plan_exit", "question", "skill", "task", "todowrite"];
+
+/// Built-ins that touch the host and are not replaced yet.
+const BLOCKED: &[(&str, &str)] = &[
+    ("execute", "runs code on your machine"),
+    ("lsp", "starts language servers on your machine"),
+    ("webfetch", "sends requests from your machine, also to its own network"),
+    ("websearch", "sends requests from your machine"),
+];
+
+/// What this OpenCode offered so far.
+#[derive(Default)]
+pub(crate) struct Guard {
+    unknown: RefCell<HashSet<String>>,
+}
+
+impl Guard {
+    /// OpenCode is about to offer a tool.
+    pub(crate) fn offered(&self, tool: &str, built_in: bool) {
+        let known = HARMLESS.contains(&tool) || BLOCKED.iter().any(|b| b.0 == tool) || tools::catalog::find(tool).is_some();
+        if built_in && !known {
+            self.unknown.borrow_mut().insert(tool.into());
+        }
+    }
+
+    /// Why `tool` must not run, if it must not.
+    pub(crate) fn refuse(&self, tool: &str, allowed: &[String]) -> Option<String> {
+        if allowed.iter().any(|name| name == tool) {
+            return None;
+        }
+        let why = match BLOCKED.iter().find(|blocked| blocked.0 == tool) {
+            Some((_, why)) => *why,
+            None if self.unknown.borrow().contains(tool) => "is a built-in that this release does not know, so it may touch your machine",
+            None => return None,
+        };
+        Some(format!(
+            "The tool {tool} is blocked: it {why}. This session works in a Daytona sandbox; use bash there instead. \
+             To allow it, the user can add \"allowTools\": [\"{tool}\"] to the options of opencode-daytona-sandbox."
+        ))
+    }
+}
+
+/// Arguments to change before a harmless tool runs.
+///
+/// OpenCode resolves `@path` in a `task` prompt with its own reader, on the host and unasked. The
+/// `@` of everything that looks like a path is taken away; names of agents keep theirs only if
+/// they cannot be a path, which OpenCode decides by looking, so none do.
+pub(crate) fn rewrite(tool: &str, args: &Value) -> Map<String, Value> {
+    let mut replace = Map::new();
+    if tool == "task" {
+        for name in ["prompt", "description", "command"] {
+            if let Some(text) = args.get(name).and_then(Value::as_str)
+                && text.contains('@')
+            {
+                replace.insert(name.into(), Value::String(disarm(text)));
+            }
+        }
+    }
+    replace
+}
+
+/// Puts a space behind every `@` that could start a reference; mail addresses stay.
+fn disarm(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut before: Option<char> = None;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let follows = chars.peek().is_some_and(|next| !next.is_whitespace());
+        let word_before = before.is_some_and(|b| b.is_ascii_alphanumeric() || b == '_' || b == '`');
+        if c == '@' && follows && !word_before {
+            // Left out: the path stays as text, and the subagent reads it in the sandbox.
+        } else {
+            out.push(c);
+        }
+        before = Some(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn who_may_run() {
+        let guard = Guard::default();
+        for (tool, built_in) in [("bash", true), ("teleport", true), ("other_plugin", false), ("todowrite", true)] {
+            guard.offered(tool, built_in);
+        }
+        let allowed = vec!["webfetch".to_string()];
+        for (tool, runs) in [
+            ("bash", true),
+            ("todowrite", true),
+            ("other_plugin", true),
+            ("server_mcp_tool", true),
+            ("teleport", false),
+            ("websearch", false),
+            ("lsp", false),
+            ("webfetch", true),
+        ] {
+            assert_eq!(guard.refuse(tool, &allowed).is_none(), runs, "{tool}");
+        }
+        let reason = guard.refuse("teleport", &[]).expect("refused");
+        assert!(reason.contains("\"allowTools\": [\"teleport\"]"), "{reason}");
+    }
+
+    #[test]
+    fn no_reference_survives_in_a_task_prompt() {
+        for (prompt, expected) in [
+            ("look at @/etc/hostname", "look at /etc/hostname"),
+            ("@src/a.rs and (@~/x)", "src/a.rs and (~/x)"),
+            ("mail me@example.org", "mail me@example.org"),
+            ("a @ b", "a @ b"),
+            ("@@/etc/passwd", "/etc/passwd"),
+        ] {
+            assert_eq!(rewrite("task", &json!({ "prompt": prompt })).get("prompt"), Some(&json!(expected)));
+        }
+        assert!(rewrite("todowrite", &json!({ "prompt": "@x" })).is_empty());
+    }
+}

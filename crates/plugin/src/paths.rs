@@ -1,0 +1,257 @@
+//! Host paths and sandbox paths: the model works with sandbox paths, but it may have read the
+//! host's in a file or in what the user typed.
+//!
+//! Only the host's worktree is translated. Any other path is simply a path in the sandbox: no
+//! argument ever names a file of the host.
+
+use protocol::ToolArgs;
+
+/// The two roots, and where in them the session works.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// The worktree on the host, without a final separator.
+    host: String,
+    /// The project in the sandbox.
+    root: String,
+    /// The session's directory in the sandbox.
+    cwd: String,
+}
+
+/// Resolves `.`, `..` and doubled separators. A `..` that leads above the start is kept.
+pub fn normalize(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+impl Paths {
+    /// `worktree` is OpenCode's; outside git it is `/`, and then the directory is the project.
+    pub fn new(worktree: &str, directory: &str, project_dir: &str) -> Paths {
+        let host = if worktree == "/" || worktree.is_empty() { directory } else { worktree };
+        let host = host.trim_end_matches(['/', '\\']).to_string();
+        let mut paths = Paths { host, root: project_dir.to_string(), cwd: project_dir.to_string() };
+        if let Some(cwd) = paths.inside(directory) {
+            paths.cwd = cwd;
+        }
+        paths
+    }
+
+    /// The worktree on the host.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The project in the sandbox.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// The session's directory in the sandbox.
+    pub fn cwd(&self) -> &str {
+        &self.cwd
+    }
+
+    /// The sandbox's name of a path in the host's worktree; none for any other path.
+    fn inside(&self, path: &str) -> Option<String> {
+        if self.host.is_empty() {
+            return None;
+        }
+        let rest = path.strip_prefix(&self.host)?;
+        match rest.chars().next() {
+            None => Some(self.root.clone()),
+            Some('/' | '\\') => {
+                let rest = normalize(&rest.replace('\\', "/"));
+                Some(if rest.is_empty() { self.root.clone() } else { format!("{}/{rest}", self.root) })
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// A path argument as the sandbox knows it.
+    pub fn path(&self, path: &str) -> String {
+        self.inside(path).unwrap_or_else(|| path.to_string())
+    }
+
+    /// Free text (a command, a prompt) with every mention of the host's worktree replaced.
+    pub fn text(&self, text: &str) -> String {
+        if self.host.is_empty() || !text.contains(&self.host) {
+            return text.to_string();
+        }
+        let part_of_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find(&self.host) {
+            let after = &rest[at + self.host.len()..];
+            let starts = !out.chars().chain(rest[..at].chars()).next_back().is_some_and(|c| part_of_name(c) || c == '/');
+            let mut following = after.chars();
+            let ends = match following.next() {
+                // A sentence may end here; a longer name may not begin.
+                Some('.') => !following.next().is_some_and(part_of_name),
+                Some(c) => !part_of_name(c),
+                None => true,
+            };
+            out.push_str(&rest[..at]);
+            out.push_str(if starts && ends { &self.root } else { &self.host });
+            rest = after;
+        }
+        out + rest
+    }
+
+    /// All arguments as the sandbox knows them. File content is never touched.
+    pub fn arguments(&self, args: ToolArgs) -> ToolArgs {
+        let path = |p: Option<String>| p.map(|p| self.path(&p));
+        match args {
+            ToolArgs::Read(mut a) => {
+                a.file_path = self.path(&a.file_path);
+                ToolArgs::Read(a)
+            }
+            ToolArgs::Write(mut a) => {
+                a.file_path = self.path(&a.file_path);
+                ToolArgs::Write(a)
+            }
+            ToolArgs::Edit(mut a) => {
+                a.file_path = self.path(&a.file_path);
+                ToolArgs::Edit(a)
+            }
+            ToolArgs::ApplyPatch(mut a) => {
+                a.patch_text = self.patch(&a.patch_text);
+                ToolArgs::ApplyPatch(a)
+            }
+            ToolArgs::Glob(mut a) => {
+                (a.pattern, a.path) = (self.path(&a.pattern), path(a.path));
+                ToolArgs::Glob(a)
+            }
+            ToolArgs::Grep(mut a) => {
+                a.path = path(a.path);
+                ToolArgs::Grep(a)
+            }
+            ToolArgs::Bash(mut a) => {
+                (a.command, a.workdir) = (self.text(&a.command), path(a.workdir));
+                ToolArgs::Bash(a)
+            }
+        }
+    }
+
+    /// A patch with the paths in its headers translated, and no other line.
+    fn patch(&self, patch: &str) -> String {
+        let line = |line: &str| {
+            for header in ["*** Add File: ", "*** Update File: ", "*** Delete File: ", "*** Move to: "] {
+                if let Some(path) = line.strip_prefix(header) {
+                    return format!("{header}{}", self.path(path));
+                }
+            }
+            line.to_string()
+        };
+        patch.split('\n').map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// A path argument made absolute.
+    pub fn absolute(&self, path: &str) -> String {
+        match path.strip_prefix('/') {
+            Some(rest) => format!("/{}", normalize(rest)),
+            None => format!("/{}", normalize(&format!("{}/{path}", self.cwd))),
+        }
+    }
+
+    /// True if an absolute path is the project or in it.
+    pub fn is_inside(&self, absolute: &str) -> bool {
+        absolute.strip_prefix(&self.root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// An absolute path relative to the project, with `..` where it must.
+    pub fn relative(&self, absolute: &str) -> String {
+        let from: Vec<&str> = self.root.split('/').filter(|p| !p.is_empty()).collect();
+        let to: Vec<&str> = absolute.split('/').filter(|p| !p.is_empty()).collect();
+        let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+        let up = std::iter::repeat_n("..", from.len() - common);
+        up.chain(to[common..].iter().copied()).collect::<Vec<_>>().join("/")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn paths() -> Paths {
+        Paths::new("/home/me/app", "/home/me/app/sub", "/home/daytona/project")
+    }
+
+    #[test]
+    fn paths_of_the_worktree_are_translated_and_no_other() {
+        for (host, sandbox) in [
+            ("/home/me/app", "/home/daytona/project"),
+            ("/home/me/app/", "/home/daytona/project"),
+            ("/home/me/app/src/a b.rs", "/home/daytona/project/src/a b.rs"),
+            ("/home/me/app/../../x", "/home/daytona/project/../../x"),
+            ("/home/me/application/a", "/home/me/application/a"),
+            ("/etc/passwd", "/etc/passwd"),
+            ("src/a.rs", "src/a.rs"),
+            ("~/x", "~/x"),
+        ] {
+            assert_eq!(paths().path(host), sandbox);
+        }
+        assert_eq!(paths().cwd(), "/home/daytona/project/sub");
+        assert_eq!(Paths::new("C:\\w\\app", "C:\\w\\app", "/p").path("C:\\w\\app\\src\\a.rs"), "/p/src/a.rs");
+        assert_eq!(Paths::new("/", "/srv/notes", "/p").path("/srv/notes/a"), "/p/a");
+    }
+
+    #[test]
+    fn text_is_translated_at_the_bounds_of_a_path() {
+        for (host, sandbox) in [
+            ("cd /home/me/app && ls", "cd /home/daytona/project && ls"),
+            ("cat '/home/me/app/a'", "cat '/home/daytona/project/a'"),
+            ("in /home/me/app.", "in /home/daytona/project."),
+            ("/home/me/app.old", "/home/me/app.old"),
+            ("/home/me/app2 /mnt/home/me/app", "/home/me/app2 /mnt/home/me/app"),
+            ("X=/home/me/app:/home/me/app/bin", "X=/home/daytona/project:/home/daytona/project/bin"),
+        ] {
+            assert_eq!(paths().text(host), sandbox);
+        }
+    }
+
+    #[test]
+    fn a_patch_changes_in_its_headers_only() {
+        let patch = "*** Begin Patch\n*** Update File: /home/me/app/a\n-/home/me/app/a\n+b\n*** End Patch";
+        let expected = "*** Begin Patch\n*** Update File: /home/daytona/project/a\n-/home/me/app/a\n+b\n*** End Patch";
+        assert_eq!(paths().patch(patch), expected);
+    }
+
+    #[test]
+    fn outside_and_relative() {
+        let p = paths();
+        for (path, absolute, inside, relative) in [
+            ("a", "/home/daytona/project/sub/a", true, "sub/a"),
+            ("../a", "/home/daytona/project/a", true, "a"),
+            ("../../a", "/home/daytona/a", false, "../a"),
+            ("/home/daytona/project2", "/home/daytona/project2", false, "../project2"),
+            ("/home/daytona/project/../x", "/home/daytona/x", false, "../x"),
+            ("/etc", "/etc", false, "../../../etc"),
+            ("..", "/home/daytona/project", true, ""),
+        ] {
+            assert_eq!(p.absolute(path), absolute);
+            assert_eq!(p.is_inside(absolute), inside, "{absolute}");
+            assert_eq!(p.relative(absolute), relative);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_argument_keeps_the_worktree_in_it(rest in "(/[a-z.]{0,5}){0,4}") {
+            let out = paths().path(&format!("/home/me/app{rest}"));
+            prop_assert!(out.starts_with("/home/daytona/project"), "{out}");
+        }
+
+        #[test]
+        fn normalizing_twice_changes_nothing(path in "[a-z./]{0,30}") {
+            let once = normalize(&path);
+            prop_assert_eq!(normalize(&once), once);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What the model is told about where it works.
+
+use crate::paths::Paths;
+
+/// The system prompt with the host's directories replaced and the sandbox explained.
+pub(crate) fn rewrite(system: Vec<String>, paths: &Paths) -> Vec<String> {
+    let mut blocks: Vec<String> = system.iter().map(|block| platform(&paths.text(block))).collect();
+    blocks.push(rules(paths));
+    blocks
+}
+
+/// OpenCode names the platform of the host; the sandbox is Linux.
+fn platform(block: &str) -> String {
+    let line = |line: &str| match line.trim_start().strip_prefix("Platform: ") {
+        Some(_) => format!("{}Platform: linux", &line[..line.len() - line.trim_start().len()]),
+        None => line.to_string(),
+    };
+    block.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn rules(paths: &Paths) -> String {
+    format!(
+        "# Sandbox\n\
+         You work in a Linux sandbox of your own, not on the user's machine. The project is at {root}, a git repository \
+         that holds the user's files as they were when the sandbox was made; your working directory is {cwd}.\n\
+         - All file, search and shell tools work there and nowhere else. Use paths below {root}, or relative ones.\n\
+         - Nothing of the user's machine can be reached: no file outside the project, no service, no environment. \
+           Do not ask for it; install what you need in the sandbox.\n\
+         - Processes you leave running live as long as the sandbox runs.",
+        root = paths.root(),
+        cwd = paths.cwd(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_gone_and_the_sandbox_is_named() {
+        let paths = Paths::new("/Users/me/app", "/Users/me/app", "/home/daytona/project");
+        let system = "<env>\n  Working directory: /Users/me/app\n  Workspace root folder: /Users/me/app\n  Platform: darwin\n</env>\nInstructions from: /Users/me/app/AGENTS.md";
+        let out = rewrite(vec![system.into()], &paths).join("\n");
+        assert!(!out.contains("/Users/me"), "{out}");
+        for expected in ["Working directory: /home/daytona/project\n", "  Platform: linux\n", "from: /home/daytona/project/AGENTS.md"] {
+            assert!(out.contains(expected), "{expected}: {out}");
+        }
+    }
+}

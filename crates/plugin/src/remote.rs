@@ -1,0 +1,433 @@
+//! The runner, from the host's end: one request, one reply, whatever happens in between.
+//!
+//! Every request carries an id, and the runner does the work of an id once. So a request whose
+//! answer was lost is simply sent again. What is wrong with the sandbox is looked up only after a
+//! call failed: a warm call is one request.
+
+use daytona::{Client, Execute, ExecuteResult, Toolbox, Upload, UploadSource};
+use host::{Host, Level};
+use protocol::{ENV_CHUNK, ENV_REQUEST, MAX_ENV_REQUEST, MAX_REPLY, Op, Outcome, Reply, Request, ToolError, VERSION, frame};
+use serde::Deserialize;
+use sessions::Sessions;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// How long a call may be kept alive through faults, on top of its own work.
+const PATIENCE_MS: u64 = 60_000;
+/// How often a damaged reply is asked for again.
+const DAMAGED_RETRIES: u32 = 3;
+/// How often a runner is installed for one call.
+const INSTALLS: u32 = 2;
+/// What the runner prints around a reply is noise, but noise has a limit too. JSON in JSON doubles
+/// every quote.
+const MAX_EXECUTE_BYTES: usize = 2 * MAX_REPLY + 1024 * 1024;
+/// Printed by the script when there is no runner.
+const MISSING: &str = "<<<opencode-runner-missing:";
+/// Printed by the install script when it has the wrong binary.
+const OTHER_ARCH: &str = "<<<opencode-runner-arch:";
+/// Printed by the install script when nothing can unpack.
+const NO_GZIP: &str = "<<<opencode-runner-no-gzip>>>";
+/// Printed by the install script when no directory takes the binary.
+const NO_PLACE: &str = "<<<opencode-runner-no-place>>>";
+
+/// The packaged runners (`runners.json` beside them).
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Runners {
+    /// By machine, as `uname -m` says.
+    #[serde(flatten)]
+    by_arch: BTreeMap<String, RunnerFile>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct RunnerFile {
+    /// Compressed file, beside `runners.json`.
+    file: String,
+    /// SHA-256 of the binary.
+    sha256: String,
+}
+
+/// Why a call has no reply.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum RemoteError {
+    /// No sandbox.
+    #[error("The sandbox of this session cannot be used: {0}")]
+    Session(#[from] sessions::Error),
+    /// The service says no, for good.
+    #[error("The sandbox cannot be reached: {0}")]
+    Daytona(#[from] daytona::Error),
+    /// Bytes arrive, but no reply.
+    #[error("The sandbox answered, but its reply was {0} each time. The call may have had its effect; look before you repeat it.")]
+    Damaged(String),
+    /// It does not start in this sandbox.
+    #[error("The runner does not start in this sandbox: {0}")]
+    Runner(String),
+    /// The package has no runner for this machine.
+    #[error("This sandbox is a {0} machine, and the package has runners for {1} only. Use another snapshot or image.")]
+    Arch(String, String),
+    /// The package is not whole.
+    #[error("The package opencode-daytona-sandbox is not complete: {0}. Install it again.")]
+    Package(String),
+}
+
+/// A reply, and what the model must know beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) result: Result<Outcome, ToolError>,
+    /// The sandbox that answered is not the one the call started with.
+    pub(crate) replaced: Option<String>,
+}
+
+/// The runner of any sandbox.
+pub(crate) struct Remote {
+    host: Rc<dyn Host>,
+    client: Client,
+    assets: String,
+    runners: RefCell<Option<Runners>>,
+}
+
+impl Remote {
+    pub(crate) fn new(host: Rc<dyn Host>, client: Client, assets: String) -> Self {
+        Remote { host, client, assets, runners: RefCell::default() }
+    }
+
+    /// A fresh id.
+    pub(crate) fn id(&self) -> String {
+        format!("{:016x}{:016x}", self.host.random(), self.host.random())
+    }
+
+    /// Calls the runner in the session's sandbox, through every fault that can be survived.
+    pub(crate) async fn call(&self, sessions: &Sessions, session: &str, op: Op) -> Result<Answer, RemoteError> {
+        let mut toolbox = sessions.ensure(session).await?;
+        sessions.mark_used(session).await?;
+        let request = Request::new(self.id(), op);
+        let first = toolbox.id.clone();
+        let deadline = self.host.now_ms() + PATIENCE_MS + hold_ms(&request.op);
+        let (mut failures, mut damaged, mut installs) = (0, 0, 0);
+        loop {
+            let error = match self.send(&toolbox, &request, &[]).await {
+                Ok(Sent::Reply(reply)) => {
+                    let replaced = (toolbox.id != first).then(|| toolbox.id.clone());
+                    return Ok(Answer { result: reply.result, replaced });
+                }
+                Ok(Sent::Missing(arch)) if installs < INSTALLS => {
+                    installs += 1;
+                    self.host.log(Level::Info, &format!("no runner in sandbox {} ({arch}); installing it", toolbox.id));
+                    match self.install(&toolbox, &arch, Vec::new(), &request).await {
+                        Ok(reply) => {
+                            let replaced = (toolbox.id != first).then(|| toolbox.id.clone());
+                            return Ok(Answer { result: reply.result, replaced });
+                        }
+                        Err(RemoteError::Daytona(error)) => error,
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(Sent::Missing(_)) => return Err(RemoteError::Runner("it disappears after it was installed".into())),
+                Ok(Sent::Damaged(how)) => {
+                    damaged += 1;
+                    if damaged > DAMAGED_RETRIES {
+                        return Err(RemoteError::Damaged(how));
+                    }
+                    self.host.log(Level::Warn, &format!("sandbox {}: the reply was {how}; asking again", toolbox.id));
+                    continue;
+                }
+                Ok(Sent::Failed(why)) => return Err(RemoteError::Runner(why)),
+                Err(error) => error,
+            };
+            if self.host.now_ms() >= deadline {
+                return Err(error.into());
+            }
+            self.host.log(Level::Warn, &format!("sandbox {}: {error}; trying again", toolbox.id));
+            use daytona::Error as E;
+            let look = match &error {
+                E::NotRunning { .. } | E::NotFound { .. } => true,
+                // The network may have dropped one answer, or the sandbox may be gone: look, but
+                // not at once.
+                E::Network(_) | E::Unavailable { .. } | E::Killed | E::Malformed { .. } => failures > 1,
+                _ if error.is_transient() => false,
+                _ => return Err(error.into()),
+            };
+            if failures > 0 || !look {
+                self.client.pause(&error, failures).await;
+            }
+            failures += 1;
+            if look {
+                match sessions.recover(session, &toolbox).await {
+                    Ok(repaired) => toolbox = repaired,
+                    Err(sessions::Error::Daytona(error)) if error.is_transient() => {}
+                    Err(error) => return Err(error.into()),
+                }
+                if toolbox.id != first {
+                    sessions.mark_used(session).await?;
+                }
+            }
+        }
+    }
+
+    /// Installs the runner in a fresh sandbox, together with other files, and runs `request`.
+    pub(crate) async fn install_first(&self, toolbox: &Toolbox, files: Vec<Upload>, request: &Request) -> Result<Reply, RemoteError> {
+        let mut failures = 0;
+        loop {
+            // Nearly every sandbox is of this machine; another one says so, and gets its own.
+            match self.install(toolbox, "x86_64", files.clone(), request).await {
+                Err(RemoteError::Daytona(error)) if failures < 5 && (error.is_transient() || matches!(error, daytona::Error::NotRunning { .. })) => {
+                    self.host.log(Level::Warn, &format!("preparing sandbox {}: {error}; trying again", toolbox.id));
+                    self.client.pause(&error, failures).await;
+                    failures += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn install(&self, toolbox: &Toolbox, arch: &str, files: Vec<Upload>, request: &Request) -> Result<Reply, RemoteError> {
+        let runners = self.runners().await?;
+        let mut arch = arch.to_string();
+        let mut files = Some(files);
+        for _ in 0..=DAMAGED_RETRIES {
+            let known = || runners.by_arch.keys().cloned().collect::<Vec<_>>().join(" and ");
+            let runner = runners.by_arch.get(canonical(&arch)).ok_or_else(|| RemoteError::Arch(arch.clone(), known()))?;
+            let dir = format!("/tmp/.opencode-upload-{}", self.id());
+            let mut uploads = files.take().unwrap_or_default();
+            let packed = format!("{}/{}", self.assets, runner.file);
+            uploads.push(Upload { path: format!("{dir}/runner.gz"), source: UploadSource::File(packed) });
+            self.client.upload(toolbox, &uploads).await?;
+            let script = install_script(&dir, canonical(&arch), &runner.sha256);
+            match self.run(toolbox, &script, request).await? {
+                Sent::Reply(reply) => return Ok(reply),
+                Sent::Missing(other) => arch = other,
+                Sent::Damaged(how) => self.host.log(Level::Warn, &format!("the reply was {how}; asking again")),
+                Sent::Failed(why) => return Err(RemoteError::Runner(why)),
+            }
+        }
+        Err(RemoteError::Runner("it was installed several times and never answered".into()))
+    }
+
+    async fn send(&self, toolbox: &Toolbox, request: &Request, uploads: &[Upload]) -> daytona::Result<Sent> {
+        if !uploads.is_empty() {
+            self.client.upload(toolbox, uploads).await?;
+        }
+        let hashes: Vec<String> = match self.runners().await {
+            Ok(runners) => runners.by_arch.values().map(|r| short(&r.sha256).to_string()).collect(),
+            Err(error) => return Ok(Sent::Failed(error.to_string())),
+        };
+        self.run(toolbox, &call_script(&hashes), request).await
+    }
+
+    async fn run(&self, toolbox: &Toolbox, script: &str, request: &Request) -> daytona::Result<Sent> {
+        let json = serde_json::to_string(request).expect("plain data serializes");
+        let mut execute = Execute { command: script.into(), envs: BTreeMap::new(), timeout: hold_ms(&request.op).div_ceil(1000) + 60 };
+        if json.len() <= MAX_ENV_REQUEST {
+            for (index, chunk) in chunks(&json, ENV_CHUNK).into_iter().enumerate() {
+                execute.envs.insert(format!("{ENV_REQUEST}{index}"), chunk.to_string());
+            }
+        } else {
+            // Too much for an environment: it travels as a file. Two requests, for a megabyte.
+            let path = format!("/tmp/.opencode-upload-{}/request.json", self.id());
+            let upload = Upload { path: path.clone(), source: UploadSource::Bytes(json.into_bytes()) };
+            self.client.upload(toolbox, &[upload]).await?;
+            execute.command = format!("set -- --request-file {path}\n{script}");
+        }
+        let result = self.client.execute(toolbox, &execute, MAX_EXECUTE_BYTES).await?;
+        Ok(read(&request.id, &result))
+    }
+
+    async fn runners(&self) -> Result<Runners, RemoteError> {
+        if let Some(runners) = self.runners.borrow().clone() {
+            return Ok(runners);
+        }
+        let path = format!("{}/runners.json", self.assets);
+        let bytes = self.host.read_file(&path).await.map_err(|error| RemoteError::Package(error.to_string()))?;
+        let runners: Runners = serde_json::from_slice(&bytes).map_err(|error| RemoteError::Package(format!("{path}: {error}")))?;
+        *self.runners.borrow_mut() = Some(runners.clone());
+        Ok(runners)
+    }
+}
+
+/// What came of one execute.
+enum Sent {
+    Reply(Reply),
+    /// No runner, or none for this machine.
+    Missing(String),
+    /// A reply that cannot be believed, and how it looks.
+    Damaged(String),
+    /// The script ran and says why the runner cannot.
+    Failed(String),
+}
+
+/// Reads the output of a script. Everything in it comes from the sandbox.
+fn read(id: &str, result: &ExecuteResult) -> Sent {
+    let text = &result.result;
+    match frame::decode(id, text, MAX_REPLY) {
+        Ok(body) => match serde_json::from_str::<Reply>(body) {
+            Ok(reply) if reply.protocol == VERSION && reply.id == id => Sent::Reply(reply),
+            Ok(reply) => Sent::Failed(format!("it speaks protocol {} and this plugin {VERSION}", reply.protocol)),
+            Err(error) => Sent::Damaged(format!("not what the runner says ({error})")),
+        },
+        Err(frame::FrameError::Damaged) => Sent::Damaged("cut or changed on the way".into()),
+        Err(frame::FrameError::TooLarge(size)) => Sent::Failed(format!("its reply has {size} bytes, more than the {MAX_REPLY} that are read")),
+        Err(frame::FrameError::Missing) => {
+            if let Some(arch) = marked(text, MISSING).or_else(|| marked(text, OTHER_ARCH)) {
+                Sent::Missing(arch)
+            } else if text.contains(NO_GZIP) {
+                Sent::Failed("the image has no gzip to unpack it. Use an image with gzip.".into())
+            } else if text.contains(NO_PLACE) {
+                Sent::Failed("no directory of the sandbox takes it (home, /tmp, /dev/shm): disk full or read-only. Free some space or use another snapshot.".into())
+            } else if text.trim().is_empty() {
+                Sent::Damaged("empty".into())
+            } else {
+                let shown: String = text.trim().chars().take(300).collect();
+                match result.exit_code {
+                    126 | 127 | -1 => Sent::Failed(format!("exit code {}: {shown}", result.exit_code)),
+                    _ => Sent::Damaged(format!("not a reply ({shown:?})")),
+                }
+            }
+        }
+    }
+}
+
+fn marked(text: &str, mark: &str) -> Option<String> {
+    let rest = &text[text.find(mark)? + mark.len()..];
+    let arch: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').take(20).collect();
+    (!arch.is_empty()).then_some(arch)
+}
+
+/// One name per machine.
+fn canonical(arch: &str) -> &str {
+    match arch {
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        other => other,
+    }
+}
+
+fn short(sha256: &str) -> &str {
+    sha256.get(..16).unwrap_or(sha256)
+}
+
+/// Milliseconds that a request may be held open by the runner.
+fn hold_ms(op: &Op) -> u64 {
+    match op {
+        Op::Tool(call) => call.wait.max_ms,
+        Op::JobWait(wait) => wait.wait.max_ms,
+        Op::JobStop(_) => 10_000,
+        Op::Setup(_) => 240_000,
+    }
+}
+
+/// Cuts at character bounds, because each piece becomes one variable.
+fn chunks(text: &str, size: usize) -> Vec<&str> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while rest.len() > size {
+        let (head, tail) = rest.split_at(rest.floor_char_boundary(size));
+        out.push(head);
+        rest = tail;
+    }
+    out.push(rest);
+    out
+}
+
+/// Directories that may hold the runner, most durable first; the runner keeps its state there too.
+/// `id` is only run if the first one does not have it.
+const PLACES: &str = r#""$HOME/.opencode-daytona" "/tmp/.opencode-daytona-$(id -u)" "/dev/shm/.opencode-daytona-$(id -u)""#;
+
+/// Runs the installed runner with the script's own arguments. Plain POSIX shell, fit for zsh.
+fn call_script(hashes: &[String]) -> String {
+    let mut script = String::new();
+    for hash in hashes {
+        script.push_str(&format!("r=\"$HOME/.opencode-daytona/bin/runner-{hash}\"; [ -x \"$r\" ] && exec \"$r\" \"$@\" </dev/null\n"));
+    }
+    let names: Vec<String> = hashes.iter().map(|hash| format!("\"$d/bin/runner-{hash}\"")).collect();
+    script.push_str(&format!(
+        "for d in {PLACES}; do for r in {}; do [ -x \"$r\" ] && exec \"$r\" \"$@\" </dev/null; done; done\necho \"{MISSING}$(uname -m)>>>\"\n",
+        names.join(" "),
+    ));
+    script
+}
+
+/// Unpacks the uploaded runner, puts it in place as one step, and runs it.
+fn install_script(dir: &str, arch: &str, sha256: &str) -> String {
+    let name = format!("runner-{}", short(sha256));
+    let others = match arch {
+        "x86_64" => "x86_64|amd64",
+        "aarch64" => "aarch64|arm64",
+        other => other,
+    };
+    format!(
+        r#"a="$(uname -m)"
+case "$a" in {others}) ;; *) echo "{OTHER_ARCH}$a>>>"; rm -rf "{dir}/runner.gz"; exit 0;; esac
+unpack() {{
+  if command -v gzip >/dev/null 2>&1; then gzip -dc; elif command -v busybox >/dev/null 2>&1; then busybox gunzip -c;
+  elif command -v python3 >/dev/null 2>&1; then python3 -c 'import sys,gzip,shutil; shutil.copyfileobj(gzip.open(sys.stdin.buffer), sys.stdout.buffer)';
+  else echo "{NO_GZIP}" >&2; return 1; fi
+}}
+umask 077
+for d in {PLACES}; do
+  mkdir -p "$d/bin" 2>/dev/null || continue
+  if unpack <"{dir}/runner.gz" >"$d/bin/.{name}.$$" && chmod 700 "$d/bin/.{name}.$$" && mv -f "$d/bin/.{name}.$$" "$d/bin/{name}"; then
+    rm -f "{dir}/runner.gz"; rmdir "{dir}" 2>/dev/null
+    umask 022
+    exec "$d/bin/{name}" "$@" </dev/null
+  fi
+  rm -f "$d/bin/.{name}.$$"
+done
+rm -f "{dir}/runner.gz"
+echo "{NO_PLACE}"
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::{Ready, Runner};
+
+    fn output(result: &str, exit_code: i64) -> ExecuteResult {
+        ExecuteResult { exit_code, result: result.into() }
+    }
+
+    #[test]
+    fn whatever_a_sandbox_prints_has_one_meaning() {
+        let reply = Reply {
+            protocol: VERSION,
+            runner: Runner { version: "1".into(), commit: "c".into() },
+            id: "a".into(),
+            replayed: false,
+            result: Ok(Outcome::Ready(Ready { home: "/h".into(), head: None, arch: "x86_64".into() })),
+        };
+        let json = serde_json::to_string(&reply).expect("serializes");
+        let whole = frame::encode("a", &json);
+        let other = frame::encode("a", &json.replace("\"protocol\":1", "\"protocol\":9"));
+        for (text, code, expected) in [
+            (format!("noise\n{whole}noise"), 0, "reply"),
+            (whole[..whole.len() - 30].to_string(), 0, "damaged"),
+            (frame::encode("a", "not json"), 0, "damaged"),
+            (frame::encode("b", &json), 0, "damaged"),
+            (other, 0, "failed"),
+            ("<<<opencode-runner-missing:x86_64>>>\n".into(), 0, "missing x86_64"),
+            ("<<<opencode-runner-arch:aarch64>>>\n".into(), 0, "missing aarch64"),
+            ("<<<opencode-runner-missing:$(rm -rf /)>>>".into(), 0, "damaged"),
+            ("bash: runner: cannot execute binary file: Exec format error".into(), 126, "failed"),
+            (NO_GZIP.into(), 0, "failed"),
+            (NO_PLACE.into(), 0, "failed"),
+            (String::new(), 0, "damaged"),
+        ] {
+            let got = match read("a", &output(&text, code)) {
+                Sent::Reply(_) => "reply".to_string(),
+                Sent::Missing(arch) => format!("missing {arch}"),
+                Sent::Damaged(_) => "damaged".into(),
+                Sent::Failed(_) => "failed".into(),
+            };
+            assert_eq!(got, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn chunks_join_to_the_whole_and_none_is_too_long() {
+        let text = "aé€𝄞".repeat(1000);
+        let parts = chunks(&text, 97);
+        assert!(parts.iter().all(|part| part.len() <= 97));
+        assert_eq!(parts.concat(), text);
+    }
+}

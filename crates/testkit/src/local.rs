@@ -1,0 +1,82 @@
+//! A `daytona-local` of one's own: free port, own data directory, gone with the value.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A running server.
+pub struct Local {
+    child: Child,
+    data: tempfile::TempDir,
+    /// Base URL of the API.
+    pub url: String,
+    /// API key.
+    pub key: String,
+}
+
+/// Path of the built server: beside the test's own binary in the target directory.
+pub fn daytona_local() -> PathBuf {
+    if let Some(path) = std::env::var_os("DAYTONA_LOCAL_BIN") {
+        return path.into();
+    }
+    let exe = std::env::current_exe().expect("a test has a path");
+    let dir = exe.parent().and_then(Path::parent).expect("target/<profile>/deps");
+    let path = dir.join("daytona-local");
+    assert!(path.exists(), "{} is missing: run `cargo build -p daytona-local` first", path.display());
+    path
+}
+
+impl Local {
+    /// Starts a server with test controls.
+    pub fn start() -> Local {
+        let data = tempfile::tempdir().expect("a directory");
+        let mut child = Command::new(daytona_local())
+            .args(["serve", "--port", "0", "--test-controls", "--print", "json", "--exit-with-parent", "--data"])
+            .arg(data.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("daytona-local starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("prints where it is");
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
+        let text = |name: &str| value[name].as_str().expect("a string").to_string();
+        Local { child, data, url: text("url"), key: text("apiKey") }
+    }
+
+    /// Where it keeps its sandboxes.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Calls a test control, such as `POST /_test/faults`, and gives its JSON answer.
+    pub async fn control(&self, method: &str, path: &str, body: serde_json::Value) -> serde_json::Value {
+        let url = format!("{}{path}", self.url.trim_end_matches("/api"));
+        let method = method.parse().expect("a method");
+        let response = reqwest::Client::new()
+            .request(method, &url)
+            .bearer_auth(&self.key)
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send()
+            .await
+            .expect("the control answers");
+        assert!(response.status().is_success(), "{url}: {}", response.status());
+        let text = response.text().await.expect("a body");
+        serde_json::from_str(&text).unwrap_or(serde_json::Value::Null)
+    }
+
+    /// Plants a fault: see the server's `--test-controls`.
+    pub async fn fault(&self, method: &str, path: &str, times: i64, action: serde_json::Value) {
+        let body = serde_json::json!({ "match": { "method": method, "path": path }, "times": times, "action": action });
+        self.control("POST", "/_test/faults", body).await;
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        // Closing its standard input asks it to stop its sandboxes and end.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,270 @@
+//! The [`Host`] of tests: real files, real HTTP, real git, and faults where a test plants them.
+
+use async_trait::async_trait;
+use host::*;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::io::AsyncWriteExt;
+
+/// A fault: sees the operation's name and its path or URL, and may answer in its place.
+pub type Fault = Box<dyn Fn(&str, &str) -> Option<String>>;
+
+/// A host on the real machine.
+#[derive(Default)]
+pub struct TestHost {
+    env: RefCell<HashMap<String, String>>,
+    fault: RefCell<Option<Fault>>,
+    log: RefCell<Vec<String>>,
+    /// Milliseconds added to the clock.
+    pub skip_ms: Cell<u64>,
+    /// Sleeps end at once and move the clock instead.
+    pub fast: Cell<bool>,
+    seed: Cell<u64>,
+}
+
+impl TestHost {
+    /// A host with this environment and no other.
+    pub fn new(env: &[(&str, &str)]) -> Self {
+        let host = TestHost::default();
+        host.env.borrow_mut().extend(env.iter().map(|(k, v)| (k.to_string(), v.to_string())));
+        host.seed.set(host.now_ms() ^ (u64::from(std::process::id()) << 32));
+        host
+    }
+
+    /// From now on `fault` is asked first, for `read`, `replace`, `create`, `remove`, `list` with a
+    /// path, `http` with `METHOD URL`; what it says becomes the error.
+    pub fn fail(&self, fault: impl Fn(&str, &str) -> Option<String> + 'static) {
+        *self.fault.borrow_mut() = Some(Box::new(fault));
+    }
+
+    /// Nothing fails any more.
+    pub fn heal(&self) {
+        *self.fault.borrow_mut() = None;
+    }
+
+    /// All lines logged so far.
+    pub fn logged(&self) -> Vec<String> {
+        self.log.borrow().clone()
+    }
+
+    fn planted(&self, operation: &str, what: &str) -> Option<String> {
+        self.fault.borrow().as_ref().and_then(|fault| fault(operation, what))
+    }
+
+    fn file<T>(&self, operation: &str, path: &str, result: std::io::Result<T>) -> Result<T, FileError> {
+        result.map_err(|error| FileError {
+            path: path.into(),
+            kind: match error.kind() {
+                std::io::ErrorKind::NotFound => FileErrorKind::NotFound,
+                std::io::ErrorKind::AlreadyExists => FileErrorKind::Exists,
+                _ => FileErrorKind::Other,
+            },
+            reason: format!("{operation}: {error}"),
+        })
+    }
+
+    fn check(&self, operation: &str, path: &str) -> Result<(), FileError> {
+        match self.planted(operation, path) {
+            Some(reason) => Err(FileError { path: path.into(), kind: FileErrorKind::Other, reason }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn make_parent(path: &str) -> std::io::Result<()> {
+    std::fs::create_dir_all(Path::new(path).parent().unwrap_or(Path::new("/")))
+}
+
+#[async_trait(?Send)]
+impl Host for TestHost {
+    async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let url = request.url.clone();
+        if let Some(reason) = self.planted("http", &format!("{} {url}", request.method)) {
+            return Err(HttpError::Dropped { url, reason });
+        }
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(Duration::from_millis(request.timeout_ms))
+            .pool_max_idle_per_host(0)
+            .build()
+            .expect("a client");
+        let mut builder = client.request(request.method.parse().expect("a method"), &request.url);
+        for (name, value) in &request.headers {
+            builder = builder.header(name, value);
+        }
+        builder = match request.body {
+            Body::Empty => builder,
+            Body::Json(text) => builder.header("content-type", "application/json").body(text),
+            Body::Multipart(parts) => {
+                let mut form = reqwest::multipart::Form::new();
+                for part in parts {
+                    form = match part.content {
+                        PartContent::Text(text) => form.text(part.name, text),
+                        PartContent::Bytes(bytes) => {
+                            form.part(part.name, reqwest::multipart::Part::bytes(bytes).file_name("file"))
+                        }
+                        PartContent::File(path) => {
+                            let bytes = std::fs::read(&path).expect("reads the file to upload");
+                            form.part(part.name, reqwest::multipart::Part::bytes(bytes).file_name("file"))
+                        }
+                    };
+                }
+                builder.multipart(form)
+            }
+        };
+        let failed = |error: reqwest::Error| {
+            let url = request.url.clone();
+            if error.is_timeout() {
+                HttpError::Timeout { url, timeout_ms: request.timeout_ms }
+            } else if error.is_connect() {
+                HttpError::Connect { url, reason: error.to_string() }
+            } else {
+                HttpError::Dropped { url, reason: error.to_string() }
+            }
+        };
+        let response = builder.send().await.map_err(failed)?;
+        let status = response.status().as_u16();
+        let headers = response
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
+        let body = response.bytes().await.map_err(failed)?.to_vec();
+        if body.len() > request.max_bytes {
+            return Err(HttpError::TooLarge { url, max_bytes: request.max_bytes });
+        }
+        Ok(HttpResponse { status, headers, body })
+    }
+
+    async fn read_file(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        self.check("read", path)?;
+        self.file("read", path, std::fs::read(path))
+    }
+
+    async fn replace_file(&self, path: &str, content: &[u8]) -> Result<(), FileError> {
+        self.check("replace", path)?;
+        let replace = || {
+            make_parent(path)?;
+            let dir = Path::new(path).parent().expect("a file has a directory");
+            let mut file = tempfile::NamedTempFile::new_in(dir)?;
+            std::io::Write::write_all(&mut file, content)?;
+            file.as_file().sync_all()?;
+            file.persist(path)?;
+            Ok(())
+        };
+        self.file("replace", path, replace())
+    }
+
+    async fn create_file(&self, path: &str) -> Result<(), FileError> {
+        self.check("create", path)?;
+        let create = || {
+            make_parent(path)?;
+            std::fs::File::create_new(path).map(drop)
+        };
+        self.file("create", path, create())
+    }
+
+    async fn rename_file(&self, from: &str, to: &str) -> Result<(), FileError> {
+        self.check("rename", from)?;
+        self.file("rename", from, std::fs::rename(from, to))
+    }
+
+    async fn remove_file(&self, path: &str) -> Result<(), FileError> {
+        self.check("remove", path)?;
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            result => self.file("remove", path, result),
+        }
+    }
+
+    async fn list_dir(&self, path: &str) -> Result<Vec<String>, FileError> {
+        self.check("list", path)?;
+        match std::fs::read_dir(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            result => {
+                let entries = self.file("list", path, result)?;
+                Ok(entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect())
+            }
+        }
+    }
+
+    async fn temp_dir(&self) -> Result<String, FileError> {
+        let dir = self.file("temp", "temp", tempfile::Builder::new().prefix("opencode-daytona-").tempdir())?;
+        Ok(dir.keep().to_string_lossy().into_owned())
+    }
+
+    async fn remove_temp_dir(&self, path: &str) -> Result<(), FileError> {
+        self.file("remove", path, std::fs::remove_dir_all(path))
+    }
+
+    async fn file_size(&self, path: &str) -> Result<u64, FileError> {
+        self.file("stat", path, std::fs::metadata(path).map(|m| m.len()))
+    }
+
+    async fn git(&self, call: GitCall) -> Result<GitOutput, GitError> {
+        let mut command = tokio::process::Command::new("git");
+        command.args(&call.args).current_dir(&call.cwd).envs(call.env).stdin(Stdio::piped()).stderr(Stdio::piped());
+        match &call.stdout_file {
+            Some(path) => command.stdout(std::fs::File::create(path).map_err(|e| GitError(e.to_string()))?),
+            None => command.stdout(Stdio::piped()),
+        };
+        let mut child = command.spawn().map_err(|e| GitError(e.to_string()))?;
+        let mut stdin = child.stdin.take().expect("piped");
+        let bytes = call.stdin;
+        tokio::task::spawn_local(async move {
+            let _ = stdin.write_all(&bytes).await;
+        });
+        let output = child.wait_with_output().await.map_err(|e| GitError(e.to_string()))?;
+        Ok(GitOutput {
+            code: output.status.code().unwrap_or(-1),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    fn now_ms(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        now.as_millis() as u64 + self.skip_ms.get()
+    }
+
+    fn random(&self) -> u64 {
+        // splitmix64: enough for names and pauses in a test.
+        self.seed.set(self.seed.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        let mut z = self.seed.get();
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    async fn sleep(&self, ms: u64) {
+        if self.fast.get() {
+            self.skip_ms.set(self.skip_ms.get() + ms);
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
+    }
+
+    fn spawn(&self, task: Task) {
+        tokio::task::spawn_local(task);
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        self.env.borrow().get(name).filter(|value| !value.is_empty()).cloned()
+    }
+
+    fn pid(&self) -> u32 {
+        std::process::id()
+    }
+
+    fn pid_alive(&self, pid: u32) -> bool {
+        Path::new(&format!("/proc/{pid}")).exists()
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        self.log.borrow_mut().push(format!("{} {message}", level.name()));
+    }
+}
