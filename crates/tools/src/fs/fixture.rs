@@ -1,0 +1,1 @@
+//! A file tree in one string: `//- /path` starts a file.

@@ -1,0 +1,40 @@
+//! `glob`: finds files by name.
+
+use super::walk::{self, Best, CAP, Hit};
+use super::{Tree, fail, path};
+use protocol::{ToolError, ToolOutput, args};
+use serde_json::json;
+
+pub(super) fn run(tree: &Tree, args: &args::Glob) -> Result<ToolOutput, ToolError> {
+    let dir = path::resolve(&tree.cwd, args.path.as_deref().unwrap_or("."));
+    if dir.is_file() {
+        return Err(fail(format!("glob path must be a directory: {}", dir.display())));
+    }
+    if !dir.is_dir() {
+        return Err(fail("ripgrep execution failed"));
+    }
+    let best = Best::default();
+    // An invalid pattern finds nothing, as in OpenCode.
+    if let Ok(globs) = walk::globs(&dir, Some(&args.pattern)) {
+        walk::files(&dir, globs, false, &best, || {
+            |path| best.add([Hit { path: path.to_path_buf(), line: 0, text: String::new() }])
+        });
+    }
+    let hits = best.into_hits();
+    let truncated = hits.len() == CAP;
+    let mut lines: Vec<String> = hits.iter().map(|hit| hit.path.display().to_string()).collect();
+    if hits.is_empty() {
+        lines.push("No files found".to_string());
+    }
+    if truncated {
+        lines.push(format!(
+            "\n(Results are truncated: showing first {CAP} results. Consider using a more specific path or pattern.)"
+        ));
+    }
+    Ok(ToolOutput {
+        title: tree.title(&dir),
+        output: lines.join("\n"),
+        metadata: json!({ "count": hits.len(), "truncated": truncated }),
+        attachments: Vec::new(),
+    })
+}

@@ -1,0 +1,260 @@
+//! Replaces files whole: every new content is written to a temporary file beside its target and
+//! flushed, then all are renamed. A reader, a crash or a kill sees the old content or the new.
+//!
+//! Several changes are all made or none: a failure in the middle takes the others back. A kill in
+//! the middle leaves whole files, some old and some new.
+//!
+//! The mode is kept, and the file a symlink points to is replaced rather than the link. Surprise:
+//! a target that cannot be renamed over (a bind mount, a directory that is not writable) is
+//! written in place, because the only other choice is to refuse.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// One change of a set.
+#[derive(Debug)]
+pub(super) enum Change {
+    Write(PathBuf, Vec<u8>),
+    Remove(PathBuf),
+}
+
+/// Which change failed, and why.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) path: PathBuf,
+    pub(super) error: io::Error,
+}
+
+/// Replaces one file.
+pub(super) fn replace(path: &Path, bytes: Vec<u8>) -> Result<(), Failed> {
+    apply(vec![Change::Write(path.to_path_buf(), bytes)])
+}
+
+/// Makes all changes or none.
+pub(super) fn apply(changes: Vec<Change>) -> Result<(), Failed> {
+    let mut steps: Vec<Step> = Vec::new();
+    for change in changes {
+        let path = match &change {
+            Change::Write(path, _) | Change::Remove(path) => path.clone(),
+        };
+        steps.push(Step::prepare(change).map_err(|error| Failed { path, error })?);
+    }
+    let mut made: Vec<Step> = Vec::new();
+    let alone = steps.len() == 1;
+    for mut step in steps {
+        if let Err(error) = step.commit(alone) {
+            let path = step.target.clone();
+            made.iter_mut().rev().for_each(Step::undo);
+            return Err(Failed { path, error });
+        }
+        made.push(step);
+    }
+    Ok(())
+}
+
+/// One change with its new content ready. Temporary files go when it is dropped.
+struct Step {
+    target: PathBuf,
+    /// The new content; none to remove the target.
+    fresh: Option<Temporary>,
+    /// The old content, once the change is made.
+    old: Option<Temporary>,
+    done: bool,
+}
+
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Step {
+    fn prepare(change: Change) -> io::Result<Step> {
+        match change {
+            Change::Remove(path) => {
+                fs::symlink_metadata(&path)?;
+                Ok(Step { target: path, fresh: None, old: None, done: false })
+            }
+            Change::Write(path, bytes) => {
+                let target = follow(&path)?;
+                if let Some(parent) = target.parent() {
+                    fs::create_dir_all(parent)?;
+                }
+                let meta = match fs::metadata(&target) {
+                    Ok(meta) if meta.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+                    Ok(meta) if !meta.is_file() => return Err(io::Error::other("not a regular file")),
+                    Ok(meta) => Some(meta),
+                    Err(_) => None,
+                };
+                let fresh = match temporary(&target, meta.as_ref(), &bytes) {
+                    Ok(fresh) => Some(fresh),
+                    Err(error) if meta.is_some() && is_fixed(&error) => {
+                        overwrite(&target, &bytes)?;
+                        return Ok(Step { target, fresh: None, old: None, done: true });
+                    }
+                    Err(error) => return Err(error),
+                };
+                Ok(Step { target, fresh, old: None, done: false })
+            }
+        }
+    }
+
+    fn commit(&mut self, alone: bool) -> io::Result<()> {
+        if self.done {
+            return Ok(());
+        }
+        if !alone {
+            self.old = backup(&self.target)?;
+        }
+        match &self.fresh {
+            None => fs::remove_file(&self.target)?,
+            Some(fresh) => match fs::rename(&fresh.0, &self.target) {
+                Err(error) if is_fixed(&error) => overwrite(&self.target, &fs::read(&fresh.0)?)?,
+                renamed => renamed?,
+            },
+        }
+        self.done = true;
+        Ok(())
+    }
+
+    fn undo(&mut self) {
+        // What was written in place, without a backup, stays.
+        let _ = match &self.old {
+            Some(old) => fs::rename(&old.0, &self.target),
+            None if self.fresh.is_some() => fs::remove_file(&self.target),
+            None => Ok(()),
+        };
+    }
+}
+
+/// True if the target's directory does not let it be replaced, though its content may be writable.
+fn is_fixed(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, ResourceBusy};
+    matches!(error.kind(), CrossesDevices | PermissionDenied | ResourceBusy)
+}
+
+fn overwrite(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).truncate(true).open(target)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// The file that `path` finally names, through symlinks, also one that does not exist yet.
+fn follow(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_path_buf();
+    // The kernel's own limit.
+    for _ in 0..40 {
+        match fs::read_link(&path) {
+            Ok(link) => path = path.parent().unwrap_or(Path::new("/")).join(link),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many levels of symbolic links"))
+}
+
+fn beside(target: &Path) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    target.with_file_name(format!(".opencode-{}-{number}.tmp", std::process::id()))
+}
+
+fn temporary(target: &Path, old: Option<&fs::Metadata>, bytes: &[u8]) -> io::Result<Temporary> {
+    let path = beside(target);
+    // A killed runner with this process id may have left one.
+    let _ = fs::remove_file(&path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&path)?;
+    let temporary = Temporary(path);
+    file.write_all(bytes)?;
+    if let Some(old) = old {
+        keep_owner_and_mode(&file, old)?;
+    }
+    file.sync_all()?;
+    Ok(temporary)
+}
+
+fn keep_owner_and_mode(file: &File, old: &fs::Metadata) -> io::Result<()> {
+    let new = file.metadata()?;
+    if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+        // Only root may give a file away.
+        let _ = std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()));
+    }
+    file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))
+}
+
+/// A second name for the old content, or a copy where links are not possible; none if there is no
+/// old content.
+fn backup(target: &Path) -> io::Result<Option<Temporary>> {
+    if fs::symlink_metadata(target).is_err() {
+        return Ok(None);
+    }
+    let path = beside(target);
+    let _ = fs::remove_file(&path);
+    if fs::hard_link(target, &path).is_err() {
+        fs::copy(target, &path)?;
+    }
+    Ok(Some(Temporary(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn mode_and_symlink_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("run.sh");
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o751)).unwrap();
+        symlink("run.sh", dir.path().join("link")).unwrap();
+        replace(&dir.path().join("link"), b"new".to_vec()).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o751);
+        assert!(fs::symlink_metadata(dir.path().join("link")).unwrap().is_symlink());
+        assert_eq!(names(dir.path()), ["link", "run.sh"]);
+    }
+
+    #[test]
+    fn a_dangling_link_makes_its_target_and_a_loop_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        symlink("there", dir.path().join("link")).unwrap();
+        replace(&dir.path().join("link"), b"x".to_vec()).unwrap();
+        assert_eq!(fs::read(dir.path().join("there")).unwrap(), b"x");
+        symlink("loop", dir.path().join("loop")).unwrap();
+        assert!(replace(&dir.path().join("loop"), b"x".to_vec()).is_err());
+    }
+
+    #[test]
+    fn a_failure_takes_everything_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("a"), "a").unwrap();
+        fs::write(at("b"), "b").unwrap();
+        fs::create_dir(at("full")).unwrap();
+        fs::write(at("full/x"), "x").unwrap();
+        let failed = apply(vec![
+            Change::Write(at("a"), b"A".to_vec()),
+            Change::Write(at("new"), b"N".to_vec()),
+            Change::Remove(at("b")),
+            // A directory is there, so this can only fail when it is made.
+            Change::Remove(at("full")),
+        ])
+        .unwrap_err();
+        assert_eq!(failed.path, at("full"));
+        assert_eq!(fs::read(at("a")).unwrap(), b"a");
+        assert_eq!(fs::read(at("b")).unwrap(), b"b");
+        assert_eq!(names(dir.path()), ["a", "b", "full"]);
+    }
+}
