@@ -10,7 +10,10 @@
 //! sandbox's home is its directory in the data directory.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Seek as _, Write as _};
+use std::os::fd::{AsRawFd as _, FromRawFd as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +47,16 @@ const ETC: &[&str] = &[
     "ssl/openssl.cnf",
     "timezone",
 ];
+
+/// Parts of `/proc` that change the whole machine. A server run as root makes sandboxes whose
+/// user 1000 is the machine's user 0, which owns these files, capabilities or not; bubblewrap
+/// covers only the directories that it could write to itself.
+const READ_ONLY_PROC: &[&str] =
+    &["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "driver", "mtrr", "asound"];
+
+/// Parts of `/proc` that tell of the whole machine and that only root may read.
+const HIDDEN_PROC: &[&str] =
+    &["kcore", "keys", "kmsg", "kpagecount", "kpageflags", "sched_debug", "timer_list"];
 
 /// How sandboxes are started on this machine.
 pub(crate) struct Walls {
@@ -114,7 +127,15 @@ impl Walls {
             args.words("--ro-bind").push(self.shared.join("etc").join(name));
             args.push(Path::new("/etc").join(name));
         }
-        args.words("--proc /proc --dev /dev --dir /run --dir /var --symlink ../tmp /var/tmp");
+        args.words("--proc /proc");
+        for name in READ_ONLY_PROC {
+            let path = Path::new("/proc").join(name);
+            args.words("--ro-bind-try").push(&path).push(&path);
+        }
+        for name in HIDDEN_PROC.iter().filter(|name| Path::new("/proc").join(name).exists()) {
+            args.words("--ro-bind /dev/null").push(Path::new("/proc").join(name));
+        }
+        args.words("--dev /dev --dir /run --dir /var --symlink ../tmp /var/tmp");
         args.words("--ro-bind").push(&self.program).words(TOOLBOX);
 
         let (home, tmp) = (dir.join("home"), dir.join("tmp"));
@@ -147,12 +168,22 @@ impl Walls {
         for (name, value) in environment(record, quirk, Path::new(HOME), Path::new(EXTRAS)) {
             args.words("--setenv").push(name).push(value);
         }
-        args.words("--chdir").words(HOME).words("--").words(TOOLBOX).words("toolbox --home");
-        args.words(HOME).words("--own-pid-namespace");
+        args.words("--chdir").words(HOME);
 
+        // Not as words of the command: a sandbox can read the command line of its init.
+        let options = args.into_memory()?;
+        let fd = options.as_raw_fd();
         let mut command = Command::new("bwrap");
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.args(args.0).current_dir("/");
+        command.arg("--args").arg(fd.to_string()).current_dir("/");
+        command.arg("--").args([TOOLBOX, "toolbox", "--home", HOME, "--own-pid-namespace"]);
+        // SAFETY: fcntl may be called between fork and exec, and `options` lives in the closure.
+        unsafe {
+            command.pre_exec(move || match libc::fcntl(options.as_raw_fd(), libc::F_SETFD, 0) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            });
+        }
         Ok(command)
     }
 
@@ -276,6 +307,22 @@ impl Args {
     fn push(&mut self, word: impl AsRef<OsStr>) -> &mut Self {
         self.0.push(word.as_ref().to_owned());
         self
+    }
+
+    /// The words, each ended by a NUL, in a file that has no name.
+    fn into_memory(self) -> Result<File> {
+        // SAFETY: the name is a C string; the descriptor is owned by nobody else.
+        let mut file = unsafe {
+            let fd = libc::memfd_create(c"options".as_ptr(), libc::MFD_CLOEXEC);
+            anyhow::ensure!(fd >= 0, "memfd_create: {}", std::io::Error::last_os_error());
+            File::from_raw_fd(fd)
+        };
+        for word in self.0 {
+            file.write_all(word.as_bytes())?;
+            file.write_all(&[0])?;
+        }
+        file.rewind()?;
+        Ok(file)
     }
 }
 

@@ -58,10 +58,14 @@ impl std::error::Error for CloseConnection {}
 
 /// Serves until a signal or the end of the parent.
 pub(crate) fn run(options: Serve) -> Result<()> {
-    tokio::runtime::Runtime::new()?.block_on(async {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let done = runtime.block_on(async {
         // In a task, so that what it spawns is spawned on a worker thread.
         tokio::spawn(serve(options)).await?
-    })
+    });
+    // A read of standard input cannot be cancelled, and there is nothing left to wait for.
+    runtime.shutdown_background();
+    done
 }
 
 async fn serve(options: Serve) -> Result<()> {
