@@ -9,7 +9,11 @@ use clap::{Parser, ValueEnum};
 use crate::{server, toolbox};
 
 #[derive(Parser)]
-#[command(name = "daytona-local", version, about = "A Daytona-compatible server on loopback")]
+#[command(
+    name = "daytona-local",
+    version,
+    about = "A Daytona-compatible server on loopback"
+)]
 enum Cli {
     /// Serve sandboxes until stopped (the default)
     Serve(Serve),
@@ -85,7 +89,16 @@ pub(crate) enum Print {
 pub fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
     let first = args.get(1).and_then(|a| a.to_str()).unwrap_or("--");
-    let named = ["serve", "toolbox", "help", "-h", "--help", "-V", "--version"].contains(&first);
+    let named = [
+        "serve",
+        "toolbox",
+        "help",
+        "-h",
+        "--help",
+        "-V",
+        "--version",
+    ]
+    .contains(&first);
     if !named {
         args.insert(1.min(args.len()), "serve".into());
     }

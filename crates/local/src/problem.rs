@@ -20,7 +20,11 @@ pub(crate) struct Problem {
 impl Problem {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { status, message, code: None }
+        Self {
+            status,
+            message,
+            code: None,
+        }
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
@@ -103,11 +107,18 @@ impl<'a> Fields<'a> {
         let object = body
             .as_object()
             .ok_or_else(|| Problem::bad_request("the body must be a JSON object"))?;
-        Ok(Self { object, complaints: Vec::new() })
+        Ok(Self {
+            object,
+            complaints: Vec::new(),
+        })
     }
 
     /// The field, or `None` where it is absent or null; `kind` completes "`name` must be ...".
-    pub(crate) fn get<T: serde::de::DeserializeOwned>(&mut self, name: &str, kind: &str) -> Option<T> {
+    pub(crate) fn get<T: serde::de::DeserializeOwned>(
+        &mut self,
+        name: &str,
+        kind: &str,
+    ) -> Option<T> {
         let value = self.object.get(name).filter(|v| !v.is_null())?;
         match T::deserialize(value) {
             Ok(value) => Some(value),

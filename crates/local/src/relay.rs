@@ -23,7 +23,10 @@ where
     strip_hop_headers(request.headers_mut());
     let client = upgrade.map(|protocol| {
         let headers = request.headers_mut();
-        headers.insert(header::CONNECTION, "upgrade".parse().expect("a header value"));
+        headers.insert(
+            header::CONNECTION,
+            "upgrade".parse().expect("a header value"),
+        );
         headers.insert(header::UPGRADE, protocol);
         hyper::upgrade::on(&mut request)
     });

@@ -22,18 +22,43 @@ fn a_sandbox_sees_nothing_of_the_host() {
         ("no key", format!("cat {data}/key")),
         ("no data directory", format!("ls {data}")),
         ("no host home", "ls /root".to_owned()),
-        ("no host environment", "env | grep SECRET_OF_THE_HOST".to_owned()),
-        ("no path of the host in its init", format!("tr '\\0' '\\n' < /proc/1/cmdline | grep {data}")),
-        ("no server among the processes", "ls /proc | xargs -I{} cat /proc/{}/cmdline | tr '\\0' ' ' | grep -a 'serve --print'".to_owned()),
-        ("no host listener", format!("echo > /dev/tcp/127.0.0.1/{other}")),
-        ("no control plane", format!("echo > /dev/tcp/127.0.0.1/{}", server.port)),
+        (
+            "no host environment",
+            "env | grep SECRET_OF_THE_HOST".to_owned(),
+        ),
+        (
+            "no path of the host in its init",
+            format!("tr '\\0' '\\n' < /proc/1/cmdline | grep {data}"),
+        ),
+        (
+            "no server among the processes",
+            "ls /proc | xargs -I{} cat /proc/{}/cmdline | tr '\\0' ' ' | grep -a 'serve --print'"
+                .to_owned(),
+        ),
+        (
+            "no host listener",
+            format!("echo > /dev/tcp/127.0.0.1/{other}"),
+        ),
+        (
+            "no control plane",
+            format!("echo > /dev/tcp/127.0.0.1/{}", server.port),
+        ),
         ("no write to /", "touch /x".to_owned()),
         ("no write to /etc", "touch /etc/x".to_owned()),
         ("no write to /usr", "touch /usr/x".to_owned()),
-        ("no write to the toolbox", "echo >> /opt/daytona/toolbox".to_owned()),
-        ("no machine-wide setting", "find /proc/sys /proc/irq /proc/fs -type f -writable | grep .".to_owned()),
+        (
+            "no write to the toolbox",
+            "echo >> /opt/daytona/toolbox".to_owned(),
+        ),
+        (
+            "no machine-wide setting",
+            "find /proc/sys /proc/irq /proc/fs -type f -writable | grep .".to_owned(),
+        ),
         ("no sysrq", "test -w /proc/sysrq-trigger".to_owned()),
-        ("no capability", "grep -E 'Cap(Prm|Eff|Bnd)' /proc/self/status | grep -v 0000000000000000".to_owned()),
+        (
+            "no capability",
+            "grep -E 'Cap(Prm|Eff|Bnd)' /proc/self/status | grep -v 0000000000000000".to_owned(),
+        ),
     ] {
         let (code, output) = server.exec(&id, &command);
         assert_ne!(code, 0, "{claim}: {output}");

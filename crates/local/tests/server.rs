@@ -23,8 +23,14 @@ fn only_the_key_and_a_loopback_name_open_the_door() {
         ("/toolbox/nope/version", vec![], 404),
         ("/api/nope", vec![], 404),
     ] {
-        let answer = server.try_send("GET", path, None, &headers).expect("an answer");
-        assert_eq!(answer.status, want, "{path} {headers:?} on {port}: {}", answer.text);
+        let answer = server
+            .try_send("GET", path, None, &headers)
+            .expect("an answer");
+        assert_eq!(
+            answer.status, want,
+            "{path} {headers:?} on {port}: {}",
+            answer.text
+        );
     }
 }
 
@@ -33,24 +39,50 @@ fn files_survive_a_stop_and_a_killed_server() {
     let data = tempfile::tempdir().expect("a directory");
     let mut server = Server::start(data.path());
     let id = server.create(json!({ "name": "keeper", "labels": { "a": "b" } }));
-    let (code, _) = server.exec(&id, "echo 1 > ~/f; echo 2 > /tmp/f; (sleep 1000 >/dev/null 2>&1 &)");
+    let (code, _) = server.exec(
+        &id,
+        "echo 1 > ~/f; echo 2 > /tmp/f; (sleep 1000 >/dev/null 2>&1 &)",
+    );
     assert_eq!(code, 0);
-    assert_eq!(server.send("POST", &format!("/api/sandbox/{id}/stop"), None).status, 200);
+    assert_eq!(
+        server
+            .send("POST", &format!("/api/sandbox/{id}/stop"), None)
+            .status,
+        200
+    );
     server.wait(&id, "stopped");
     let down = server.send("GET", &format!("/toolbox/{id}/version"), None);
-    assert!(down.status == 400 && down.text.contains("Is the Sandbox started?"), "{}", down.text);
-    assert_eq!(server.send("POST", "/api/sandbox/keeper/start", None).json()["state"], "started");
-    assert_eq!(server.exec(&id, "cat ~/f /tmp/f; pgrep sleep"), (1, "1\n2\n".to_owned()));
+    assert!(
+        down.status == 400 && down.text.contains("Is the Sandbox started?"),
+        "{}",
+        down.text
+    );
+    assert_eq!(
+        server
+            .send("POST", "/api/sandbox/keeper/start", None)
+            .json()["state"],
+        "started"
+    );
+    assert_eq!(
+        server.exec(&id, "cat ~/f /tmp/f; pgrep sleep"),
+        (1, "1\n2\n".to_owned())
+    );
     let key = server.key.clone();
     server.kill();
     let server = Server::start(data.path());
     assert_eq!(server.key, key);
     let again = server.send("GET", "/api/sandbox/keeper", None).json();
-    assert_eq!((&again["id"], &again["state"]), (&json!(id), &json!("stopped")));
+    assert_eq!(
+        (&again["id"], &again["state"]),
+        (&json!(id), &json!("stopped"))
+    );
     assert_eq!(again["labels"], json!({ "a": "b" }));
     server.send("POST", "/api/sandbox/keeper/start", None);
     assert_eq!(server.exec(&id, "cat ~/f /tmp/f"), (0, "1\n2\n".to_owned()));
-    assert_eq!(server.send("DELETE", "/api/sandbox/keeper", None).status, 200);
+    assert_eq!(
+        server.send("DELETE", "/api/sandbox/keeper", None).status,
+        200
+    );
     server.wait(&id, "gone");
     assert!(!data.path().join("sandboxes").join(&id).exists());
     server.end();
@@ -63,19 +95,84 @@ fn execute_behaves_like_the_daemon() {
     let id = server.create(json!({ "env": { "GIVEN": "at create" } }));
     let path = format!("/toolbox/{id}/process/execute");
     for (claim, body, status, want) in [
-        ("output is merged in order", json!({"command": "echo a; echo b >&2; echo c"}), 200, r#""result":"a\nb\nc\n""#),
-        ("the exit code is the shell's", json!({"command": "exit 7"}), 200, r#""exitCode":7"#),
-        ("a killed child is 128 + n", json!({"command": "sh -c 'kill -9 $$'"}), 200, r#""exitCode":137"#),
-        ("a killed shell is -1", json!({"command": "kill -9 $$"}), 200, r#""exitCode":-1"#),
-        ("a missing cwd looks like a missing shell", json!({"command": "pwd", "cwd": "/no"}), 200, "fork/exec"),
-        ("cwd is relative to home", json!({"command": "mkdir -p d; cd d; pwd"}), 200, "/home/daytona/d"),
-        ("a reader eats the script", json!({"command": "cat\necho eaten"}), 200, r#""result":"echo eaten""#),
-        ("create's env is there", json!({"command": "echo $GIVEN $MORE", "envs": {"MORE": "now"}}), 200, "at create now"),
-        ("bytes become U+FFFD", json!({"command": "printf 'a\\377b'"}), 200, "a\u{fffd}b"),
-        ("a timeout discards output", json!({"command": "echo lost; sleep 60", "timeout": 1}), 408, "REQUEST_TIMEOUT"),
-        ("a bad env name", json!({"command": "true", "envs": {"1A": ""}}), 400, "environment variable"),
-        ("a negative timeout", json!({"command": "true", "timeout": -1}), 400, "timeout"),
-        ("an empty command", json!({"command": " \n"}), 400, "command is required"),
+        (
+            "output is merged in order",
+            json!({"command": "echo a; echo b >&2; echo c"}),
+            200,
+            r#""result":"a\nb\nc\n""#,
+        ),
+        (
+            "the exit code is the shell's",
+            json!({"command": "exit 7"}),
+            200,
+            r#""exitCode":7"#,
+        ),
+        (
+            "a killed child is 128 + n",
+            json!({"command": "sh -c 'kill -9 $$'"}),
+            200,
+            r#""exitCode":137"#,
+        ),
+        (
+            "a killed shell is -1",
+            json!({"command": "kill -9 $$"}),
+            200,
+            r#""exitCode":-1"#,
+        ),
+        (
+            "a missing cwd looks like a missing shell",
+            json!({"command": "pwd", "cwd": "/no"}),
+            200,
+            "fork/exec",
+        ),
+        (
+            "cwd is relative to home",
+            json!({"command": "mkdir -p d; cd d; pwd"}),
+            200,
+            "/home/daytona/d",
+        ),
+        (
+            "a reader eats the script",
+            json!({"command": "cat\necho eaten"}),
+            200,
+            r#""result":"echo eaten""#,
+        ),
+        (
+            "create's env is there",
+            json!({"command": "echo $GIVEN $MORE", "envs": {"MORE": "now"}}),
+            200,
+            "at create now",
+        ),
+        (
+            "bytes become U+FFFD",
+            json!({"command": "printf 'a\\377b'"}),
+            200,
+            "a\u{fffd}b",
+        ),
+        (
+            "a timeout discards output",
+            json!({"command": "echo lost; sleep 60", "timeout": 1}),
+            408,
+            "REQUEST_TIMEOUT",
+        ),
+        (
+            "a bad env name",
+            json!({"command": "true", "envs": {"1A": ""}}),
+            400,
+            "environment variable",
+        ),
+        (
+            "a negative timeout",
+            json!({"command": "true", "timeout": -1}),
+            400,
+            "timeout",
+        ),
+        (
+            "an empty command",
+            json!({"command": " \n"}),
+            400,
+            "command is required",
+        ),
     ] {
         let answer = server.send("POST", &path, Some(&body));
         assert_eq!(answer.status, status, "{claim}: {}", answer.text);
@@ -91,7 +188,11 @@ fn every_fault_does_what_it_says() {
     let path = format!("/toolbox/{id}/process/execute");
     // (action, status or None for no reply, how often the work was done)
     for (action, want, done) in [
-        (json!({"kind": "status", "status": 503, "body": {"message": "x"}, "headers": {"Retry-After": "1"}}), Some(503), 0),
+        (
+            json!({"kind": "status", "status": 503, "body": {"message": "x"}, "headers": {"Retry-After": "1"}}),
+            Some(503),
+            0,
+        ),
         (json!({"kind": "drop_before"}), None, 0),
         (json!({"kind": "drop_after"}), None, 1),
         (json!({"kind": "truncate", "bytes": 3}), None, 1),
@@ -107,9 +208,15 @@ fn every_fault_does_what_it_says() {
             "times": 1,
             "action": action,
         });
-        assert_eq!(server.send("POST", "/_test/faults", Some(&fault)).status, 201);
+        assert_eq!(
+            server.send("POST", "/_test/faults", Some(&fault)).status,
+            201
+        );
         let body = json!({ "command": "echo >> ~/count" });
-        let got = server.try_send("POST", &path, Some(&body), &[]).ok().map(|a| a.status);
+        let got = server
+            .try_send("POST", &path, Some(&body), &[])
+            .ok()
+            .map(|a| a.status);
         assert_eq!(got, want, "{action}");
         if action["kind"] != "delete_sandbox" {
             server.send("POST", &format!("/api/sandbox/{id}/start"), None);
@@ -118,7 +225,10 @@ fn every_fault_does_what_it_says() {
         }
     }
     let counts = server.send("GET", "/_test/requests", None).json();
-    assert!(counts["counts"]["POST /toolbox/{sandboxId}/process/execute"].as_u64() > Some(9), "{counts}");
+    assert!(
+        counts["counts"]["POST /toolbox/{sandboxId}/process/execute"].as_u64() > Some(9),
+        "{counts}"
+    );
 }
 
 #[test]
@@ -126,10 +236,26 @@ fn test_snapshots_are_wrong_in_one_way() {
     let data = tempfile::tempdir().expect("a directory");
     let server = Server::start(data.path());
     for (snapshot, command, want) in [
-        ("test-readonly-home", "touch ~/x 2>/dev/null; echo $?; touch /tmp/x; echo $?", "1\n0\n"),
-        ("test-small-disk", "for f in ~/x /tmp/x /dev/shm/x; do head -c 9000000 /dev/zero 2>/dev/null > $f; stat -c %s $f; done", "4194304\n4194304\n4194304\n"),
-        ("test-aarch64", "uname -m; uname -sm", "aarch64\nLinux aarch64\n"),
-        ("test-noisy-shell", "echo hi", "noise: shell starts\nhi\nnoise: shell exits\n"),
+        (
+            "test-readonly-home",
+            "touch ~/x 2>/dev/null; echo $?; touch /tmp/x; echo $?",
+            "1\n0\n",
+        ),
+        (
+            "test-small-disk",
+            "for f in ~/x /tmp/x /dev/shm/x; do head -c 9000000 /dev/zero 2>/dev/null > $f; stat -c %s $f; done",
+            "4194304\n4194304\n4194304\n",
+        ),
+        (
+            "test-aarch64",
+            "uname -m; uname -sm",
+            "aarch64\nLinux aarch64\n",
+        ),
+        (
+            "test-noisy-shell",
+            "echo hi",
+            "noise: shell starts\nhi\nnoise: shell exits\n",
+        ),
         ("test-no-git", "command -v git; echo $?", "1\n"),
         ("test-slow-create", "echo up", "up\n"),
     ] {
@@ -138,8 +264,15 @@ fn test_snapshots_are_wrong_in_one_way() {
     }
     let body = json!({ "snapshot": "test-create-fails", "name": "failed" });
     let answer = server.send("POST", "/api/sandbox", Some(&body));
-    assert!(answer.status == 400 && answer.text.contains("Sandbox failed to start: "), "{}", answer.text);
-    assert_eq!(server.send("GET", "/api/sandbox/failed", None).json()["state"], "error");
+    assert!(
+        answer.status == 400 && answer.text.contains("Sandbox failed to start: "),
+        "{}",
+        answer.text
+    );
+    assert_eq!(
+        server.send("GET", "/api/sandbox/failed", None).json()["state"],
+        "error"
+    );
 }
 
 #[test]
@@ -148,10 +281,23 @@ fn timers_stop_and_delete() {
     let server = Server::start(data.path());
     let kept = server.create(json!({ "autoStopInterval": 2 }));
     let ephemeral = server.create(json!({ "autoStopInterval": 1, "autoDeleteInterval": 0 }));
-    server.send("POST", "/_test/clock", Some(&json!({ "advance_ms": 61_000 })));
+    server.send(
+        "POST",
+        "/_test/clock",
+        Some(&json!({ "advance_ms": 61_000 })),
+    );
     server.wait(&ephemeral, "gone");
-    assert_eq!(server.send("GET", &format!("/api/sandbox/{kept}"), None).json()["state"], "started");
-    server.send("POST", "/_test/clock", Some(&json!({ "advance_ms": 61_000 })));
+    assert_eq!(
+        server
+            .send("GET", &format!("/api/sandbox/{kept}"), None)
+            .json()["state"],
+        "started"
+    );
+    server.send(
+        "POST",
+        "/_test/clock",
+        Some(&json!({ "advance_ms": 61_000 })),
+    );
     server.wait(&kept, "stopped");
 }
 
@@ -166,24 +312,66 @@ fn previews_reach_a_port_inside_with_a_token_only() {
         let answer = server.send("GET", &format!("/toolbox/{id}/port/3000/in-use"), None);
         answer.json()["isInUse"] == true
     });
-    let link = server.send("GET", &format!("/api/sandbox/{id}/ports/3000/preview-url"), None).json();
-    let signed = server.send("GET", &format!("/api/sandbox/{id}/ports/3000/signed-preview-url"), None).json();
-    let host = |url: &serde_json::Value| url.as_str().expect("a URL").trim_start_matches("http://").to_owned();
+    let link = server
+        .send(
+            "GET",
+            &format!("/api/sandbox/{id}/ports/3000/preview-url"),
+            None,
+        )
+        .json();
+    let signed = server
+        .send(
+            "GET",
+            &format!("/api/sandbox/{id}/ports/3000/signed-preview-url"),
+            None,
+        )
+        .json();
+    let host = |url: &serde_json::Value| {
+        url.as_str()
+            .expect("a URL")
+            .trim_start_matches("http://")
+            .to_owned()
+    };
     let (by_id, by_token) = (host(&link["url"]), host(&signed["url"]));
     let token = link["token"].as_str().expect("a token");
     let other_port = by_token.replace("3000-", "3001-");
     for (headers, want) in [
         (vec![("host", by_id.as_str()), ("authorization", "")], 401),
-        (vec![("host", by_id.as_str()), ("authorization", ""), ("x-daytona-preview-token", token)], 200),
+        (
+            vec![
+                ("host", by_id.as_str()),
+                ("authorization", ""),
+                ("x-daytona-preview-token", token),
+            ],
+            200,
+        ),
         (vec![("host", by_id.as_str())], 200),
-        (vec![("host", by_token.as_str()), ("authorization", "")], 200),
-        (vec![("host", other_port.as_str()), ("authorization", "")], 401),
+        (
+            vec![("host", by_token.as_str()), ("authorization", "")],
+            200,
+        ),
+        (
+            vec![("host", other_port.as_str()), ("authorization", "")],
+            401,
+        ),
     ] {
-        let answer = server.try_send("GET", "/index.html", None, &headers).expect("an answer");
+        let answer = server
+            .try_send("GET", "/index.html", None, &headers)
+            .expect("an answer");
         assert_eq!(answer.status, want, "{headers:?}: {}", answer.text);
     }
     let signed_token = signed["token"].as_str().expect("a token");
-    server.send("POST", &format!("/api/sandbox/{id}/ports/3000/signed-preview-url/{signed_token}/expire"), None);
+    server.send(
+        "POST",
+        &format!("/api/sandbox/{id}/ports/3000/signed-preview-url/{signed_token}/expire"),
+        None,
+    );
     let headers = [("host", by_token.as_str()), ("authorization", "")];
-    assert_eq!(server.try_send("GET", "/", None, &headers).expect("an answer").status, 401);
+    assert_eq!(
+        server
+            .try_send("GET", "/", None, &headers)
+            .expect("an answer")
+            .status,
+        401
+    );
 }

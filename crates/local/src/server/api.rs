@@ -38,11 +38,24 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/sandbox/{which}/autodelete/{minutes}", post(auto_delete))
         .route("/sandbox/{which}/last-activity", post(last_activity))
         .route("/sandbox/{which}/toolbox-proxy-url", get(toolbox_url))
-        .route("/sandbox/{which}/ports/{port}/preview-url", get(preview_url))
-        .route("/sandbox/{which}/ports/{port}/signed-preview-url", get(signed_preview_url))
-        .route("/sandbox/{which}/ports/{port}/signed-preview-url/{token}/expire", post(expire_preview))
+        .route(
+            "/sandbox/{which}/ports/{port}/preview-url",
+            get(preview_url),
+        )
+        .route(
+            "/sandbox/{which}/ports/{port}/signed-preview-url",
+            get(signed_preview_url),
+        )
+        .route(
+            "/sandbox/{which}/ports/{port}/signed-preview-url/{token}/expire",
+            post(expire_preview),
+        )
         .fallback(async |request: axum::extract::Request| {
-            Problem::not_found(format!("Cannot {} {}", request.method(), request.uri().path()))
+            Problem::not_found(format!(
+                "Cannot {} {}",
+                request.method(),
+                request.uri().path()
+            ))
         })
 }
 
@@ -80,8 +93,14 @@ async fn list_sandboxes(
 ) -> Reply {
     let records = app.sandboxes.all().iter().map(|s| s.record()).collect();
     let page = list::page(records, &query)?;
-    let items: Vec<Value> = page.items.iter().map(|r| r.item(&app.toolbox_url())).collect();
-    Ok(Json(json!({ "items": items, "nextCursor": page.next_cursor })))
+    let items: Vec<Value> = page
+        .items
+        .iter()
+        .map(|r| r.item(&app.toolbox_url()))
+        .collect();
+    Ok(Json(
+        json!({ "items": items, "nextCursor": page.next_cursor }),
+    ))
 }
 
 async fn read(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> Reply {
@@ -143,7 +162,9 @@ async fn auto_stop(
     Path((which, minutes)): Path<(String, i64)>,
 ) -> Reply {
     if minutes < 0 {
-        return Err(Problem::bad_request("Auto-stop interval must be non-negative"));
+        return Err(Problem::bad_request(
+            "Auto-stop interval must be non-negative",
+        ));
     }
     app.change(&which, |record| record.auto_stop = minutes)
 }
@@ -153,9 +174,13 @@ async fn auto_archive(
     Path((which, minutes)): Path<(String, i64)>,
 ) -> Reply {
     if minutes < 0 {
-        return Err(Problem::bad_request("Auto-archive interval must be non-negative"));
+        return Err(Problem::bad_request(
+            "Auto-archive interval must be non-negative",
+        ));
     }
-    app.change(&which, |record| record.auto_archive = clamp_archive(minutes))
+    app.change(&which, |record| {
+        record.auto_archive = clamp_archive(minutes)
+    })
 }
 
 async fn auto_delete(
@@ -184,7 +209,9 @@ async fn preview_url(
 ) -> Reply {
     let record = app.sandboxes.find(&which)?.record();
     let (id, token) = (&record.id, &record.preview_token);
-    Ok(Json(json!({ "sandboxId": id, "url": app.preview_url(port, id), "token": token })))
+    Ok(Json(
+        json!({ "sandboxId": id, "url": app.preview_url(port, id), "token": token }),
+    ))
 }
 
 #[derive(Deserialize)]
@@ -200,18 +227,28 @@ async fn signed_preview_url(
 ) -> Reply {
     let seconds = expiry.seconds.unwrap_or(60);
     if !(1..=86_400).contains(&seconds) {
-        return Err(Problem::bad_request("expiresInSeconds must be between 1 and 86400"));
+        return Err(Problem::bad_request(
+            "expiresInSeconds must be between 1 and 86400",
+        ));
     }
     let sandbox = app.sandboxes.find(&which)?;
     let (token, now) = (ids::token(), app.sandboxes.now());
     app.sandboxes.update(&sandbox, |record| {
-        record.signed_previews.retain(|signed| signed.expires_at > now);
+        record
+            .signed_previews
+            .retain(|signed| signed.expires_at > now);
         let expires_at = now + seconds * 1000;
-        record.signed_previews.push(SignedPreview { token: token.clone(), port, expires_at });
+        record.signed_previews.push(SignedPreview {
+            token: token.clone(),
+            port,
+            expires_at,
+        });
         Ok(())
     })?;
     let (id, url) = (sandbox.record().id, app.preview_url(port, &token));
-    Ok(Json(json!({ "sandboxId": id, "port": port, "token": token, "url": url })))
+    Ok(Json(
+        json!({ "sandboxId": id, "port": port, "token": token, "url": url }),
+    ))
 }
 
 async fn expire_preview(
@@ -220,7 +257,9 @@ async fn expire_preview(
 ) -> Result<StatusCode, Problem> {
     let sandbox = app.sandboxes.find(&which)?;
     app.sandboxes.update(&sandbox, |record| {
-        record.signed_previews.retain(|signed| signed.port != port || signed.token != token);
+        record
+            .signed_previews
+            .retain(|signed| signed.port != port || signed.token != token);
         Ok(())
     })?;
     Ok(StatusCode::OK)
@@ -257,7 +296,10 @@ pub(super) fn shaped(reply: Response, path: &str) -> Response {
         return problem.api(path);
     }
     let status = reply.status();
-    let is_json = reply.headers().get("content-type").is_some_and(|t| t == "application/json");
+    let is_json = reply
+        .headers()
+        .get("content-type")
+        .is_some_and(|t| t == "application/json");
     if status.is_client_error() && !is_json {
         let reason = status.canonical_reason().unwrap_or("Error");
         return Problem::new(status, reason).api(path);

@@ -14,8 +14,14 @@ pub(crate) enum Host {
 }
 
 pub(crate) fn host(headers: &HeaderMap, port: u16) -> Host {
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    let Some(name) = host.to_ascii_lowercase().strip_suffix(&format!(":{port}")).map(str::to_owned)
+    let host = headers
+        .get(header::HOST)
+        .and_then(|h| h.to_str().ok())
+        .unwrap_or_default();
+    let Some(name) = host
+        .to_ascii_lowercase()
+        .strip_suffix(&format!(":{port}"))
+        .map(str::to_owned)
     else {
         return Host::Foreign;
     };
@@ -30,13 +36,21 @@ pub(crate) fn host(headers: &HeaderMap, port: u16) -> Host {
 
 /// Whether the request carries the API key.
 pub(crate) fn has_key(headers: &HeaderMap, key: &str) -> bool {
-    let value = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    value.and_then(|v| v.strip_prefix("Bearer ")).is_some_and(|given| same(given.trim(), key))
+    let value = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok());
+    value
+        .and_then(|v| v.strip_prefix("Bearer "))
+        .is_some_and(|given| same(given.trim(), key))
 }
 
 /// Equality that takes the same time wherever the difference is.
 pub(crate) fn same(a: &str, b: &str) -> bool {
-    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
+    a.len() == b.len()
+        && a.bytes()
+            .zip(b.bytes())
+            .fold(0, |acc, (x, y)| acc | (x ^ y))
+            == 0
 }
 
 #[cfg(test)]
@@ -48,7 +62,10 @@ mod tests {
         for (value, want) in [
             ("127.0.0.1:80", Host::Server),
             ("LOCALHOST:80", Host::Server),
-            ("3000-abc.localhost:80", Host::Preview("3000-abc".to_owned())),
+            (
+                "3000-abc.localhost:80",
+                Host::Preview("3000-abc".to_owned()),
+            ),
             ("127.0.0.1:81", Host::Foreign),
             ("127.0.0.1", Host::Foreign),
             ("evil.example:80", Host::Foreign),

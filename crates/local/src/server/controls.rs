@@ -100,14 +100,17 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Controls {
     fn count(&self, method: &str, path: &str) {
-        *lock(&self.counts).entry(routes::template(method, path)).or_default() += 1;
+        *lock(&self.counts)
+            .entry(routes::template(method, path))
+            .or_default() += 1;
     }
 
     /// The first fault that applies, used up by this.
     fn take(&self, method: &str, path: &str) -> Option<Action> {
         let mut faults = lock(&self.faults);
         faults.retain(|f| f.times != 0 && f.until.is_none_or(|until| Instant::now() < until));
-        let fits = |f: &Fault| f.method.as_deref().is_none_or(|m| m == method) && f.path.is_match(path);
+        let fits =
+            |f: &Fault| f.method.as_deref().is_none_or(|m| m == method) && f.path.is_match(path);
         for fault in faults.iter_mut().filter(|f| fits(f)) {
             if fault.skip > 0 {
                 fault.skip -= 1;
@@ -123,8 +126,15 @@ impl Controls {
 }
 
 /// Handles a request as planned: counted, delayed, and with its fault if there is one.
-pub(super) async fn apply(app: &Arc<App>, controls: &Controls, request: Request) -> Result<Response, CloseConnection> {
-    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+pub(super) async fn apply(
+    app: &Arc<App>,
+    controls: &Controls,
+    request: Request,
+) -> Result<Response, CloseConnection> {
+    let (method, path) = (
+        request.method().to_string(),
+        request.uri().path().to_owned(),
+    );
     controls.count(&method, &path);
     let latency = controls.latency_ms.load(Ordering::Relaxed);
     if latency > 0 {
@@ -134,7 +144,11 @@ pub(super) async fn apply(app: &Arc<App>, controls: &Controls, request: Request)
         return Ok(app.handle(request).await);
     };
     match action {
-        Action::Status { status, body, headers } => Ok(status_reply(status, body, &headers)),
+        Action::Status {
+            status,
+            body,
+            headers,
+        } => Ok(status_reply(status, body, &headers)),
         Action::DropBefore => Err(CloseConnection),
         Action::DropAfter => {
             let _ = app.handle(request).await.into_body().collect().await;
@@ -151,7 +165,11 @@ pub(super) async fn apply(app: &Arc<App>, controls: &Controls, request: Request)
         }
         Action::Repeat => {
             let (parts, body) = request.into_parts();
-            let body = body.collect().await.map(|b| b.to_bytes()).unwrap_or_default();
+            let body = body
+                .collect()
+                .await
+                .map(|b| b.to_bytes())
+                .unwrap_or_default();
             let again = |body: &Bytes| Request::from_parts(parts.clone(), Body::from(body.clone()));
             let _ = app.handle(again(&body)).await.into_body().collect().await;
             Ok(app.handle(again(&body)).await)
@@ -174,7 +192,9 @@ pub(super) async fn apply(app: &Arc<App>, controls: &Controls, request: Request)
 }
 
 fn addressed(app: &App, path: &str) -> Option<Arc<Sandbox>> {
-    let rest = path.strip_prefix("/toolbox/").or_else(|| path.strip_prefix("/api/sandbox/"))?;
+    let rest = path
+        .strip_prefix("/toolbox/")
+        .or_else(|| path.strip_prefix("/api/sandbox/"))?;
     app.sandboxes.find(rest.split('/').next()?).ok()
 }
 
@@ -185,9 +205,9 @@ fn status_reply(status: u16, body: Option<Value>, headers: &BTreeMap<String, Str
         Some(body) => (status, Json(body)).into_response(),
         None => status.into_response(),
     };
-    let given = headers.iter().filter_map(|(name, value)| {
-        Some((name.parse().ok()?, HeaderValue::from_str(value).ok()?))
-    });
+    let given = headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.parse().ok()?, HeaderValue::from_str(value).ok()?)));
     reply.headers_mut().extend(given.collect::<HeaderMap>());
     reply
 }
@@ -195,12 +215,21 @@ fn status_reply(status: u16, body: Option<Value>, headers: &BTreeMap<String, Str
 /// The whole length announced, a part of it sent, then the connection is broken.
 async fn truncated(reply: Response, bytes: usize) -> Response {
     let (mut parts, body) = reply.into_parts();
-    let whole = body.collect().await.map(|b| b.to_bytes()).unwrap_or_default();
+    let whole = body
+        .collect()
+        .await
+        .map(|b| b.to_bytes())
+        .unwrap_or_default();
     if bytes >= whole.len() {
         return Response::from_parts(parts, Body::from(whole));
     }
-    parts.headers.insert("content-length", HeaderValue::from(whole.len()));
-    let cut = stream::iter([Ok(whole.slice(..bytes)), Err(std::io::Error::other("cut here"))]);
+    parts
+        .headers
+        .insert("content-length", HeaderValue::from(whole.len()));
+    let cut = stream::iter([
+        Ok(whole.slice(..bytes)),
+        Err(std::io::Error::other("cut here")),
+    ]);
     // The pause lets the first part leave before the error takes the connection away.
     let cut = futures_util::StreamExt::then(cut, |part| async move {
         if part.is_err() {
@@ -223,14 +252,17 @@ pub(super) fn router() -> Router<Arc<App>> {
 type Reply = Result<Json<Value>, Problem>;
 
 fn number(body: &Bytes, field: &str) -> Result<i64, Problem> {
-    let value: Value = serde_json::from_slice(body).map_err(|e| Problem::bad_request(e.to_string()))?;
+    let value: Value =
+        serde_json::from_slice(body).map_err(|e| Problem::bad_request(e.to_string()))?;
     let bad = || Problem::bad_request(format!("{field} must be an integer"));
     value[field].as_i64().ok_or_else(bad)
 }
 
 async fn latency(Extract(app): Extract<Arc<App>>, body: Bytes) -> Reply {
     let ms = number(&body, "ms")?;
-    app.controls()?.latency_ms.store(ms.max(0) as u64, Ordering::Relaxed);
+    app.controls()?
+        .latency_ms
+        .store(ms.max(0) as u64, Ordering::Relaxed);
     Ok(Json(json!({ "ms": ms })))
 }
 
@@ -254,13 +286,17 @@ async fn reset(Extract(app): Extract<Arc<App>>) -> Result<StatusCode, Problem> {
 async fn plant(Extract(app): Extract<Arc<App>>, body: Bytes) -> Result<StatusCode, Problem> {
     let bad = |error: String| Problem::bad_request(error);
     let fault: FaultRequest = serde_json::from_slice(&body).map_err(|e| bad(e.to_string()))?;
-    let path = Glob::new(&fault.on.path).map_err(|e| bad(e.to_string()))?.compile_matcher();
+    let path = Glob::new(&fault.on.path)
+        .map_err(|e| bad(e.to_string()))?
+        .compile_matcher();
     lock(&app.controls()?.faults).push(Fault {
         method: fault.on.method,
         path,
         skip: fault.on.skip,
         times: fault.times,
-        until: fault.for_ms.map(|ms| Instant::now() + Duration::from_millis(ms)),
+        until: fault
+            .for_ms
+            .map(|ms| Instant::now() + Duration::from_millis(ms)),
         action: fault.action,
     });
     Ok(StatusCode::CREATED)
@@ -271,10 +307,16 @@ async fn clear(Extract(app): Extract<Arc<App>>) -> Result<StatusCode, Problem> {
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn processes(Extract(app): Extract<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn processes(
+    Extract(app): Extract<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
     let sandbox = app.sandboxes.find(&id)?;
     if sandbox.record().state != State::Started {
         return Ok(Json(json!({ "processes": [] })).into_response());
     }
-    sandbox.ask_own("GET", "/_processes").await.map_err(Problem::internal)
+    sandbox
+        .ask_own("GET", "/_processes")
+        .await
+        .map_err(Problem::internal)
 }

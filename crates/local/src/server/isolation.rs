@@ -51,18 +51,37 @@ const ETC: &[&str] = &[
 /// Parts of `/proc` that change the whole machine. A server run as root makes sandboxes whose
 /// user 1000 is the machine's user 0, which owns these files, capabilities or not; bubblewrap
 /// covers only the directories that it could write to itself.
-const READ_ONLY_PROC: &[&str] =
-    &["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "driver", "mtrr", "asound"];
+const READ_ONLY_PROC: &[&str] = &[
+    "sys",
+    "sysrq-trigger",
+    "irq",
+    "bus",
+    "fs",
+    "acpi",
+    "scsi",
+    "driver",
+    "mtrr",
+    "asound",
+];
 
 /// Parts of `/proc` that tell of the whole machine and that only root may read.
-const HIDDEN_PROC: &[&str] =
-    &["kcore", "keys", "kmsg", "kpagecount", "kpageflags", "sched_debug", "timer_list"];
+const HIDDEN_PROC: &[&str] = &[
+    "kcore",
+    "keys",
+    "kmsg",
+    "kpagecount",
+    "kpageflags",
+    "sched_debug",
+    "timer_list",
+];
 
 /// How sandboxes are started on this machine.
 pub(crate) struct Walls {
     isolation: Isolation,
     network: Network,
     program: PathBuf,
+    /// By its full path, so that the search path of this process stays out of the sandbox's init.
+    bwrap: PathBuf,
     /// Generated files that all sandboxes share, read-only to them.
     shared: PathBuf,
 }
@@ -71,7 +90,18 @@ impl Walls {
     /// Checks that the wall can be built and prepares what all sandboxes share.
     pub(crate) fn new(isolation: Isolation, network: Network, data: &Path) -> Result<Self> {
         let program = std::env::current_exe().context("find this program's file")?;
-        let walls = Self { isolation, network, program, shared: data.join("shared") };
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path)
+            .map(|dir| dir.join("bwrap"))
+            .find(|p| p.exists());
+        let bwrap = found.unwrap_or_else(|| "bwrap".into());
+        let walls = Self {
+            isolation,
+            network,
+            program,
+            bwrap,
+            shared: data.join("shared"),
+        };
         walls.write_shared()?;
         match isolation {
             Isolation::Bwrap => check_bwrap()?,
@@ -92,8 +122,14 @@ impl Walls {
             Isolation::None => {
                 let home = dir.join("home");
                 let mut command = Command::new(&self.program);
-                command.env_clear().envs(environment(record, quirk, &home, &self.shared));
-                command.arg("toolbox").arg("--home").arg(&home).current_dir(&home);
+                command
+                    .env_clear()
+                    .envs(environment(record, quirk, &home, &self.shared));
+                command
+                    .arg("toolbox")
+                    .arg("--home")
+                    .arg(&home)
+                    .current_dir(&home);
                 command
             }
         };
@@ -103,8 +139,12 @@ impl Walls {
 
     fn bwrap(&self, record: &Record, dir: &Path, quirk: Option<Quirk>) -> Result<Command> {
         let mut args = Args::default();
-        args.words("--unshare-user --uid 1000 --gid 1000 --unshare-pid --unshare-ipc --unshare-uts");
-        args.words("--unshare-cgroup-try --die-with-parent --new-session --cap-drop ALL --clearenv");
+        args.words(
+            "--unshare-user --uid 1000 --gid 1000 --unshare-pid --unshare-ipc --unshare-uts",
+        );
+        args.words(
+            "--unshare-cgroup-try --die-with-parent --new-session --cap-drop ALL --clearenv",
+        );
         if self.network == Network::None {
             args.words("--unshare-net");
         }
@@ -124,7 +164,8 @@ impl Walls {
             args.words("--ro-bind-try").push(&path).push(&path);
         }
         for name in ["passwd", "group", "hosts", "shells", "nsswitch.conf"] {
-            args.words("--ro-bind").push(self.shared.join("etc").join(name));
+            args.words("--ro-bind")
+                .push(self.shared.join("etc").join(name));
             args.push(Path::new("/etc").join(name));
         }
         args.words("--proc /proc");
@@ -132,8 +173,12 @@ impl Walls {
             let path = Path::new("/proc").join(name);
             args.words("--ro-bind-try").push(&path).push(&path);
         }
-        for name in HIDDEN_PROC.iter().filter(|name| Path::new("/proc").join(name).exists()) {
-            args.words("--ro-bind /dev/null").push(Path::new("/proc").join(name));
+        for name in HIDDEN_PROC
+            .iter()
+            .filter(|name| Path::new("/proc").join(name).exists())
+        {
+            args.words("--ro-bind /dev/null")
+                .push(Path::new("/proc").join(name));
         }
         args.words("--dev /dev --dir /run --dir /var --symlink ../tmp /var/tmp");
         args.words("--ro-bind").push(&self.program).words(TOOLBOX);
@@ -142,19 +187,34 @@ impl Walls {
         match quirk {
             Some(Quirk::SmallDisk) => {
                 for at in [HOME, "/tmp", "/dev/shm"] {
-                    args.words("--size").words(SMALL_DISK).words("--tmpfs").words(at);
+                    args.words("--size")
+                        .words(SMALL_DISK)
+                        .words("--tmpfs")
+                        .words(at);
                 }
                 args.words("--remount-ro /dev");
             }
             Some(Quirk::ReadonlyHome) => {
-                args.words("--ro-bind").push(home).words(HOME).words("--bind").push(tmp).words("/tmp");
+                args.words("--ro-bind")
+                    .push(home)
+                    .words(HOME)
+                    .words("--bind")
+                    .push(tmp)
+                    .words("/tmp");
             }
             _ => {
-                args.words("--bind").push(home).words(HOME).words("--bind").push(tmp).words("/tmp");
+                args.words("--bind")
+                    .push(home)
+                    .words(HOME)
+                    .words("--bind")
+                    .push(tmp)
+                    .words("/tmp");
             }
         }
         if let Some(name) = quirk.and_then(extras) {
-            args.words("--ro-bind").push(self.shared.join(name)).words(EXTRAS);
+            args.words("--ro-bind")
+                .push(self.shared.join(name))
+                .words(EXTRAS);
         }
         if quirk == Some(Quirk::NoGit) {
             for path in PATH.split(':').map(|d| Path::new(d).join("git")) {
@@ -173,16 +233,20 @@ impl Walls {
         // Not as words of the command: a sandbox can read the command line of its init.
         let options = args.into_memory()?;
         let fd = options.as_raw_fd();
-        let mut command = Command::new("bwrap");
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        let mut command = Command::new(&self.bwrap);
+        command.env_clear();
         command.arg("--args").arg(fd.to_string()).current_dir("/");
-        command.arg("--").args([TOOLBOX, "toolbox", "--home", HOME, "--own-pid-namespace"]);
+        command
+            .arg("--")
+            .args([TOOLBOX, "toolbox", "--home", HOME, "--own-pid-namespace"]);
         // SAFETY: fcntl may be called between fork and exec, and `options` lives in the closure.
         unsafe {
-            command.pre_exec(move || match libc::fcntl(options.as_raw_fd(), libc::F_SETFD, 0) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            });
+            command.pre_exec(
+                move || match libc::fcntl(options.as_raw_fd(), libc::F_SETFD, 0) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                },
+            );
         }
         Ok(command)
     }
@@ -208,7 +272,10 @@ impl Walls {
             ("group", "root:x:0:\ndaytona:x:1000:\nnogroup:x:65534:\n"),
             ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
             ("shells", &shells),
-            ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
+            (
+                "nsswitch.conf",
+                "passwd: files\ngroup: files\nhosts: files dns\n",
+            ),
         ] {
             fs::write(etc.join(name), text)?;
         }
@@ -262,8 +329,11 @@ fn environment(
     extras_at: &Path,
 ) -> Vec<(OsString, OsString)> {
     let name = quirk.and_then(extras).unwrap_or_default();
-    let extras =
-        if extras_at == Path::new(EXTRAS) { extras_at.to_owned() } else { extras_at.join(name) };
+    let extras = if extras_at == Path::new(EXTRAS) {
+        extras_at.to_owned()
+    } else {
+        extras_at.join(name)
+    };
     let mut path = OsString::from(PATH);
     match quirk {
         Some(Quirk::Aarch64) => {
@@ -272,7 +342,11 @@ fn environment(
         Some(Quirk::NoGit) => path = extras.clone().into(),
         _ => {}
     }
-    let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
+    let shell = if Path::new("/bin/bash").exists() {
+        "/bin/bash"
+    } else {
+        "/bin/sh"
+    };
     let mut all: Vec<(OsString, OsString)> = vec![
         ("PATH".into(), path),
         ("HOME".into(), home.into()),
@@ -280,7 +354,10 @@ fn environment(
         ("LANG".into(), "C.UTF-8".into()),
         ("SHELL".into(), shell.into()),
         ("DAYTONA_SANDBOX_ID".into(), (&record.id).into()),
-        ("DAYTONA_SANDBOX_SNAPSHOT".into(), record.snapshot.as_deref().unwrap_or("").into()),
+        (
+            "DAYTONA_SANDBOX_SNAPSHOT".into(),
+            record.snapshot.as_deref().unwrap_or("").into(),
+        ),
         ("DAYTONA_SANDBOX_USER".into(), (&record.user).into()),
         ("DAYTONA_ORGANIZATION_ID".into(), ORGANIZATION.into()),
         ("DAYTONA_REGION_ID".into(), (&record.target).into()),
@@ -329,7 +406,16 @@ impl Args {
 /// Runs the smallest sandbox there is, to fail now and not at the first create.
 fn check_bwrap() -> Result<()> {
     let tried = std::process::Command::new("bwrap")
-        .args(["--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "true"])
+        .args([
+            "--unshare-user",
+            "--unshare-pid",
+            "--ro-bind",
+            "/",
+            "/",
+            "--proc",
+            "/proc",
+            "true",
+        ])
         .output();
     match tried {
         Ok(output) if output.status.success() => Ok(()),

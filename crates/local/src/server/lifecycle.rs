@@ -57,7 +57,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Sandbox {
     fn new(record: Record) -> Self {
         let state = watch::Sender::new(record.state);
-        Self { record: Mutex::new(record), state, live: Mutex::new(None), open: AtomicUsize::new(0) }
+        Self {
+            record: Mutex::new(record),
+            state,
+            live: Mutex::new(None),
+            open: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn record(&self) -> Record {
@@ -73,13 +78,18 @@ impl Sandbox {
 
     /// Sends one request to the toolbox.
     pub(crate) async fn ask(&self, request: Request) -> Result<Response> {
-        let live = lock(&self.live).clone().context("the sandbox is not running")?;
+        let live = lock(&self.live)
+            .clone()
+            .context("the sandbox is not running")?;
         Ok(relay::exchange(live.connect().await?, request).await?)
     }
 
     /// Asks the toolbox one of the things that only the server may.
     pub(crate) async fn ask_own(&self, method: &str, path: &str) -> Result<Response> {
-        let request = Request::builder().method(method).uri(path).header("host", "toolbox");
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "toolbox");
         self.ask(request.body(Body::empty())?).await
     }
 }
@@ -119,7 +129,13 @@ impl Sandboxes {
             all.insert(record.id.clone(), Arc::new(Sandbox::new(record)));
         }
         let (all, clock_offset) = (Mutex::new(all), AtomicI64::new(0));
-        Ok(Arc::new(Self { store, walls, test_snapshots, all, clock_offset }))
+        Ok(Arc::new(Self {
+            store,
+            walls,
+            test_snapshots,
+            all,
+            clock_offset,
+        }))
     }
 
     pub(crate) fn now(&self) -> i64 {
@@ -143,7 +159,10 @@ impl Sandboxes {
         if let Some(sandbox) = self.by_id(id_or_name) {
             return Ok(sandbox);
         }
-        let named = self.all().into_iter().find(|s| lock(&s.record).name == id_or_name);
+        let named = self
+            .all()
+            .into_iter()
+            .find(|s| lock(&s.record).name == id_or_name);
         named.ok_or_else(|| {
             Problem::not_found(format!("Sandbox with ID or name {id_or_name} not found"))
         })
@@ -182,14 +201,22 @@ impl Sandboxes {
     }
 
     /// Creates a sandbox and starts it.
-    pub(crate) async fn create(self: &Arc<Self>, body: &serde_json::Value) -> Result<Record, Problem> {
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        body: &serde_json::Value,
+    ) -> Result<Record, Problem> {
         let record = Record::from_request(body, self.now(), self.test_snapshots)?;
         let sandbox = Arc::new(Sandbox::new(record.clone()));
         {
             let mut all = lock(&self.all);
-            if all.values().any(|other| lock(&other.record).name == record.name) {
+            if all
+                .values()
+                .any(|other| lock(&other.record).name == record.name)
+            {
                 let name = &record.name;
-                return Err(Problem::conflict(format!("Sandbox with name {name} already exists")));
+                return Err(Problem::conflict(format!(
+                    "Sandbox with name {name} already exists"
+                )));
             }
             self.store.create(&record.id).map_err(Problem::internal)?;
             self.store.save(&record).map_err(Problem::internal)?;
@@ -261,9 +288,16 @@ impl Sandboxes {
         let handle = Arc::new(File::open(&dir)?);
         let listener = listen(&dir, &handle)?;
         let log_path = dir.join(LOG);
-        let log = OpenOptions::new().create(true).write(true).truncate(true).open(&log_path)?;
+        let log = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .open(&log_path)?;
         let mut command = self.walls.command(&record, &dir)?;
-        command.stdin(OwnedFd::from(listener)).stdout(log.try_clone()?).stderr(log);
+        command
+            .stdin(OwnedFd::from(listener))
+            .stdout(log.try_clone()?)
+            .stderr(log);
         // Spawned on a runtime worker, which lives as long as the server: bubblewrap's
         // --die-with-parent watches the thread, not the process.
         let mut child = command.spawn().context("start the sandbox")?;
@@ -271,7 +305,11 @@ impl Sandboxes {
 
         let kill = Arc::new(tokio::sync::Notify::new());
         let (gone_in, gone) = watch::channel(false);
-        let live = Live { dir: handle, kill: kill.clone(), gone: gone.clone() };
+        let live = Live {
+            dir: handle,
+            kill: kill.clone(),
+            gone: gone.clone(),
+        };
         *lock(&sandbox.live) = Some(live);
         let (this, watched) = (self.clone(), sandbox.clone());
         let killed = kill.clone();
@@ -297,12 +335,18 @@ impl Sandboxes {
         let mut gone = gone;
         let _ = gone.wait_for(|gone| *gone).await;
         let log = fs::read(&log_path).unwrap_or_default();
-        let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..]).trim().to_owned();
+        let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..])
+            .trim()
+            .to_owned();
         Err(anyhow!("the toolbox did not come up: {tail}"))
     }
 
     /// Asks a running sandbox to stop; it is stopped when its state says so.
-    pub(crate) fn stop(self: &Arc<Self>, sandbox: &Arc<Sandbox>, force: bool) -> Result<(), Problem> {
+    pub(crate) fn stop(
+        self: &Arc<Self>,
+        sandbox: &Arc<Sandbox>,
+        force: bool,
+    ) -> Result<(), Problem> {
         self.update(sandbox, |record| match record.state {
             State::Started => {
                 record.state = State::Stopping;
@@ -325,7 +369,9 @@ impl Sandboxes {
 
     /// Ends every process of a sandbox: politely, then not.
     async fn halt(&self, sandbox: &Sandbox, force: bool) {
-        let Some(mut live) = lock(&sandbox.live).clone() else { return };
+        let Some(mut live) = lock(&sandbox.live).clone() else {
+            return;
+        };
         if !force {
             let asked = sandbox.ask_own("POST", "/_stop");
             let _ = tokio::time::timeout(Duration::from_secs(11), asked).await;
@@ -337,9 +383,9 @@ impl Sandboxes {
     /// Archives a stopped sandbox. The files stay where they are; only the state is reproduced.
     pub(crate) fn archive(self: &Arc<Self>, sandbox: &Arc<Sandbox>) -> Result<(), Problem> {
         self.update(sandbox, |record| match record.state {
-            State::Stopped if record.auto_delete == 0 => {
-                Err(Problem::bad_request("Ephemeral sandboxes cannot be archived"))
-            }
+            State::Stopped if record.auto_delete == 0 => Err(Problem::bad_request(
+                "Ephemeral sandboxes cannot be archived",
+            )),
             State::Stopped => {
                 record.state = State::Archiving;
                 Ok(())
@@ -418,7 +464,9 @@ impl Sandboxes {
 
 fn refused(state: State, verb: &str) -> Problem {
     match state {
-        State::Error => Problem::bad_request(format!("Sandbox is in an errored state, cannot {verb}")),
+        State::Error => {
+            Problem::bad_request(format!("Sandbox is in an errored state, cannot {verb}"))
+        }
         _ if state.is_transition() => Problem::conflict("Sandbox state change in progress"),
         _ if verb == "stop" => Problem::bad_request("Sandbox is not started"),
         _ => Problem::bad_request(format!("Sandbox cannot {verb} from its current state")),

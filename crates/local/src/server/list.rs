@@ -17,10 +17,17 @@ pub(crate) struct Page {
 pub(crate) fn page(records: Vec<Record>, query: &[(String, String)]) -> Result<Page, Problem> {
     let all = |name: &str| -> Vec<&str> {
         let with_brackets = format!("{name}[]");
-        let values = query.iter().filter(|(k, _)| *k == name || *k == with_brackets);
+        let values = query
+            .iter()
+            .filter(|(k, _)| *k == name || *k == with_brackets);
         values.flat_map(|(_, v)| v.split(',')).collect()
     };
-    let one = |name: &str| query.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str());
+    let one = |name: &str| {
+        query
+            .iter()
+            .find(|(k, _)| k == name)
+            .map(|(_, v)| v.as_str())
+    };
 
     let limit: usize = match one("limit").map(str::parse) {
         None => 100,
@@ -62,7 +69,10 @@ pub(crate) fn page(records: Vec<Record>, query: &[(String, String)]) -> Result<P
         .filter(|r| labels.iter().all(|(k, v)| r.labels.get(k) == Some(v)))
         .filter(|r| prefix("id", &r.id) && prefix("name", &r.name))
         .filter(|r| {
-            snapshots.is_empty() || r.snapshot.as_deref().is_some_and(|s| snapshots.contains(&s))
+            snapshots.is_empty()
+                || r.snapshot
+                    .as_deref()
+                    .is_some_and(|s| snapshots.contains(&s))
         })
         .map(|r| ((key(&r), r.id.clone()), r))
         .collect();
@@ -70,12 +80,21 @@ pub(crate) fn page(records: Vec<Record>, query: &[(String, String)]) -> Result<P
 
     if let Some(cursor) = one("cursor").filter(|c| !c.is_empty()) {
         let after = decode(cursor).ok_or_else(|| Problem::bad_request("Invalid cursor"))?;
-        rows.retain(|(key, _)| if descending { *key < after } else { *key > after });
+        rows.retain(|(key, _)| {
+            if descending {
+                *key < after
+            } else {
+                *key > after
+            }
+        });
     }
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next_cursor = rows.last().filter(|_| more).map(|(key, _)| encode(key));
-    Ok(Page { items: rows.into_iter().map(|(_, record)| record).collect(), next_cursor })
+    Ok(Page {
+        items: rows.into_iter().map(|(_, record)| record).collect(),
+        next_cursor,
+    })
 }
 
 trait ParseState {
@@ -102,13 +121,18 @@ impl ParseState for &str {
         match serde_json::from_value(serde_json::Value::from(self)) {
             Ok(state) => Ok(Some(state)),
             Err(_) if OTHERS.contains(&self) => Ok(None),
-            Err(_) => Err(Problem::bad_request("each value in states must be a sandbox state")),
+            Err(_) => Err(Problem::bad_request(
+                "each value in states must be a sandbox state",
+            )),
         }
     }
 }
 
 fn encode((key, id): &(String, String)) -> String {
-    format!("{id}\n{key}").bytes().map(|b| format!("{b:02x}")).collect()
+    format!("{id}\n{key}")
+        .bytes()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 fn decode(cursor: &str) -> Option<(String, String)> {

@@ -110,7 +110,9 @@ impl App {
     }
 
     fn controls(&self) -> Result<&controls::Controls, Problem> {
-        self.controls.as_ref().ok_or_else(|| Problem::not_found("no test controls"))
+        self.controls
+            .as_ref()
+            .ok_or_else(|| Problem::not_found("no test controls"))
     }
 
     /// The front door.
@@ -132,7 +134,9 @@ impl App {
         if !open && !auth::has_key(request.headers(), &self.key) {
             return Ok(Problem::new(StatusCode::UNAUTHORIZED, "Invalid credentials").api(&path));
         }
-        let Some(controls) = &self.controls else { return Ok(self.handle(request).await) };
+        let Some(controls) = &self.controls else {
+            return Ok(self.handle(request).await);
+        };
         if path.starts_with("/_test/") {
             return Ok(self.handle(request).await);
         }
@@ -148,10 +152,15 @@ impl App {
         if path.starts_with("/_test/") && self.controls.is_none() {
             return Problem::not_found(format!("Cannot {} {path}", request.method())).api(&path);
         }
-        let Some(router) = self.router.get() else { return StatusCode::NOT_FOUND.into_response() };
+        let Some(router) = self.router.get() else {
+            return StatusCode::NOT_FOUND.into_response();
+        };
         let Ok(reply) = router.clone().call(request).await;
         let mut reply = api::shaped(reply, &path);
-        reply.headers_mut().insert("x-daytona-api-version", "0.216.0-local".parse().expect("ASCII"));
+        reply.headers_mut().insert(
+            "x-daytona-api-version",
+            "0.216.0-local".parse().expect("ASCII"),
+        );
         reply
     }
 }
@@ -170,13 +179,18 @@ async fn accept(app: Arc<App>, listener: TcpListener) {
 
 async fn connection(app: Arc<App>, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
-    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let app = app.clone();
-        async move { app.enter(request.map(Body::new)).await }
-    });
+    let service =
+        hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let app = app.clone();
+            async move { app.enter(request.map(Body::new)).await }
+        });
     let mut http = hyper::server::conn::http1::Builder::new();
     // An error here is a client that went away, or a fault that was asked for.
-    let _ = http.half_close(true).serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+    let _ = http
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
 }
 
 fn announce(app: &App, print: Print) -> Result<()> {
@@ -208,10 +222,13 @@ async fn wait_for_end(with_parent: bool) -> Result<()> {
 }
 
 fn default_data() -> Result<PathBuf> {
-    let xdg = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let xdg = std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .filter(|p| p.is_absolute());
     let data = match xdg {
         Some(data) => data,
-        None => PathBuf::from(std::env::var_os("HOME").context("no HOME; give --data")?).join(".local/share"),
+        None => PathBuf::from(std::env::var_os("HOME").context("no HOME; give --data")?)
+            .join(".local/share"),
     };
     Ok(data.join("daytona-local"))
 }

@@ -23,7 +23,10 @@ const PROTECTED: [u16; 3] = [2280, 22222, 33333];
 
 /// `/toolbox/{id}/{path}` with a checked key.
 pub(super) async fn toolbox(app: &Arc<App>, mut request: Request) -> Response {
-    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    let (method, path) = (
+        request.method().to_string(),
+        request.uri().path().to_owned(),
+    );
     let sandbox = match find_toolbox(app, &path) {
         Ok((sandbox, below)) => {
             set_path(&mut request, &below);
@@ -47,9 +50,9 @@ fn find_toolbox(app: &App, path: &str) -> Result<(Arc<Sandbox>, String), Problem
     match sandbox.record().state {
         State::Started => Ok((sandbox, format!("/{below}"))),
         State::Destroying => Err(missing()),
-        State::Archived | State::Archiving => {
-            Err(Problem::bad_request("bad request: failed to get runner info for the sandbox"))
-        }
+        State::Archived | State::Archiving => Err(Problem::bad_request(
+            "bad request: failed to get runner info for the sandbox",
+        )),
         _ => Err(Problem::bad_request(
             "bad request: failed to get container IP: no IP address found. Is the Sandbox started?",
         )),
@@ -58,7 +61,9 @@ fn find_toolbox(app: &App, path: &str) -> Result<(Arc<Sandbox>, String), Problem
 
 /// A preview: `{port}-{id or signed token}.localhost`.
 pub(super) async fn preview(app: &Arc<App>, label: &str, mut request: Request) -> Response {
-    let Some((port, name)) = label.split_once('-').and_then(|(p, n)| Some((p.parse().ok()?, n)))
+    let Some((port, name)) = label
+        .split_once('-')
+        .and_then(|(p, n)| Some((p.parse().ok()?, n)))
     else {
         return Problem::not_found("no such preview").api(request.uri().path());
     };
@@ -76,7 +81,9 @@ pub(super) async fn preview(app: &Arc<App>, label: &str, mut request: Request) -
             let now = app.sandboxes.now();
             let signed = app.sandboxes.all().into_iter().find(|s| {
                 s.record().signed_previews.iter().any(|signed| {
-                    signed.port == port && signed.expires_at > now && auth::same(&signed.token, name)
+                    signed.port == port
+                        && signed.expires_at > now
+                        && auth::same(&signed.token, name)
                 })
             });
             let found = signed.is_some();
@@ -85,7 +92,11 @@ pub(super) async fn preview(app: &Arc<App>, label: &str, mut request: Request) -
     };
     let path = request.uri().path().to_owned();
     let Some(sandbox) = sandbox.filter(|_| allowed) else {
-        return Problem::new(StatusCode::UNAUTHORIZED, "unauthorized: preview needs a token").api(&path);
+        return Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized: preview needs a token",
+        )
+        .api(&path);
     };
     if sandbox.record().state != State::Started {
         return Problem::bad_request("no IP address found. Is the Sandbox started?").api(&path);
@@ -103,15 +114,25 @@ fn preview_token(request: &Request) -> Option<String> {
         return token.to_str().ok().map(str::to_owned);
     }
     let pairs = request.uri().query()?.split('&');
-    pairs.filter_map(|pair| pair.split_once('=')).find(|(k, _)| *k == TOKEN_QUERY).map(|(_, v)| v.to_owned())
+    pairs
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(k, _)| *k == TOKEN_QUERY)
+        .map(|(_, v)| v.to_owned())
 }
 
 /// Replaces the path and keeps the query, except for a token in it.
 fn set_path(request: &mut Request, path: &str) {
     let query = request.uri().query().unwrap_or_default();
     let prefix = format!("{TOKEN_QUERY}=");
-    let kept: Vec<&str> = query.split('&').filter(|p| !p.is_empty() && !p.starts_with(&prefix)).collect();
-    let full = if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) };
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|p| !p.is_empty() && !p.starts_with(&prefix))
+        .collect();
+    let full = if kept.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{}", kept.join("&"))
+    };
     // The path came out of a URI, so it fits into one.
     *request.uri_mut() = full.parse().unwrap_or_else(|_| Uri::from_static("/"));
 }
@@ -133,7 +154,9 @@ async fn forward(app: &Arc<App>, sandbox: Arc<Sandbox>, request: Request) -> Res
 }
 
 fn skips_activity(headers: &HeaderMap) -> bool {
-    headers.get("x-daytona-skip-last-activity-update").is_some_and(|v| v == "true")
+    headers
+        .get("x-daytona-skip-last-activity-update")
+        .is_some_and(|v| v == "true")
 }
 
 /// While this lives the sandbox is in use.

@@ -19,8 +19,14 @@ pub const API: &[(&str, &str)] = &[
     ("POST", "/sandbox/{sandboxId}/last-activity"),
     ("GET", "/sandbox/{sandboxId}/toolbox-proxy-url"),
     ("GET", "/sandbox/{sandboxIdOrName}/ports/{port}/preview-url"),
-    ("GET", "/sandbox/{sandboxIdOrName}/ports/{port}/signed-preview-url"),
-    ("POST", "/sandbox/{sandboxIdOrName}/ports/{port}/signed-preview-url/{token}/expire"),
+    (
+        "GET",
+        "/sandbox/{sandboxIdOrName}/ports/{port}/signed-preview-url",
+    ),
+    (
+        "POST",
+        "/sandbox/{sandboxIdOrName}/ports/{port}/signed-preview-url/{token}/expire",
+    ),
 ];
 
 /// Toolbox routes, below `/toolbox/{sandboxId}`.
@@ -37,8 +43,14 @@ pub const TOOLBOX: &[(&str, &str)] = &[
     ("DELETE", "/process/session/{sessionId}"),
     ("POST", "/process/session/{sessionId}/exec"),
     ("GET", "/process/session/{sessionId}/command/{commandId}"),
-    ("GET", "/process/session/{sessionId}/command/{commandId}/logs"),
-    ("POST", "/process/session/{sessionId}/command/{commandId}/input"),
+    (
+        "GET",
+        "/process/session/{sessionId}/command/{commandId}/logs",
+    ),
+    (
+        "POST",
+        "/process/session/{sessionId}/command/{commandId}/input",
+    ),
     ("GET", "/files"),
     ("DELETE", "/files"),
     ("GET", "/files/info"),
@@ -62,13 +74,17 @@ pub(crate) fn template(method: &str, path: &str) -> String {
     let (prefix, table, rest) = if let Some(rest) = path.strip_prefix("/api") {
         ("/api", API, rest.to_owned())
     } else if let Some(rest) = path.strip_prefix("/toolbox/") {
-        let below = rest.split_once('/').map_or(String::new(), |(_, below)| format!("/{below}"));
+        let below = rest
+            .split_once('/')
+            .map_or(String::new(), |(_, below)| format!("/{below}"));
         ("/toolbox/{sandboxId}", TOOLBOX, below)
     } else {
         return format!("{method} {path}");
     };
     // A literal segment is better than a placeholder, and the tables list literals first.
-    let hit = table.iter().find(|(m, template)| *m == method && fits(template, &rest));
+    let hit = table
+        .iter()
+        .find(|(m, template)| *m == method && fits(template, &rest));
     let shown = hit.map_or(rest.as_str(), |(_, template)| template);
     format!("{method} {prefix}{shown}")
 }
@@ -91,7 +107,11 @@ mod tests {
     #[test]
     fn a_request_is_counted_under_its_route() {
         for (method, path, want) in [
-            ("GET", "/api/sandbox/abc", "GET /api/sandbox/{sandboxIdOrName}"),
+            (
+                "GET",
+                "/api/sandbox/abc",
+                "GET /api/sandbox/{sandboxIdOrName}",
+            ),
             (
                 "POST",
                 "/toolbox/x/process/execute",

@@ -35,7 +35,10 @@ impl State {
     /// Between two states: every other transition is refused until it ends.
     pub(crate) fn is_transition(self) -> bool {
         use State::*;
-        matches!(self, Creating | Starting | Restoring | Stopping | Archiving | Destroying)
+        matches!(
+            self,
+            Creating | Starting | Restoring | Stopping | Archiving | Destroying
+        )
     }
 
     fn desired(self) -> &'static str {
@@ -99,22 +102,37 @@ pub(crate) enum Due {
 
 impl Record {
     /// Checks a create request and makes the record it asks for.
-    pub(crate) fn from_request(body: &Value, now: i64, test_snapshots: bool) -> Result<Self, Problem> {
+    pub(crate) fn from_request(
+        body: &Value,
+        now: i64,
+        test_snapshots: bool,
+    ) -> Result<Self, Problem> {
         let mut fields = Fields::of(body)?;
         let name: Option<String> = fields.get("name", "a string");
         let snapshot: Option<String> = fields.get("snapshot", "a string");
-        let build_info: Option<serde_json::Map<String, Value>> = fields.get("buildInfo", "an object");
-        let env = fields.get("env", "an object of strings").unwrap_or_default();
-        let labels = fields.get("labels", "an object of strings").unwrap_or_default();
-        let user = fields.get("user", "a string").unwrap_or_else(|| "daytona".to_owned());
-        let target = fields.get("target", "a string").unwrap_or_else(|| REGION.to_owned());
+        let build_info: Option<serde_json::Map<String, Value>> =
+            fields.get("buildInfo", "an object");
+        let env = fields
+            .get("env", "an object of strings")
+            .unwrap_or_default();
+        let labels = fields
+            .get("labels", "an object of strings")
+            .unwrap_or_default();
+        let user = fields
+            .get("user", "a string")
+            .unwrap_or_else(|| "daytona".to_owned());
+        let target = fields
+            .get("target", "a string")
+            .unwrap_or_else(|| REGION.to_owned());
         let public = fields.get("public", "a boolean").unwrap_or(false);
         let cpu: Option<u32> = fields.get("cpu", "a non-negative integer");
         let memory: Option<u32> = fields.get("memory", "a non-negative integer");
         let disk: Option<u32> = fields.get("disk", "a non-negative integer");
         let gpu: Option<u32> = fields.get("gpu", "a non-negative integer");
         let auto_stop: i64 = fields.get("autoStopInterval", "an integer").unwrap_or(15);
-        let auto_archive: i64 = fields.get("autoArchiveInterval", "an integer").unwrap_or(10_080);
+        let auto_archive: i64 = fields
+            .get("autoArchiveInterval", "an integer")
+            .unwrap_or(10_080);
         let auto_delete: i64 = fields.get("autoDeleteInterval", "an integer").unwrap_or(-1);
         if auto_stop < 0 {
             fields.complain("autoStopInterval must not be negative".to_owned());
@@ -129,11 +147,15 @@ impl Record {
         let asks_resources = [cpu, memory, disk, gpu].iter().any(|n| n.unwrap_or(0) != 0);
         let (snapshot, resources) = match (&build_info, snapshot) {
             (Some(_), Some(_)) => {
-                return Err(Problem::bad_request("Cannot specify both buildInfo and snapshot"));
+                return Err(Problem::bad_request(
+                    "Cannot specify both buildInfo and snapshot",
+                ));
             }
             (Some(build), None) => {
                 if !build.get("dockerfileContent").is_some_and(Value::is_string) {
-                    return Err(Problem::bad_request("buildInfo.dockerfileContent must be a string"));
+                    return Err(Problem::bad_request(
+                        "buildInfo.dockerfileContent must be a string",
+                    ));
                 }
                 let or = |asked: Option<u32>, default| asked.filter(|n| *n > 0).unwrap_or(default);
                 (None, (or(cpu, 1), or(memory, 1), or(disk, 3)))
@@ -227,7 +249,10 @@ impl Record {
             "runnerId": REGION,
             "toolboxProxyUrl": toolbox_url,
         });
-        for (field, value) in [("snapshot", &self.snapshot), ("errorReason", &self.error_reason)] {
+        for (field, value) in [
+            ("snapshot", &self.snapshot),
+            ("errorReason", &self.error_reason),
+        ] {
             if let Some(value) = value {
                 item[field] = json!(value);
             }
@@ -252,7 +277,11 @@ impl Record {
 
 /// 0 or too much is the maximum, as the API has it.
 pub(crate) fn clamp_archive(minutes: i64) -> i64 {
-    if (1..=MAX_ARCHIVE_MINUTES).contains(&minutes) { minutes } else { MAX_ARCHIVE_MINUTES }
+    if (1..=MAX_ARCHIVE_MINUTES).contains(&minutes) {
+        minutes
+    } else {
+        MAX_ARCHIVE_MINUTES
+    }
 }
 
 fn check_name(name: &str) -> Result<(), &'static str> {
@@ -279,13 +308,33 @@ mod tests {
         let minute = 60_000;
         for (state, body, now, want) in [
             (Started, json!({"autoStopInterval": 2}), minute, None),
-            (Started, json!({"autoStopInterval": 2}), 2 * minute, Some(Due::Stop)),
+            (
+                Started,
+                json!({"autoStopInterval": 2}),
+                2 * minute,
+                Some(Due::Stop),
+            ),
             (Started, json!({"autoStopInterval": 0}), i64::MAX / 2, None),
             (Stopping, json!({"autoStopInterval": 1}), 9 * minute, None),
-            (Stopped, json!({"autoDeleteInterval": 0}), 0, Some(Due::Delete)),
+            (
+                Stopped,
+                json!({"autoDeleteInterval": 0}),
+                0,
+                Some(Due::Delete),
+            ),
             (Stopped, json!({"autoDeleteInterval": 5}), 4 * minute, None),
-            (Stopped, json!({"autoArchiveInterval": 3}), 3 * minute, Some(Due::Archive)),
-            (Archived, json!({"autoDeleteInterval": 5}), 5 * minute, Some(Due::Delete)),
+            (
+                Stopped,
+                json!({"autoArchiveInterval": 3}),
+                3 * minute,
+                Some(Due::Archive),
+            ),
+            (
+                Archived,
+                json!({"autoDeleteInterval": 5}),
+                5 * minute,
+                Some(Due::Delete),
+            ),
             (Archived, json!({}), i64::MAX / 2, None),
         ] {
             let mut record = record(body.clone());
@@ -297,7 +346,9 @@ mod tests {
     #[test]
     fn a_bad_create_request_names_every_wrong_field() {
         let body = json!({"name": 1, "labels": {"a": 1}, "autoStopInterval": -1, "unknown": []});
-        let Err(problem) = Record::from_request(&body, 0, false) else { panic!("accepted") };
+        let Err(problem) = Record::from_request(&body, 0, false) else {
+            panic!("accepted")
+        };
         assert_eq!(
             problem.message,
             "name must be a string, labels must be an object of strings, \
@@ -310,14 +361,29 @@ mod tests {
         for (body, part) in [
             (json!([]), "JSON object"),
             (json!({"snapshot": "nope"}), "Snapshot nope not found"),
-            (json!({"snapshot": "test-no-git"}), "Snapshot test-no-git not found"),
-            (json!({"snapshot": "daytona-small", "cpu": 2}), "Cannot specify Sandbox resources"),
-            (json!({"snapshot": "daytona-small", "buildInfo": {}}), "both buildInfo and snapshot"),
+            (
+                json!({"snapshot": "test-no-git"}),
+                "Snapshot test-no-git not found",
+            ),
+            (
+                json!({"snapshot": "daytona-small", "cpu": 2}),
+                "Cannot specify Sandbox resources",
+            ),
+            (
+                json!({"snapshot": "daytona-small", "buildInfo": {}}),
+                "both buildInfo and snapshot",
+            ),
             (json!({"buildInfo": {}}), "dockerfileContent"),
             (json!({"name": "a<b>"}), "HTML"),
         ] {
-            let Err(problem) = Record::from_request(&body, 0, false) else { panic!("{body}") };
-            assert!(problem.message.contains(part), "{body}: {}", problem.message);
+            let Err(problem) = Record::from_request(&body, 0, false) else {
+                panic!("{body}")
+            };
+            assert!(
+                problem.message.contains(part),
+                "{body}: {}",
+                problem.message
+            );
         }
     }
 }

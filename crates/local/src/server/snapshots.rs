@@ -41,11 +41,17 @@ const QUIRKS: &[(&str, Quirk)] = &[
 
 /// Cores, GiB of memory and GiB of disk; `None` if there is no such snapshot.
 pub(crate) fn size(name: &str, with_tests: bool) -> Option<(u32, u32, u32)> {
-    let size = SIZES.iter().find(|(known, _)| *known == name).map(|(_, size)| *size);
+    let size = SIZES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, size)| *size);
     size.or_else(|| quirk(name).filter(|_| with_tests).map(|_| SIZES[0].1))
 }
 
 /// What is wrong with a test snapshot.
 pub(crate) fn quirk(name: &str) -> Option<Quirk> {
-    QUIRKS.iter().find(|(known, _)| *known == name).map(|(_, quirk)| *quirk)
+    QUIRKS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, quirk)| *quirk)
 }

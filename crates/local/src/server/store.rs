@@ -37,7 +37,10 @@ impl Store {
         let lock = private_file(&root.join("lock"), false)?;
         // SAFETY: flock on a descriptor this function owns.
         if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
-            bail!("another daytona-local uses {}; stop it or give --data", root.display());
+            bail!(
+                "another daytona-local uses {}; stop it or give --data",
+                root.display()
+            );
         }
         let store = Self { root, _lock: lock };
         store.empty_trash();
@@ -106,7 +109,9 @@ impl Store {
     }
 
     fn empty_trash(&self) {
-        let Ok(entries) = fs::read_dir(self.root.join("trash")) else { return };
+        let Ok(entries) = fs::read_dir(self.root.join("trash")) else {
+            return;
+        };
         for entry in entries.flatten() {
             remove_tree(&entry.path());
         }
@@ -123,11 +128,18 @@ fn remove_tree(path: &Path) {
         let _ = fs::set_permissions(&dir, fs::Permissions::from_mode(0o700));
         let inner = fs::read_dir(&dir).into_iter().flatten().flatten();
         // A symlink is not a directory here, so nothing outside the tree is touched.
-        dirs.extend(inner.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+        dirs.extend(
+            inner
+                .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+                .map(|e| e.path()),
+        );
     }
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            eprintln!("daytona-local: could not remove {}: {error}", path.display());
+            eprintln!(
+                "daytona-local: could not remove {}: {error}",
+                path.display()
+            );
         }
         _ => {}
     }

@@ -32,7 +32,9 @@ struct Job {
 pub(super) async fn execute(State(toolbox): State<Arc<Toolbox>>, body: Bytes) -> Reply {
     let job = read(&body)?;
     // In a task of its own, which a closed connection does not cancel.
-    tokio::spawn(async move { job.run(&toolbox).await }).await.map_err(Problem::internal)?
+    tokio::spawn(async move { job.run(&toolbox).await })
+        .await
+        .map_err(Problem::internal)?
 }
 
 fn read(body: &Bytes) -> Result<Job, Problem> {
@@ -40,18 +42,29 @@ fn read(body: &Bytes) -> Result<Job, Problem> {
     let mut fields = Fields::of(&body)?;
     let script: String = fields.get("command", "a string").unwrap_or_default();
     let cwd: Option<String> = fields.get("cwd", "a string");
-    let envs: BTreeMap<String, String> = fields.get("envs", "an object of strings").unwrap_or_default();
+    let envs: BTreeMap<String, String> = fields
+        .get("envs", "an object of strings")
+        .unwrap_or_default();
     let timeout: Option<u32> = fields.get("timeout", "a non-negative integer");
     if let Some(name) = envs.keys().find(|name| !is_env_name(name)) {
         fields.complain(format!("invalid environment variable name: {name}"));
     }
-    fields.finish().map_err(|p| Problem::bad_request(format!("bad request: {}", p.message)))?;
+    fields
+        .finish()
+        .map_err(|p| Problem::bad_request(format!("bad request: {}", p.message)))?;
     if script.trim().is_empty() {
         return Err(Problem::bad_request("bad request: command is required"));
     }
     let cwd = cwd.filter(|cwd| !cwd.is_empty());
-    let timeout = timeout.filter(|s| *s > 0).map(|s| Duration::from_secs(s.into()));
-    Ok(Job { script, cwd, envs, timeout })
+    let timeout = timeout
+        .filter(|s| *s > 0)
+        .map(|s| Duration::from_secs(s.into()));
+    Ok(Job {
+        script,
+        cwd,
+        envs,
+        timeout,
+    })
 }
 
 /// `[A-Za-z_][A-Za-z0-9_]*`
@@ -65,7 +78,11 @@ impl Job {
     async fn run(self, toolbox: &Toolbox) -> Reply {
         let cwd = toolbox.home.join(self.cwd.as_deref().unwrap_or_default());
         let could_not_start = |error: std::io::Error| {
-            let text = format!("fork/exec {}: {}", toolbox.shell.display(), go_words(&error));
+            let text = format!(
+                "fork/exec {}: {}",
+                toolbox.shell.display(),
+                go_words(&error)
+            );
             Ok(Json(json!({ "exitCode": -1, "result": text })))
         };
         if let Err(error) = enterable(&cwd) {
@@ -75,7 +92,9 @@ impl Job {
         let mut command = shell::command(&toolbox.shell);
         command.current_dir(&cwd).envs(&self.envs);
         command.stdin(std::process::Stdio::piped());
-        command.stdout(writer.try_clone().map_err(Problem::internal)?).stderr(writer);
+        command
+            .stdout(writer.try_clone().map_err(Problem::internal)?)
+            .stderr(writer);
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) => return could_not_start(error),
@@ -89,8 +108,7 @@ impl Job {
                 let _ = stdin.write_all(script.as_bytes()).await;
             });
         }
-        let mut reader =
-            pipe::Receiver::from_owned_fd(reader.into()).map_err(Problem::internal)?;
+        let mut reader = pipe::Receiver::from_owned_fd(reader.into()).map_err(Problem::internal)?;
         let finished = async {
             let mut output = Vec::new();
             let _ = reader.read_to_end(&mut output).await;
@@ -107,7 +125,11 @@ impl Job {
                 return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, message));
             }
         };
-        let code = if status.signal().is_some() { -1 } else { status.code().unwrap_or(-1) };
+        let code = if status.signal().is_some() {
+            -1
+        } else {
+            status.code().unwrap_or(-1)
+        };
         let result = match String::from_utf8(output) {
             Ok(text) => text,
             Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),

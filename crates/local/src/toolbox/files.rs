@@ -57,7 +57,8 @@ pub(super) fn invalid(message: impl std::fmt::Display) -> Problem {
 }
 
 pub(super) fn required(path: Option<String>) -> Result<String, Problem> {
-    path.filter(|p| !p.is_empty()).ok_or_else(|| invalid("path is required"))
+    path.filter(|p| !p.is_empty())
+        .ok_or_else(|| invalid("path is required"))
 }
 
 fn mode_text(metadata: &Metadata) -> String {
@@ -70,7 +71,10 @@ fn mode_text(metadata: &Metadata) -> String {
 
 fn describe(name: &str, metadata: &Metadata) -> Value {
     let modified = rfc3339(metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000);
-    let go_time = format!("{} +0000 UTC", modified.replace('T', " ").trim_end_matches('Z'));
+    let go_time = format!(
+        "{} +0000 UTC",
+        modified.replace('T', " ").trim_end_matches('Z')
+    );
     json!({
         "name": name,
         "size": metadata.len(),
@@ -96,25 +100,48 @@ pub(super) struct At {
 }
 
 async fn list(State(toolbox): State<Arc<Toolbox>>, Query(at): Query<At>) -> Reply {
-    let given = at.path.filter(|p| !p.is_empty()).unwrap_or_else(|| ".".to_owned());
+    let given = at
+        .path
+        .filter(|p| !p.is_empty())
+        .unwrap_or_else(|| ".".to_owned());
     let root = toolbox.path(&given);
-    if !fs::metadata(&root).map_err(|e| failed(&e, &given))?.is_dir() {
+    if !fs::metadata(&root)
+        .map_err(|e| failed(&e, &given))?
+        .is_dir()
+    {
         return Err(invalid(format!("path is not a directory: {given}")));
     }
     let mut found = Vec::new();
     let nested = at.depth.is_some();
-    walk(&root, Path::new(""), at.depth.unwrap_or(1).max(1), nested, &mut found)
-        .map_err(|e| failed(&e, &given))?;
+    walk(
+        &root,
+        Path::new(""),
+        at.depth.unwrap_or(1).max(1),
+        nested,
+        &mut found,
+    )
+    .map_err(|e| failed(&e, &given))?;
     Ok(Json(Value::Array(found)))
 }
 
-fn walk(dir: &Path, below: &Path, depth: u32, nested: bool, found: &mut Vec<Value>) -> io::Result<()> {
-    let mut names: Vec<_> = fs::read_dir(dir)?.flatten().map(|e| e.file_name()).collect();
+fn walk(
+    dir: &Path,
+    below: &Path,
+    depth: u32,
+    nested: bool,
+    found: &mut Vec<Value>,
+) -> io::Result<()> {
+    let mut names: Vec<_> = fs::read_dir(dir)?
+        .flatten()
+        .map(|e| e.file_name())
+        .collect();
     names.sort();
     for name in names {
         let path = dir.join(&name);
         // Followed, so a dangling link is not there.
-        let Ok(metadata) = fs::metadata(&path) else { continue };
+        let Ok(metadata) = fs::metadata(&path) else {
+            continue;
+        };
         let mut info = describe(&name.to_string_lossy(), &metadata);
         if nested {
             info["path"] = json!(path);
@@ -137,9 +164,13 @@ async fn info(State(toolbox): State<Arc<Toolbox>>, Query(at): Query<At>) -> Repl
 }
 
 fn octal(mode: Option<&str>) -> Result<Option<u32>, Problem> {
-    let Some(text) = mode.filter(|m| !m.is_empty()) else { return Ok(None) };
+    let Some(text) = mode.filter(|m| !m.is_empty()) else {
+        return Ok(None);
+    };
     let parsed = u32::from_str_radix(text, 8).ok().filter(|m| *m <= 0o7777);
-    parsed.map(Some).ok_or_else(|| Problem::bad_request("bad request: invalid mode format"))
+    parsed
+        .map(Some)
+        .ok_or_else(|| Problem::bad_request("bad request: invalid mode format"))
 }
 
 async fn folder(
@@ -149,12 +180,14 @@ async fn folder(
     let given = required(at.path)?;
     let mode = octal(at.mode.as_deref())?.unwrap_or(0o755);
     let path = toolbox.path(&given);
-    fs::DirBuilder::new().recursive(true).mode(mode).create(&path).map_err(|e| {
-        match e.kind() {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(&path)
+        .map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => invalid(format!("not a directory: {given}")),
             _ => failed(&e, &given),
-        }
-    })?;
+        })?;
     Ok(StatusCode::CREATED)
 }
 
@@ -170,7 +203,9 @@ async fn remove(
     let removed = if !metadata.is_dir() || is_link && at.recursive {
         fs::remove_file(&path)
     } else if at.recursive {
-        tokio::task::spawn_blocking(move || fs::remove_dir_all(&path)).await.map_err(Problem::internal)?
+        tokio::task::spawn_blocking(move || fs::remove_dir_all(&path))
+            .await
+            .map_err(Problem::internal)?
     } else {
         return Err(Problem::bad_request(
             "bad request: cannot delete directory without recursive flag",
@@ -194,12 +229,19 @@ async fn rename(
     let (from, to) = (toolbox.path(&source), toolbox.path(&destination));
     fs::symlink_metadata(&from).map_err(|e| failed(&e, &source))?;
     if fs::symlink_metadata(&to).is_ok() {
-        return Err(Problem::conflict(format!("conflict: destination already exists: {destination}")));
+        return Err(Problem::conflict(format!(
+            "conflict: destination already exists: {destination}"
+        )));
     }
     match fs::rename(&from, &to) {
         // To another file system, which mv knows how to do.
         Err(error) if error.raw_os_error() == Some(libc::EXDEV) => {
-            let moved = tokio::process::Command::new("mv").arg("--").arg(&from).arg(&to).output().await;
+            let moved = tokio::process::Command::new("mv")
+                .arg("--")
+                .arg(&from)
+                .arg(&to)
+                .output()
+                .await;
             let moved = moved.map_err(Problem::internal)?;
             if !moved.status.success() {
                 return Err(Problem::internal(String::from_utf8_lossy(&moved.stderr)));
@@ -222,14 +264,20 @@ async fn permissions(
         fs::set_permissions(&path, mode).map_err(|e| failed(&e, &given))?;
     }
     let id = |name: Option<String>, table: &str| -> Result<u32, Problem> {
-        let Some(name) = name.filter(|n| !n.is_empty()) else { return Ok(u32::MAX) };
+        let Some(name) = name.filter(|n| !n.is_empty()) else {
+            return Ok(u32::MAX);
+        };
         if let Ok(number) = name.parse() {
             return Ok(number);
         }
         let table = fs::read_to_string(table).unwrap_or_default();
-        let line = table.lines().find(|line| line.split(':').next() == Some(&name));
+        let line = table
+            .lines()
+            .find(|line| line.split(':').next() == Some(&name));
         let number = line.and_then(|line| line.split(':').nth(2)?.parse().ok());
-        number.ok_or_else(|| Problem::bad_request(format!("bad request: unknown owner or group: {name}")))
+        number.ok_or_else(|| {
+            Problem::bad_request(format!("bad request: unknown owner or group: {name}"))
+        })
     };
     let (owner, group) = (id(at.owner, "/etc/passwd")?, id(at.group, "/etc/group")?);
     if owner != u32::MAX || group != u32::MAX {

@@ -48,7 +48,9 @@ pub(crate) fn run(options: Options) -> Result<()> {
     std::env::set_current_dir(&options.home).context("enter the home directory")?;
     let socket: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
     let listener = std::os::unix::net::UnixListener::from(socket);
-    listener.set_nonblocking(true).context("standard input is not a listening socket")?;
+    listener
+        .set_nonblocking(true)
+        .context("standard input is not a listening socket")?;
     // The inherited socket must not pass on to commands.
     let null = std::fs::File::open("/dev/null")?;
     // SAFETY: both descriptors are open; standard input is not used by anything else.
@@ -63,20 +65,31 @@ pub(crate) fn run(options: Options) -> Result<()> {
         // SAFETY: no memory is involved. Without a wall the kernel still ends us with the server.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     }
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let listener = tokio::net::UnixListener::from_std(listener)?;
-        Ok(axum::serve(listener, router(toolbox)).await?)
-    })
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let listener = tokio::net::UnixListener::from_std(listener)?;
+            Ok(axum::serve(listener, router(toolbox)).await?)
+        })
 }
 
 fn router(toolbox: Arc<Toolbox>) -> Router {
     Router::new()
-        .route("/version", get(async || Json(json!({ "version": crate::server::DAEMON_VERSION }))))
+        .route(
+            "/version",
+            get(async || Json(json!({ "version": crate::server::DAEMON_VERSION }))),
+        )
         .route("/work-dir", get(home))
         .route("/user-home-dir", get(home))
         .route("/process/execute", post(execute::execute))
         .nest("/process/session", sessions::router())
-        .nest("/files", files::router().merge(transfer::router()).merge(search::router()))
+        .nest(
+            "/files",
+            files::router()
+                .merge(transfer::router())
+                .merge(search::router()),
+        )
         .route("/port", get(ports::list))
         .route("/port/{port}/in-use", get(ports::in_use))
         .route("/proxy/{port}", any(ports::proxy))
@@ -105,9 +118,19 @@ async fn processes(State(toolbox): State<Arc<Toolbox>>) -> Json<Value> {
 
 async fn unknown(request: Request) -> Problem {
     let path = request.uri().path();
-    let later = ["/process/pty", "/process/interpreter", "/process/code-run", "/git", "/lsp"];
+    let later = [
+        "/process/pty",
+        "/process/interpreter",
+        "/process/code-run",
+        "/git",
+        "/lsp",
+    ];
     let more = ["/computeruse", "/env", "/system", "/init"];
-    if later.iter().chain(&more).any(|known| path.starts_with(known)) {
+    if later
+        .iter()
+        .chain(&more)
+        .any(|known| path.starts_with(known))
+    {
         let message = format!("daytona-local does not have {path}");
         return Problem::new(StatusCode::NOT_IMPLEMENTED, message);
     }
@@ -116,15 +139,25 @@ async fn unknown(request: Request) -> Problem {
 
 /// Gives every error its body.
 async fn render(request: Request, next: Next) -> Response {
-    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    let (method, path) = (
+        request.method().to_string(),
+        request.uri().path().to_owned(),
+    );
     let reply = next.run(request).await;
     if let Some(problem) = reply.extensions().get::<Problem>() {
         return problem.toolbox(&method, &path);
     }
-    let is_text = reply.headers().get("content-type").is_some_and(|t| t.as_bytes().starts_with(b"text/plain"));
+    let is_text = reply
+        .headers()
+        .get("content-type")
+        .is_some_and(|t| t.as_bytes().starts_with(b"text/plain"));
     if reply.status().is_client_error() && is_text {
         // axum's own words for a query that does not parse, a wrong method, ...
-        let reason = reply.status().canonical_reason().unwrap_or("error").to_lowercase();
+        let reason = reply
+            .status()
+            .canonical_reason()
+            .unwrap_or("error")
+            .to_lowercase();
         return Problem::new(reply.status(), reason).toolbox(&method, &path);
     }
     reply

@@ -38,7 +38,9 @@ pub(super) async fn list() -> Json<Value> {
 
 pub(super) async fn in_use(Path(port): Path<u16>) -> Reply {
     if !(3000..=9999).contains(&port) {
-        return Err(Problem::bad_request("bad request: port must be in range 3000-9999"));
+        return Err(Problem::bad_request(
+            "bad request: port must be in range 3000-9999",
+        ));
     }
     Ok(Json(json!({ "isInUse": listening().contains(&port) })))
 }
@@ -52,13 +54,19 @@ pub(super) async fn proxy(mut request: Request) -> Response {
     let Ok(port) = port.parse::<u16>() else {
         return Problem::bad_request("bad request: not a port").into_response();
     };
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let path = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{path}")
+    };
     *request.uri_mut() = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
     let stream = match TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
         Ok(stream) => Ok(stream),
         Err(_) => TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await,
     };
-    let Ok(stream) = stream else { return StatusCode::BAD_GATEWAY.into_response() };
+    let Ok(stream) = stream else {
+        return StatusCode::BAD_GATEWAY.into_response();
+    };
     match relay::exchange(stream, request).await {
         Ok(reply) => reply,
         Err(_) => StatusCode::BAD_GATEWAY.into_response(),

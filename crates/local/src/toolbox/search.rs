@@ -41,16 +41,24 @@ struct What {
 fn tree(root: &Path) -> Vec<PathBuf> {
     let mut all = vec![root.to_owned()];
     if fs::symlink_metadata(root).is_ok_and(|m| m.is_dir()) {
-        let mut inner: Vec<_> =
-            fs::read_dir(root).into_iter().flatten().flatten().map(|e| e.path()).collect();
+        let mut inner: Vec<_> = fs::read_dir(root)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|e| e.path())
+            .collect();
         inner.sort();
         all.extend(inner.iter().flat_map(|path| tree(path)));
     }
     all
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.map_err(Problem::internal)
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Problem::internal)
 }
 
 async fn find(State(toolbox): State<Arc<Toolbox>>, Query(what): Query<What>) -> Reply {
@@ -71,7 +79,9 @@ fn find_in(path: &Path, pattern: &[u8], found: &mut Vec<Value>) {
     if !fs::symlink_metadata(path).is_ok_and(|m| m.is_file()) {
         return;
     }
-    let Ok(file) = fs::File::open(path) else { return };
+    let Ok(file) = fs::File::open(path) else {
+        return;
+    };
     let mut reader = BufReader::new(file);
     let head = reader.fill_buf().unwrap_or_default();
     if head[..head.len().min(512)].contains(&0) {
@@ -80,7 +90,11 @@ fn find_in(path: &Path, pattern: &[u8], found: &mut Vec<Value>) {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
-        match reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
+        match reader
+            .by_ref()
+            .take(LONGEST_LINE)
+            .read_until(b'\n', &mut line)
+        {
             Ok(0) | Err(_) => return,
             Ok(_) if line.last() != Some(&b'\n') && line.len() as u64 == LONGEST_LINE => return,
             Ok(_) => {}
@@ -101,7 +115,10 @@ async fn search(State(toolbox): State<Arc<Toolbox>>, Query(what): Query<What>) -
     fs::metadata(&root).map_err(|e| failed(&e, &given))?;
     // Braces mean themselves here, unlike in a glob.
     let literal = pattern.replace('{', "[{]").replace('}', "[}]");
-    let glob = GlobBuilder::new(&literal).literal_separator(true).backslash_escape(true).build();
+    let glob = GlobBuilder::new(&literal)
+        .literal_separator(true)
+        .backslash_escape(true)
+        .build();
     let Ok(glob) = glob.map(|g| g.compile_matcher()) else {
         return Ok(Json(json!({ "files": [] })));
     };
@@ -125,7 +142,8 @@ async fn replace(State(toolbox): State<Arc<Toolbox>>, body: Bytes) -> Reply {
     }
     let results = files.iter().map(|file| {
         let path = toolbox.path(file);
-        let done = fs::read(&path).and_then(|old| fs::write(&path, substitute(&old, &pattern, &value)));
+        let done =
+            fs::read(&path).and_then(|old| fs::write(&path, substitute(&old, &pattern, &value)));
         match done {
             Ok(()) => json!({ "file": file, "success": true }),
             Err(error) => json!({ "file": file, "success": false, "error": go_words(&error) }),

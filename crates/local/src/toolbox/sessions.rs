@@ -87,7 +87,10 @@ impl Sessions {
         let dir = home.join(".daytona/sessions");
         // What is left there is from before a restart, and those ids are dead.
         let _ = fs::remove_dir_all(&dir);
-        Self { dir, all: Mutex::default() }
+        Self {
+            dir,
+            all: Mutex::default(),
+        }
     }
 
     fn find(&self, id: &str) -> Result<Arc<Session>, Problem> {
@@ -110,7 +113,11 @@ impl Session {
 
 impl Command {
     fn exit_code(&self) -> Option<i32> {
-        fs::read_to_string(self.dir.join("code")).ok()?.trim().parse().ok()
+        fs::read_to_string(self.dir.join("code"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     }
 
     fn json(&self) -> Value {
@@ -149,7 +156,9 @@ async fn entrypoint_logs() -> Json<Value> {
 async fn create(State(toolbox): State<Arc<Toolbox>>, body: Bytes) -> Result<StatusCode, Problem> {
     let body = parse(&body)?;
     let id = body["sessionId"].as_str().unwrap_or_default().to_owned();
-    let is_safe = id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    let is_safe = id
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     if id.is_empty() || !is_safe || id.starts_with('.') || id == ENTRYPOINT {
         return Err(Problem::bad_request("bad request: invalid session id"));
     }
@@ -159,8 +168,12 @@ async fn create(State(toolbox): State<Arc<Toolbox>>, body: Bytes) -> Result<Stat
     }
     fs::create_dir_all(toolbox.sessions.dir.join(&id)).map_err(Problem::internal)?;
     let mut command = shell::command(&toolbox.shell);
-    command.current_dir(&toolbox.home).stdin(std::process::Stdio::piped());
-    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    command
+        .current_dir(&toolbox.home)
+        .stdin(std::process::Stdio::piped());
+    command
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
     let mut child = command.spawn().map_err(Problem::internal)?;
     let (leader, stdin) = (child.id().unwrap_or_default(), child.stdin.take());
     let stdin = stdin.ok_or_else(|| Problem::internal("no standard input"))?;
@@ -177,7 +190,12 @@ async fn create(State(toolbox): State<Arc<Toolbox>>, body: Bytes) -> Result<Stat
 }
 
 async fn list(State(toolbox): State<Arc<Toolbox>>) -> Json<Value> {
-    Json(lock(&toolbox.sessions.all).values().map(|s| s.json()).collect())
+    Json(
+        lock(&toolbox.sessions.all)
+            .values()
+            .map(|s| s.json())
+            .collect(),
+    )
 }
 
 async fn read(State(toolbox): State<Arc<Toolbox>>, Path(id): Path<String>) -> Reply {
@@ -224,7 +242,9 @@ async fn exec(
     let text: String = fields.get("command", "a string").unwrap_or_default();
     let run_async = fields.get("runAsync", "a boolean").unwrap_or(false)
         || fields.get("async", "a boolean").unwrap_or(false);
-    let quiet = fields.get("suppressInputEcho", "a boolean").unwrap_or(false);
+    let quiet = fields
+        .get("suppressInputEcho", "a boolean")
+        .unwrap_or(false);
     fields.finish()?;
     if text.trim().is_empty() {
         return Err(Problem::bad_request("bad request: command is required"));
@@ -279,7 +299,11 @@ async fn start(
         let path = dir.join("input");
         make_fifo(&path)?;
         // Both ways, so that neither this open nor the shell's waits for the other.
-        let open = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        let open = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&path);
         (Some(open.map_err(Problem::internal)?), path)
     } else {
         (None, PathBuf::from("/dev/null"))
@@ -289,14 +313,21 @@ async fn start(
         .replace("@DIR@", &quoted(&dir))
         .replace("@INPUT@", &quoted(&input_path))
         .replace("@COMMAND@", &text);
-    let command = Arc::new(Command { id, text, dir, input, echo });
+    let command = Arc::new(Command {
+        id,
+        text,
+        dir,
+        input,
+        echo,
+    });
     lock(&session.commands).push(command.clone());
     let mut stdin = session.stdin.lock().await;
     let sent = async {
         stdin.write_all(script.as_bytes()).await?;
         stdin.flush().await
     };
-    sent.await.map_err(|error| Problem::internal(format!("failed to execute command: {error}")))?;
+    sent.await
+        .map_err(|error| Problem::internal(format!("failed to execute command: {error}")))?;
     Ok(command)
 }
 
@@ -313,7 +344,9 @@ async fn command(
     State(toolbox): State<Arc<Toolbox>>,
     Path((session, command)): Path<(String, String)>,
 ) -> Reply {
-    Ok(Json(toolbox.sessions.find(&session)?.command(&command)?.json()))
+    Ok(Json(
+        toolbox.sessions.find(&session)?.command(&command)?.json(),
+    ))
 }
 
 async fn input(
@@ -332,10 +365,14 @@ async fn input(
         data.push('\n');
     }
     if let Some(mut input) = command.input.as_ref() {
-        input.write_all(data.as_bytes()).map_err(Problem::internal)?;
+        input
+            .write_all(data.as_bytes())
+            .map_err(Problem::internal)?;
     }
     if command.echo {
-        let log = OpenOptions::new().append(true).open(command.dir.join("log"));
+        let log = OpenOptions::new()
+            .append(true)
+            .open(command.dir.join("log"));
         let line = [OUT, data.as_bytes()].concat();
         let _ = log.and_then(|mut log| log.write_all(&line));
     }
@@ -358,10 +395,20 @@ async fn logs(
     let session = toolbox.sessions.find(&session)?;
     let command = session.command(&command)?;
     if let (Ok(upgrade), true) = (upgrade, query.follow) {
-        let offered = headers.get("sec-websocket-protocol").and_then(|v| v.to_str().ok());
+        let offered = headers
+            .get("sec-websocket-protocol")
+            .and_then(|v| v.to_str().ok());
         // A client that offers subprotocols needs one of them back.
-        let first = offered.and_then(|v| v.split(',').next()).unwrap_or_default().trim().to_owned();
-        let upgrade = if first.is_empty() { upgrade } else { upgrade.protocols([first]) };
+        let first = offered
+            .and_then(|v| v.split(',').next())
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        let upgrade = if first.is_empty() {
+            upgrade
+        } else {
+            upgrade.protocols([first])
+        };
         return Ok(upgrade.on_upgrade(move |socket| follow(socket, session, command)));
     }
     let log = command.log();
@@ -400,7 +447,10 @@ async fn follow(mut socket: WebSocket, session: Arc<Session>, command: Arc<Comma
             }
         }
     }
-    let close = CloseFrame { code: close_code::NORMAL, reason: "".into() };
+    let close = CloseFrame {
+        code: close_code::NORMAL,
+        reason: "".into(),
+    };
     let _ = socket.send(Message::Close(Some(close))).await;
 }
 
@@ -414,9 +464,17 @@ enum Format {
 
 impl Format {
     fn of(headers: &HeaderMap) -> Self {
-        let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let text = |name: &str| {
+            headers
+                .get(name)
+                .and_then(|v| v.to_str().ok())
+                .unwrap_or_default()
+        };
         let version = text("x-daytona-sdk-version");
-        let mut parts = version.trim_start_matches('v').split(['.', '-']).map(str::parse::<u32>);
+        let mut parts = version
+            .trim_start_matches('v')
+            .split(['.', '-'])
+            .map(str::parse::<u32>);
         let mut part = || parts.next().and_then(Result::ok).unwrap_or(0);
         if (part(), part()) >= (0, 167) {
             Self::Json
@@ -429,7 +487,10 @@ impl Format {
 
     fn text(self, log: &[u8]) -> String {
         match self {
-            Self::Plain => log.split_inclusive(|b| *b == b'\n').map(|line| text_of(bare(line))).collect(),
+            Self::Plain => log
+                .split_inclusive(|b| *b == b'\n')
+                .map(|line| text_of(bare(line)))
+                .collect(),
             _ => text_of(log),
         }
     }
@@ -440,14 +501,20 @@ fn text_of(bytes: &[u8]) -> String {
 }
 
 fn bare(line: &[u8]) -> &[u8] {
-    line.strip_prefix(OUT).or_else(|| line.strip_prefix(ERR)).unwrap_or(line)
+    line.strip_prefix(OUT)
+        .or_else(|| line.strip_prefix(ERR))
+        .unwrap_or(line)
 }
 
 /// Output and errors of a log.
 fn split(log: &[u8]) -> (String, String) {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     for line in log.split_inclusive(|b| *b == b'\n') {
-        let to = if line.starts_with(ERR) { &mut stderr } else { &mut stdout };
+        let to = if line.starts_with(ERR) {
+            &mut stderr
+        } else {
+            &mut stdout
+        };
         to.extend_from_slice(bare(line));
     }
     (text_of(&stdout), text_of(&stderr))

@@ -10,11 +10,20 @@ pub(crate) fn find() -> PathBuf {
     let called = |name: &str| {
         let named = |line: &&str| line.rsplit('/').next() == Some(name) && Path::new(line).exists();
         // The last one, as /usr/bin comes after /bin there and is what the daemon shows.
-        listed.lines().map(str::trim).filter(named).next_back().map(PathBuf::from)
+        listed
+            .lines()
+            .map(str::trim)
+            .filter(named)
+            .next_back()
+            .map(PathBuf::from)
     };
     called("zsh")
         .or_else(|| called("bash"))
-        .or_else(|| std::env::var_os("SHELL").map(PathBuf::from).filter(|p| p.exists()))
+        .or_else(|| {
+            std::env::var_os("SHELL")
+                .map(PathBuf::from)
+                .filter(|p| p.exists())
+        })
         .unwrap_or_else(|| "/bin/sh".into())
 }
 

@@ -49,7 +49,9 @@ fn content(file: File, length: u64) -> impl Stream<Item = io::Result<Bytes>> + S
 }
 
 async fn open(path: &Path, given: &str) -> Result<(File, u64), Problem> {
-    let metadata = tokio::fs::metadata(path).await.map_err(|e| failed(&e, given))?;
+    let metadata = tokio::fs::metadata(path)
+        .await
+        .map_err(|e| failed(&e, given))?;
     if metadata.is_dir() {
         return Err(invalid(format!("path points to a directory: {given}")));
     }
@@ -73,7 +75,9 @@ async fn download(
             return Ok((StatusCode::RANGE_NOT_SATISFIABLE, range).into_response());
         }
     };
-    file.seek(SeekFrom::Start(start)).await.map_err(|e| failed(&e, &given))?;
+    file.seek(SeekFrom::Start(start))
+        .await
+        .map_err(|e| failed(&e, &given))?;
     let mut reply = Response::builder()
         .status(status)
         .header(header::CONTENT_TYPE, "application/octet-stream")
@@ -81,9 +85,14 @@ async fn download(
         .header(header::CONTENT_LENGTH, length);
     if status == StatusCode::PARTIAL_CONTENT {
         let last = start + length - 1;
-        reply = reply.header(header::CONTENT_RANGE, format!("bytes {start}-{last}/{size}"));
+        reply = reply.header(
+            header::CONTENT_RANGE,
+            format!("bytes {start}-{last}/{size}"),
+        );
     }
-    reply.body(Body::from_stream(content(file, length))).map_err(Problem::internal)
+    reply
+        .body(Body::from_stream(content(file, length)))
+        .map_err(Problem::internal)
 }
 
 enum Range {
@@ -103,7 +112,11 @@ fn parse_range(text: &str, size: u64) -> Range {
         (Err(_), Ok(tail)) if first.trim().is_empty() => (size.saturating_sub(tail), size),
         _ => return Range::Ignored,
     };
-    if start < end { Range::Part(start, end - start) } else { Range::Impossible }
+    if start < end {
+        Range::Part(start, end - start)
+    } else {
+        Range::Impossible
+    }
 }
 
 async fn upload(
@@ -121,24 +134,46 @@ async fn upload_v2(
     request: Request,
 ) -> Result<Json<Value>, Problem> {
     let given = store(&toolbox, at.path, request).await?;
-    let name = Path::new(&given).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = Path::new(&given)
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     Ok(Json(json!({ "name": name, "path": given, "type": "file" })))
 }
 
 /// Writes the body, or its field `file`, to `path`.
-async fn store(toolbox: &Toolbox, path: Option<String>, request: Request) -> Result<String, Problem> {
+async fn store(
+    toolbox: &Toolbox,
+    path: Option<String>,
+    request: Request,
+) -> Result<String, Problem> {
     let given = required(path)?;
     let path = toolbox.path(&given);
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let kind = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok());
     if !kind.is_some_and(|kind| kind.starts_with("multipart/form-data")) {
-        let body = request.into_body().into_data_stream().map_err(io::Error::other);
+        let body = request
+            .into_body()
+            .into_data_stream()
+            .map_err(io::Error::other);
         write(&path, body).await.map_err(|e| failed(&e, &given))?;
         return Ok(given);
     }
-    let mut form = Multipart::from_request(request, &()).await.map_err(|e| invalid(e.body_text()))?;
-    while let Some(field) = form.next_field().await.map_err(|e| invalid(e.body_text()))? {
+    let mut form = Multipart::from_request(request, &())
+        .await
+        .map_err(|e| invalid(e.body_text()))?;
+    while let Some(field) = form
+        .next_field()
+        .await
+        .map_err(|e| invalid(e.body_text()))?
+    {
         if field.name() == Some("file") {
-            write(&path, field_content(field)).await.map_err(|e| failed(&e, &given))?;
+            write(&path, field_content(field))
+                .await
+                .map_err(|e| failed(&e, &given))?;
             return Ok(given);
         }
     }
@@ -152,7 +187,10 @@ fn field_content(field: Field<'_>) -> impl Stream<Item = io::Result<Bytes>> {
 /// Creates or truncates `path`, its parents included, and writes what comes.
 async fn write(path: &Path, content: impl Stream<Item = io::Result<Bytes>>) -> io::Result<u64> {
     if let Some(parent) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(parent)?;
     }
     let mut file = tokio::fs::OpenOptions::new()
         .write(true)
@@ -209,17 +247,30 @@ async fn bulk_upload(State(toolbox): State<Arc<Toolbox>>, mut form: Multipart) -
     if errors.is_empty() {
         return Json(json!({ "files": files })).into_response();
     }
-    let files = if files.is_empty() { Value::Null } else { Value::Array(files) };
-    (StatusCode::BAD_REQUEST, Json(json!({ "errors": errors, "files": files }))).into_response()
+    let files = if files.is_empty() {
+        Value::Null
+    } else {
+        Value::Array(files)
+    };
+    (
+        StatusCode::BAD_REQUEST,
+        Json(json!({ "errors": errors, "files": files })),
+    )
+        .into_response()
 }
 
-async fn bulk_download(State(toolbox): State<Arc<Toolbox>>, body: Bytes) -> Result<Response, Problem> {
+async fn bulk_download(
+    State(toolbox): State<Arc<Toolbox>>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let body = parse(&body)?;
     let mut fields = Fields::of(&body)?;
     let paths: Vec<String> = fields.get("paths", "a list of strings").unwrap_or_default();
     fields.finish()?;
     if paths.is_empty() {
-        return Err(Problem::bad_request("bad request: request body must be {\"paths\": [ ... ]}"));
+        return Err(Problem::bad_request(
+            "bad request: request body must be {\"paths\": [ ... ]}",
+        ));
     }
     let parts = stream::iter(paths).then(move |given| {
         let toolbox = toolbox.clone();
@@ -234,7 +285,10 @@ async fn bulk_download(State(toolbox): State<Arc<Toolbox>>, body: Bytes) -> Resu
 type Part = std::pin::Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 async fn part(toolbox: &Toolbox, given: &str) -> Part {
-    let filename = given.replace('\\', "\\\\").replace('"', "\\\"").replace(['\r', '\n'], " ");
+    let filename = given
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace(['\r', '\n'], " ");
     let head = |name: &str, kind: &str, length: u64| {
         Bytes::from(format!(
             "\r\n--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"; \
@@ -252,7 +306,9 @@ async fn part(toolbox: &Toolbox, given: &str) -> Part {
         }
         Err(problem) => {
             let code = match problem.code {
-                Some(code @ ("FILE_NOT_FOUND" | "FILE_ACCESS_DENIED" | "INVALID_FILE_PATH")) => code,
+                Some(code @ ("FILE_NOT_FOUND" | "FILE_ACCESS_DENIED" | "INVALID_FILE_PATH")) => {
+                    code
+                }
                 _ => "FILE_READ_FAILED",
             };
             let error = json!({

@@ -34,7 +34,14 @@ impl Server {
 
     pub fn start_with(data: &Path, more: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_daytona-local"))
-            .args(["serve", "--print", "json", "--test-controls", "--exit-with-parent", "--data"])
+            .args([
+                "serve",
+                "--print",
+                "json",
+                "--test-controls",
+                "--exit-with-parent",
+                "--data",
+            ])
             .arg(data)
             .args(more)
             .env("SECRET_OF_THE_HOST", "visible")
@@ -43,10 +50,16 @@ impl Server {
             .spawn()
             .expect("the program starts");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
-        let said: Value = serde_json::from_str(&line).expect("the URL and key; is bwrap installed?");
+        BufReader::new(child.stdout.take().expect("stdout"))
+            .read_line(&mut line)
+            .expect("a line");
+        let said: Value =
+            serde_json::from_str(&line).expect("the URL and key; is bwrap installed?");
         let url = said["url"].as_str().expect("a URL");
-        let port = url.rsplit(':').next().and_then(|p| p.trim_end_matches("/api").parse().ok());
+        let port = url
+            .rsplit(':')
+            .next()
+            .and_then(|p| p.trim_end_matches("/api").parse().ok());
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(30)));
@@ -58,7 +71,13 @@ impl Server {
         }
     }
 
-    pub fn try_send(&self, method: &str, path: &str, body: Option<&Value>, headers: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
+    pub fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, ureq::Error> {
         let bearer = format!("Bearer {}", self.key);
         let mut request = ureq::http::Request::builder()
             .method(method)
@@ -72,11 +91,15 @@ impl Server {
         let body = body.map(Value::to_string).unwrap_or_default();
         let mut reply = self.agent.run(request.body(body).expect("a request"))?;
         let status = reply.status().as_u16();
-        Ok(Answer { status, text: reply.body_mut().read_to_string()? })
+        Ok(Answer {
+            status,
+            text: reply.body_mut().read_to_string()?,
+        })
     }
 
     pub fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        self.try_send(method, path, body, &[]).unwrap_or_else(|e| panic!("{method} {path}: {e}"))
+        self.try_send(method, path, body, &[])
+            .unwrap_or_else(|e| panic!("{method} {path}: {e}"))
     }
 
     pub fn create(&self, body: Value) -> String {
@@ -87,17 +110,28 @@ impl Server {
 
     pub fn exec(&self, id: &str, command: &str) -> (i64, String) {
         let path = format!("/toolbox/{id}/process/execute");
-        let answer = self.send("POST", &path, Some(&json!({ "command": command, "timeout": 20 })));
+        let answer = self.send(
+            "POST",
+            &path,
+            Some(&json!({ "command": command, "timeout": 20 })),
+        );
         assert_eq!(answer.status, 200, "{}", answer.text);
         let json = answer.json();
-        (json["exitCode"].as_i64().expect("a code"), json["result"].as_str().expect("text").to_owned())
+        (
+            json["exitCode"].as_i64().expect("a code"),
+            json["result"].as_str().expect("text").to_owned(),
+        )
     }
 
     /// Waits for a state; 404 is `gone`.
     pub fn wait(&self, id: &str, want: &str) {
         until(want, || {
             let answer = self.send("GET", &format!("/api/sandbox/{id}"), None);
-            if answer.status == 404 { want == "gone" } else { answer.json()["state"] == want }
+            if answer.status == 404 {
+                want == "gone"
+            } else {
+                answer.json()["state"] == want
+            }
         });
     }
 
