@@ -5,7 +5,9 @@ use std::process::Command;
 
 fn git(args: &[&str]) -> Option<String> {
     let out = Command::new("git").args(args).output().ok()?;
-    out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_string())
+    out.status
+        .success()
+        .then(|| String::from_utf8_lossy(&out.stdout).trim().to_string())
 }
 
 fn main() {
@@ -13,11 +15,16 @@ fn main() {
     if let Some(head) = git(&["rev-parse", "--git-path", "HEAD"]) {
         println!("cargo:rerun-if-changed={head}");
     }
-    let given = std::env::var("OPENCODE_DAYTONA_COMMIT").ok().filter(|commit| !commit.is_empty());
+    let given = std::env::var("OPENCODE_DAYTONA_COMMIT")
+        .ok()
+        .filter(|commit| !commit.is_empty());
     let commit = given.or_else(|| {
         let head = git(&["rev-parse", "--short=12", "HEAD"])?;
         let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
         Some(if changed.is_empty() { head } else { head + "+" })
     });
-    println!("cargo:rustc-env=RUNNER_COMMIT={}", commit.unwrap_or_else(|| "unknown".to_string()));
+    println!(
+        "cargo:rustc-env=RUNNER_COMMIT={}",
+        commit.unwrap_or_else(|| "unknown".to_string())
+    );
 }

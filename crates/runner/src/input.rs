@@ -28,18 +28,26 @@ pub(crate) fn read(args: &[OsString]) -> Result<Request, Bad> {
         (None, None) => environment(),
         _ => Err("usage: opencode-runner [--request-file PATH | --stdin | --version]".to_string()),
     };
-    parse(&text.map_err(|message| Bad { id: None, error: error(Code::BadRequest, message) })?)
+    parse(&text.map_err(|message| Bad {
+        id: None,
+        error: error(Code::BadRequest, message),
+    })?)
 }
 
 /// True for a variable that carries a part of a request.
 pub(crate) fn is_request_variable(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| name.starts_with(ENV_REQUEST))
+    name.to_str()
+        .is_some_and(|name| name.starts_with(ENV_REQUEST))
 }
 
 fn environment() -> Result<String, String> {
     let chunks = (0..).map_while(|n| std::env::var(format!("{ENV_REQUEST}{n}")).ok());
     let text: String = chunks.collect();
-    if text.is_empty() { Err(format!("there is no request: {ENV_REQUEST}0 is not set")) } else { Ok(text) }
+    if text.is_empty() {
+        Err(format!("there is no request: {ENV_REQUEST}0 is not set"))
+    } else {
+        Ok(text)
+    }
 }
 
 fn file(path: &Path) -> Result<String, String> {
@@ -52,7 +60,9 @@ fn file(path: &Path) -> Result<String, String> {
 
 fn bounded(from: impl Read, what: &str) -> Result<String, String> {
     let mut text = String::new();
-    from.take(MAX_REQUEST + 1).read_to_string(&mut text).map_err(|error| format!("cannot read {what}: {error}"))?;
+    from.take(MAX_REQUEST + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("cannot read {what}: {error}"))?;
     if text.len() as u64 > MAX_REQUEST {
         return Err(format!("{what} has more than {MAX_REQUEST} bytes"));
     }
@@ -60,19 +70,39 @@ fn bounded(from: impl Read, what: &str) -> Result<String, String> {
 }
 
 fn parse(text: &str) -> Result<Request, Bad> {
-    let bad = |id: Option<String>, code, message: String| Bad { id, error: error(code, message) };
-    let value: Value = serde_json::from_str(text)
-        .map_err(|error| bad(None, Code::BadRequest, format!("the request is not JSON: {error}")))?;
-    let id = value["id"].as_str().filter(|id| protocol::is_id(id)).map(str::to_string);
+    let bad = |id: Option<String>, code, message: String| Bad {
+        id,
+        error: error(code, message),
+    };
+    let value: Value = serde_json::from_str(text).map_err(|error| {
+        bad(
+            None,
+            Code::BadRequest,
+            format!("the request is not JSON: {error}"),
+        )
+    })?;
+    let id = value["id"]
+        .as_str()
+        .filter(|id| protocol::is_id(id))
+        .map(str::to_string);
     if id.is_none() {
-        let message = "the request has no valid id (letters, digits, `-` and `_`, at most 64)".to_string();
+        let message =
+            "the request has no valid id (letters, digits, `-` and `_`, at most 64)".to_string();
         return Err(bad(None, Code::BadRequest, message));
     }
     // Before the rest: another version may have other fields.
     if value["protocol"] != VERSION {
-        let message = format!("this runner speaks protocol {VERSION}, the request is for {}", value["protocol"]);
+        let message = format!(
+            "this runner speaks protocol {VERSION}, the request is for {}",
+            value["protocol"]
+        );
         return Err(bad(id, Code::Protocol, message));
     }
-    serde_json::from_value(value)
-        .map_err(|error| bad(id, Code::BadRequest, format!("the request cannot be understood: {error}")))
+    serde_json::from_value(value).map_err(|error| {
+        bad(
+            id,
+            Code::BadRequest,
+            format!("the request cannot be understood: {error}"),
+        )
+    })
 }

@@ -60,13 +60,17 @@ fn address(state: &State, job: &str) -> io::Result<SocketAddr> {
     let uid = rustix::process::getuid().as_raw();
     let place = state.sub("jobs").unwrap_or_default();
     // Sandboxes that share a kernel's network namespace must not share names.
-    let hash = place.to_string_lossy().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
+    let hash = place
+        .to_string_lossy()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
     SocketAddr::from_abstract_name(format!("opencode-runner-{uid}-{hash:x}-{job}"))
 }
 
 /// Abstract sockets have no file permissions: only the same user may talk.
 fn is_same_user(stream: &UnixStream) -> bool {
-    rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| peer.uid == rustix::process::getuid())
+    rustix::net::sockopt::socket_peercred(stream)
+        .is_ok_and(|peer| peer.uid == rustix::process::getuid())
 }

@@ -42,7 +42,11 @@ fn main() {
                     set_current(&request.id);
                     serve::serve(&request)
                 }
-                Err(bad) => reply(bad.id.as_deref().unwrap_or("invalid"), false, Err(bad.error)),
+                Err(bad) => reply(
+                    bad.id.as_deref().unwrap_or("invalid"),
+                    false,
+                    Err(bad.error),
+                ),
             };
             print(&reply);
         }
@@ -59,7 +63,10 @@ fn set_current(id: &str) {
 fn reply(id: &str, replayed: bool, result: Result<Outcome, ToolError>) -> Reply {
     Reply {
         protocol: protocol::VERSION,
-        runner: Runner { version: env!("CARGO_PKG_VERSION").into(), commit: env!("RUNNER_COMMIT").into() },
+        runner: Runner {
+            version: env!("CARGO_PKG_VERSION").into(),
+            commit: env!("RUNNER_COMMIT").into(),
+        },
         id: id.to_string(),
         replayed,
         result,
@@ -68,7 +75,11 @@ fn reply(id: &str, replayed: bool, result: Result<Outcome, ToolError>) -> Reply 
 
 /// An error with a code.
 fn error(code: Code, message: impl Into<String>) -> ToolError {
-    ToolError { code, message: message.into(), metadata: None }
+    ToolError {
+        code,
+        message: message.into(),
+        metadata: None,
+    }
 }
 
 /// The reply as JSON, or a short refusal in its place if it is larger than the host accepts.
@@ -82,7 +93,12 @@ fn to_json(whole: &Reply) -> String {
         text.len(),
         protocol::MAX_REPLY
     );
-    serde_json::to_string(&reply(&whole.id, whole.replayed, Err(error(Code::Tool, message)))).unwrap_or_default()
+    serde_json::to_string(&reply(
+        &whole.id,
+        whole.replayed,
+        Err(error(Code::Tool, message)),
+    ))
+    .unwrap_or_default()
 }
 
 fn print(reply: &Reply) {
@@ -96,7 +112,11 @@ fn print(reply: &Reply) {
 fn answer_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let id = CURRENT.try_lock().map(|id| id.clone()).unwrap_or_default();
-        let id = if protocol::is_id(&id) { id } else { "invalid".to_string() };
+        let id = if protocol::is_id(&id) {
+            id
+        } else {
+            "invalid".to_string()
+        };
         let message = format!("The runner failed, which is a defect of it: {panic}");
         print(&reply(&id, false, Err(error(Code::Internal, message))));
         std::process::exit(0);

@@ -43,16 +43,24 @@ pub(crate) struct Claimed {
 impl Records {
     /// The records, pruned now and then.
     pub(crate) fn open(state: &State) -> Records {
-        Records { dir: state.sub("records") }
+        Records {
+            dir: state.sub("records"),
+        }
     }
 
     /// Claims `id`, after waiting for whoever works on it.
     pub(crate) fn claim(&self, id: &str) -> Claim {
-        let Some(dir) = &self.dir else { return Claim::Mine(Claimed { file: None }) };
+        let Some(dir) = &self.dir else {
+            return Claim::Mine(Claimed { file: None });
+        };
         prune(dir);
         let path = dir.join(id);
         let open = || -> std::io::Result<(File, String)> {
-            let mut file = File::options().create(true).read(true).append(true).open(&path)?;
+            let mut file = File::options()
+                .create(true)
+                .read(true)
+                .append(true)
+                .open(&path)?;
             flock(&file, FlockOperation::LockExclusive)?;
             let mut text = String::new();
             file.read_to_string(&mut text)?;
@@ -61,11 +69,16 @@ impl Records {
             }
             Ok((file, text))
         };
-        let Ok((file, text)) = open() else { return Claim::Mine(Claimed { file: None }) };
+        let Ok((file, text)) = open() else {
+            return Claim::Mine(Claimed { file: None });
+        };
         if text.is_empty() {
             return Claim::Mine(Claimed { file: Some(file) });
         }
-        match text.strip_prefix(STARTED).and_then(|text| serde_json::from_str(text).ok()) {
+        match text
+            .strip_prefix(STARTED)
+            .and_then(|text| serde_json::from_str(text).ok())
+        {
             Some(reply) => Claim::Answered(Box::new(reply)),
             None => Claim::Interrupted(Claimed { file: Some(file) }),
         }

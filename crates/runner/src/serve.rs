@@ -36,7 +36,12 @@ fn tool(state: &State, id: &str, call: &ToolCall) -> Reply {
     let records = Records::open(state);
     let mutates = catalog::find(call.args.tool()).is_none_or(|tool| tool.mutates);
     let claim = match records.claim(id) {
-        Claim::Answered(reply) => return Reply { replayed: true, ..*reply },
+        Claim::Answered(reply) => {
+            return Reply {
+                replayed: true,
+                ..*reply
+            };
+        }
         Claim::Interrupted(_) if mutates => return reply(id, true, Err(interrupted(&call.args))),
         Claim::Interrupted(claim) | Claim::Mine(claim) => claim,
     };
@@ -46,7 +51,11 @@ fn tool(state: &State, id: &str, call: &ToolCall) -> Reply {
         locks: if mutates { state.sub("locks") } else { None },
         loaded: call.loaded.clone(),
     };
-    let answer = reply(id, false, tools::fs::run(&tree, &call.args).map(Outcome::Done));
+    let answer = reply(
+        id,
+        false,
+        tools::fs::run(&tree, &call.args).map(Outcome::Done),
+    );
     claim.answer(&answer, mutates);
     answer
 }
@@ -64,7 +73,10 @@ fn interrupted(args: &ToolArgs) -> ToolError {
 fn check_directories(call: &ToolCall) -> Result<(), ToolError> {
     for (name, dir) in [("root", &call.root), ("cwd", &call.cwd)] {
         if !Path::new(dir).is_absolute() {
-            return Err(error(Code::BadRequest, format!("{name} must be an absolute path, not `{dir}`")));
+            return Err(error(
+                Code::BadRequest,
+                format!("{name} must be an absolute path, not `{dir}`"),
+            ));
         }
     }
     Ok(())

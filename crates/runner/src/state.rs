@@ -19,13 +19,17 @@ impl State {
     /// The first usable place.
     pub(crate) fn open() -> State {
         let uid = rustix::process::getuid().as_raw();
-        let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+        let home = std::env::var_os("HOME")
+            .map(PathBuf::from)
+            .filter(|home| home.is_absolute());
         let places = [
             home.map(|home| home.join(".opencode-daytona")),
             Some(PathBuf::from(format!("/tmp/.opencode-daytona-{uid}"))),
             Some(PathBuf::from(format!("/dev/shm/.opencode-daytona-{uid}"))),
         ];
-        State { dir: places.into_iter().flatten().find(|dir| usable(dir, uid)) }
+        State {
+            dir: places.into_iter().flatten().find(|dir| usable(dir, uid)),
+        }
     }
 
     /// `jobs`, `records` or `locks`, if there is a place for it.
@@ -48,11 +52,15 @@ fn usable(dir: &Path, uid: u32) -> bool {
     if private(dir).is_err() {
         return false;
     }
-    let Ok(meta) = fs::symlink_metadata(dir) else { return false };
+    let Ok(meta) = fs::symlink_metadata(dir) else {
+        return false;
+    };
     if !meta.is_dir() || meta.uid() != uid {
         return false;
     }
-    if meta.mode() & 0o077 != 0 && fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).is_err() {
+    if meta.mode() & 0o077 != 0
+        && fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).is_err()
+    {
         return false;
     }
     let probe = dir.join(format!("probe-{}", std::process::id()));

@@ -46,11 +46,21 @@ enum Kind {
 const MAX_SAFE: i64 = 9_007_199_254_740_991;
 
 const fn need(name: &'static str, kind: Kind, description: &'static str) -> Param {
-    Param { name, description, kind, required: true }
+    Param {
+        name,
+        description,
+        kind,
+        required: true,
+    }
 }
 
 const fn may(name: &'static str, kind: Kind, description: &'static str) -> Param {
-    Param { name, description, kind, required: false }
+    Param {
+        name,
+        description,
+        kind,
+        required: false,
+    }
 }
 
 /// Every tool, in the order of its name.
@@ -59,7 +69,11 @@ pub const TOOLS: &[Tool] = &[
         name: "apply_patch",
         description: text::APPLY_PATCH,
         mutates: true,
-        params: &[need("patchText", Kind::Text, "The whole patch, from *** Begin Patch to *** End Patch")],
+        params: &[need(
+            "patchText",
+            Kind::Text,
+            "The whole patch, from *** Begin Patch to *** End Patch",
+        )],
     },
     Tool {
         name: "bash",
@@ -67,7 +81,11 @@ pub const TOOLS: &[Tool] = &[
         mutates: true,
         params: &[
             need("command", Kind::Text, "The command line to run"),
-            may("timeout", Kind::Positive, "Milliseconds after which the command is killed (default 120000)"),
+            may(
+                "timeout",
+                Kind::Positive,
+                "Milliseconds after which the command is killed (default 120000)",
+            ),
             may(
                 "workdir",
                 Kind::Text,
@@ -80,10 +98,22 @@ pub const TOOLS: &[Tool] = &[
         description: text::EDIT,
         mutates: true,
         params: &[
-            need("filePath", Kind::Text, "Absolute path of the file to change"),
+            need(
+                "filePath",
+                Kind::Text,
+                "Absolute path of the file to change",
+            ),
             need("oldString", Kind::Text, "The text to replace"),
-            need("newString", Kind::Text, "The text to put in its place; must differ from oldString"),
-            may("replaceAll", Kind::Flag, "Replace every occurrence of oldString (default false)"),
+            need(
+                "newString",
+                Kind::Text,
+                "The text to put in its place; must differ from oldString",
+            ),
+            may(
+                "replaceAll",
+                Kind::Flag,
+                "Replace every occurrence of oldString (default false)",
+            ),
         ],
     },
     Tool {
@@ -91,7 +121,11 @@ pub const TOOLS: &[Tool] = &[
         description: text::GLOB,
         mutates: false,
         params: &[
-            need("pattern", Kind::Text, "Glob pattern that file paths must match"),
+            need(
+                "pattern",
+                Kind::Text,
+                "Glob pattern that file paths must match",
+            ),
             may(
                 "path",
                 Kind::Text,
@@ -104,9 +138,21 @@ pub const TOOLS: &[Tool] = &[
         description: text::GREP,
         mutates: false,
         params: &[
-            need("pattern", Kind::Text, "Regular expression to look for in file contents"),
-            may("path", Kind::Text, "Directory to search (default: the project directory)"),
-            may("include", Kind::Text, "Glob that file names must match, such as \"*.js\" or \"*.{ts,tsx}\""),
+            need(
+                "pattern",
+                Kind::Text,
+                "Regular expression to look for in file contents",
+            ),
+            may(
+                "path",
+                Kind::Text,
+                "Directory to search (default: the project directory)",
+            ),
+            may(
+                "include",
+                Kind::Text,
+                "Glob that file names must match, such as \"*.js\" or \"*.{ts,tsx}\"",
+            ),
         ],
     },
     Tool {
@@ -114,9 +160,21 @@ pub const TOOLS: &[Tool] = &[
         description: text::READ,
         mutates: false,
         params: &[
-            need("filePath", Kind::Text, "Absolute path of the file or directory to read"),
-            may("offset", Kind::Count, "First line (or directory entry) to show, counted from 1"),
-            may("limit", Kind::Count, "How many lines (or entries) to show at most (default 2000)"),
+            need(
+                "filePath",
+                Kind::Text,
+                "Absolute path of the file or directory to read",
+            ),
+            may(
+                "offset",
+                Kind::Count,
+                "First line (or directory entry) to show, counted from 1",
+            ),
+            may(
+                "limit",
+                Kind::Count,
+                "How many lines (or entries) to show at most (default 2000)",
+            ),
         ],
     },
     Tool {
@@ -138,10 +196,17 @@ pub fn find(name: &str) -> Option<&'static Tool> {
 impl Tool {
     /// JSON Schema of the input, in the shape that OpenCode sends to models.
     pub fn schema(&self) -> Value {
-        let properties: serde_json::Map<String, Value> =
-            self.params.iter().map(|param| (param.name.to_string(), param.schema())).collect();
-        let required: Vec<&str> =
-            self.params.iter().filter(|param| param.required).map(|param| param.name).collect();
+        let properties: serde_json::Map<String, Value> = self
+            .params
+            .iter()
+            .map(|param| (param.name.to_string(), param.schema()))
+            .collect();
+        let required: Vec<&str> = self
+            .params
+            .iter()
+            .filter(|param| param.required)
+            .map(|param| param.name)
+            .collect();
         json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "type": "object",
@@ -157,7 +222,9 @@ impl Param {
             Kind::Text => json!({ "type": "string" }),
             Kind::Flag => json!({ "type": "boolean" }),
             Kind::Count => json!({ "type": "integer", "minimum": 0, "maximum": MAX_SAFE }),
-            Kind::Positive => json!({ "type": "integer", "exclusiveMinimum": 0, "maximum": MAX_SAFE }),
+            Kind::Positive => {
+                json!({ "type": "integer", "exclusiveMinimum": 0, "maximum": MAX_SAFE })
+            }
         };
         schema["description"] = json!(self.description);
         schema

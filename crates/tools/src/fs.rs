@@ -54,11 +54,17 @@ pub fn run(tree: &Tree, args: &ToolArgs) -> Result<ToolOutput, ToolError> {
 impl Tree {
     /// `path` as an absolute path: kept as it is when absolute, else joined to `cwd` and tidied.
     pub fn absolute(&self, path: &str) -> PathBuf {
-        if path.starts_with('/') { PathBuf::from(path) } else { path::resolve(&self.cwd, path) }
+        if path.starts_with('/') {
+            PathBuf::from(path)
+        } else {
+            path::resolve(&self.cwd, path)
+        }
     }
 
     fn title(&self, path: &Path) -> String {
-        path::relative(&self.root, path).to_string_lossy().into_owned()
+        path::relative(&self.root, path)
+            .to_string_lossy()
+            .into_owned()
     }
 
     /// Takes the locks of `paths`; they are held until the result is dropped.
@@ -66,7 +72,9 @@ impl Tree {
     /// There is a fixed set of lock files, so two files may share one. They are taken in order, so
     /// two writers cannot wait for each other.
     fn lock(&self, paths: &[&Path]) -> Vec<File> {
-        let Some(locks) = &self.locks else { return Vec::new() };
+        let Some(locks) = &self.locks else {
+            return Vec::new();
+        };
         let mut names: Vec<u8> = paths.iter().map(|path| bucket(path)).collect();
         names.sort_unstable();
         names.dedup();
@@ -77,36 +85,55 @@ impl Tree {
             Ok(file)
         };
         // Without a lock the write is still atomic, and a full disk must not stop a read-only fix.
-        names.into_iter().filter_map(|name| open(name).ok()).collect()
+        names
+            .into_iter()
+            .filter_map(|name| open(name).ok())
+            .collect()
     }
 }
 
 /// FNV-1a over the real path: the same in every process.
 fn bucket(path: &Path) -> u8 {
     use std::os::unix::ffi::OsStrExt;
-    let real = path.canonicalize().unwrap_or_else(|_| path::resolve(path, ""));
-    let hash = real.as_os_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    });
+    let real = path
+        .canonicalize()
+        .unwrap_or_else(|_| path::resolve(path, ""));
+    let hash = real
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        });
     (hash >> 32) as u8 ^ hash as u8
 }
 
 /// The tool says no; the model reads `message`.
 fn fail(message: impl Into<String>) -> ToolError {
-    ToolError { code: Code::Tool, message: message.into(), metadata: None }
+    ToolError {
+        code: Code::Tool,
+        message: message.into(),
+        metadata: None,
+    }
 }
 
 /// An I/O failure as OpenCode words it (`NotFound: FileSystem.readFile (/a)`), or in plain words
 /// where the sandbox itself is the cause.
 fn io_error(action: &str, path: &Path, error: &io::Error) -> ToolError {
     let path = path.display();
-    let sandbox = |message: String| ToolError { code: Code::Sandbox, message, metadata: None };
+    let sandbox = |message: String| ToolError {
+        code: Code::Sandbox,
+        message,
+        metadata: None,
+    };
     match error.kind() {
         io::ErrorKind::NotFound => fail(format!("NotFound: FileSystem.{action} ({path})")),
         io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
             fail(format!("BadResource: FileSystem.{action} ({path})"))
         }
-        io::ErrorKind::AlreadyExists => fail(format!("AlreadyExists: FileSystem.{action} ({path})")),
+        io::ErrorKind::AlreadyExists => {
+            fail(format!("AlreadyExists: FileSystem.{action} ({path})"))
+        }
         io::ErrorKind::PermissionDenied => {
             fail(format!("PermissionDenied: FileSystem.{action} ({path})"))
         }

@@ -37,7 +37,13 @@ impl Capture {
     /// `path` is the file to fill, if there is a place for it.
     pub(super) fn new(path: Option<PathBuf>) -> Capture {
         let file = path.as_deref().and_then(|path| File::create(path).ok());
-        Capture { path, file, filed: 0, tail: Vec::new(), total: 0 }
+        Capture {
+            path,
+            file,
+            filed: 0,
+            tail: Vec::new(),
+            total: 0,
+        }
     }
 
     pub(super) fn total(&self) -> u64 {
@@ -45,7 +51,9 @@ impl Capture {
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        let room = usize::try_from(FILE_BYTES - self.filed).unwrap_or(usize::MAX).min(bytes.len());
+        let room = usize::try_from(FILE_BYTES - self.filed)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
         // After a gap nothing more is filed, so that the file is a true beginning.
         if self.filed == self.total {
             self.file_bytes(&bytes[..room]);
@@ -72,32 +80,54 @@ impl Capture {
         let bytes = &self.tail[self.tail.len().saturating_sub(new.min(NEWS_BYTES))..];
         let held = incomplete(bytes);
         let bytes = &bytes[..bytes.len() - held];
-        let bytes = if new > bytes.len() + held { skip_continuation(bytes) } else { bytes };
+        let bytes = if new > bytes.len() + held {
+            skip_continuation(bytes)
+        } else {
+            bytes
+        };
         let text = String::from_utf8_lossy(bytes);
-        (last_bytes(&text, NEWS_BYTES).to_string(), self.total - held as u64)
+        (
+            last_bytes(&text, NEWS_BYTES).to_string(),
+            self.total - held as u64,
+        )
     }
 
     /// The result: the output's end, and where the rest is. `note` is why the command was killed.
     pub(super) fn finish(&mut self, exit: Option<i32>, note: Option<String>) -> Finished {
         let whole = self.total == self.tail.len() as u64;
-        let bytes = if whole { &self.tail[..] } else { skip_continuation(&self.tail) };
+        let bytes = if whole {
+            &self.tail[..]
+        } else {
+            skip_continuation(&self.tail)
+        };
         let text = String::from_utf8_lossy(bytes).into_owned();
         let (shown, cut) = tail(&text);
         let cut = cut || !whole;
-        let mut output = if shown.is_empty() { "(no output)".to_string() } else { shown.to_string() };
+        let mut output = if shown.is_empty() {
+            "(no output)".to_string()
+        } else {
+            shown.to_string()
+        };
         let live = live(&text, whole);
         let saved = if cut { self.save() } else { self.forget() };
         if cut {
             let place = match &saved {
                 Some(path) => format!("Full output saved to: {}", path.display()),
-                None => "The full output could not be saved: there is no space for it in the sandbox.".to_string(),
+                None => {
+                    "The full output could not be saved: there is no space for it in the sandbox."
+                        .to_string()
+                }
             };
             output = format!("...output truncated...\n\n{place}\n\n{output}");
         }
         if let Some(note) = note {
             output += &format!("\n\n<shell_metadata>\n{note}\n</shell_metadata>");
         }
-        let live = if live.is_empty() { output.clone() } else { live };
+        let live = if live.is_empty() {
+            output.clone()
+        } else {
+            live
+        };
         let mut metadata = json!({ "output": live, "exit": exit, "truncated": cut });
         if let Some(path) = saved {
             metadata["outputPath"] = json!(path.to_string_lossy());
@@ -112,7 +142,8 @@ impl Capture {
         let path = self.path.clone()?;
         let missing = self.total - self.filed;
         if missing > 0 {
-            let tail = &self.tail[self.tail.len() - self.tail.len().min(missing.min(TAIL_BYTES as u64) as usize)..];
+            let tail = &self.tail
+                [self.tail.len() - self.tail.len().min(missing.min(TAIL_BYTES as u64) as usize)..];
             let gap = missing - tail.len() as u64;
             let marker = format!("\n\n... {gap} bytes of output were left out here ...\n\n");
             if gap > 0 {
@@ -142,7 +173,11 @@ fn live(text: &str, whole: bool) -> String {
             None => return format!("...\n\n{}", &text[at + c.len_utf8()..]),
         }
     }
-    if whole { text.to_string() } else { format!("...\n\n{text}") }
+    if whole {
+        text.to_string()
+    } else {
+        format!("...\n\n{text}")
+    }
 }
 
 /// The last lines that fit both limits, and whether something was cut. If not even the last line
@@ -163,7 +198,11 @@ fn tail(text: &str) -> (&str, bool) {
         start = begin;
         lines += 1;
     }
-    if lines == 0 { (last_bytes(text, MAX_BYTES), true) } else { (&text[start..], true) }
+    if lines == 0 {
+        (last_bytes(text, MAX_BYTES), true)
+    } else {
+        (&text[start..], true)
+    }
 }
 
 /// The last `max` bytes of `text` at most, whole characters only.
@@ -176,7 +215,11 @@ fn last_bytes(text: &str, max: usize) -> &str {
 }
 
 fn skip_continuation(bytes: &[u8]) -> &[u8] {
-    let skip = bytes.iter().take(3).take_while(|byte| **byte & 0xc0 == 0x80).count();
+    let skip = bytes
+        .iter()
+        .take(3)
+        .take_while(|byte| **byte & 0xc0 == 0x80)
+        .count();
     &bytes[skip..]
 }
 
@@ -242,7 +285,10 @@ mod tests {
     #[test]
     fn an_empty_output_says_so_and_a_note_comes_last() {
         let done = captured(b"").finish(None, Some("why".to_string()));
-        assert_eq!(done.output, "(no output)\n\n<shell_metadata>\nwhy\n</shell_metadata>");
+        assert_eq!(
+            done.output,
+            "(no output)\n\n<shell_metadata>\nwhy\n</shell_metadata>"
+        );
         assert_eq!(done.metadata["exit"], serde_json::Value::Null);
         assert_eq!(captured(b"").finish(Some(0), None).output, "(no output)");
     }

@@ -20,11 +20,24 @@ const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Starts the command, or asks for it if this id was started before (then the first value is true).
 pub(crate) fn start(state: &State, id: &str, call: &ToolCall, bash: &args::Bash) -> (bool, Answer) {
-    let ask = Ask { offset: 0, wait: call.wait, stop: None };
+    let ask = Ask {
+        offset: 0,
+        wait: call.wait,
+        stop: None,
+    };
     let listener = match address(state, id).and_then(|address| UnixListener::bind_addr(&address)) {
         Ok(listener) => listener,
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return (true, ask_job(state, id, ask)),
-        Err(error) => return (false, Err(sandbox(format!("cannot make a socket for the command: {error}")))),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            return (true, ask_job(state, id, ask));
+        }
+        Err(error) => {
+            return (
+                false,
+                Err(sandbox(format!(
+                    "cannot make a socket for the command: {error}"
+                ))),
+            );
+        }
     };
     let dir = match make_dir(state, id) {
         Ok(dir) => dir,
@@ -34,17 +47,37 @@ pub(crate) fn start(state: &State, id: &str, call: &ToolCall, bash: &args::Bash)
             return (true, recall(state, id));
         }
     };
-    (false, spawn(listener, id, call, bash, dir).and_then(|stream| converse(stream, ask).map_err(|_| lost(state, id))?))
+    (
+        false,
+        spawn(listener, id, call, bash, dir)
+            .and_then(|stream| converse(stream, ask).map_err(|_| lost(state, id))?),
+    )
 }
 
 /// Waits for news of a job.
 pub(crate) fn wait(state: &State, wait: &JobWait) -> Answer {
-    ask_job(state, &wait.job, Ask { offset: wait.offset, wait: wait.wait, stop: None })
+    ask_job(
+        state,
+        &wait.job,
+        Ask {
+            offset: wait.offset,
+            wait: wait.wait,
+            stop: None,
+        },
+    )
 }
 
 /// Stops a job and answers with what it printed.
 pub(crate) fn stop(state: &State, stop: &JobStop) -> Answer {
-    ask_job(state, &stop.job, Ask { offset: 0, wait: Wait::default(), stop: Some(stop.reason) })
+    ask_job(
+        state,
+        &stop.job,
+        Ask {
+            offset: 0,
+            wait: Wait::default(),
+            stop: Some(stop.reason),
+        },
+    )
 }
 
 fn sandbox(message: String) -> ToolError {
@@ -54,7 +87,9 @@ fn sandbox(message: String) -> ToolError {
 struct Existing;
 
 fn make_dir(state: &State, id: &str) -> Result<Option<PathBuf>, Existing> {
-    let Some(jobs) = state.sub("jobs") else { return Ok(None) };
+    let Some(jobs) = state.sub("jobs") else {
+        return Ok(None);
+    };
     prune(state, &jobs);
     let dir = jobs.join(id);
     match DirBuilder::new().mode(0o700).create(&dir) {
@@ -85,8 +120,15 @@ fn spawn(
         error
     };
     if !cwd.is_dir() {
-        let what = if cwd.exists() { "BadResource" } else { "NotFound" };
-        return Err(undo(error(Code::Tool, format!("{what}: FileSystem.access ({})", cwd.display()))));
+        let what = if cwd.exists() {
+            "BadResource"
+        } else {
+            "NotFound"
+        };
+        return Err(undo(error(
+            Code::Tool,
+            format!("{what}: FileSystem.access ({})", cwd.display()),
+        )));
     }
     let spec = Spec {
         command: bash.command.clone(),
@@ -120,11 +162,18 @@ fn spawn(
 
 fn ask_job(state: &State, job: &str, ask: Ask) -> Answer {
     if !protocol::is_id(job) {
-        return Err(error(Code::NoSuchJob, "there is no such job: the name is not one this sandbox gives".to_string()));
+        return Err(error(
+            Code::NoSuchJob,
+            "there is no such job: the name is not one this sandbox gives".to_string(),
+        ));
     }
     let connect = || {
         let stream = UnixStream::connect_addr(&address(state, job)?)?;
-        if is_same_user(&stream) { Ok(stream) } else { Err(io::Error::from(io::ErrorKind::PermissionDenied)) }
+        if is_same_user(&stream) {
+            Ok(stream)
+        } else {
+            Err(io::Error::from(io::ErrorKind::PermissionDenied))
+        }
     };
     match connect().and_then(|stream| converse(stream, ask)) {
         Ok(answer) => answer,
@@ -133,7 +182,9 @@ fn ask_job(state: &State, job: &str, ask: Ask) -> Answer {
 }
 
 fn converse(mut stream: UnixStream, ask: Ask) -> io::Result<Answer> {
-    stream.set_read_timeout(Some(Duration::from_millis(ask.wait.max_ms) + Duration::from_secs(30)))?;
+    stream.set_read_timeout(Some(
+        Duration::from_millis(ask.wait.max_ms) + Duration::from_secs(30),
+    ))?;
     stream.write_all(serde_json::to_string(&ask)?.as_bytes())?;
     stream.shutdown(Shutdown::Write)?;
     let mut text = String::new();
@@ -143,7 +194,10 @@ fn converse(mut stream: UnixStream, ask: Ask) -> io::Result<Answer> {
 
 /// The answer of a job that has no supervisor any more.
 fn recall(state: &State, job: &str) -> Answer {
-    let done = state.sub("jobs").map(|jobs| jobs.join(job).join(DONE)).and_then(|path| fs::read(path).ok());
+    let done = state
+        .sub("jobs")
+        .map(|jobs| jobs.join(job).join(DONE))
+        .and_then(|path| fs::read(path).ok());
     match done.and_then(|text| serde_json::from_slice::<Answer>(&text).ok()) {
         Some(answer) => answer,
         None => Err(lost(state, job)),
@@ -151,9 +205,15 @@ fn recall(state: &State, job: &str) -> Answer {
 }
 
 fn lost(state: &State, job: &str) -> ToolError {
-    let dir = state.sub("jobs").map(|jobs| jobs.join(job)).filter(|dir| dir.is_dir());
+    let dir = state
+        .sub("jobs")
+        .map(|jobs| jobs.join(job))
+        .filter(|dir| dir.is_dir());
     let Some(dir) = dir else {
-        return error(Code::NoSuchJob, "This command is not known in the sandbox (any more).");
+        return error(
+            Code::NoSuchJob,
+            "This command is not known in the sandbox (any more).",
+        );
     };
     let mut message = "The sandbox was restarted, or the command's supervisor was killed, while the command ran. How it ended is unknown: check its effects before you run it again.".to_string();
     let output = last_part(&dir.join(OUT)).unwrap_or_default();
@@ -185,20 +245,33 @@ fn prune(state: &State, jobs: &Path) {
         .flatten()
         .filter_map(|entry| {
             let modified = entry.metadata().ok()?.modified().ok()?;
-            let size: u64 =
-                fs::read_dir(entry.path()).ok()?.flatten().filter_map(|file| file.metadata().ok()).map(|m| m.len()).sum();
-            Some((modified, size + 4096, entry.file_name().into_string().ok()?, entry.path()))
+            let size: u64 = fs::read_dir(entry.path())
+                .ok()?
+                .flatten()
+                .filter_map(|file| file.metadata().ok())
+                .map(|m| m.len())
+                .sum();
+            Some((
+                modified,
+                size + 4096,
+                entry.file_name().into_string().ok()?,
+                entry.path(),
+            ))
         })
         .collect();
     found.sort_by(|a, b| b.0.cmp(&a.0));
     let mut total = 0;
     for (modified, size, job, path) in found {
         total += size;
-        let age = SystemTime::now().duration_since(modified).unwrap_or_default();
+        let age = SystemTime::now()
+            .duration_since(modified)
+            .unwrap_or_default();
         if age < MAX_AGE && total < MAX_BYTES {
             continue;
         }
-        let runs = address(state, &job).and_then(|address| UnixStream::connect_addr(&address)).is_ok();
+        let runs = address(state, &job)
+            .and_then(|address| UnixStream::connect_addr(&address))
+            .is_ok();
         if !runs {
             let _ = fs::remove_dir_all(path);
         }

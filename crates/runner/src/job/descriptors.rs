@@ -4,10 +4,16 @@
 use std::os::fd::BorrowedFd;
 
 /// Closes every descriptor from 3 up. To be called before anything else is opened.
-#[expect(unsafe_code, reason = "closing descriptors nobody in this process knows of")]
+#[expect(
+    unsafe_code,
+    reason = "closing descriptors nobody in this process knows of"
+)]
 pub(super) fn close_inherited() {
     let known: Vec<i32> = match std::fs::read_dir("/proc/self/fd") {
-        Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
+        Ok(entries) => entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect(),
         Err(_) => (0..1024).collect(),
     };
     for fd in known.into_iter().filter(|fd| *fd > 2) {

@@ -52,7 +52,9 @@ pub(crate) fn supervise() {
     descriptors::close_inherited();
     // Fails only for a group leader, which a spawned process is not.
     let _ = rustix::process::setsid();
-    let Ok((listener, first, spec)) = begin() else { return };
+    let Ok((listener, first, spec)) = begin() else {
+        return;
+    };
     let job = Arc::new(Job {
         state: Mutex::new(Progress {
             job: spec.job.clone(),
@@ -74,7 +76,9 @@ pub(crate) fn supervise() {
     let kept = spec.dir.as_ref().is_some_and(|dir| {
         let text = serde_json::to_vec(&answer).unwrap_or_default();
         let fresh = dir.join("done.new");
-        std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, dir.join(DONE))).is_ok()
+        std::fs::write(&fresh, text)
+            .and_then(|()| std::fs::rename(&fresh, dir.join(DONE)))
+            .is_ok()
     });
     job.close(answer, kept);
 }
@@ -97,10 +101,16 @@ enum End {
 impl Job {
     fn lock(&self) -> MutexGuard<'_, Progress> {
         // A panic aborts the process, so the lock cannot be poisoned.
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, Progress>, until: Instant) -> MutexGuard<'a, Progress> {
+    fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, Progress>,
+        until: Instant,
+    ) -> MutexGuard<'a, Progress> {
         let left = until.saturating_duration_since(Instant::now());
         match self.changed.wait_timeout(state, left) {
             Ok((state, _)) => state,
@@ -114,7 +124,10 @@ impl Job {
         let (pipe, mut child) = match spawn(spec) {
             Ok(spawned) => spawned,
             Err(why) => {
-                return Err(error(Code::Sandbox, format!("The sandbox cannot start the command: {why}")));
+                return Err(error(
+                    Code::Sandbox,
+                    format!("The sandbox cannot start the command: {why}"),
+                ));
             }
         };
         let pid = Pid::from_child(&child);
@@ -159,7 +172,10 @@ impl Job {
             if state.stop {
                 return End::Stop;
             }
-            if state.exit.is_some_and(|exit| state.closed || exit.signal().is_some()) {
+            if state
+                .exit
+                .is_some_and(|exit| state.closed || exit.signal().is_some())
+            {
                 return End::Exit;
             }
             if Instant::now() >= deadline {
@@ -171,7 +187,11 @@ impl Job {
 
     /// Asks the whole session to end, then makes it.
     fn kill(&self, shell: Pid) {
-        for (signal, patience) in [(Signal::TERM, GRACE), (Signal::KILL, GRACE), (Signal::KILL, GRACE)] {
+        for (signal, patience) in [
+            (Signal::TERM, GRACE),
+            (Signal::KILL, GRACE),
+            (Signal::KILL, GRACE),
+        ] {
             let state = self.lock();
             let alive = state.exit.is_none().then_some(shell);
             drop(state);
@@ -214,13 +234,17 @@ impl Job {
 
     fn converse(&self, mut stream: BufReader<UnixStream>) {
         let mut text = String::new();
-        let _ = stream.get_ref().set_read_timeout(Some(Duration::from_secs(10)));
+        let _ = stream
+            .get_ref()
+            .set_read_timeout(Some(Duration::from_secs(10)));
         let asked = stream.by_ref().take(1 << 16).read_to_string(&mut text);
         if let (Ok(_), Ok(ask)) = (asked, serde_json::from_str::<Ask>(&text)) {
             let answer = self.answer(ask);
             let is_final = !matches!(answer, Ok(Outcome::Running(_)));
             let text = serde_json::to_vec(&answer).unwrap_or_default();
-            let _ = stream.get_ref().set_write_timeout(Some(Duration::from_secs(10)));
+            let _ = stream
+                .get_ref()
+                .set_write_timeout(Some(Duration::from_secs(10)));
             if stream.get_mut().write_all(&text).is_ok() && is_final {
                 self.lock().told = true;
             }
@@ -233,8 +257,10 @@ impl Job {
 
     fn answer(&self, ask: Ask) -> Answer {
         let start = Instant::now();
-        let (news_at, end_at) =
-            (start + Duration::from_millis(ask.wait.output_ms), start + Duration::from_millis(ask.wait.max_ms));
+        let (news_at, end_at) = (
+            start + Duration::from_millis(ask.wait.output_ms),
+            start + Duration::from_millis(ask.wait.max_ms),
+        );
         let mut state = self.lock();
         if ask.stop.is_some() {
             state.stop = true;
@@ -248,7 +274,11 @@ impl Job {
             let has_news = state.capture.total() > ask.offset;
             if ask.stop.is_none() && (now >= end_at || (has_news && now >= news_at)) {
                 let (output, offset) = state.capture.since(ask.offset);
-                return Ok(Outcome::Running(JobState { job: state.job.clone(), output, offset }));
+                return Ok(Outcome::Running(JobState {
+                    job: state.job.clone(),
+                    output,
+                    offset,
+                }));
             }
             let until = match (ask.stop, has_news) {
                 (Some(_), _) => now + LINGER,

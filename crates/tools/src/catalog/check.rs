@@ -17,7 +17,10 @@ pub(super) fn check(schema: &Value, args: &Value) -> Result<Value, String> {
     let properties = schema["properties"].as_object().unwrap_or(&no_properties);
     // `required` keeps the declared order, which a JSON object may not.
     let order = required.iter().filter_map(Value::as_str);
-    let rest = properties.keys().map(String::as_str).filter(|name| !is_required(name));
+    let rest = properties
+        .keys()
+        .map(String::as_str)
+        .filter(|name| !is_required(name));
     for name in order.chain(rest) {
         match args.get(name) {
             Some(value) => {
@@ -51,10 +54,19 @@ fn one(schema: &Value, value: &Value, required: bool) -> Result<Value, String> {
         return Err(format!("Expected an integer, got {}", js(value)));
     }
     if let Some(least) = schema["minimum"].as_f64().filter(|least| number < *least) {
-        return Err(format!("Expected a value greater than or equal to {least}, got {}", js(value)));
+        return Err(format!(
+            "Expected a value greater than or equal to {least}, got {}",
+            js(value)
+        ));
     }
-    if let Some(bound) = schema["exclusiveMinimum"].as_f64().filter(|bound| number <= *bound) {
-        return Err(format!("Expected a value greater than {bound}, got {}", js(value)));
+    if let Some(bound) = schema["exclusiveMinimum"]
+        .as_f64()
+        .filter(|bound| number <= *bound)
+    {
+        return Err(format!(
+            "Expected a value greater than {bound}, got {}",
+            js(value)
+        ));
     }
     Ok(Value::from(number as i64))
 }
@@ -65,8 +77,10 @@ pub(super) fn js(value: &Value) -> String {
         Value::Number(number) => js_number(number),
         Value::Array(items) => format!("[{}]", items.iter().map(js).collect::<Vec<_>>().join(",")),
         Value::Object(map) => {
-            let pairs: Vec<String> =
-                map.iter().map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), js(value))).collect();
+            let pairs: Vec<String> = map
+                .iter()
+                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), js(value)))
+                .collect();
             format!("{{{}}}", pairs.join(","))
         }
         other => other.to_string(),
@@ -85,5 +99,9 @@ fn js_number(number: &serde_json::Number) -> String {
     }
     // Rust writes `1e21`, JavaScript `1e+21`.
     let text = format!("{value:e}");
-    if text.contains("e-") { text } else { text.replace('e', "e+") }
+    if text.contains("e-") {
+        text
+    } else {
+        text.replace('e', "e+")
+    }
 }

@@ -24,22 +24,40 @@ pub(super) fn run(tree: &Tree, args: &args::ApplyPatch) -> Result<ToolOutput, To
     if args.patch_text.is_empty() {
         return Err(fail("patchText is required"));
     }
-    let sections = parse::parse(&args.patch_text).map_err(|why| refuse(&format!("Error: {why}")))?;
+    let sections =
+        parse::parse(&args.patch_text).map_err(|why| refuse(&format!("Error: {why}")))?;
     if sections.is_empty() {
         let plain = args.patch_text.replace("\r\n", "\n").replace('\r', "\n");
         let is_empty = plain.trim() == "*** Begin Patch\n*** End Patch";
-        return Err(if is_empty { fail("patch rejected: empty patch") } else { refuse("no hunks found") });
+        return Err(if is_empty {
+            fail("patch rejected: empty patch")
+        } else {
+            refuse("no hunks found")
+        });
     }
-    let paths: Vec<PathBuf> =
-        sections.iter().flat_map(Section::paths).map(|path| path::resolve(&tree.cwd, path)).collect();
+    let paths: Vec<PathBuf> = sections
+        .iter()
+        .flat_map(Section::paths)
+        .map(|path| path::resolve(&tree.cwd, path))
+        .collect();
     let _lock = tree.lock(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>());
-    let mut plan = Plan { tree, pending: BTreeMap::new(), changes: Vec::new(), files: Vec::new(), diff: String::new() };
+    let mut plan = Plan {
+        tree,
+        pending: BTreeMap::new(),
+        changes: Vec::new(),
+        files: Vec::new(),
+        diff: String::new(),
+    };
     let mut lines = Vec::new();
     for section in &sections {
         lines.push(plan.add(section)?);
     }
-    replace::apply(plan.changes).map_err(|failed| io_error("writeFile", &failed.path, &failed.error))?;
-    let output = format!("Success. Updated the following files:\n{}", lines.join("\n"));
+    replace::apply(plan.changes)
+        .map_err(|failed| io_error("writeFile", &failed.path, &failed.error))?;
+    let output = format!(
+        "Success. Updated the following files:\n{}",
+        lines.join("\n")
+    );
     Ok(ToolOutput {
         title: output.clone(),
         output,
@@ -68,9 +86,20 @@ impl Plan<'_> {
         match section {
             Section::Add { path, content } => {
                 let path = path::resolve(&self.tree.cwd, path);
-                let ended = if content.is_empty() || content.ends_with('\n') { "" } else { "\n" };
+                let ended = if content.is_empty() || content.ends_with('\n') {
+                    ""
+                } else {
+                    "\n"
+                };
                 let new = Text::new(&format!("{content}{ended}"));
-                self.file(&path, None, "add", "", &new.text, diff::counts("", &new.text));
+                self.file(
+                    &path,
+                    None,
+                    "add",
+                    "",
+                    &new.text,
+                    diff::counts("", &new.text),
+                );
                 self.write(&path, new);
                 Ok(format!("A {}", self.tree.title(&path)))
             }
@@ -85,17 +114,31 @@ impl Plan<'_> {
                 self.remove(&path);
                 Ok(format!("D {}", self.tree.title(&path)))
             }
-            Section::Update { path, move_to, chunks } => {
+            Section::Update {
+                path,
+                move_to,
+                chunks,
+            } => {
                 let path = path::resolve(&self.tree.cwd, path);
-                let old = self
-                    .read(&path)
-                    .map_err(|_| refuse(&format!("Failed to read file to update: {}", path.display())))?;
+                let old = self.read(&path).map_err(|_| {
+                    refuse(&format!(
+                        "Failed to read file to update: {}",
+                        path.display()
+                    ))
+                })?;
                 let name = path.display().to_string();
-                let new = seek::apply(&old.text, chunks, &name).map_err(|why| refuse(&format!("Error: {why}")))?;
+                let new = seek::apply(&old.text, chunks, &name)
+                    .map_err(|why| refuse(&format!("Error: {why}")))?;
                 let new = Text::new(&new);
-                let new = Text { bom: old.bom || new.bom, text: new.text };
+                let new = Text {
+                    bom: old.bom || new.bom,
+                    text: new.text,
+                };
                 let counts = diff::counts(&old.text, &new.text);
-                let target = move_to.as_ref().map(|to| path::resolve(&self.tree.cwd, to)).filter(|to| *to != path);
+                let target = move_to
+                    .as_ref()
+                    .map(|to| path::resolve(&self.tree.cwd, to))
+                    .filter(|to| *to != path);
                 let kind = if target.is_some() { "move" } else { "update" };
                 self.file(&path, target.as_deref(), kind, &old.text, &new.text, counts);
                 let title = self.tree.title(target.as_ref().unwrap_or(&path));
@@ -113,7 +156,10 @@ impl Plan<'_> {
 
     fn read(&self, path: &Path) -> io::Result<Text> {
         match self.pending.get(path) {
-            Some(Some(text)) => Ok(Text { bom: text.bom, text: text.text.clone() }),
+            Some(Some(text)) => Ok(Text {
+                bom: text.bom,
+                text: text.text.clone(),
+            }),
             Some(None) => Err(io::ErrorKind::NotFound.into()),
             None => text::read(path),
         }
@@ -121,7 +167,10 @@ impl Plan<'_> {
 
     fn write(&mut self, path: &Path, new: Text) {
         self.changes.retain(|change| !is_about(change, path));
-        self.changes.push(Change::Write(path.to_path_buf(), encode(&new.text, new.bom)));
+        self.changes.push(Change::Write(
+            path.to_path_buf(),
+            encode(&new.text, new.bom),
+        ));
         self.pending.insert(path.to_path_buf(), Some(new));
     }
 

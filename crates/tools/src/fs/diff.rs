@@ -25,7 +25,12 @@ struct Run {
 /// Lines added and removed.
 pub(super) fn counts(old: &str, new: &str) -> (usize, usize) {
     let runs = runs(&lines(old), &lines(new));
-    let sum = |kind| runs.iter().filter(|run| run.kind == kind).map(|run| run.count).sum();
+    let sum = |kind| {
+        runs.iter()
+            .filter(|run| run.kind == kind)
+            .map(|run| run.count)
+            .sum()
+    };
     (sum(Kind::Added), sum(Kind::Removed))
 }
 
@@ -41,12 +46,21 @@ fn lines(text: &str) -> Vec<&str> {
 
 fn unified(name: &str, old: &str, new: &str) -> String {
     let (old, new) = (lines(old), lines(new));
-    let mut out = format!("Index: {name}\n{}\n--- {name}\n+++ {name}\n", "=".repeat(67));
+    let mut out = format!(
+        "Index: {name}\n{}\n--- {name}\n+++ {name}\n",
+        "=".repeat(67)
+    );
     for hunk in hunks(&runs(&old, &new)) {
         // An empty side is said to start one line earlier.
         let start = |start: usize, count: usize| if count == 0 { start } else { start + 1 };
-        let (old_start, new_start) = (start(hunk.old, hunk.old_count), start(hunk.new, hunk.new_count));
-        out += &format!("@@ -{old_start},{} +{new_start},{} @@\n", hunk.old_count, hunk.new_count);
+        let (old_start, new_start) = (
+            start(hunk.old, hunk.old_count),
+            start(hunk.new, hunk.new_count),
+        );
+        out += &format!(
+            "@@ -{old_start},{} +{new_start},{} @@\n",
+            hunk.old_count, hunk.new_count
+        );
         let (mut old_at, mut new_at) = (hunk.old, hunk.new);
         for run in hunk.runs {
             let (sign, from) = match run.kind {
@@ -61,8 +75,16 @@ fn unified(name: &str, old: &str, new: &str) -> String {
                     out += "\n\\ No newline at end of file\n";
                 }
             }
-            old_at += if run.kind == Kind::Added { 0 } else { run.count };
-            new_at += if run.kind == Kind::Removed { 0 } else { run.count };
+            old_at += if run.kind == Kind::Added {
+                0
+            } else {
+                run.count
+            };
+            new_at += if run.kind == Kind::Removed {
+                0
+            } else {
+                run.count
+            };
         }
     }
     out
@@ -86,9 +108,16 @@ fn hunks(runs: &[Run]) -> Vec<Hunk> {
         if run.kind == Kind::Same {
             if open {
                 open = run.count <= CONTEXT * 2 && !is_last;
-                let shown = if open { run.count } else { run.count.min(CONTEXT) };
+                let shown = if open {
+                    run.count
+                } else {
+                    run.count.min(CONTEXT)
+                };
                 if let Some(hunk) = hunks.last_mut() {
-                    hunk.take(Run { kind: Kind::Same, count: shown });
+                    hunk.take(Run {
+                        kind: Kind::Same,
+                        count: shown,
+                    });
                 }
             }
             old += run.count;
@@ -97,24 +126,53 @@ fn hunks(runs: &[Run]) -> Vec<Hunk> {
         }
         if !open {
             open = true;
-            let before = if at > 0 { runs[at - 1].count.min(CONTEXT) } else { 0 };
-            let mut hunk = Hunk { old: old - before, new: new - before, old_count: 0, new_count: 0, runs: Vec::new() };
-            hunk.take(Run { kind: Kind::Same, count: before });
+            let before = if at > 0 {
+                runs[at - 1].count.min(CONTEXT)
+            } else {
+                0
+            };
+            let mut hunk = Hunk {
+                old: old - before,
+                new: new - before,
+                old_count: 0,
+                new_count: 0,
+                runs: Vec::new(),
+            };
+            hunk.take(Run {
+                kind: Kind::Same,
+                count: before,
+            });
             hunks.push(hunk);
         }
         if let Some(hunk) = hunks.last_mut() {
             hunk.take(*run);
         }
-        old += if run.kind == Kind::Removed { run.count } else { 0 };
-        new += if run.kind == Kind::Added { run.count } else { 0 };
+        old += if run.kind == Kind::Removed {
+            run.count
+        } else {
+            0
+        };
+        new += if run.kind == Kind::Added {
+            run.count
+        } else {
+            0
+        };
     }
     hunks
 }
 
 impl Hunk {
     fn take(&mut self, run: Run) {
-        self.old_count += if run.kind == Kind::Added { 0 } else { run.count };
-        self.new_count += if run.kind == Kind::Removed { 0 } else { run.count };
+        self.old_count += if run.kind == Kind::Added {
+            0
+        } else {
+            run.count
+        };
+        self.new_count += if run.kind == Kind::Removed {
+            0
+        } else {
+            run.count
+        };
         self.runs.push(run);
     }
 }
@@ -140,12 +198,29 @@ fn runs(old: &[&str], new: &[&str]) -> Vec<Run> {
 /// What is common at both ends, and between them everything removed and added.
 fn whole(old: &[&str], new: &[&str]) -> Vec<Run> {
     let head = old.iter().zip(new).take_while(|(a, b)| a == b).count();
-    let tail = old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let tail = old[head..]
+        .iter()
+        .rev()
+        .zip(new[head..].iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
     vec![
-        Run { kind: Kind::Same, count: head },
-        Run { kind: Kind::Removed, count: old.len() - head - tail },
-        Run { kind: Kind::Added, count: new.len() - head - tail },
-        Run { kind: Kind::Same, count: tail },
+        Run {
+            kind: Kind::Same,
+            count: head,
+        },
+        Run {
+            kind: Kind::Removed,
+            count: old.len() - head - tail,
+        },
+        Run {
+            kind: Kind::Added,
+            count: new.len() - head - tail,
+        },
+        Run {
+            kind: Kind::Same,
+            count: tail,
+        },
     ]
 }
 
@@ -161,13 +236,19 @@ struct End {
 fn search(old: &[&str], new: &[&str]) -> Option<Vec<Run>> {
     let (old_len, new_len) = (old.len() as i64, new.len() as i64);
     let slide = |mut from: i64, diagonal: i64| {
-        while from < old_len && from - diagonal < new_len && old[from as usize] == new[(from - diagonal) as usize] {
+        while from < old_len
+            && from - diagonal < new_len
+            && old[from as usize] == new[(from - diagonal) as usize]
+        {
             from += 1;
         }
         from
     };
     let first = slide(0, 0);
-    let mut paths = vec![vec![Some(End { old: first as u32, removed: false })]];
+    let mut paths = vec![vec![Some(End {
+        old: first as u32,
+        removed: false,
+    })]];
     if first >= old_len && first >= new_len {
         return Some(trace(&paths, 0));
     }
@@ -176,7 +257,11 @@ fn search(old: &[&str], new: &[&str]) -> Option<Vec<Run>> {
         let before = &paths[(edits - 1) as usize];
         let end_of = |diagonal: i64| -> Option<i64> {
             let at = usize::try_from(diagonal + edits - 1).ok()?;
-            if at % 2 == 1 { None } else { before.get(at / 2)?.map(|end| i64::from(end.old)) }
+            if at % 2 == 1 {
+                None
+            } else {
+                before.get(at / 2)?.map(|end| i64::from(end.old))
+            }
         };
         let mut ends = vec![None; edits as usize + 1];
         let (low, high) = (least.max(-edits), most.min(edits));
@@ -186,7 +271,8 @@ fn search(old: &[&str], new: &[&str]) -> Option<Vec<Run>> {
         while diagonal <= high {
             let at = ((diagonal + edits) / 2) as usize;
             let remove = end_of(diagonal - 1).filter(|from| *from < old_len);
-            let add = end_of(diagonal + 1).filter(|from| (0..new_len).contains(&(from - diagonal - 1)));
+            let add =
+                end_of(diagonal + 1).filter(|from| (0..new_len).contains(&(from - diagonal - 1)));
             let step = match (remove, add) {
                 (None, None) => None,
                 (Some(remove), Some(add)) if remove < add => Some((add, false)),
@@ -195,7 +281,10 @@ fn search(old: &[&str], new: &[&str]) -> Option<Vec<Run>> {
             };
             if let Some((from, removed)) = step {
                 let end = slide(from, diagonal);
-                ends[at] = Some(End { old: end as u32, removed });
+                ends[at] = Some(End {
+                    old: end as u32,
+                    removed,
+                });
                 let new_end = end - diagonal;
                 if end >= old_len && new_end >= new_len {
                     paths.push(ends);
@@ -220,17 +309,40 @@ fn trace(paths: &[Vec<Option<End>>], mut diagonal: i64) -> Vec<Run> {
     let mut script = Vec::new();
     for edits in (0..paths.len()).rev() {
         let at = ((diagonal + edits as i64) / 2) as usize;
-        let Some(end) = paths[edits].get(at).copied().flatten() else { break };
+        let Some(end) = paths[edits].get(at).copied().flatten() else {
+            break;
+        };
         if edits == 0 {
-            script.push(Run { kind: Kind::Same, count: end.old as usize });
+            script.push(Run {
+                kind: Kind::Same,
+                count: end.old as usize,
+            });
             break;
         }
-        let from = if end.removed { diagonal - 1 } else { diagonal + 1 };
+        let from = if end.removed {
+            diagonal - 1
+        } else {
+            diagonal + 1
+        };
         let before = ((from + edits as i64 - 1) / 2) as usize;
-        let start = paths[edits - 1].get(before).copied().flatten().map_or(0, |end| end.old);
+        let start = paths[edits - 1]
+            .get(before)
+            .copied()
+            .flatten()
+            .map_or(0, |end| end.old);
         let edited = start + u32::from(end.removed);
-        script.push(Run { kind: Kind::Same, count: (end.old - edited) as usize });
-        script.push(Run { kind: if end.removed { Kind::Removed } else { Kind::Added }, count: 1 });
+        script.push(Run {
+            kind: Kind::Same,
+            count: (end.old - edited) as usize,
+        });
+        script.push(Run {
+            kind: if end.removed {
+                Kind::Removed
+            } else {
+                Kind::Added
+            },
+            count: 1,
+        });
         diagonal = from;
     }
     script.reverse();
@@ -239,8 +351,9 @@ fn trace(paths: &[Vec<Option<End>>], mut diagonal: i64) -> Vec<Run> {
 
 /// Takes away the indentation that all lines with text share.
 fn dedent(patch: &str) -> String {
-    let is_content =
-        |line: &str| line.starts_with(['+', '-', ' ']) && !line.starts_with("---") && !line.starts_with("+++");
+    let is_content = |line: &str| {
+        line.starts_with(['+', '-', ' ']) && !line.starts_with("---") && !line.starts_with("+++")
+    };
     let indent = patch
         .split('\n')
         .filter(|line| is_content(line))
@@ -256,8 +369,16 @@ fn dedent(patch: &str) -> String {
         let rest: String = line[1..].chars().skip(indent).collect();
         format!("{}{rest}", &line[..1])
     };
-    let lines: Vec<String> =
-        patch.split('\n').map(|line| if is_content(line) { cut(line) } else { line.to_string() }).collect();
+    let lines: Vec<String> = patch
+        .split('\n')
+        .map(|line| {
+            if is_content(line) {
+                cut(line)
+            } else {
+                line.to_string()
+            }
+        })
+        .collect();
     lines.join("\n")
 }
 

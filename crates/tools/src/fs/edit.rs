@@ -40,10 +40,17 @@ pub(super) fn run(tree: &Tree, args: &args::Edit) -> Result<ToolOutput, ToolErro
         return Err(fail(format!("File {} not found", path.display())));
     }
     if path.is_dir() {
-        return Err(fail(format!("Path is a directory, not a file: {}", path.display())));
+        return Err(fail(format!(
+            "Path is a directory, not a file: {}",
+            path.display()
+        )));
     }
     let old = text::read(&path).map_err(|error| io_error("readFile", &path, &error))?;
-    let ending = if old.text.contains("\r\n") { "\r\n" } else { "\n" };
+    let ending = if old.text.contains("\r\n") {
+        "\r\n"
+    } else {
+        "\n"
+    };
     let with_ending = |text: &str| text.replace("\r\n", "\n").replace('\n', ending);
     let new = find::replace(
         &old.text,
@@ -55,15 +62,25 @@ pub(super) fn run(tree: &Tree, args: &args::Edit) -> Result<ToolOutput, ToolErro
     let new = Text::new(&new);
     store(&path, &new.text, old.bom || new.bom)?;
     let shown = |text: &str| text::show(&text.replace("\r\n", "\n"));
-    let patch = diff::patch(&path.to_string_lossy(), &shown(&old.text), &shown(&new.text));
+    let patch = diff::patch(
+        &path.to_string_lossy(),
+        &shown(&old.text),
+        &shown(&new.text),
+    );
     Ok(done(tree, &path, patch, diff::counts(&old.text, &new.text)))
 }
 
 fn store(path: &Path, text: &str, bom: bool) -> Result<(), ToolError> {
-    replace::replace(path, encode(text, bom)).map_err(|failed| io_error("writeFile", &failed.path, &failed.error))
+    replace::replace(path, encode(text, bom))
+        .map_err(|failed| io_error("writeFile", &failed.path, &failed.error))
 }
 
-fn done(tree: &Tree, path: &Path, patch: String, (additions, deletions): (usize, usize)) -> ToolOutput {
+fn done(
+    tree: &Tree,
+    path: &Path,
+    patch: String,
+    (additions, deletions): (usize, usize),
+) -> ToolOutput {
     ToolOutput {
         title: tree.title(path),
         output: "Edit applied successfully.".to_string(),

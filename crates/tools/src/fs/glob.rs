@@ -8,7 +8,10 @@ use serde_json::json;
 pub(super) fn run(tree: &Tree, args: &args::Glob) -> Result<ToolOutput, ToolError> {
     let dir = path::resolve(&tree.cwd, args.path.as_deref().unwrap_or("."));
     if dir.is_file() {
-        return Err(fail(format!("glob path must be a directory: {}", dir.display())));
+        return Err(fail(format!(
+            "glob path must be a directory: {}",
+            dir.display()
+        )));
     }
     if !dir.is_dir() {
         return Err(fail("ripgrep execution failed"));
@@ -17,12 +20,21 @@ pub(super) fn run(tree: &Tree, args: &args::Glob) -> Result<ToolOutput, ToolErro
     // An invalid pattern finds nothing, as in OpenCode.
     if let Ok(globs) = walk::globs(&dir, Some(&args.pattern)) {
         walk::files(&dir, globs, false, &best, || {
-            |path| best.add([Hit { path: path.to_path_buf(), line: 0, text: String::new() }])
+            |path| {
+                best.add([Hit {
+                    path: path.to_path_buf(),
+                    line: 0,
+                    text: String::new(),
+                }])
+            }
         });
     }
     let hits = best.into_hits();
     let truncated = hits.len() == CAP;
-    let mut lines: Vec<String> = hits.iter().map(|hit| hit.path.display().to_string()).collect();
+    let mut lines: Vec<String> = hits
+        .iter()
+        .map(|hit| hit.path.display().to_string())
+        .collect();
     if hits.is_empty() {
         lines.push("No files found".to_string());
     }

@@ -22,7 +22,11 @@ pub(super) fn run(tree: &Tree, args: &args::Grep) -> Result<ToolOutput, ToolErro
         return Err(fail("pattern is required"));
     }
     let asked = path::resolve(&tree.cwd, args.path.as_deref().unwrap_or("."));
-    let dir = if asked.is_dir() { asked.as_path() } else { asked.parent().unwrap_or(Path::new("/")) };
+    let dir = if asked.is_dir() {
+        asked.as_path()
+    } else {
+        asked.parent().unwrap_or(Path::new("/"))
+    };
     if !dir.is_dir() {
         return Err(fail("ripgrep execution failed"));
     }
@@ -30,7 +34,7 @@ pub(super) fn run(tree: &Tree, args: &args::Grep) -> Result<ToolOutput, ToolErro
         .line_terminator(Some(b'\n'))
         .multi_line(true)
         .build(&args.pattern)
-        .map_err(|error| fail(error.to_string().trim().to_string()))?;
+        .map_err(|error| fail(explain(&args.pattern, &error)))?;
     let best = Best::default();
     // An invalid glob finds nothing, as in OpenCode.
     if let Ok(globs) = walk::globs(dir, args.include.as_deref()) {
@@ -43,13 +47,29 @@ pub(super) fn run(tree: &Tree, args: &args::Grep) -> Result<ToolOutput, ToolErro
     }
     let hits = best.into_hits();
     let truncated = hits.len() == CAP;
-    let output = if hits.is_empty() { "No files found".to_string() } else { render(&hits, truncated) };
+    let output = if hits.is_empty() {
+        "No files found".to_string()
+    } else {
+        render(&hits, truncated)
+    };
     Ok(ToolOutput {
         title: args.pattern.clone(),
         output,
         metadata: json!({ "matches": hits.len(), "truncated": truncated }),
         attachments: Vec::new(),
     })
+}
+
+/// What is wrong with the pattern as the user wrote it; the matcher speaks of a wrapped one.
+fn explain(pattern: &str, error: &grep_regex::Error) -> String {
+    let plain = regex_syntax::Parser::new()
+        .parse(pattern)
+        .err()
+        .map(|error| error.to_string());
+    plain
+        .unwrap_or_else(|| error.to_string())
+        .trim()
+        .to_string()
 }
 
 fn searcher() -> Searcher {
@@ -66,7 +86,11 @@ fn search(searcher: &mut Searcher, matcher: &RegexMatcher, path: &Path, best: &B
     // A file that cannot be read is left out; what was found before that counts.
     let _ = searcher.search_path(matcher, path, &mut lines);
     if !lines.0.is_empty() {
-        best.add(lines.0.into_iter().map(|(line, text)| Hit { path: path.to_path_buf(), line, text }));
+        best.add(lines.0.into_iter().map(|(line, text)| Hit {
+            path: path.to_path_buf(),
+            line,
+            text,
+        }));
     }
 }
 
@@ -81,14 +105,22 @@ impl Sink for Lines {
         let bytes = found.bytes();
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * MAX_LINE + 4)]);
         let head = js::head(&text, MAX_LINE);
-        let text = if head.len() < text.len() { format!("{head}...") } else { text.into_owned() };
+        let text = if head.len() < text.len() {
+            format!("{head}...")
+        } else {
+            text.into_owned()
+        };
         self.0.push((found.line_number().unwrap_or(0), text));
         Ok(self.0.len() < CAP)
     }
 }
 
 fn render(hits: &[Hit], truncated: bool) -> String {
-    let more = if truncated { " (more matches available)" } else { "" };
+    let more = if truncated {
+        " (more matches available)"
+    } else {
+        ""
+    };
     let mut lines = vec![format!("Found {} matches{more}", hits.len())];
     let mut before: Option<&Path> = None;
     for hit in hits {
@@ -103,7 +135,9 @@ fn render(hits: &[Hit], truncated: bool) -> String {
     }
     if truncated {
         lines.push(String::new());
-        lines.push("(Results truncated. Consider using a more specific path or pattern.)".to_string());
+        lines.push(
+            "(Results truncated. Consider using a more specific path or pattern.)".to_string(),
+        );
     }
     lines.join("\n")
 }

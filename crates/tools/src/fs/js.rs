@@ -39,8 +39,15 @@ pub(super) fn head(text: &str, units: usize) -> &str {
 /// then lower case first. Exact for ASCII; other characters come after, by code point.
 pub(super) fn locale_cmp(a: &str, b: &str) -> Ordering {
     let primary = |text: &str| text.chars().map(weight).collect::<Vec<u32>>();
-    let case = |text: &str| text.chars().map(|c| c.is_uppercase()).collect::<Vec<bool>>();
-    primary(a).cmp(&primary(b)).then_with(|| case(a).cmp(&case(b))).then_with(|| a.cmp(b))
+    let case = |text: &str| {
+        text.chars()
+            .map(|c| c.is_uppercase())
+            .collect::<Vec<bool>>()
+    };
+    primary(a)
+        .cmp(&primary(b))
+        .then_with(|| case(a).cmp(&case(b)))
+        .then_with(|| a.cmp(b))
 }
 
 /// CLDR's root order of ASCII punctuation, then digits, then letters.
@@ -60,8 +67,8 @@ mod tests {
     fn names_sort_as_localecompare_sorts_them() {
         // Printed by node 22: names.sort((a, b) => a.localeCompare(b)).
         let sorted = [
-            "_a", "-a", ".a", ".git/", "(x)", "@b", "#c", "~d", "$e", "1", "10", "2", "a", "A", "a.txt", "a/",
-            "ab", "B", "b2", "Makefile", "z",
+            "_a", "-a", ".a", ".git/", "(x)", "@b", "#c", "~d", "$e", "1", "10", "2", "a", "A",
+            "a.txt", "a/", "ab", "B", "b2", "Makefile", "z",
         ];
         let mut names = sorted;
         names.reverse();

@@ -21,7 +21,11 @@ pub(super) fn resolve(base: &Path, path: impl AsRef<Path>) -> PathBuf {
 /// The way from directory `from` to `to`; empty if they are the same.
 pub(super) fn relative(from: &Path, to: &Path) -> PathBuf {
     let (from, to) = (resolve(from, ""), resolve(to, ""));
-    let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let shared = from
+        .components()
+        .zip(to.components())
+        .take_while(|(a, b)| a == b)
+        .count();
     let up = from.components().skip(shared).map(|_| Component::ParentDir);
     up.chain(to.components().skip(shared)).collect()
 }
@@ -39,7 +43,11 @@ mod tests {
             ("/a", "", "/a"),
             ("/a", ".", "/a"),
         ] {
-            assert_eq!(resolve(Path::new(base), path), Path::new(out), "{base} {path}");
+            assert_eq!(
+                resolve(Path::new(base), path),
+                Path::new(out),
+                "{base} {path}"
+            );
         }
     }
 
@@ -53,7 +61,11 @@ mod tests {
             ("/", "/x", "x"),
             ("/p", "/p/../q", "../q"),
         ] {
-            assert_eq!(relative(Path::new(from), Path::new(to)), Path::new(out), "{from} {to}");
+            assert_eq!(
+                relative(Path::new(from), Path::new(to)),
+                Path::new(out),
+                "{from} {to}"
+            );
         }
     }
 }

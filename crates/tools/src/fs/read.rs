@@ -21,8 +21,9 @@ const SAMPLE: u64 = 4096;
 const MAX_ATTACHMENT: u64 = 11 * 1024 * 1024;
 const INSTRUCTIONS: [&str; 3] = ["AGENTS.md", "CLAUDE.md", "CONTEXT.md"];
 const BINARY: &[&str] = &[
-    "zip", "tar", "gz", "exe", "dll", "so", "class", "jar", "war", "7z", "doc", "docx", "xls", "xlsx", "ppt",
-    "pptx", "odt", "ods", "odp", "bin", "dat", "obj", "o", "a", "lib", "wasm", "pyc", "pyo",
+    "zip", "tar", "gz", "exe", "dll", "so", "class", "jar", "war", "7z", "doc", "docx", "xls",
+    "xlsx", "ppt", "pptx", "odt", "ods", "odp", "bin", "dat", "obj", "o", "a", "lib", "wasm",
+    "pyc", "pyo",
 ];
 
 pub(super) fn run(tree: &Tree, args: &args::Read) -> Result<ToolOutput, ToolError> {
@@ -32,13 +33,19 @@ pub(super) fn run(tree: &Tree, args: &args::Read) -> Result<ToolOutput, ToolErro
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_found(&path)),
         Err(error) => return Err(io_error("stat", &path, &error)),
     };
-    let page = Page { offset: args.offset.unwrap_or(1).max(1), limit: args.limit.unwrap_or(DEFAULT_LIMIT) };
+    let page = Page {
+        offset: args.offset.unwrap_or(1).max(1),
+        limit: args.limit.unwrap_or(DEFAULT_LIMIT),
+    };
     if meta.is_dir() {
         directory(tree, &path, page)
     } else if meta.is_file() {
         file(tree, &path, &meta, page)
     } else {
-        Err(fail(format!("Cannot read special file: {} is not a regular file or directory", path.display())))
+        Err(fail(format!(
+            "Cannot read special file: {} is not a regular file or directory",
+            path.display()
+        )))
     }
 }
 
@@ -72,7 +79,11 @@ fn not_found(path: &Path) -> ToolError {
         return fail(format!("File not found: {}", path.display()));
     }
     let near: Vec<String> = near.iter().map(|path| path.display().to_string()).collect();
-    fail(format!("File not found: {}\n\nDid you mean one of these?\n{}", path.display(), near.join("\n")))
+    fail(format!(
+        "File not found: {}\n\nDid you mean one of these?\n{}",
+        path.display(),
+        near.join("\n")
+    ))
 }
 
 fn directory(tree: &Tree, path: &Path, page: Page) -> Result<ToolOutput, ToolError> {
@@ -83,7 +94,8 @@ fn directory(tree: &Tree, path: &Path, page: Page) -> Result<ToolOutput, ToolErr
             let kind = entry.file_type()?;
             // A link counts as what it points to; a broken one or a loop as a file.
             let is_dir = kind.is_dir()
-                || (kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|meta| meta.is_dir()));
+                || (kind.is_symlink()
+                    && fs::metadata(entry.path()).is_ok_and(|meta| meta.is_dir()));
             let name = entry.file_name().to_string_lossy().into_owned();
             names.push(if is_dir { name + "/" } else { name });
         }
@@ -92,13 +104,22 @@ fn directory(tree: &Tree, path: &Path, page: Page) -> Result<ToolOutput, ToolErr
     let mut names = read().map_err(|error| io_error("readDirectory", path, &error))?;
     names.sort_by(|a, b| js::locale_cmp(a, b));
     let total = names.len();
-    let skip = usize::try_from(page.offset - 1).unwrap_or(usize::MAX).min(total);
+    let skip = usize::try_from(page.offset - 1)
+        .unwrap_or(usize::MAX)
+        .min(total);
     let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
-    let shown: Vec<&str> = names[skip..].iter().take(limit).map(String::as_str).collect();
+    let shown: Vec<&str> = names[skip..]
+        .iter()
+        .take(limit)
+        .map(String::as_str)
+        .collect();
     let next = page.offset + shown.len() as u64;
     let truncated = (next - 1) < total as u64;
     let note = if truncated {
-        format!("(Showing {} of {total} entries. Use 'offset' parameter to read beyond entry {next})", shown.len())
+        format!(
+            "(Showing {} of {total} entries. Use 'offset' parameter to read beyond entry {next})",
+            shown.len()
+        )
     } else {
         format!("({total} entries)")
     };
@@ -126,7 +147,10 @@ fn file(tree: &Tree, path: &Path, meta: &Metadata, page: Page) -> Result<ToolOut
     let wrong = |error: io::Error| io_error("readFile", path, &error);
     let mut file = File::open(path).map_err(wrong)?;
     let mut sample = Vec::new();
-    (&mut file).take(SAMPLE).read_to_end(&mut sample).map_err(wrong)?;
+    (&mut file)
+        .take(SAMPLE)
+        .read_to_end(&mut sample)
+        .map_err(wrong)?;
     let instructions = instructions(tree, path);
     let loaded: Vec<&str> = instructions.iter().map(|(path, _)| path.as_str()).collect();
     if let Some(mime) = media_type(path, &sample) {
@@ -137,29 +161,47 @@ fn file(tree: &Tree, path: &Path, meta: &Metadata, page: Page) -> Result<ToolOut
                 meta.len()
             )));
         }
-        file.take(MAX_ATTACHMENT).read_to_end(&mut sample).map_err(wrong)?;
-        let what = if mime == "application/pdf" { "PDF" } else { "Image" };
+        file.take(MAX_ATTACHMENT)
+            .read_to_end(&mut sample)
+            .map_err(wrong)?;
+        let what = if mime == "application/pdf" {
+            "PDF"
+        } else {
+            "Image"
+        };
         let output = format!("{what} read successfully");
         let content = base64::engine::general_purpose::STANDARD.encode(&sample);
         return Ok(ToolOutput {
             title: tree.title(path),
             metadata: json!({ "preview": output, "truncated": false, "loaded": loaded }),
             output,
-            attachments: vec![Attachment { mime: mime.into(), url: format!("data:{mime};base64,{content}") }],
+            attachments: vec![Attachment {
+                mime: mime.into(),
+                url: format!("data:{mime};base64,{content}"),
+            }],
         });
     }
     if is_binary(path, &sample) {
         return Err(fail(format!("Cannot read binary file: {}", path.display())));
     }
-    let lines = lines(BufReader::with_capacity(1 << 16, sample.as_slice().chain(file)), page).map_err(wrong)?;
+    let lines = lines(
+        BufReader::with_capacity(1 << 16, sample.as_slice().chain(file)),
+        page,
+    )
+    .map_err(wrong)?;
     if lines.count < page.offset && !(lines.count == 0 && page.offset == 1) {
-        return Err(fail(format!("Offset {} is out of range for this file ({} lines)", page.offset, lines.count)));
+        return Err(fail(format!(
+            "Offset {} is out of range for this file ({} lines)",
+            page.offset, lines.count
+        )));
     }
     let last = (page.offset + lines.shown.len() as u64).saturating_sub(1);
     let abs = path.display().to_string();
     let mut output = format!("<path>{abs}</path>\n<type>file</type>\n<content>\n");
-    let numbered: Vec<String> =
-        (page.offset..).zip(&lines.shown).map(|(number, line)| format!("{number}: {line}")).collect();
+    let numbered: Vec<String> = (page.offset..)
+        .zip(&lines.shown)
+        .map(|(number, line)| format!("{number}: {line}"))
+        .collect();
     output += &numbered.join("\n");
     output += "\n\n";
     output += &match lines.end {
@@ -179,7 +221,10 @@ fn file(tree: &Tree, path: &Path, meta: &Metadata, page: Page) -> Result<ToolOut
     output += "\n</content>";
     if !instructions.is_empty() {
         let texts: Vec<&str> = instructions.iter().map(|(_, text)| text.as_str()).collect();
-        output += &format!("\n\n<system-reminder>\n{}\n</system-reminder>", texts.join("\n\n"));
+        output += &format!(
+            "\n\n<system-reminder>\n{}\n</system-reminder>",
+            texts.join("\n\n")
+        );
     }
     let truncated = lines.end != End::File;
     Ok(ToolOutput {
@@ -207,16 +252,21 @@ fn media_type(path: &Path, sample: &[u8]) -> Option<&'static str> {
         (b"BM", "image/bmp"),
         (b"%PDF-", "application/pdf"),
     ];
-    let found = by_content.iter().find(|(magic, _)| sample.starts_with(magic)).map(|(_, mime)| *mime);
+    let found = by_content
+        .iter()
+        .find(|(magic, _)| sample.starts_with(magic))
+        .map(|(_, mime)| *mime);
     let webp = sample.starts_with(b"RIFF") && sample.get(8..12) == Some(b"WEBP");
-    let mime = found.or(webp.then_some("image/webp")).or_else(|| match extension(path).as_str() {
-        "png" => Some("image/png"),
-        "jpg" | "jpeg" | "jpe" => Some("image/jpeg"),
-        "gif" => Some("image/gif"),
-        "webp" => Some("image/webp"),
-        "pdf" => Some("application/pdf"),
-        _ => None,
-    });
+    let mime = found
+        .or(webp.then_some("image/webp"))
+        .or_else(|| match extension(path).as_str() {
+            "png" => Some("image/png"),
+            "jpg" | "jpeg" | "jpe" => Some("image/jpeg"),
+            "gif" => Some("image/gif"),
+            "webp" => Some("image/webp"),
+            "pdf" => Some("application/pdf"),
+            _ => None,
+        });
     mime.filter(|mime| *mime != "image/bmp")
 }
 
@@ -224,12 +274,18 @@ fn is_binary(path: &Path, sample: &[u8]) -> bool {
     if BINARY.contains(&extension(path).as_str()) {
         return true;
     }
-    let control = sample.iter().filter(|byte| **byte < 9 || (14..32).contains(*byte)).count();
+    let control = sample
+        .iter()
+        .filter(|byte| **byte < 9 || (14..32).contains(*byte))
+        .count();
     sample.contains(&0) || control * 10 > sample.len() * 3
 }
 
 fn extension(path: &Path) -> String {
-    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+    path.extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase()
 }
 
 /// Instruction files between the file and the working directory (which OpenCode shows by itself),
@@ -238,8 +294,16 @@ fn instructions(tree: &Tree, file: &Path) -> Vec<(String, String)> {
     let top = path::resolve(&tree.cwd, "");
     let file = path::resolve(file, "");
     let mut found = Vec::new();
-    for dir in file.ancestors().skip(1).take_while(|dir| dir.starts_with(&top) && *dir != top) {
-        let Some(near) = INSTRUCTIONS.iter().map(|name| dir.join(name)).find(|path| path.is_file()) else {
+    for dir in file
+        .ancestors()
+        .skip(1)
+        .take_while(|dir| dir.starts_with(&top) && *dir != top)
+    {
+        let Some(near) = INSTRUCTIONS
+            .iter()
+            .map(|name| dir.join(name))
+            .find(|path| path.is_file())
+        else {
             continue;
         };
         let name = near.display().to_string();
@@ -247,9 +311,13 @@ fn instructions(tree: &Tree, file: &Path) -> Vec<(String, String)> {
             continue;
         }
         let mut bytes = Vec::new();
-        let read = File::open(&near).and_then(|file| file.take(MAX_ATTACHMENT).read_to_end(&mut bytes));
+        let read =
+            File::open(&near).and_then(|file| file.take(MAX_ATTACHMENT).read_to_end(&mut bytes));
         if read.is_ok() && !bytes.is_empty() {
-            let text = format!("Instructions from: {name}\n{}", String::from_utf8_lossy(&bytes));
+            let text = format!(
+                "Instructions from: {name}\n{}",
+                String::from_utf8_lossy(&bytes)
+            );
             found.push((name, text));
         }
     }
@@ -275,7 +343,11 @@ struct Lines {
 
 fn lines(mut from: impl BufRead, page: Page) -> io::Result<Lines> {
     let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
-    let mut lines = Lines { shown: Vec::new(), count: 0, end: End::File };
+    let mut lines = Lines {
+        shown: Vec::new(),
+        count: 0,
+        end: End::File,
+    };
     let mut bytes = 0;
     let mut line = Vec::new();
     loop {
@@ -292,7 +364,11 @@ fn lines(mut from: impl BufRead, page: Page) -> io::Result<Lines> {
             lines.end = End::More;
             continue;
         }
-        let start = if lines.count == 1 && line.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        let start = if lines.count == 1 && line.starts_with(b"\xef\xbb\xbf") {
+            3
+        } else {
+            0
+        };
         let text = String::from_utf8_lossy(&line[start..]);
         let head = js::head(&text, MAX_LINE);
         let text = if head.len() < text.len() {
@@ -341,5 +417,5 @@ fn next_line(from: &mut impl BufRead, mut keep: Option<&mut Vec<u8>>) -> io::Res
     }
 }
 
-
-
+#[cfg(test)]
+mod tests;

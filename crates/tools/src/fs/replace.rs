@@ -78,7 +78,12 @@ impl Step {
         match change {
             Change::Remove(path) => {
                 fs::symlink_metadata(&path)?;
-                Ok(Step { target: path, fresh: None, old: None, done: false })
+                Ok(Step {
+                    target: path,
+                    fresh: None,
+                    old: None,
+                    done: false,
+                })
             }
             Change::Write(path, bytes) => {
                 let target = follow(&path)?;
@@ -87,7 +92,9 @@ impl Step {
                 }
                 let meta = match fs::metadata(&target) {
                     Ok(meta) if meta.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-                    Ok(meta) if !meta.is_file() => return Err(io::Error::other("not a regular file")),
+                    Ok(meta) if !meta.is_file() => {
+                        return Err(io::Error::other("not a regular file"));
+                    }
                     Ok(meta) => Some(meta),
                     Err(_) => None,
                 };
@@ -95,11 +102,21 @@ impl Step {
                     Ok(fresh) => Some(fresh),
                     Err(error) if meta.is_some() && is_fixed(&error) => {
                         overwrite(&target, &bytes)?;
-                        return Ok(Step { target, fresh: None, old: None, done: true });
+                        return Ok(Step {
+                            target,
+                            fresh: None,
+                            old: None,
+                            done: true,
+                        });
                     }
                     Err(error) => return Err(error),
                 };
-                Ok(Step { target, fresh, old: None, done: false })
+                Ok(Step {
+                    target,
+                    fresh,
+                    old: None,
+                    done: false,
+                })
             }
         }
     }
@@ -135,7 +152,10 @@ impl Step {
 /// True if the target's directory does not let it be replaced, though its content may be writable.
 fn is_fixed(error: &io::Error) -> bool {
     use io::ErrorKind::{CrossesDevices, PermissionDenied, ResourceBusy};
-    matches!(error.kind(), CrossesDevices | PermissionDenied | ResourceBusy)
+    matches!(
+        error.kind(),
+        CrossesDevices | PermissionDenied | ResourceBusy
+    )
 }
 
 fn overwrite(target: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -167,7 +187,11 @@ fn temporary(target: &Path, old: Option<&fs::Metadata>, bytes: &[u8]) -> io::Res
     let path = beside(target);
     // A killed runner with this process id may have left one.
     let _ = fs::remove_file(&path);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o666)
+        .open(&path)?;
     let temporary = Temporary(path);
     file.write_all(bytes)?;
     if let Some(old) = old {
@@ -206,8 +230,10 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -222,7 +248,11 @@ mod tests {
         replace(&dir.path().join("link"), b"new".to_vec()).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"new");
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o751);
-        assert!(fs::symlink_metadata(dir.path().join("link")).unwrap().is_symlink());
+        assert!(
+            fs::symlink_metadata(dir.path().join("link"))
+                .unwrap()
+                .is_symlink()
+        );
         assert_eq!(names(dir.path()), ["link", "run.sh"]);
     }
 

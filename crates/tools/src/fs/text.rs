@@ -22,14 +22,22 @@ pub(super) struct Text {
 impl Text {
     pub(super) fn new(text: &str) -> Text {
         let rest = text.strip_prefix(BOM);
-        Text { bom: rest.is_some(), text: rest.unwrap_or(text).to_string() }
+        Text {
+            bom: rest.is_some(),
+            text: rest.unwrap_or(text).to_string(),
+        }
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Text {
         let mut text = String::with_capacity(bytes.len());
         for chunk in bytes.utf8_chunks() {
             text.push_str(chunk.valid());
-            text.extend(chunk.invalid().iter().filter_map(|byte| char::from_u32(RAW + u32::from(*byte))));
+            text.extend(
+                chunk
+                    .invalid()
+                    .iter()
+                    .filter_map(|byte| char::from_u32(RAW + u32::from(*byte))),
+            );
         }
         Text::new(&text)
     }
@@ -54,12 +62,22 @@ pub(super) fn encode(text: &str, bom: bool) -> Vec<u8> {
 
 /// `text` for showing: what was not UTF-8 is U+FFFD.
 pub(super) fn show(text: &str) -> String {
-    text.chars().map(|c| if raw(c).is_some() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if raw(c).is_some() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// Only bytes from 0x80 can be invalid, so a private character below that stands for itself.
 fn raw(c: char) -> Option<u8> {
-    u8::try_from(u32::from(c).checked_sub(RAW)?).ok().filter(|byte| *byte >= 0x80)
+    u8::try_from(u32::from(c).checked_sub(RAW)?)
+        .ok()
+        .filter(|byte| *byte >= 0x80)
 }
 
 fn check_regular(path: &Path) -> io::Result<()> {
@@ -67,7 +85,11 @@ fn check_regular(path: &Path) -> io::Result<()> {
     if meta.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
-    if meta.is_file() { Ok(()) } else { Err(io::Error::other("not a regular file")) }
+    if meta.is_file() {
+        Ok(())
+    } else {
+        Err(io::Error::other("not a regular file"))
+    }
 }
 
 /// True if the file starts with a byte order mark.
@@ -83,7 +105,11 @@ pub(super) fn read(path: &Path) -> io::Result<Text> {
     check_regular(path)?;
     let bytes = std::fs::read(path)?;
     let text = Text::decode(&bytes);
-    if encode(&text.text, text.bom) == bytes { Ok(text) } else { Err(io::Error::other("holds text that cannot be kept as it is")) }
+    if encode(&text.text, text.bom) == bytes {
+        Ok(text)
+    } else {
+        Err(io::Error::other("holds text that cannot be kept as it is"))
+    }
 }
 
 #[cfg(test)]
@@ -102,7 +128,13 @@ mod tests {
     #[test]
     fn a_mark_is_kept_once() {
         let text = Text::decode("\u{feff}a".as_bytes());
-        assert_eq!(text, Text { bom: true, text: "a".into() });
+        assert_eq!(
+            text,
+            Text {
+                bom: true,
+                text: "a".into()
+            }
+        );
         assert_eq!(encode("\u{feff}b", true), "\u{feff}b".as_bytes());
         assert_eq!(encode("\u{feff}b", false), b"b");
     }

@@ -32,9 +32,16 @@ pub(super) fn files<V: FnMut(&Path) + Send>(
     best: &Best,
     visitor: impl Fn() -> V + Sync,
 ) {
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).min(12);
+    let threads = std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .min(12);
     let mut builder = Builder { best, visitor };
-    WalkBuilder::new(dir).hidden(!hidden).overrides(globs).threads(threads).build_parallel().visit(&mut builder);
+    WalkBuilder::new(dir)
+        .hidden(!hidden)
+        .overrides(globs)
+        .threads(threads)
+        .build_parallel()
+        .visit(&mut builder);
 }
 
 struct Builder<'s, F> {
@@ -42,9 +49,14 @@ struct Builder<'s, F> {
     visitor: F,
 }
 
-impl<'s, V: FnMut(&Path) + Send + 's, F: Fn() -> V + Sync> ParallelVisitorBuilder<'s> for Builder<'s, F> {
+impl<'s, V: FnMut(&Path) + Send + 's, F: Fn() -> V + Sync> ParallelVisitorBuilder<'s>
+    for Builder<'s, F>
+{
     fn build(&mut self) -> Box<dyn ParallelVisitor + 's> {
-        Box::new(Visitor { best: self.best, visit: (self.visitor)() })
+        Box::new(Visitor {
+            best: self.best,
+            visit: (self.visitor)(),
+        })
     }
 }
 
@@ -56,7 +68,9 @@ struct Visitor<'s, V> {
 impl<V: FnMut(&Path) + Send> ParallelVisitor for Visitor<'_, V> {
     fn visit(&mut self, entry: Result<DirEntry, ignore::Error>) -> WalkState {
         // What cannot be read is left out, as with `rg --no-messages`.
-        let Ok(entry) = entry else { return WalkState::Continue };
+        let Ok(entry) = entry else {
+            return WalkState::Continue;
+        };
         if !self.best.may_hold(entry.path()) {
             return WalkState::Skip;
         }
@@ -108,6 +122,10 @@ impl Best {
     }
 
     pub(super) fn into_hits(self) -> Vec<Hit> {
-        self.hits.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect()
+        self.hits
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .into_iter()
+            .collect()
     }
 }

@@ -10,7 +10,8 @@ pub(super) fn run(tree: &Tree, args: &args::Write) -> Result<ToolOutput, ToolErr
     let _lock = tree.lock(&[&path]);
     let exists = path.exists();
     // What was there matters only for its mark, but a directory or a device in its place must fail.
-    let had_bom = exists && text::mark(&path).map_err(|error| io_error("readFile", &path, &error))?;
+    let had_bom =
+        exists && text::mark(&path).map_err(|error| io_error("readFile", &path, &error))?;
     let new = Text::new(&args.content);
     replace::replace(&path, encode(&new.text, had_bom || new.bom))
         .map_err(|failed| io_error("writeFile", &failed.path, &failed.error))?;

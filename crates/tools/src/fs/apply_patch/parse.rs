@@ -4,9 +4,18 @@
 /// What to do with one file.
 #[derive(Debug, PartialEq)]
 pub(super) enum Section {
-    Add { path: String, content: String },
-    Delete { path: String },
-    Update { path: String, move_to: Option<String>, chunks: Vec<Chunk> },
+    Add {
+        path: String,
+        content: String,
+    },
+    Delete {
+        path: String,
+    },
+    Update {
+        path: String,
+        move_to: Option<String>,
+        chunks: Vec<Chunk>,
+    },
 }
 
 /// One place in a file.
@@ -38,17 +47,26 @@ pub(super) fn parse(text: &str) -> Result<Vec<Section>, &'static str> {
         (Some(begin), Some(end)) if begin < end => (begin, end),
         _ => return Err("Invalid patch format: missing Begin/End markers"),
     };
-    let mut rest = Rest { lines: &lines[begin + 1..end] };
+    let mut rest = Rest {
+        lines: &lines[begin + 1..end],
+    };
     let mut sections = Vec::new();
     while let Some(line) = rest.next() {
         if let Some(path) = header(line, "*** Add File:") {
-            sections.push(Section::Add { path, content: rest.added() });
+            sections.push(Section::Add {
+                path,
+                content: rest.added(),
+            });
         } else if let Some(path) = header(line, "*** Delete File:") {
             sections.push(Section::Delete { path });
         } else if let Some(path) = header(line, "*** Update File:") {
             let move_to = rest.next_if(|line| line.starts_with("*** Move to:"));
             let move_to = move_to.and_then(|line| header(line, "*** Move to:"));
-            sections.push(Section::Update { path, move_to, chunks: rest.chunks() });
+            sections.push(Section::Update {
+                path,
+                move_to,
+                chunks: rest.chunks(),
+            });
         }
     }
     Ok(sections)
@@ -62,11 +80,20 @@ fn header(line: &str, start: &str) -> Option<String> {
 /// The body of `cat <<'EOF'` … `EOF`, if the text is one.
 fn heredoc(text: &str) -> &str {
     let inner = || {
-        let after = text.strip_prefix("cat").map_or(text, str::trim_start).strip_prefix("<<")?;
+        let after = text
+            .strip_prefix("cat")
+            .map_or(text, str::trim_start)
+            .strip_prefix("<<")?;
         let after = after.strip_prefix(['\'', '"']).unwrap_or(after);
-        let word = &after[..after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len())];
+        let word = &after[..after
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(after.len())];
         let (line, body) = after[word.len()..].split_once('\n')?;
-        let closed = line.strip_prefix(['\'', '"']).unwrap_or(line).trim().is_empty();
+        let closed = line
+            .strip_prefix(['\'', '"'])
+            .unwrap_or(line)
+            .trim()
+            .is_empty();
         let body = body.trim_end().strip_suffix(word)?.strip_suffix('\n')?;
         (closed && !word.is_empty()).then_some(body)
     };
@@ -83,7 +110,10 @@ impl<'a> Rest<'a> {
     }
 
     fn next_if(&mut self, wanted: impl Fn(&str) -> bool) -> Option<&'a str> {
-        let (first, rest) = self.lines.split_first().filter(|(first, _)| wanted(first))?;
+        let (first, rest) = self
+            .lines
+            .split_first()
+            .filter(|(first, _)| wanted(first))?;
         self.lines = rest;
         Some(first)
     }
@@ -100,11 +130,17 @@ impl<'a> Rest<'a> {
         let mut chunks = Vec::new();
         let is_end = |line: &str| line == "*** End of File";
         while let Some(line) = self.next_if(|line| !line.starts_with("***") || is_end(line)) {
-            let Some(context) = line.strip_prefix("@@") else { continue };
+            let Some(context) = line.strip_prefix("@@") else {
+                continue;
+            };
             let context = context.trim();
-            let mut chunk =
-                Chunk { context: (!context.is_empty()).then(|| context.to_string()), ..Chunk::default() };
-            while let Some(line) = self.next_if(|line| !line.starts_with("@@") && !line.starts_with("***")) {
+            let mut chunk = Chunk {
+                context: (!context.is_empty()).then(|| context.to_string()),
+                ..Chunk::default()
+            };
+            while let Some(line) =
+                self.next_if(|line| !line.starts_with("@@") && !line.starts_with("***"))
+            {
                 if let Some(same) = line.strip_prefix(' ') {
                     chunk.old.push(same.to_string());
                     chunk.new.push(same.to_string());
@@ -135,7 +171,10 @@ mod tests {
         let patch = "*** Begin Patch\n*** Add File: a/b.txt\n+one\n+\n*** Delete File: c\n*** Update File: d\n\
                      *** Move to: e\n@@ fn x()\n same\n-old\n+new\nnoise\n*** End of File\n@@\n+more\n*** End Patch";
         let expected = vec![
-            Section::Add { path: "a/b.txt".into(), content: "one\n".into() },
+            Section::Add {
+                path: "a/b.txt".into(),
+                content: "one\n".into(),
+            },
             Section::Delete { path: "c".into() },
             Section::Update {
                 path: "d".into(),
@@ -147,19 +186,31 @@ mod tests {
                         new: strings(&["same", "new"]),
                         at_end: true,
                     },
-                    Chunk { new: strings(&["more"]), ..Chunk::default() },
+                    Chunk {
+                        new: strings(&["more"]),
+                        ..Chunk::default()
+                    },
                 ],
             },
         ];
         assert_eq!(parse(patch).unwrap(), expected);
-        for wrapped in [format!("cat <<'EOF'\n{patch}\nEOF"), format!("<<X\n{patch}\nX\n"), format!("Here:\n{patch}\nDone")] {
+        for wrapped in [
+            format!("cat <<'EOF'\n{patch}\nEOF"),
+            format!("<<X\n{patch}\nX\n"),
+            format!("Here:\n{patch}\nDone"),
+        ] {
             assert_eq!(parse(&wrapped).unwrap(), expected, "{wrapped}");
         }
     }
 
     #[test]
     fn markers_are_needed_in_order() {
-        for patch in ["", "*** Begin Patch", "*** End Patch\n*** Begin Patch", "cat <<EOF"] {
+        for patch in [
+            "",
+            "*** Begin Patch",
+            "*** End Patch\n*** Begin Patch",
+            "cat <<EOF",
+        ] {
             assert!(parse(patch).is_err(), "{patch:?}");
         }
     }

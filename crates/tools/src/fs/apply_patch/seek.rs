@@ -41,11 +41,20 @@ fn places<'a>(lines: &[&str], chunks: &'a [Chunk], name: &str) -> Result<Vec<Edi
     for chunk in chunks {
         if let Some(context) = &chunk.context {
             let found = seek(lines, std::slice::from_ref(context), from, false);
-            from = found.ok_or_else(|| format!("Failed to find context '{context}' in {name}"))? + 1;
+            from =
+                found.ok_or_else(|| format!("Failed to find context '{context}' in {name}"))? + 1;
         }
         if chunk.old.is_empty() {
-            let at = if lines.last() == Some(&"") { lines.len() - 1 } else { lines.len() };
-            edits.push(Edit { at, count: 0, new: &chunk.new });
+            let at = if lines.last() == Some(&"") {
+                lines.len() - 1
+            } else {
+                lines.len()
+            };
+            edits.push(Edit {
+                at,
+                count: 0,
+                new: &chunk.new,
+            });
             continue;
         }
         let (mut old, mut new) = (&chunk.old[..], &chunk.new[..]);
@@ -57,9 +66,18 @@ fn places<'a>(lines: &[&str], chunks: &'a [Chunk], name: &str) -> Result<Vec<Edi
                 found = seek(lines, old, from, chunk.at_end);
             }
         }
-        let missing = || format!("Failed to find expected lines in {name}:\n{}", chunk.old.join("\n"));
+        let missing = || {
+            format!(
+                "Failed to find expected lines in {name}:\n{}",
+                chunk.old.join("\n")
+            )
+        };
         let at = found.ok_or_else(missing)?;
-        edits.push(Edit { at, count: old.len(), new });
+        edits.push(Edit {
+            at,
+            count: old.len(),
+            new,
+        });
         from = at + old.len();
     }
     Ok(edits)
@@ -77,7 +95,12 @@ fn seek(lines: &[&str], wanted: &[String], from: usize, at_end: bool) -> Option<
     }
     let last = lines.len() - wanted.len();
     ways.iter().find_map(|same| {
-        let fits = |at: &usize| lines[*at..].iter().zip(wanted).all(|(line, wanted)| same(line, wanted));
+        let fits = |at: &usize| {
+            lines[*at..]
+                .iter()
+                .zip(wanted)
+                .all(|(line, wanted)| same(line, wanted))
+        };
         let end = Some(last).filter(|at| at_end && *at >= from && fits(at));
         end.or_else(|| (from..=last).find(fits))
     })
@@ -105,7 +128,11 @@ mod tests {
 
     fn chunk(context: &str, old: &str, new: &str) -> Chunk {
         let lines = |text: &str| -> Vec<String> {
-            if text.is_empty() { Vec::new() } else { text.split('|').map(str::to_string).collect() }
+            if text.is_empty() {
+                Vec::new()
+            } else {
+                text.split('|').map(str::to_string).collect()
+            }
         };
         Chunk {
             context: (!context.is_empty()).then(|| context.to_string()),
@@ -124,15 +151,35 @@ mod tests {
             ("a  \n", vec![chunk("", "a", "x")], Ok("x\n")),
             ("  a\n", vec![chunk("", "a", "x")], Ok("x\n")),
             ("“a”…\n", vec![chunk("", "\"a\"...", "x")], Ok("x\n")),
-            ("x\ny\nx\nz\n", vec![chunk("y", "x", "X")], Ok("x\ny\nX\nz\n")),
+            (
+                "x\ny\nx\nz\n",
+                vec![chunk("y", "x", "X")],
+                Ok("x\ny\nX\nz\n"),
+            ),
             ("x\n", vec![chunk("", "", "end")], Ok("x\nend\n")),
             ("", vec![chunk("", "", "first")], Ok("first\n")),
             ("a\nb\n", vec![chunk("", "a|", "A|")], Ok("A\nb\n")),
-            ("a\nb\nc\n", vec![chunk("", "a", "1"), chunk("", "c", "")], Ok("1\nb\n")),
-            ("a\nb\n", vec![chunk("", "", "end"), chunk("", "b", "B")], Ok("a\nB\nend\n")),
+            (
+                "a\nb\nc\n",
+                vec![chunk("", "a", "1"), chunk("", "c", "")],
+                Ok("1\nb\n"),
+            ),
+            (
+                "a\nb\n",
+                vec![chunk("", "", "end"), chunk("", "b", "B")],
+                Ok("a\nB\nend\n"),
+            ),
             ("a\r\nb\r\n", vec![chunk("", "a", "A")], Ok("A\nb\r\n")),
-            ("a\n", vec![chunk("", "zzz", "")], Err("Failed to find expected lines in F:\nzzz")),
-            ("a\n", vec![chunk("def no", "a", "")], Err("Failed to find context 'def no' in F")),
+            (
+                "a\n",
+                vec![chunk("", "zzz", "")],
+                Err("Failed to find expected lines in F:\nzzz"),
+            ),
+            (
+                "a\n",
+                vec![chunk("def no", "a", "")],
+                Err("Failed to find context 'def no' in F"),
+            ),
         ] {
             let expected = expected.map(str::to_string).map_err(str::to_string);
             assert_eq!(apply(text, &chunks, "F"), expected, "{text:?} {chunks:?}");

@@ -6,12 +6,20 @@ use serde_json::Value;
 /// many diffs of equal length to choose among.
 #[test]
 fn the_same_diffs_as_the_original() {
-    let cases: Vec<Value> = serde_json::from_str(include_str!("../../../tests/vectors/jsdiff.json")).unwrap();
+    let cases: Vec<Value> =
+        serde_json::from_str(include_str!("../../../tests/vectors/jsdiff.json")).unwrap();
     assert!(cases.len() > 200);
     for case in cases {
         let (old, new) = (case["old"].as_str().unwrap(), case["new"].as_str().unwrap());
-        assert_eq!(unified("/f", old, new), case["patch"].as_str().unwrap(), "{old:?} {new:?}");
-        let expected = (case["added"].as_u64().unwrap() as usize, case["removed"].as_u64().unwrap() as usize);
+        assert_eq!(
+            unified("/f", old, new),
+            case["patch"].as_str().unwrap(),
+            "{old:?} {new:?}"
+        );
+        let expected = (
+            case["added"].as_u64().unwrap() as usize,
+            case["removed"].as_u64().unwrap() as usize,
+        );
         assert_eq!(counts(old, new), expected, "{old:?} {new:?}");
     }
 }
@@ -19,7 +27,10 @@ fn the_same_diffs_as_the_original() {
 #[test]
 fn shared_indentation_is_taken_away() {
     let diff = patch("/a", "    x\n\n      y\n", "    x\n\n      z\n");
-    assert!(diff.ends_with("@@ -1,3 +1,3 @@\n x\n \n-  y\n+  z\n"), "{diff}");
+    assert!(
+        diff.ends_with("@@ -1,3 +1,3 @@\n x\n \n-  y\n+  z\n"),
+        "{diff}"
+    );
 }
 
 #[test]

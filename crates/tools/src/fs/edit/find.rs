@@ -12,8 +12,7 @@ use crate::fs::js;
 use std::ops::ControlFlow;
 
 const NOT_FOUND: &str = "Could not find oldString in the file. It must match exactly, including whitespace, indentation, and line endings.";
-const AMBIGUOUS: &str =
-    "Found multiple matches for oldString. Provide more surrounding context to make the match unique.";
+const AMBIGUOUS: &str = "Found multiple matches for oldString. Provide more surrounding context to make the match unique.";
 const TOO_LARGE: &str = "Refusing replacement because the matched span is much larger than oldString. Re-read the file and provide the full exact oldString for the intended replacement.";
 /// Least mean similarity of the lines between two anchors.
 const SIMILAR: f64 = 0.65;
@@ -35,14 +34,21 @@ const WAYS: [Way; 9] = [
 ];
 
 /// `content` with `old` replaced by `new`, once or everywhere.
-pub(super) fn replace(content: &str, old: &str, new: &str, all: bool) -> Result<String, &'static str> {
+pub(super) fn replace(
+    content: &str,
+    old: &str,
+    new: &str,
+    all: bool,
+) -> Result<String, &'static str> {
     let mut result = Err(NOT_FOUND);
     for way in WAYS {
         let flow = way(content, old, &mut |candidate| {
             if candidate.is_empty() {
                 return ControlFlow::Continue(());
             }
-            let Some(first) = content.find(candidate) else { return ControlFlow::Continue(()) };
+            let Some(first) = content.find(candidate) else {
+                return ControlFlow::Continue(());
+            };
             if is_much_larger(candidate, old) {
                 result = Err(TOO_LARGE);
                 return ControlFlow::Break(());
@@ -95,7 +101,11 @@ impl<'a> Lines<'a> {
                 this
             })
             .collect();
-        Lines { text, lines, starts }
+        Lines {
+            text,
+            lines,
+            starts,
+        }
     }
 
     /// Lines `from..to`, without the newline after the last.
@@ -129,7 +139,11 @@ fn trimmed_lines(content: &str, old: &str, found: Found) -> ControlFlow<()> {
     let content = Lines::new(content);
     let old: Vec<&str> = wanted(old).into_iter().map(js::trim).collect();
     for at in content.windows(old.len()) {
-        if content.lines[at..].iter().zip(&old).all(|(line, old)| js::trim(line) == *old) {
+        if content.lines[at..]
+            .iter()
+            .zip(&old)
+            .all(|(line, old)| js::trim(line) == *old)
+        {
             found(content.block(at, at + old.len()))?;
         }
     }
@@ -143,12 +157,16 @@ fn anchored_block(content: &str, old: &str, found: Found) -> ControlFlow<()> {
     }
     let content = Lines::new(content);
     let old: Vec<&str> = wanted(old).into_iter().map(js::trim).collect();
-    let (Some(first), Some(last)) = (old.first(), old.last()) else { return ControlFlow::Continue(()) };
+    let (Some(first), Some(last)) = (old.first(), old.last()) else {
+        return ControlFlow::Continue(());
+    };
     let slack = (old.len() / 4).max(1);
     let trimmed: Vec<&str> = content.lines.iter().map(|line| js::trim(line)).collect();
     let mut blocks = Vec::new();
     for start in (0..trimmed.len()).filter(|at| trimmed[*at] == *first) {
-        let Some(end) = (start + 2..trimmed.len()).find(|at| trimmed[*at] == *last) else { continue };
+        let Some(end) = (start + 2..trimmed.len()).find(|at| trimmed[*at] == *last) else {
+            continue;
+        };
         if (end - start + 1).abs_diff(old.len()) <= slack {
             blocks.push((start, end));
         }
@@ -178,7 +196,10 @@ fn anchored_block(content: &str, old: &str, found: Found) -> ControlFlow<()> {
 /// Mean similarity of the lines between first and last; two empty lines add nothing. `enough` stops
 /// as soon as the threshold is reached.
 fn similarity(block: &[&str], old: &[&str], enough: bool) -> f64 {
-    let middle = old.len().saturating_sub(2).min(block.len().saturating_sub(2));
+    let middle = old
+        .len()
+        .saturating_sub(2)
+        .min(block.len().saturating_sub(2));
     if middle == 0 {
         return 1.0;
     }
@@ -265,9 +286,18 @@ fn dedented(content: &str, old: &str, found: Found) -> ControlFlow<()> {
     fn dedent(text: &str) -> String {
         let indent = |line: &&str| line.chars().take_while(|c| js::is_space(*c)).count();
         let lines: Vec<&str> = text.split('\n').collect();
-        let least = lines.iter().filter(|line| !js::trim(line).is_empty()).map(indent).min().unwrap_or(0);
+        let least = lines
+            .iter()
+            .filter(|line| !js::trim(line).is_empty())
+            .map(indent)
+            .min()
+            .unwrap_or(0);
         let cut = |line: &&str| -> String {
-            if js::trim(line).is_empty() { line.to_string() } else { line.chars().skip(least).collect() }
+            if js::trim(line).is_empty() {
+                line.to_string()
+            } else {
+                line.chars().skip(least).collect()
+            }
         };
         lines.iter().map(cut).collect::<Vec<_>>().join("\n")
     }
@@ -354,14 +384,23 @@ fn half_equal_block(content: &str, old: &str, found: Found) -> ControlFlow<()> {
     }
     let content = Lines::new(content);
     let old: Vec<&str> = wanted(old).into_iter().map(js::trim).collect();
-    let (Some(first), Some(last)) = (old.first(), old.last()) else { return ControlFlow::Continue(()) };
+    let (Some(first), Some(last)) = (old.first(), old.last()) else {
+        return ControlFlow::Continue(());
+    };
     let trimmed: Vec<&str> = content.lines.iter().map(|line| js::trim(line)).collect();
     for start in (0..trimmed.len()).filter(|at| trimmed[*at] == *first) {
-        let Some(end) = (start + 2..trimmed.len()).find(|at| trimmed[*at] == *last) else { continue };
+        let Some(end) = (start + 2..trimmed.len()).find(|at| trimmed[*at] == *last) else {
+            continue;
+        };
         if end - start + 1 != old.len() {
             continue;
         }
-        let pairs = || trimmed[start + 1..end].iter().zip(&old[1..]).filter(|(a, b)| !a.is_empty() || !b.is_empty());
+        let pairs = || {
+            trimmed[start + 1..end]
+                .iter()
+                .zip(&old[1..])
+                .filter(|(a, b)| !a.is_empty() || !b.is_empty())
+        };
         let (total, equal) = (pairs().count(), pairs().filter(|(a, b)| a == b).count());
         if total == 0 || equal * 2 >= total {
             found(content.block(start, end + 1))?;
@@ -372,7 +411,11 @@ fn half_equal_block(content: &str, old: &str, found: Found) -> ControlFlow<()> {
 
 fn every_occurrence(content: &str, old: &str, found: Found) -> ControlFlow<()> {
     // All are the same text, so one proposal says it.
-    if content.contains(old) { found(old) } else { ControlFlow::Continue(()) }
+    if content.contains(old) {
+        found(old)
+    } else {
+        ControlFlow::Continue(())
+    }
 }
 
 #[cfg(test)]

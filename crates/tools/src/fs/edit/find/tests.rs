@@ -18,11 +18,26 @@ fn each_way_has_its_candidates() {
         (trimmed_lines, "  a\n\tb\nc", "a\nb", &["  a\n\tb"]),
         (trimmed_lines, "  a\n\tb\nc", "a\nb\n", &["  a\n\tb"]),
         (trimmed_lines, "a\n a\n", "a", &["a", " a"]),
-        (anchored_block, "f {\n one\n twoo\n}\n", "f {\n one\n two\n}", &["f {\n one\n twoo\n}"]),
-        (anchored_block, "f {\n xyz\n qqq\n}\n", "f {\n one\n two\n}", none),
+        (
+            anchored_block,
+            "f {\n one\n twoo\n}\n",
+            "f {\n one\n two\n}",
+            &["f {\n one\n twoo\n}"],
+        ),
+        (
+            anchored_block,
+            "f {\n xyz\n qqq\n}\n",
+            "f {\n one\n two\n}",
+            none,
+        ),
         (anchored_block, "f\n}", "f\n}", none),
         // Two candidates: the more similar one.
-        (anchored_block, "f\n abcd\n}\nf\n abxx\n}\n", "f\n abcx\n}", &["f\n abcd\n}"]),
+        (
+            anchored_block,
+            "f\n abcd\n}\nf\n abxx\n}\n",
+            "f\n abcx\n}",
+            &["f\n abcd\n}"],
+        ),
         (collapsed_space, "if   x:\ny", "if x:", &["if   x:"]),
         (collapsed_space, "z; if \t x: y", "if x:", &["if \t x:"]),
         (collapsed_space, "a  b\nc", "a b\n  c", &["a  b\nc"]),
@@ -31,12 +46,21 @@ fn each_way_has_its_candidates() {
         (unescaped, "a\"b\tc", "a\\\"b\\tc", &["a\"b\tc", "a\"b\tc"]),
         (trimmed_whole, "ab", "\n ab ", &["ab"]),
         (trimmed_whole, "ab", "ab", none),
-        (half_equal_block, "s\n 1\n 2\ne", "s\n1\nX\ne", &["s\n 1\n 2\ne"]),
+        (
+            half_equal_block,
+            "s\n 1\n 2\ne",
+            "s\n1\nX\ne",
+            &["s\n 1\n 2\ne"],
+        ),
         (half_equal_block, "s\n 1\n 2\n 3\ne", "s\n1\nX\nY\ne", none),
         (every_occurrence, "aXa", "a", &["a"]),
     ];
     for (at, (way, content, old, expected)) in cases.iter().enumerate() {
-        assert_eq!(candidates(*way, content, old), *expected, "case {at}: {content:?} {old:?}");
+        assert_eq!(
+            candidates(*way, content, old),
+            *expected,
+            "case {at}: {content:?} {old:?}"
+        );
     }
 }
 
@@ -54,9 +78,19 @@ fn the_outcome_of_an_edit() {
         ("    a\n      b\n", "a\n  b", "c", false, Ok("c\n")),
         ("a\n\nb", "   ", "X", true, Err(NOT_FOUND)),
         (large.as_str(), "s\n\ne", "", false, Err(NOT_FOUND)),
-        ("a\n b\n\n\n\n\n c", "a\n b\n\n\n\n\n c", "d", false, Ok("d")),
+        (
+            "a\n b\n\n\n\n\n c",
+            "a\n b\n\n\n\n\n c",
+            "d",
+            false,
+            Ok("d"),
+        ),
     ] {
-        assert_eq!(replace(content, old, new, all), expected.map(str::to_string), "{content:?} {old:?}");
+        assert_eq!(
+            replace(content, old, new, all),
+            expected.map(str::to_string),
+            "{content:?} {old:?}"
+        );
     }
 }
 

@@ -1,0 +1,254 @@
+//! Commands: their ends, their output, and what outlives a request.
+
+use super::*;
+use protocol::Code;
+
+fn bash(sandbox: &Sandbox, command: &str) -> ToolOutput {
+    sandbox.run("bash", json!({ "command": command })).unwrap()
+}
+
+#[test]
+fn a_command_says_what_it_printed_and_how_it_ended() {
+    let sandbox = Sandbox::with("//- /sub dir/f\n");
+    let out = bash(&sandbox, "echo out; echo err >&2; echo out2; exit 3");
+    assert_eq!(out.output, "out\nerr\nout2\n");
+    assert_eq!(out.title, "echo out; echo err >&2; echo out2; exit 3");
+    assert_eq!(
+        out.metadata,
+        json!({ "output": "out\nerr\nout2\n", "exit": 3, "truncated": false })
+    );
+    assert_eq!(bash(&sandbox, "true").output, "(no output)");
+    let out = sandbox
+        .run("bash", json!({ "command": "pwd", "workdir": "sub dir" }))
+        .unwrap();
+    assert_eq!(
+        out.output,
+        format!("{}\n", sandbox.path("sub dir").display())
+    );
+    let error = sandbox
+        .run("bash", json!({ "command": "pwd", "workdir": "nope" }))
+        .unwrap_err();
+    assert_eq!(
+        error.message,
+        format!(
+            "NotFound: FileSystem.access ({})",
+            sandbox.path("nope").display()
+        )
+    );
+    // Nobody types: a reader of stdin is at the end at once.
+    assert_eq!(bash(&sandbox, "cat; read x; echo \"[$?]\"").output, "[1]\n");
+    let mut call = sandbox.call("bash", json!({ "command": "echo $GREETING" }));
+    call["env"] = json!({ "GREETING": "it's \"me\"" });
+    assert_eq!(
+        done(sandbox.send(&call).result).unwrap().output,
+        "it's \"me\"\n"
+    );
+    assert_eq!(bash(&sandbox, "printf 'a\\xffb'").output, "a\u{fffd}b");
+}
+
+#[test]
+fn a_timeout_kills_the_whole_group_and_stubborn_children() {
+    let sandbox = Sandbox::new();
+    let command = "(trap '' TERM; echo $BASHPID > stubborn; while :; do sleep 0.05; done) & \
+                   set -m; sleep 300 > /dev/null 2>&1 & echo $! > own-group; set +m; echo waiting; wait";
+    let out = sandbox
+        .run("bash", json!({ "command": command, "timeout": 400 }))
+        .unwrap();
+    assert_eq!(
+        out.output,
+        "waiting\n\n\n<shell_metadata>\nshell tool terminated command after exceeding timeout 400 ms. If this command is expected to take longer and is not waiting for interactive input, retry with a larger timeout value in milliseconds.\n</shell_metadata>"
+    );
+    assert_eq!(out.metadata["exit"], Value::Null);
+    for name in ["stubborn", "own-group"] {
+        let pid = sandbox.text(name);
+        eventually(name, || !lives(&pid));
+    }
+}
+
+#[test]
+fn a_stop_kills_the_command_and_says_that_the_user_did_it() {
+    let sandbox = Sandbox::new();
+    let job = sandbox.start("echo $$ > pid; echo begun; sleep 300", 600_000);
+    eventually("started", || {
+        sandbox.path("pid").exists() && sandbox.text("pid").ends_with('\n')
+    });
+    let stop = sandbox.op("job_stop", json!({ "job": job, "reason": "abort" }));
+    let out = done(sandbox.send(&stop).result).unwrap();
+    assert_eq!(
+        out.output,
+        "begun\n\n\n<shell_metadata>\nUser aborted the command\n</shell_metadata>"
+    );
+    assert!(!lives(&sandbox.text("pid")));
+    // Again, and by waiting: the same end.
+    assert_eq!(done(sandbox.send(&stop).result).unwrap(), out);
+    assert_eq!(done(sandbox.wait(&job)).unwrap(), out);
+}
+
+#[test]
+fn a_background_child_with_its_own_output_survives_and_holds_nobody_up() {
+    let sandbox = Sandbox::new();
+    let start = Instant::now();
+    let out = bash(
+        &sandbox,
+        "sleep 60 > /dev/null 2>&1 & echo $! > pid; echo started",
+    );
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(out.output, "started\n");
+    assert!(lives(&sandbox.text("pid")));
+    bash(&sandbox, "kill $(cat pid)");
+}
+
+#[test]
+fn a_child_that_holds_the_pipe_is_waited_for_and_a_killed_shell_is_not() {
+    let sandbox = Sandbox::new();
+    let out = bash(
+        &sandbox,
+        "(while [ ! -e go ]; do sleep 0.02; done; echo late) & (sleep 0.1; touch go) & echo early",
+    );
+    assert_eq!(out.output, "early\nlate\n");
+    let start = Instant::now();
+    let out = bash(&sandbox, "sleep 60 & echo $! > pid; kill -9 $$");
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(out.metadata["exit"], 137);
+    bash(&sandbox, "kill $(cat pid)");
+}
+
+#[test]
+fn a_job_outlives_its_request_and_is_followed_to_its_end() {
+    let sandbox = Sandbox::new();
+    let job = sandbox.start(
+        "for i in 1 2 3; do while [ ! -e go$i ]; do sleep 0.01; done; echo line $i; done",
+        600_000,
+    );
+    let (mut seen, mut offset) = (String::new(), 0);
+    for step in 1..=2 {
+        std::fs::write(sandbox.path(format!("go{step}")), "").unwrap();
+        let ask = sandbox.op(
+            "job_wait",
+            json!({ "job": job, "offset": offset, "wait": { "output_ms": 0, "max_ms": 60_000 } }),
+        );
+        match sandbox.send(&ask).result.unwrap() {
+            Outcome::Running(state) => {
+                seen += &state.output;
+                offset = state.offset;
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(seen.lines().count(), step, "{seen}");
+    }
+    std::fs::write(sandbox.path("go3"), "").unwrap();
+    let out = done(sandbox.wait(&job)).unwrap();
+    assert_eq!(out.output, "line 1\nline 2\nline 3\n");
+    assert_eq!(done(sandbox.wait(&job)).unwrap(), out);
+}
+
+#[test]
+fn the_starter_gets_its_pipes_back_while_the_job_runs() {
+    let sandbox = Sandbox::new();
+    let mut call = sandbox.call("bash", json!({ "command": "sleep 60" }));
+    call["wait"] = json!({ "output_ms": 0, "max_ms": 0 });
+    // An inherited descriptor that is not marked to be closed, as a careless daemon leaves it.
+    let mut shell = Command::new("bash");
+    shell
+        .arg("-c")
+        .arg(format!("exec 7>&1; {RUNNER}"))
+        .env("HOME", &sandbox.home);
+    shell.env(format!("{}0", protocol::ENV_REQUEST), call.to_string());
+    let start = Instant::now();
+    let reply = parse("id-0", &shell.output().unwrap());
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "output() waits for the pipe to close"
+    );
+    assert!(matches!(reply.result, Ok(Outcome::Running(_))));
+    sandbox
+        .send(&sandbox.op("job_stop", json!({ "job": "id-0", "reason": "abort" })))
+        .result
+        .unwrap();
+}
+
+#[test]
+fn a_supervisor_that_died_leaves_a_clear_answer_and_the_output_so_far() {
+    let sandbox = Sandbox::new();
+    let job = sandbox.start(
+        "echo before; echo $$ > shell; echo $PPID > supervisor; exec sleep 300",
+        600_000,
+    );
+    eventually("started", || {
+        sandbox.path("supervisor").exists() && sandbox.text("supervisor").ends_with('\n')
+    });
+    let saved = sandbox
+        .home
+        .join(".opencode-daytona/jobs")
+        .join(&job)
+        .join("out");
+    eventually("saved", || {
+        std::fs::read_to_string(&saved).is_ok_and(|text| text == "before\n")
+    });
+    let supervisor = sandbox.text("supervisor");
+    Command::new("kill")
+        .args(["-9", supervisor.trim()])
+        .status()
+        .unwrap();
+    eventually("dead", || !lives(&supervisor));
+    let error = sandbox.wait(&job).unwrap_err();
+    assert_eq!(error.code, Code::NoSuchJob);
+    assert!(
+        error.message.contains("restarted") && error.message.ends_with("Output so far:\nbefore\n"),
+        "{error:?}"
+    );
+    // The same request again must not run the command again.
+    let mut call = sandbox.call("bash", json!({ "command": "echo again >> again" }));
+    call["id"] = json!(job);
+    assert_eq!(
+        sandbox.send(&call).result.unwrap_err().code,
+        Code::NoSuchJob
+    );
+    assert!(!sandbox.path("again").exists());
+    bash(&sandbox, "kill $(cat shell)");
+}
+
+#[test]
+fn a_hundred_megabytes_are_cut_honestly() {
+    let sandbox = Sandbox::new();
+    let out = sandbox
+        .run(
+            "bash",
+            json!({ "command": "yes 0123456789 | head -c 100000000; echo; echo the end" }),
+        )
+        .unwrap();
+    assert!(
+        out.output
+            .starts_with("...output truncated...\n\nFull output saved to: "),
+        "{}",
+        &out.output[..200]
+    );
+    assert!(out.output.ends_with("\nthe end\n") && out.output.len() < 52_000);
+    let saved = PathBuf::from(out.metadata["outputPath"].as_str().unwrap());
+    assert!(saved.starts_with(&sandbox.home));
+    assert!(saved.metadata().unwrap().len() < 18 << 20);
+    let read = sandbox.run("bash", json!({ "command": format!("grep -a -c 'bytes of output were left out' '{}'", saved.display()) })).unwrap();
+    assert_eq!(read.output, "1\n");
+}
+
+#[test]
+fn cut_output_names_a_file_that_holds_all_of_it() {
+    let sandbox = Sandbox::new();
+    let out = bash(&sandbox, "seq 5000");
+    let saved = out.metadata["outputPath"].as_str().unwrap();
+    let expected: String = (1..=5000).map(|n| format!("{n}\n")).collect();
+    assert_eq!(std::fs::read_to_string(saved).unwrap(), expected);
+    let shown: String = (3002..=5000).map(|n| format!("{n}\n")).collect();
+    assert_eq!(
+        out.output,
+        format!("...output truncated...\n\nFull output saved to: {saved}\n\n{shown}")
+    );
+    // Short output leaves no file behind.
+    bash(&sandbox, "echo short");
+    assert!(
+        !sandbox
+            .home
+            .join(".opencode-daytona/jobs/id-1/out")
+            .exists()
+    );
+}

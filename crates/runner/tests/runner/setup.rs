@@ -1,0 +1,212 @@
+//! Making the project directory from a pack.
+
+use super::*;
+use protocol::{Code, Ready};
+
+/// Runs git on the user's side of the story.
+fn git(dir: &Path, args: &[&str]) -> String {
+    let out = Command::new("git")
+        .args([
+            "-c",
+            "user.name=T",
+            "-c",
+            "user.email=t@t",
+            "-c",
+            "init.defaultBranch=main",
+        ])
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "git {args:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    String::from_utf8_lossy(&out.stdout).trim().to_string()
+}
+
+/// Two commits; the result is their hashes.
+fn project(dir: &Path) -> (String, String) {
+    std::fs::create_dir(dir).unwrap();
+    git(dir, &["init", "-q"]);
+    std::fs::write(dir.join("a.txt"), "one\n").unwrap();
+    git(dir, &["add", "."]);
+    git(dir, &["commit", "-qm", "first"]);
+    let first = git(dir, &["rev-parse", "HEAD"]);
+    std::fs::write(dir.join("a.txt"), "two\n").unwrap();
+    git(dir, &["commit", "-qam", "second"]);
+    (first, git(dir, &["rev-parse", "HEAD"]))
+}
+
+/// A pack of the objects named by `revisions`, as `rev-list` takes them.
+fn pack(dir: &Path, revisions: &str, to: &Path) {
+    let script = format!(
+        "git rev-list --objects {revisions} | git pack-objects --stdout -q > '{}'",
+        to.display()
+    );
+    assert!(
+        Command::new("bash")
+            .arg("-c")
+            .arg(script)
+            .current_dir(dir)
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+fn setup(
+    sandbox: &Sandbox,
+    root: &Path,
+    base: Option<(&Path, &str, &str)>,
+) -> Result<Ready, ToolError> {
+    let mut request = sandbox.op("setup", json!({ "root": root }));
+    if let Some((pack, commit, branch)) = base {
+        request["base"] = json!({ "pack": pack, "commit": commit, "branch": branch });
+    }
+    sandbox.send(&request).result.map(|outcome| match outcome {
+        Outcome::Ready(ready) => ready,
+        other => panic!("{other:?}"),
+    })
+}
+
+#[test]
+fn a_pack_becomes_a_project_and_a_second_run_touches_nothing() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.dir.path().join("source");
+    let (_, tip) = project(&source);
+    let (root, upload) = (
+        sandbox.dir.path().join("deep/work"),
+        sandbox.dir.path().join("p.pack"),
+    );
+    pack(&source, "HEAD", &upload);
+    let ready = setup(&sandbox, &root, Some((&upload, &tip, "opencode/1"))).unwrap();
+    assert_eq!(ready.head.as_deref(), Some(tip.as_str()));
+    assert_eq!(ready.home, sandbox.home.display().to_string());
+    assert!(!upload.exists(), "the pack is used up");
+    assert_eq!(
+        std::fs::read_to_string(root.join("a.txt")).unwrap(),
+        "two\n"
+    );
+    assert_eq!(
+        git(&root, &["symbolic-ref", "HEAD"]),
+        "refs/heads/opencode/1"
+    );
+    assert_eq!(git(&root, &["rev-parse", "refs/opencode/base"]), tip);
+    assert_eq!(git(&root, &["status", "--porcelain"]), "");
+    assert_eq!(git(&root, &["config", "--local", "user.name"]), "OpenCode");
+    assert_eq!(
+        std::fs::read_dir(root.parent().unwrap()).unwrap().count(),
+        1,
+        "nothing is left beside it"
+    );
+
+    std::fs::write(root.join("a.txt"), "my work\n").unwrap();
+    git(&root, &["commit", "-qam", "work"]);
+    std::fs::write(root.join("a.txt"), "more work\n").unwrap();
+    let ready = setup(&sandbox, &root, Some((&upload, &tip, "opencode/1"))).unwrap();
+    assert_ne!(ready.head.as_deref(), Some(tip.as_str()));
+    assert_eq!(
+        std::fs::read_to_string(root.join("a.txt")).unwrap(),
+        "more work\n"
+    );
+}
+
+#[test]
+fn a_crash_between_repository_and_checkout_is_repaired() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.dir.path().join("source");
+    let (_, tip) = project(&source);
+    let (root, upload) = (
+        sandbox.dir.path().join("work"),
+        sandbox.dir.path().join("p.pack"),
+    );
+    pack(&source, "HEAD", &upload);
+    setup(&sandbox, &root, Some((&upload, &tip, "main"))).unwrap();
+    std::fs::remove_file(root.join("a.txt")).unwrap();
+    std::fs::remove_file(root.join(".git/index")).unwrap();
+    std::fs::write(root.join(".git/opencode-checkout"), "").unwrap();
+    setup(&sandbox, &root, Some((&upload, &tip, "main"))).unwrap();
+    assert_eq!(
+        std::fs::read_to_string(root.join("a.txt")).unwrap(),
+        "two\n"
+    );
+    assert_eq!(git(&root, &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn a_commit_without_its_history_is_enough() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.dir.path().join("source");
+    let (first, tip) = project(&source);
+    let (root, upload) = (
+        sandbox.dir.path().join("work"),
+        sandbox.dir.path().join("p.pack"),
+    );
+    // All of the last commit, nothing of the one before.
+    pack(&source, "--no-walk HEAD", &upload);
+    let ready = setup(&sandbox, &root, Some((&upload, &tip, "main"))).unwrap();
+    assert_eq!(ready.head.as_deref(), Some(tip.as_str()));
+    assert_eq!(git(&root, &["log", "--format=%s"]), "second");
+    assert_ne!(first, tip);
+    git(&root, &["fsck"]);
+}
+
+#[test]
+fn without_a_base_there_is_an_empty_repository() {
+    let sandbox = Sandbox::new();
+    let root = sandbox.dir.path().join("empty");
+    for _ in 0..2 {
+        assert_eq!(setup(&sandbox, &root, None).unwrap().head, None);
+    }
+    assert!(root.join(".git").is_dir());
+}
+
+#[test]
+fn what_cannot_be_set_up_says_why() {
+    let sandbox = Sandbox::with("//- /file\nx\n");
+    let upload = sandbox.dir.path().join("p.pack");
+    let hash = "0123456789012345678901234567890123456789";
+    std::fs::write(&upload, "not a pack").unwrap();
+    let (root, below) = (sandbox.dir.path().join("work"), sandbox.path("file/below"));
+    for (root, base, code, words) in [
+        (&below, None, Code::Sandbox, "projectDir"),
+        (
+            &root,
+            Some((upload.as_path(), hash, "main")),
+            Code::Sandbox,
+            "not usable",
+        ),
+        (
+            &root,
+            Some((upload.as_path(), "HEAD", "main")),
+            Code::BadRequest,
+            "not a full commit hash",
+        ),
+        (
+            &root,
+            Some((upload.as_path(), hash, "../x")),
+            Code::BadRequest,
+            "branch name",
+        ),
+    ] {
+        let error = setup(&sandbox, root, base).unwrap_err();
+        assert_eq!(error.code, code, "{error:?}");
+        assert!(error.message.contains(words), "{error:?}");
+    }
+    assert!(!root.join(".git").exists(), "nothing half made is left");
+    let request = sandbox.op("setup", json!({ "root": root }));
+    let out = sandbox
+        .command(&request)
+        .env("PATH", "/nowhere")
+        .output()
+        .unwrap();
+    let error = parse(request["id"].as_str().unwrap(), &out)
+        .result
+        .unwrap_err();
+    assert!(
+        error.code == Code::Sandbox && error.message.contains("no git"),
+        "{error:?}"
+    );
+}
