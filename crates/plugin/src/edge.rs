@@ -15,7 +15,7 @@ macro_rules! edge {
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "camelCase")]
         #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
-        #[expect(missing_docs, reason = "the fields are OpenCode's own")]
+        #[allow(missing_docs, reason = "the fields are OpenCode's own; some types have none")]
         pub $kind $name $body
     )*};
 }

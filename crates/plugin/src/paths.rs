@@ -8,7 +8,7 @@ use protocol::ToolArgs;
 
 /// The two roots, and where in them the session works.
 #[derive(Clone, Debug)]
-pub struct Paths {
+pub(crate) struct Paths {
     /// The worktree on the host, without a final separator.
     host: String,
     /// The project in the sandbox.
@@ -18,7 +18,7 @@ pub struct Paths {
 }
 
 /// Resolves `.`, `..` and doubled separators. A `..` that leads above the start is kept.
-pub fn normalize(path: &str) -> String {
+pub(crate) fn normalize(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -32,7 +32,7 @@ pub fn normalize(path: &str) -> String {
 
 impl Paths {
     /// `worktree` is OpenCode's; outside git it is `/`, and then the directory is the project.
-    pub fn new(worktree: &str, directory: &str, project_dir: &str) -> Paths {
+    pub(crate) fn new(worktree: &str, directory: &str, project_dir: &str) -> Paths {
         let host = if worktree == "/" || worktree.is_empty() { directory } else { worktree };
         let host = host.trim_end_matches(['/', '\\']).to_string();
         let mut paths = Paths { host, root: project_dir.to_string(), cwd: project_dir.to_string() };
@@ -43,17 +43,17 @@ impl Paths {
     }
 
     /// The worktree on the host.
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
     /// The project in the sandbox.
-    pub fn root(&self) -> &str {
+    pub(crate) fn root(&self) -> &str {
         &self.root
     }
 
     /// The session's directory in the sandbox.
-    pub fn cwd(&self) -> &str {
+    pub(crate) fn cwd(&self) -> &str {
         &self.cwd
     }
 
@@ -74,12 +74,12 @@ impl Paths {
     }
 
     /// A path argument as the sandbox knows it.
-    pub fn path(&self, path: &str) -> String {
+    pub(crate) fn path(&self, path: &str) -> String {
         self.inside(path).unwrap_or_else(|| path.to_string())
     }
 
     /// Free text (a command, a prompt) with every mention of the host's worktree replaced.
-    pub fn text(&self, text: &str) -> String {
+    pub(crate) fn text(&self, text: &str) -> String {
         if self.host.is_empty() || !text.contains(&self.host) {
             return text.to_string();
         }
@@ -104,7 +104,7 @@ impl Paths {
     }
 
     /// All arguments as the sandbox knows them. File content is never touched.
-    pub fn arguments(&self, args: ToolArgs) -> ToolArgs {
+    pub(crate) fn arguments(&self, args: ToolArgs) -> ToolArgs {
         let path = |p: Option<String>| p.map(|p| self.path(&p));
         match args {
             ToolArgs::Read(mut a) => {
@@ -152,7 +152,7 @@ impl Paths {
     }
 
     /// A path argument made absolute.
-    pub fn absolute(&self, path: &str) -> String {
+    pub(crate) fn absolute(&self, path: &str) -> String {
         match path.strip_prefix('/') {
             Some(rest) => format!("/{}", normalize(rest)),
             None => format!("/{}", normalize(&format!("{}/{path}", self.cwd))),
@@ -160,12 +160,12 @@ impl Paths {
     }
 
     /// True if an absolute path is the project or in it.
-    pub fn is_inside(&self, absolute: &str) -> bool {
+    pub(crate) fn is_inside(&self, absolute: &str) -> bool {
         absolute.strip_prefix(&self.root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// An absolute path relative to the project, with `..` where it must.
-    pub fn relative(&self, absolute: &str) -> String {
+    pub(crate) fn relative(&self, absolute: &str) -> String {
         let from: Vec<&str> = self.root.split('/').filter(|p| !p.is_empty()).collect();
         let to: Vec<&str> = absolute.split('/').filter(|p| !p.is_empty()).collect();
         let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();

@@ -1,2 +1,161 @@
-//! xtask
-fn main() {}
+//! The build: `cargo xtask build` makes `dist/`, ready for `npm pack`. The steps can be called one
+//! by one, too: `types`, `wasm`, `runners`, `shim`.
+//!
+//! Nothing here is clever, and nothing needs a tool that cargo, rustup and npm do not bring.
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const WASM: &str = "wasm32-unknown-unknown";
+const MACHINES: [&str; 2] = ["x86_64", "aarch64"];
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["types"] => types(false),
+        ["types", "--check"] => types(true),
+        ["wasm"] => wasm(),
+        ["runners"] => runners(),
+        ["shim"] => shim(),
+        ["build"] => build(),
+        _ => bail!("usage: cargo xtask build | types [--check] | wasm | runners | shim"),
+    }
+}
+
+fn build() -> Result<()> {
+    let dist = root().join("dist");
+    if dist.exists() {
+        fs::remove_dir_all(&dist)?;
+    }
+    packages()?;
+    types(false)?;
+    wasm()?;
+    shim()?;
+    runners()
+}
+
+/// The npm packages that the build needs, exactly as locked.
+fn packages() -> Result<()> {
+    if root().join("node_modules/.package-lock.json").exists() {
+        return Ok(());
+    }
+    run(Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" }).arg("ci"))
+}
+
+/// The shim, and beside it what wasm-bindgen made.
+fn shim() -> Result<()> {
+    run(Command::new("node").args(["node_modules/typescript/bin/tsc", "--project", "tsconfig.json"]))?;
+    let from = root().join("plugin-shim/src/generated");
+    for name in ["core.js", "core.d.ts", "core_bg.wasm"] {
+        fs::copy(from.join(name), root().join("dist/generated").join(name)).with_context(|| format!("{name} is missing: run `cargo xtask wasm`"))?;
+    }
+    Ok(())
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("crates/xtask").to_path_buf()
+}
+
+fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let shown = format!("{command:?}");
+    let status = command.current_dir(root()).status().with_context(|| format!("cannot run {shown}"))?;
+    ensure!(status.success(), "{shown} failed with {status}");
+    Ok(())
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Adds a rustup target, once. Without rustup the target must be there already.
+fn add_target(target: &str) -> Result<()> {
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().context("cannot run rustc")?;
+    let sysroot = String::from_utf8(sysroot.stdout)?;
+    if Path::new(sysroot.trim()).join("lib/rustlib").join(target).join("lib").exists() {
+        return Ok(());
+    }
+    run(Command::new("rustup").args(["target", "add", target]))
+        .with_context(|| format!("the Rust target {target} is missing; install it with `rustup target add {target}`"))
+}
+
+/// TypeScript types and the fallback catalog, from Rust.
+fn types(check: bool) -> Result<()> {
+    let dir = root().join("plugin-shim/src/generated");
+    let catalog = format!(
+        "// Generated from crates/tools by `cargo xtask types`. Do not edit.\n// Registered, to refuse, when the core cannot be loaded.\n\nimport type {{ ToolDefinition }} from \"./types.js\"\n\nexport const catalog: ToolDefinition[] = {}\n",
+        pretty(&plugin::catalog_json())?
+    );
+    fs::create_dir_all(&dir)?;
+    for (name, text) in [("types.ts", plugin::typescript()), ("catalog.ts", catalog)] {
+        let path = dir.join(name);
+        if check {
+            let found = fs::read_to_string(&path).unwrap_or_default();
+            ensure!(found == text, "{} is out of date; run `cargo xtask types`", path.display());
+        } else {
+            fs::write(&path, text)?;
+        }
+    }
+    Ok(())
+}
+
+fn pretty(json: &str) -> Result<String> {
+    let value: serde_json::Value = serde_json::from_str(json)?;
+    Ok(serde_json::to_string_pretty(&value)?)
+}
+
+/// The core: compiled for size, bound, optimized.
+fn wasm() -> Result<()> {
+    add_target(WASM)?;
+    run(cargo().args(["build", "--package", "opencode-daytona-wasm", "--target", WASM, "--profile", "wasm", "--locked"]))?;
+    let built = target_dir().join(WASM).join("wasm/opencode_daytona_wasm.wasm");
+    let out = root().join("plugin-shim/src/generated");
+    wasm_bindgen_cli_support::Bindgen::new()
+        .input_path(&built)
+        .web(true)?
+        .typescript(true)
+        .out_name("core")
+        .generate(&out)?;
+    let wasm = out.join("core_bg.wasm");
+    let optimizer = root().join("node_modules/binaryen/bin/wasm-opt");
+    ensure!(optimizer.exists(), "{} is missing; run `npm ci`", optimizer.display());
+    let features = ["--enable-bulk-memory", "--enable-nontrapping-float-to-int", "--enable-sign-ext", "--enable-mutable-globals", "--enable-reference-types", "--enable-multivalue"];
+    run(Command::new("node").arg(&optimizer).arg("-Os").args(features).arg(&wasm).arg("-o").arg(&wasm))?;
+    println!("wasm: {} bytes", fs::metadata(&wasm)?.len());
+    Ok(())
+}
+
+/// The runners: static, stripped, compressed, with their hashes in `runners.json`.
+fn runners() -> Result<()> {
+    let out = root().join("dist/runners");
+    fs::create_dir_all(&out)?;
+    let mut index = serde_json::Map::new();
+    for machine in MACHINES {
+        let target = format!("{machine}-unknown-linux-musl");
+        add_target(&target)?;
+        let variable = format!("CARGO_TARGET_{}", target.to_uppercase().replace('-', "_"));
+        run(cargo()
+            .args(["build", "--package", "runner", "--target", &target, "--profile", "runner", "--locked"])
+            .env(format!("{variable}_LINKER"), "rust-lld")
+            .env(format!("{variable}_RUSTFLAGS"), "-Clinker-flavor=ld.lld -Clink-self-contained=yes -Ctarget-feature=+crt-static -Crelocation-model=static"))?;
+        let binary = fs::read(target_dir().join(&target).join("runner/opencode-runner"))?;
+        ensure!(binary.starts_with(b"\x7fELF"), "the runner for {machine} is not an ELF file");
+        let hash: String = Sha256::digest(&binary).iter().map(|b| format!("{b:02x}")).collect();
+        let name = format!("runner-{machine}.gz");
+        let mut packed = flate2::GzBuilder::new().write(Vec::new(), flate2::Compression::best());
+        packed.write_all(&binary)?;
+        let packed = packed.finish()?;
+        println!("runner {machine}: {} bytes, {} compressed", binary.len(), packed.len());
+        fs::write(out.join(&name), &packed)?;
+        index.insert(machine.into(), serde_json::json!({ "file": name, "sha256": hash, "bytes": binary.len() }));
+    }
+    fs::write(out.join("runners.json"), serde_json::to_string_pretty(&index)?)?;
+    Ok(())
+}

@@ -1,0 +1,330 @@
+//! [`Host`] and [`OpenCode`] on top of a JavaScript object.
+
+use async_trait::async_trait;
+use host::*;
+use js_sys::{Array, Uint8Array};
+use plugin::{Asked, OpenCode, Permission, Toast};
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::rc::Rc;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::spawn_local;
+
+#[wasm_bindgen]
+extern "C" {
+    /// What the shim implements (`plugin-shim/src/host.ts`).
+    pub type JsHost;
+
+    #[wasm_bindgen(method, catch)]
+    async fn http(this: &JsHost, request: &str, bytes: Array) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = readFile)]
+    async fn read_file(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = replaceFile)]
+    async fn replace_file(this: &JsHost, path: &str, content: Uint8Array) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = createFile)]
+    async fn create_file(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = renameFile)]
+    async fn rename_file(this: &JsHost, from: &str, to: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = removeFile)]
+    async fn remove_file(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = listDir)]
+    async fn list_dir(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = tempDir)]
+    async fn temp_dir(this: &JsHost) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = removeTempDir)]
+    async fn remove_temp_dir(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = fileSize)]
+    async fn file_size(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    async fn git(this: &JsHost, call: &str, stdin: Uint8Array) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method)]
+    fn now(this: &JsHost) -> f64;
+    #[wasm_bindgen(method)]
+    fn random(this: &JsHost) -> u64;
+    #[wasm_bindgen(method, catch)]
+    async fn sleep(this: &JsHost, ms: f64) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method)]
+    fn env(this: &JsHost, name: &str) -> Option<String>;
+    #[wasm_bindgen(method)]
+    fn pid(this: &JsHost) -> u32;
+    #[wasm_bindgen(method, js_name = pidAlive)]
+    fn pid_alive(this: &JsHost, pid: u32) -> bool;
+    #[wasm_bindgen(method)]
+    fn log(this: &JsHost, level: &str, message: &str);
+    #[wasm_bindgen(method, catch)]
+    async fn ask(this: &JsHost, call: u32, question: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    async fn parent(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method)]
+    fn toast(this: &JsHost, toast: &str);
+    #[wasm_bindgen(method)]
+    fn dead(this: &JsHost, message: &str);
+
+    /// A JSON head with bytes behind it.
+    type Framed;
+    #[wasm_bindgen(method, getter)]
+    fn head(this: &Framed) -> String;
+    #[wasm_bindgen(method, getter)]
+    fn body(this: &Framed) -> Uint8Array;
+
+    /// Anything that was thrown.
+    type Thrown;
+    #[wasm_bindgen(method, getter)]
+    fn code(this: &Thrown) -> JsValue;
+    #[wasm_bindgen(method, getter)]
+    fn message(this: &Thrown) -> JsValue;
+    #[wasm_bindgen(method, getter)]
+    fn name(this: &Thrown) -> JsValue;
+}
+
+/// The JavaScript side, as the core's host and as its OpenCode.
+pub(crate) struct JsSide(JsHost);
+
+thread_local! {
+    /// Who is told of a panic; the latest instance, as all share one memory and die together.
+    static WITNESS: RefCell<Vec<Rc<JsSide>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Tells every side of a panic, before the trap.
+pub(crate) fn report_panics(side: Rc<JsSide>) {
+    WITNESS.with_borrow_mut(|all| all.push(side));
+    std::panic::set_hook(Box::new(|info| {
+        let text = info.to_string();
+        WITNESS.with(|all| {
+            if let Ok(all) = all.try_borrow() {
+                all.iter().for_each(|side| side.0.dead(&text));
+            }
+        });
+    }));
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    method: &'a str,
+    url: &'a str,
+    headers: &'a [(String, String)],
+    timeout_ms: u64,
+    max_bytes: usize,
+    json: Option<&'a str>,
+    parts: Option<Vec<WirePart<'a>>>,
+}
+
+/// One of `text`, `file`, or the index of its bytes.
+#[derive(Serialize)]
+struct WirePart<'a> {
+    name: &'a str,
+    text: Option<&'a str>,
+    file: Option<&'a str>,
+    bytes: Option<u32>,
+}
+
+impl<'a> WirePart<'a> {
+    fn new(part: &'a Part, bytes: &Array) -> Self {
+        let mut wire = WirePart { name: &part.name, text: None, file: None, bytes: None };
+        match &part.content {
+            PartContent::Text(text) => wire.text = Some(text),
+            PartContent::File(path) => wire.file = Some(path),
+            PartContent::Bytes(content) => wire.bytes = Some(bytes.push(&Uint8Array::from(content.as_slice())) - 1),
+        }
+        wire
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ResponseHead {
+    status: u16,
+    headers: Vec<(String, String)>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireGit<'a> {
+    args: &'a [String],
+    cwd: &'a str,
+    env: &'a [(String, String)],
+    stdout_file: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct GitHead {
+    code: i32,
+    stderr: String,
+}
+
+fn text(value: JsValue) -> String {
+    value.as_string().unwrap_or_default()
+}
+
+fn reason(error: &JsValue) -> (String, String) {
+    let thrown: &Thrown = error.unchecked_ref();
+    if !error.is_object() {
+        return (String::new(), format!("{error:?}"));
+    }
+    let code = thrown.code().as_string().unwrap_or_else(|| text(thrown.name()));
+    (code, text(thrown.message()))
+}
+
+fn http_error(error: &JsValue, request: &HttpRequest) -> HttpError {
+    let url = request.url.clone();
+    let (code, message) = reason(error);
+    let reason = if code.is_empty() { message } else { format!("{code}: {message}") };
+    match code.as_str() {
+        "TimeoutError" | "AbortError" => HttpError::Timeout { url, timeout_ms: request.timeout_ms },
+        "TooLarge" => HttpError::TooLarge { url, max_bytes: request.max_bytes },
+        // Bun and Node have different names for a connection that never came about.
+        "ConnectionRefused" | "ECONNREFUSED" | "ENOTFOUND" | "EAI_AGAIN" | "FailedToOpenSocket" | "EHOSTUNREACH" | "ENETUNREACH"
+        | "ConnectTimeout" | "UND_ERR_CONNECT_TIMEOUT" => HttpError::Connect { url, reason },
+        _ => HttpError::Dropped { url, reason },
+    }
+}
+
+fn file_error(path: &str) -> impl Fn(JsValue) -> FileError + '_ {
+    move |error| {
+        let (code, reason) = reason(&error);
+        let kind = match code.as_str() {
+            "ENOENT" => FileErrorKind::NotFound,
+            "EEXIST" => FileErrorKind::Exists,
+            _ => FileErrorKind::Other,
+        };
+        FileError { path: path.into(), kind, reason }
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plain data serializes")
+}
+
+impl JsSide {
+    pub(crate) fn new(host: JsHost) -> Self {
+        JsSide(host)
+    }
+}
+
+#[async_trait(?Send)]
+impl Host for JsSide {
+    async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let bytes = Array::new();
+        let mut wire = Request {
+            method: request.method,
+            url: &request.url,
+            headers: &request.headers,
+            timeout_ms: request.timeout_ms,
+            max_bytes: request.max_bytes,
+            json: None,
+            parts: None,
+        };
+        match &request.body {
+            Body::Empty => {}
+            Body::Json(text) => wire.json = Some(text),
+            Body::Multipart(parts) => {
+                wire.parts = Some(parts.iter().map(|part| WirePart::new(part, &bytes)).collect());
+            }
+        }
+        let wire = json(&wire);
+        let response = self.0.http(&wire, bytes).await.map_err(|error| http_error(&error, &request))?;
+        let framed: Framed = response.unchecked_into();
+        let head: ResponseHead = serde_json::from_str(&framed.head())
+            .map_err(|error| HttpError::Dropped { url: request.url.clone(), reason: error.to_string() })?;
+        Ok(HttpResponse { status: head.status, headers: head.headers, body: framed.body().to_vec() })
+    }
+
+    async fn read_file(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        let bytes = self.0.read_file(path).await.map_err(file_error(path))?;
+        Ok(Uint8Array::new(&bytes).to_vec())
+    }
+
+    async fn replace_file(&self, path: &str, content: &[u8]) -> Result<(), FileError> {
+        self.0.replace_file(path, Uint8Array::from(content)).await.map_err(file_error(path)).map(drop)
+    }
+
+    async fn create_file(&self, path: &str) -> Result<(), FileError> {
+        self.0.create_file(path).await.map_err(file_error(path)).map(drop)
+    }
+
+    async fn rename_file(&self, from: &str, to: &str) -> Result<(), FileError> {
+        self.0.rename_file(from, to).await.map_err(file_error(from)).map(drop)
+    }
+
+    async fn remove_file(&self, path: &str) -> Result<(), FileError> {
+        self.0.remove_file(path).await.map_err(file_error(path)).map(drop)
+    }
+
+    async fn list_dir(&self, path: &str) -> Result<Vec<String>, FileError> {
+        let names = self.0.list_dir(path).await.map_err(file_error(path))?;
+        Ok(Array::from(&names).iter().filter_map(|name| name.as_string()).collect())
+    }
+
+    async fn temp_dir(&self) -> Result<String, FileError> {
+        Ok(text(self.0.temp_dir().await.map_err(file_error("a temporary directory"))?))
+    }
+
+    async fn remove_temp_dir(&self, path: &str) -> Result<(), FileError> {
+        self.0.remove_temp_dir(path).await.map_err(file_error(path)).map(drop)
+    }
+
+    async fn file_size(&self, path: &str) -> Result<u64, FileError> {
+        let size = self.0.file_size(path).await.map_err(file_error(path))?;
+        Ok(size.as_f64().unwrap_or_default() as u64)
+    }
+
+    async fn git(&self, call: GitCall) -> Result<GitOutput, GitError> {
+        let wire = json(&WireGit { args: &call.args, cwd: &call.cwd, env: &call.env, stdout_file: call.stdout_file.as_deref() });
+        let output = self.0.git(&wire, Uint8Array::from(call.stdin.as_slice())).await.map_err(|error| GitError(reason(&error).1))?;
+        let framed: Framed = output.unchecked_into();
+        let head: GitHead = serde_json::from_str(&framed.head()).map_err(|error| GitError(error.to_string()))?;
+        Ok(GitOutput { code: head.code, stdout: framed.body().to_vec(), stderr: head.stderr })
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.0.now() as u64
+    }
+
+    fn random(&self) -> u64 {
+        self.0.random()
+    }
+
+    async fn sleep(&self, ms: u64) {
+        let _ = self.0.sleep(ms as f64).await;
+    }
+
+    fn spawn(&self, task: Task) {
+        spawn_local(task);
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        self.0.env(name).filter(|value| !value.is_empty())
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    fn pid_alive(&self, pid: u32) -> bool {
+        self.0.pid_alive(pid)
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        self.0.log(level.name(), message);
+    }
+}
+
+#[async_trait(?Send)]
+impl OpenCode for JsSide {
+    async fn ask(&self, call: u32, question: &Permission) -> Asked {
+        match self.0.ask(call, &json(question)).await {
+            Ok(answer) if answer.as_bool() == Some(true) => Asked::Allowed,
+            // Whatever goes wrong with the question is not a yes.
+            _ => Asked::Rejected,
+        }
+    }
+
+    async fn parent(&self, session: &str) -> Option<String> {
+        self.0.parent(session).await.ok()?.as_string()
+    }
+
+    fn toast(&self, toast: Toast) {
+        self.0.toast(&json(&toast));
+    }
+}

@@ -1,0 +1,85 @@
+// Generated from crates/plugin/src/edge.rs by `cargo xtask types`. Do not edit.
+
+export type Init = { directory: string, worktree: string, projectId: string, 
+/**
+ * Options of the plugin entry in `opencode.json`, as they stand there.
+ */
+options: unknown, 
+/**
+ * Directory of the packaged files (runners).
+ */
+assets: string, };
+
+export type Nothing = Record<symbol, never>;
+
+export type Started = { tools: Array<ToolDefinition>, 
+/**
+ * Why every tool will refuse, if it will.
+ */
+problem: string | null, };
+
+export type ToolDefinition = { name: string, description: string, schema: Record<string, unknown>, };
+
+export type Execute = { 
+/**
+ * Names this call in `abort` and in permission questions.
+ */
+call: number, tool: string, args: unknown, sessionId: string, messageId: string, };
+
+export type Executed = { "kind": "done" } & Done | { "kind": "failed", 
+/**
+ * Its text.
+ */
+message: string, } | { "kind": "rejected" };
+
+export type Done = { title: string, output: string, metadata: Record<string, unknown>, attachments: Array<{ mime: string, url: string }>, };
+
+export type Call = { call: number, };
+
+export type Session = { sessionId: string, };
+
+export type Event = { type: string, properties: unknown, };
+
+export type ToolBefore = { tool: string, args: unknown, };
+
+export type ToolVerdict = { 
+/**
+ * The tool must not run, and why.
+ */
+refuse: string | null, 
+/**
+ * Arguments to change, by name.
+ */
+replace: Record<string, unknown>, };
+
+export type ToolOffer = { tool: string, 
+/**
+ * Its parameters are a structure, as a built-in's are; a plugin's are opaque.
+ */
+builtIn: boolean, };
+
+export type System = { system: Array<string>, };
+
+export type ConfigPatch = { toolOutputLines: number, toolOutputBytes: number, };
+
+export type Permission = { permission: string, patterns: Array<string>, always: Array<string>, metadata: Record<string, unknown>, };
+
+export type Toast = { title: string, message: string, 
+/**
+ * `info`, `success`, `warning` or `error`.
+ */
+variant: string, };
+
+/** Every call: what goes in, what comes out. */
+export interface Calls {
+  start: { params: Nothing, result: Started }
+  config: { params: Nothing, result: ConfigPatch }
+  execute: { params: Execute, result: Executed }
+  abort: { params: Call, result: Nothing }
+  message: { params: Session, result: Nothing }
+  event: { params: Event, result: Nothing }
+  offer: { params: ToolOffer, result: Nothing }
+  before: { params: ToolBefore, result: ToolVerdict }
+  system: { params: System, result: System }
+  dispose: { params: Nothing, result: Nothing }
+}

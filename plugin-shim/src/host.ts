@@ -1,0 +1,182 @@
+// The machine, for the core: HTTP, files, git, clock. Every method does one thing and throws what
+// the system throws; the core decides what it means. See `Host` in crates/host.
+
+import { spawn } from "node:child_process"
+import { constants, createWriteStream, openAsBlob } from "node:fs"
+import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { dirname, join } from "node:path"
+import { pipeline } from "node:stream/promises"
+
+/** A JSON head with bytes behind it. */
+export interface Framed {
+  head: string
+  body: Uint8Array
+}
+
+interface HttpCall {
+  method: string
+  url: string
+  headers: [string, string][]
+  timeoutMs: number
+  maxBytes: number
+  json: string | null
+  parts: { name: string; text: string | null; file: string | null; bytes: number | null }[] | null
+}
+
+interface GitCall {
+  args: string[]
+  cwd: string
+  env: [string, string][]
+  stdoutFile: string | null
+}
+
+const MAX_STDERR = 64 * 1024
+
+class TooLarge extends Error {
+  code = "TooLarge"
+}
+
+/** What needs no OpenCode. */
+export class Machine {
+  #temporary = new Set<string>()
+
+  async http(json: string, bytes: Uint8Array<ArrayBuffer>[]): Promise<Framed> {
+    const call: HttpCall = JSON.parse(json)
+    const headers = new Headers(call.headers)
+    let body: string | FormData | undefined
+    if (call.json !== null) {
+      headers.set("content-type", "application/json")
+      body = call.json
+    } else if (call.parts !== null) {
+      body = new FormData()
+      for (const part of call.parts) {
+        if (part.text !== null) body.append(part.name, part.text)
+        else if (part.file !== null) body.append(part.name, await openAsBlob(part.file), "file")
+        else body.append(part.name, new Blob([bytes[part.bytes ?? 0] ?? new Uint8Array()]), "file")
+      }
+    }
+    const signal = AbortSignal.timeout(call.timeoutMs)
+    const response = await fetch(call.url, { method: call.method, headers, body, signal, redirect: "manual" })
+    const chunks: Uint8Array[] = []
+    let size = 0
+    for await (const chunk of response.body ?? []) {
+      size += chunk.length
+      if (size > call.maxBytes) throw new TooLarge(`more than ${call.maxBytes} bytes`)
+      chunks.push(chunk)
+    }
+    return {
+      head: JSON.stringify({ status: response.status, headers: [...response.headers] }),
+      body: Buffer.concat(chunks),
+    }
+  }
+
+  readFile(path: string): Promise<Uint8Array> {
+    return readFile(path)
+  }
+
+  async replaceFile(path: string, content: Uint8Array): Promise<void> {
+    await mkdir(dirname(path), { recursive: true })
+    const temporary = `${path}.${process.pid}-${this.random().toString(16)}.tmp`
+    try {
+      const file = await open(temporary, "wx", 0o600)
+      try {
+        await file.writeFile(content)
+        await file.sync()
+      } finally {
+        await file.close()
+      }
+      await rename(temporary, path)
+    } catch (error) {
+      await rm(temporary, { force: true })
+      throw error
+    }
+  }
+
+  async createFile(path: string): Promise<void> {
+    await mkdir(dirname(path), { recursive: true })
+    const file = await open(path, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o600)
+    await file.close()
+  }
+
+  renameFile(from: string, to: string): Promise<void> {
+    return rename(from, to)
+  }
+
+  removeFile(path: string): Promise<void> {
+    return rm(path, { force: true })
+  }
+
+  async listDir(path: string): Promise<string[]> {
+    try {
+      return await readdir(path)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return []
+      throw error
+    }
+  }
+
+  async tempDir(): Promise<string> {
+    const path = await mkdtemp(join(tmpdir(), "opencode-daytona-"))
+    this.#temporary.add(path)
+    return path
+  }
+
+  async removeTempDir(path: string): Promise<void> {
+    // Only what was made here: a recursive removal takes no path from anywhere else.
+    if (this.#temporary.delete(path)) await rm(path, { recursive: true, force: true })
+  }
+
+  async fileSize(path: string): Promise<number> {
+    return (await stat(path)).size
+  }
+
+  async git(json: string, stdin: Uint8Array): Promise<Framed> {
+    const call: GitCall = JSON.parse(json)
+    const env = { ...process.env, LC_ALL: "C", GIT_TERMINAL_PROMPT: "0", ...Object.fromEntries(call.env) }
+    const child = spawn("git", call.args, { cwd: call.cwd, env, stdio: ["pipe", "pipe", "pipe"] })
+    const ended = new Promise<number>((resolve, reject) => {
+      child.on("error", reject)
+      child.on("close", (code) => resolve(code ?? -1))
+    })
+    const chunks: Uint8Array[] = []
+    let stderr = ""
+    child.stderr.on("data", (data) => (stderr = (stderr + data).slice(-MAX_STDERR)))
+    child.stdin.on("error", () => {})
+    child.stdin.end(stdin)
+    const saved = call.stdoutFile === null ? undefined : pipeline(child.stdout, createWriteStream(call.stdoutFile, { mode: 0o600 }))
+    if (!saved) child.stdout.on("data", (data) => chunks.push(data))
+    const [code] = await Promise.all([ended, saved])
+    return { head: JSON.stringify({ code, stderr }), body: Buffer.concat(chunks) }
+  }
+
+  now(): number {
+    return Date.now()
+  }
+
+  random(): bigint {
+    return crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n
+  }
+
+  sleep(ms: number): Promise<void> {
+    // A timer of ours must not keep OpenCode from ending.
+    return new Promise((resolve) => setTimeout(resolve, ms).unref())
+  }
+
+  env(name: string): string | undefined {
+    return process.env[name]
+  }
+
+  pid(): number {
+    return process.pid
+  }
+
+  pidAlive(pid: number): boolean {
+    try {
+      process.kill(pid, 0)
+      return true
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code === "EPERM"
+    }
+  }
+}

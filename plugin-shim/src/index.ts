@@ -1,0 +1,99 @@
+// The plugin, as OpenCode loads it. It carries calls to the core (Rust, compiled to WebAssembly)
+// and decides nothing. The one thing it must do by itself: whatever fails here, the same tools are
+// registered and refuse, because without them OpenCode would use its own, on the host.
+
+import { readFileSync } from "node:fs"
+import { dirname, join } from "node:path"
+import { fileURLToPath } from "node:url"
+import type { Config, Hooks, PluginInput, PluginModule, ToolContext, ToolDefinition, ToolResult } from "@opencode-ai/plugin"
+import { catalog } from "./generated/catalog.js"
+import { Core, initSync } from "./generated/core.js"
+import type { Calls, ToolDefinition as Definition } from "./generated/types.js"
+import { Side } from "./side.js"
+
+const here = dirname(fileURLToPath(import.meta.url))
+const id = "opencode-daytona-sandbox"
+let serial = 0
+
+async function server(input: PluginInput, options?: Record<string, unknown>): Promise<Hooks> {
+  const side = new Side(input.client)
+  let core: Core | undefined
+  let failure: unknown
+  const call = async <K extends keyof Calls>(name: K, params: Calls[K]["params"]): Promise<Calls[K]["result"]> => {
+    if (!core) throw new Error(`${id} could not be loaded, so every tool refuses: ${message(failure)}`)
+    return JSON.parse(await Promise.race([core.call(name, JSON.stringify(params)), side.death]))
+  }
+  let definitions: Definition[] = catalog
+  try {
+    initSync({ module: readFileSync(new URL("./generated/core_bg.wasm", import.meta.url)) })
+    const { directory, worktree, project } = input
+    core = new Core(side, JSON.stringify({ directory, worktree, projectId: project.id, options: options ?? null, assets: join(here, "runners") }))
+    definitions = (await call("start", {})).tools
+  } catch (error) {
+    failure = error
+    side.log("error", message(error))
+    side.toast(JSON.stringify({ title: "Sandbox unavailable", message: message(error), variant: "error" }))
+  }
+  const schemas = new Map(definitions.map((tool) => [tool.name, tool.schema]))
+
+  const execute = async (tool: string, args: unknown, context: ToolContext): Promise<ToolResult> => {
+    const number = ++serial
+    const running = { context, rejection: undefined as unknown }
+    const abort = () => void call("abort", { call: number }).catch(() => {})
+    side.running.set(number, running)
+    context.abort.addEventListener("abort", abort)
+    try {
+      const { sessionID: sessionId, messageID: messageId } = context
+      const result = await call("execute", { call: number, tool, args, sessionId, messageId })
+      if (result.kind === "rejected") throw running.rejection ?? new Error("The permission question could not be asked.")
+      if (result.kind === "failed") throw new Error(result.message)
+      const { title, output, metadata, attachments } = result
+      return { title, output, metadata, attachments: attachments.map((file) => ({ type: "file", ...file })) }
+    } finally {
+      side.running.delete(number)
+      context.abort.removeEventListener("abort", abort)
+    }
+  }
+  const define = ({ name, description }: Definition): [string, ToolDefinition] => [
+    name,
+    // OpenCode would call every plain property required: `tool.definition` sets the real schema.
+    { description, args: {}, execute: (args, context) => execute(name, args, context) },
+  ]
+
+  return {
+    tool: Object.fromEntries(definitions.map(define)),
+    async config(config: Config) {
+      const { toolOutputLines: max_lines, toolOutputBytes: max_bytes } = await call("config", {})
+      Object.assign(config, { tool_output: { max_lines, max_bytes } })
+    },
+    async event({ event }) {
+      await call("event", { type: event.type, properties: event.properties }).catch(() => {})
+    },
+    async "chat.message"({ sessionID }) {
+      await call("message", { sessionId: sessionID }).catch(() => {})
+    },
+    async "tool.definition"({ toolID }, output) {
+      await call("offer", { tool: toolID, builtIn: "fields" in output.parameters }).catch(() => {})
+      const jsonSchema = schemas.get(toolID)
+      if (jsonSchema) Object.assign(output, { jsonSchema })
+    },
+    async "tool.execute.before"({ tool }, output) {
+      const { refuse, replace } = await call("before", { tool, args: output.args })
+      if (refuse !== null) throw new Error(refuse)
+      Object.assign(output.args, replace)
+    },
+    async "experimental.chat.system.transform"(_, output) {
+      const { system } = await call("system", { system: output.system })
+      output.system.splice(0, output.system.length, ...system)
+    },
+    async dispose() {
+      await call("dispose", {}).catch(() => {})
+    },
+  }
+}
+
+function message(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+export default { id, server } satisfies PluginModule
