@@ -7,13 +7,21 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 
 /// Sends `request` over `stream` and returns the reply; a 101 splices the two connections.
-pub(crate) async fn exchange<S>(stream: S, mut request: Request) -> Result<Response, hyper::Error>
+///
+/// `in_use` is dropped when the exchange is over: the body is sent, or the spliced connections end.
+pub(crate) async fn exchange<S, G>(
+    stream: S,
+    mut request: Request,
+    in_use: G,
+) -> Result<Response, hyper::Error>
 where
+    G: Send + 'static,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -40,12 +48,18 @@ where
                     let (mut client, mut inner) = (TokioIo::new(client), TokioIo::new(inner));
                     let _ = copy_bidirectional(&mut client, &mut inner).await;
                 }
+                drop(in_use);
             });
         }
         return Ok(reply.map(Body::new));
     }
     strip_hop_headers(reply.headers_mut());
-    Ok(reply.map(Body::new))
+    Ok(reply.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _ = &in_use;
+            frame
+        }))
+    }))
 }
 
 /// Removes the headers that belong to one connection and not to the message.

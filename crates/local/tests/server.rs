@@ -375,3 +375,103 @@ fn previews_reach_a_port_inside_with_a_token_only() {
         401
     );
 }
+
+/// A WebSocket server in a few lines, as the sandbox has none: greets, then echoes one short text.
+const ECHO: &str = r#"
+import socket, hashlib, base64
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(('127.0.0.1', 4000)); s.listen()
+while True:
+    c, _ = s.accept(); head = b''
+    while b'\r\n\r\n' not in head:
+        part = c.recv(4096)
+        if not part: break
+        head += part
+    if b'\r\n\r\n' not in head: continue
+    key = [l.split(b': ')[1] for l in head.split(b'\r\n') if l.lower().startswith(b'sec-websocket-key')][0]
+    ok = base64.b64encode(hashlib.sha1(key + b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest())
+    c.sendall(b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ' + ok + b'\r\n\r\n\x81\x05hello')
+    f = c.recv(4096); n = f[1] & 127; mask = f[2:6]
+    c.sendall(bytes([0x81, n]) + bytes(b ^ mask[i % 4] for i, b in enumerate(f[6:6 + n])))
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_reaches_a_port_inside_and_keeps_the_sandbox_awake() {
+    use futures_util::{SinkExt as _, StreamExt as _};
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    let id = server.create(json!({ "autoStopInterval": 1 }));
+    server.exec(
+        &id,
+        &format!("cat > ~/echo.py <<'END'\n{ECHO}\nEND\nnohup /usr/bin/python3 ~/echo.py >/dev/null 2>&1 </dev/null &"),
+    );
+    until("the port", || {
+        let answer = server.send("GET", &format!("/toolbox/{id}/port/4000/in-use"), None);
+        answer.json()["isInUse"] == true
+    });
+    let path = format!("/api/sandbox/{id}/ports/4000/signed-preview-url");
+    let url = server.send("GET", &path, None).json()["url"]
+        .as_str()
+        .expect("a URL")
+        .to_owned();
+    let mut request = url
+        .replace("http://", "ws://")
+        .into_client_request()
+        .expect("a request");
+    let host = url.trim_start_matches("http://").parse().expect("a host");
+    request.headers_mut().insert("host", host);
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", server.port))
+        .await
+        .expect("connected");
+    let (mut socket, _) = tokio_tungstenite::client_async(request, stream)
+        .await
+        .expect("a WebSocket");
+    let hello = socket.next().await.expect("a message").expect("whole");
+    assert_eq!(hello.into_text().expect("text").as_str(), "hello");
+    let hour = || {
+        let record = server
+            .send("GET", &format!("/api/sandbox/{id}"), None)
+            .json();
+        record["lastActivityAt"].as_str().expect("a time")[..13].to_owned()
+    };
+    let before = hour();
+    server.send(
+        "POST",
+        "/_test/clock",
+        Some(&json!({ "advance_ms": 3_600_000 })),
+    );
+    until("the timers to run", || hour() != before);
+    socket.send(Message::text("echo me")).await.expect("sent");
+    let echo = socket.next().await.expect("a message").expect("whole");
+    assert_eq!(echo.into_text().expect("text").as_str(), "echo me");
+    assert_eq!(
+        server
+            .send("GET", &format!("/api/sandbox/{id}"), None)
+            .json()["state"],
+        "started"
+    );
+}
+
+#[test]
+fn a_deleted_session_leaves_no_process() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    let id = server.create(json!({}));
+    let at = |path: &str| format!("/toolbox/{id}/process/session{path}");
+    server.send("POST", &at(""), Some(&json!({ "sessionId": "s" })));
+    let body = json!({ "command": "sleep 4321 & setsid sleep 4322", "runAsync": true });
+    assert_eq!(server.send("POST", &at("/s/exec"), Some(&body)).status, 202);
+    let running = || {
+        server
+            .send("GET", &format!("/_test/processes/{id}"), None)
+            .text
+    };
+    until("both sleeps", || {
+        running().contains("sleep 4321") && running().contains("sleep 4322")
+    });
+    assert_eq!(server.send("DELETE", &at("/s"), None).status, 204);
+    assert!(!running().contains("sleep"), "{}", running());
+}

@@ -77,11 +77,15 @@ impl Sandbox {
     }
 
     /// Sends one request to the toolbox.
-    pub(crate) async fn ask(&self, request: Request) -> Result<Response> {
+    pub(crate) async fn ask<G: Send + 'static>(
+        &self,
+        request: Request,
+        in_use: G,
+    ) -> Result<Response> {
         let live = lock(&self.live)
             .clone()
             .context("the sandbox is not running")?;
-        Ok(relay::exchange(live.connect().await?, request).await?)
+        Ok(relay::exchange(live.connect().await?, request, in_use).await?)
     }
 
     /// Asks the toolbox one of the things that only the server may.
@@ -90,7 +94,7 @@ impl Sandbox {
             .method(method)
             .uri(path)
             .header("host", "toolbox");
-        self.ask(request.body(Body::empty())?).await
+        self.ask(request.body(Body::empty())?, ()).await
     }
 }
 

@@ -5,11 +5,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use http_body_util::BodyExt as _;
 
 use super::lifecycle::Sandbox;
 use super::sandbox::State;
@@ -139,15 +137,8 @@ fn set_path(request: &mut Request, path: &str) {
 
 async fn forward(app: &Arc<App>, sandbox: Arc<Sandbox>, request: Request) -> Response {
     let in_flight = (!skips_activity(request.headers())).then(|| InFlight::new(app, &sandbox));
-    match sandbox.ask(request).await {
-        // A spliced WebSocket outlives this function; its guard goes with the reply's body, which
-        // for a 101 ends at once, so a WebSocket counts when it opens.
-        Ok(reply) => reply.map(|body| {
-            Body::new(body.map_frame(move |frame| {
-                let _ = &in_flight;
-                frame
-            }))
-        }),
+    match sandbox.ask(request, in_flight).await {
+        Ok(reply) => reply,
         // The daemon is gone or broke off: as the proxy has it, 502 and no body.
         Err(_) => StatusCode::BAD_GATEWAY.into_response(),
     }

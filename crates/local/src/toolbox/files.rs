@@ -281,7 +281,7 @@ async fn permissions(
     };
     let (owner, group) = (id(at.owner, "/etc/passwd")?, id(at.group, "/etc/group")?);
     if owner != u32::MAX || group != u32::MAX {
-        let name = CString::new(path.as_os_str().as_bytes()).map_err(|e| invalid(e))?;
+        let name = CString::new(path.as_os_str().as_bytes()).map_err(invalid)?;
         // SAFETY: `name` is a C string that outlives the call.
         if unsafe { libc::chown(name.as_ptr(), owner, group) } != 0 {
             return Err(failed(&io::Error::last_os_error(), &given));

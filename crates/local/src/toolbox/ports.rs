@@ -67,7 +67,7 @@ pub(super) async fn proxy(mut request: Request) -> Response {
     let Ok(stream) = stream else {
         return StatusCode::BAD_GATEWAY.into_response();
     };
-    match relay::exchange(stream, request).await {
+    match relay::exchange(stream, request, ()).await {
         Ok(reply) => reply,
         Err(_) => StatusCode::BAD_GATEWAY.into_response(),
     }

@@ -13,8 +13,7 @@ pub(crate) fn find() -> PathBuf {
         listed
             .lines()
             .map(str::trim)
-            .filter(named)
-            .next_back()
+            .rfind(named)
             .map(PathBuf::from)
     };
     called("zsh")

@@ -305,12 +305,7 @@ async fn part(toolbox: &Toolbox, given: &str) -> Part {
             Box::pin(stream::once(async { Ok(head) }).chain(content(file, size)))
         }
         Err(problem) => {
-            let code = match problem.code {
-                Some(code @ ("FILE_NOT_FOUND" | "FILE_ACCESS_DENIED" | "INVALID_FILE_PATH")) => {
-                    code
-                }
-                _ => "FILE_READ_FAILED",
-            };
+            let code = problem.code.unwrap_or("FILE_READ_FAILED");
             let error = json!({
                 "statusCode": problem.status.as_u16(),
                 "message": problem.message,
