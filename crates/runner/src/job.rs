@@ -19,7 +19,7 @@ mod supervisor;
 pub(crate) use client::{start, stop, wait};
 pub(crate) use supervisor::supervise;
 
-use crate::state::State;
+use crate::state::home_hash;
 use protocol::{Outcome, StopReason, ToolError, Wait};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -56,17 +56,9 @@ const OUT: &str = "out";
 
 /// The socket of a job. Abstract names need no disk, vanish with the process, and are not bound by
 /// the length of a home directory's path.
-fn address(state: &State, job: &str) -> io::Result<SocketAddr> {
-    let uid = rustix::process::getuid().as_raw();
-    let place = state.sub("jobs").unwrap_or_default();
-    // Sandboxes that share a kernel's network namespace must not share names.
-    let hash = place
-        .to_string_lossy()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-        });
-    SocketAddr::from_abstract_name(format!("opencode-runner-{uid}-{hash:x}-{job}"))
+fn address(job: &str) -> io::Result<SocketAddr> {
+    let (uid, home) = (rustix::process::getuid().as_raw(), home_hash());
+    SocketAddr::from_abstract_name(format!("opencode-runner-{uid}-{home:x}-{job}"))
 }
 
 /// Abstract sockets have no file permissions: only the same user may talk.

@@ -21,8 +21,8 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 const MAX_KEPT: usize = 256 * 1024;
 
 /// The records of this sandbox.
-pub(crate) struct Records {
-    dir: Option<PathBuf>,
+pub(crate) struct Records<'a> {
+    state: &'a State,
 }
 
 /// What is known of an id.
@@ -40,21 +40,23 @@ pub(crate) struct Claimed {
     file: Option<File>,
 }
 
-impl Records {
-    /// The records, pruned now and then.
-    pub(crate) fn open(state: &State) -> Records {
-        Records {
-            dir: state.sub("records"),
-        }
+impl Records<'_> {
+    /// The records.
+    pub(crate) fn open(state: &State) -> Records<'_> {
+        Records { state }
     }
 
     /// Claims `id`, after waiting for whoever works on it.
     pub(crate) fn claim(&self, id: &str) -> Claim {
-        let Some(dir) = &self.dir else {
+        let dir = self.state.sub("records");
+        dir.as_deref().into_iter().for_each(prune);
+        let Some(path) = self
+            .state
+            .find("records", id)
+            .or(dir.map(|dir| dir.join(id)))
+        else {
             return Claim::Mine(Claimed { file: None });
         };
-        prune(dir);
-        let path = dir.join(id);
         let open = || -> std::io::Result<(File, String)> {
             let mut file = File::options()
                 .create(true)
@@ -97,10 +99,9 @@ impl Claimed {
     }
 }
 
-/// Removes old records, and the oldest ones while there are too many. Looks only once in a while:
-/// when the clock and the process id say so.
+/// Removes old records, and the oldest ones while there are too many. Looks in one process of 64.
 fn prune(dir: &Path) {
-    if std::process::id() % 64 != 0 {
+    if !std::process::id().is_multiple_of(64) {
         return;
     }
     let mut records: Vec<(SystemTime, u64, PathBuf)> = fs::read_dir(dir)
@@ -113,7 +114,7 @@ fn prune(dir: &Path) {
             Some((meta.modified().ok()?, meta.len().max(4096), entry.path()))
         })
         .collect();
-    records.sort_by(|a, b| b.0.cmp(&a.0));
+    records.sort_by_key(|record| std::cmp::Reverse(record.0));
     let now = SystemTime::now();
     let mut total = 0;
     for (modified, size, path) in records {

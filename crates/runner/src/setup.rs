@@ -339,7 +339,7 @@ impl Git {
                 .filter_map(|line| line.strip_prefix("parent "))
                 .collect();
             let here = |parent: &&str| self.succeeds(&["cat-file", "-e", parent]);
-            if parents.iter().all(|parent| here(&parent)) {
+            if parents.iter().all(here) {
                 todo.extend(parents.iter().map(|parent| parent.to_string()));
             } else {
                 edge.push(commit);

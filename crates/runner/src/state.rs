@@ -6,38 +6,74 @@
 
 use std::fs::{self, DirBuilder};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The directories, or none of them.
+/// The places of this sandbox.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
+    /// Where new things go, if a byte can be written anywhere.
     dir: Option<PathBuf>,
+    /// All places that are ours, in order: a disk that was full a moment ago was passed over.
+    places: Vec<PathBuf>,
 }
 
 impl State {
-    /// The first usable place.
+    /// Looks at the places.
     pub(crate) fn open() -> State {
         let uid = rustix::process::getuid().as_raw();
         let home = std::env::var_os("HOME")
             .map(PathBuf::from)
             .filter(|home| home.is_absolute());
-        let places = [
+        let shared = |parent: &str| {
+            let dir = PathBuf::from(format!("{parent}/.opencode-daytona-{uid}"));
+            // Ours and closed to others, before anything below it is trusted.
+            let usable = private(&dir).is_ok() && is_ours(&dir, uid);
+            usable.then(|| dir.join(format!("{:x}", home_hash())))
+        };
+        let places: Vec<PathBuf> = [
             home.map(|home| home.join(".opencode-daytona")),
-            Some(PathBuf::from(format!("/tmp/.opencode-daytona-{uid}"))),
-            Some(PathBuf::from(format!("/dev/shm/.opencode-daytona-{uid}"))),
-        ];
+            shared("/tmp"),
+            shared("/dev/shm"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let dir = places
+            .iter()
+            .find(|dir| private(dir).is_ok() && is_ours(dir, uid) && is_writable(dir))
+            .cloned();
         State {
-            dir: places.into_iter().flatten().find(|dir| usable(dir, uid)),
+            dir,
+            places: places.into_iter().filter(|dir| is_ours(dir, uid)).collect(),
         }
     }
 
-    /// `jobs`, `records` or `locks`, if there is a place for it.
+    /// `jobs`, `records` or `locks`, to put something new there.
     pub(crate) fn sub(&self, name: &str) -> Option<PathBuf> {
         let dir = self.dir.as_ref()?.join(name);
         private(&dir).ok()?;
         Some(dir)
     }
+
+    /// Something that was put into `sub` before, wherever that was then.
+    pub(crate) fn find(&self, sub: &str, name: &str) -> Option<PathBuf> {
+        self.places
+            .iter()
+            .map(|place| place.join(sub).join(name))
+            .find(|path| path.exists())
+    }
+}
+
+/// Tells sandboxes apart that share a user, a `/tmp` or a kernel (FNV-1a of the home directory).
+pub(crate) fn home_hash() -> u64 {
+    let home = std::env::var_os("HOME").unwrap_or_default();
+    home.as_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        })
 }
 
 fn private(dir: &Path) -> std::io::Result<()> {
@@ -47,22 +83,18 @@ fn private(dir: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Ours, a real directory, closed to others, and a byte can be written.
-fn usable(dir: &Path, uid: u32) -> bool {
-    if private(dir).is_err() {
-        return false;
-    }
+/// Ours, a real directory, closed to others.
+fn is_ours(dir: &Path, uid: u32) -> bool {
     let Ok(meta) = fs::symlink_metadata(dir) else {
         return false;
     };
-    if !meta.is_dir() || meta.uid() != uid {
-        return false;
-    }
-    if meta.mode() & 0o077 != 0
-        && fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).is_err()
-    {
-        return false;
-    }
+    meta.is_dir()
+        && meta.uid() == uid
+        && (meta.mode() & 0o077 == 0
+            || fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).is_ok())
+}
+
+fn is_writable(dir: &Path) -> bool {
     let probe = dir.join(format!("probe-{}", std::process::id()));
     // A full disk often accepts a new empty file and refuses its first byte.
     let written = fs::File::create(&probe).and_then(|mut file| file.write_all(b"x"));

@@ -25,7 +25,7 @@ pub(crate) fn start(state: &State, id: &str, call: &ToolCall, bash: &args::Bash)
         wait: call.wait,
         stop: None,
     };
-    let listener = match address(state, id).and_then(|address| UnixListener::bind_addr(&address)) {
+    let listener = match address(id).and_then(|address| UnixListener::bind_addr(&address)) {
         Ok(listener) => listener,
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             return (true, ask_job(state, id, ask));
@@ -87,10 +87,13 @@ fn sandbox(message: String) -> ToolError {
 struct Existing;
 
 fn make_dir(state: &State, id: &str) -> Result<Option<PathBuf>, Existing> {
+    if state.find("jobs", id).is_some() {
+        return Err(Existing);
+    }
     let Some(jobs) = state.sub("jobs") else {
         return Ok(None);
     };
-    prune(state, &jobs);
+    prune(&jobs);
     let dir = jobs.join(id);
     match DirBuilder::new().mode(0o700).create(&dir) {
         Ok(()) => Ok(Some(dir)),
@@ -168,7 +171,7 @@ fn ask_job(state: &State, job: &str, ask: Ask) -> Answer {
         ));
     }
     let connect = || {
-        let stream = UnixStream::connect_addr(&address(state, job)?)?;
+        let stream = UnixStream::connect_addr(&address(job)?)?;
         if is_same_user(&stream) {
             Ok(stream)
         } else {
@@ -195,9 +198,8 @@ fn converse(mut stream: UnixStream, ask: Ask) -> io::Result<Answer> {
 /// The answer of a job that has no supervisor any more.
 fn recall(state: &State, job: &str) -> Answer {
     let done = state
-        .sub("jobs")
-        .map(|jobs| jobs.join(job).join(DONE))
-        .and_then(|path| fs::read(path).ok());
+        .find("jobs", job)
+        .and_then(|dir| fs::read(dir.join(DONE)).ok());
     match done.and_then(|text| serde_json::from_slice::<Answer>(&text).ok()) {
         Some(answer) => answer,
         None => Err(lost(state, job)),
@@ -205,11 +207,7 @@ fn recall(state: &State, job: &str) -> Answer {
 }
 
 fn lost(state: &State, job: &str) -> ToolError {
-    let dir = state
-        .sub("jobs")
-        .map(|jobs| jobs.join(job))
-        .filter(|dir| dir.is_dir());
-    let Some(dir) = dir else {
+    let Some(dir) = state.find("jobs", job) else {
         return error(
             Code::NoSuchJob,
             "This command is not known in the sandbox (any more).",
@@ -235,7 +233,7 @@ fn last_part(path: &Path) -> io::Result<String> {
 
 /// Removes old jobs, and the oldest ones while they take too much, but none that still runs. Looks
 /// only once in a while.
-fn prune(state: &State, jobs: &Path) {
+fn prune(jobs: &Path) {
     if !std::process::id().is_multiple_of(32) {
         return;
     }
@@ -259,7 +257,7 @@ fn prune(state: &State, jobs: &Path) {
             ))
         })
         .collect();
-    found.sort_by(|a, b| b.0.cmp(&a.0));
+    found.sort_by_key(|job| std::cmp::Reverse(job.0));
     let mut total = 0;
     for (modified, size, job, path) in found {
         total += size;
@@ -269,7 +267,7 @@ fn prune(state: &State, jobs: &Path) {
         if age < MAX_AGE && total < MAX_BYTES {
             continue;
         }
-        let runs = address(state, &job)
+        let runs = address(&job)
             .and_then(|address| UnixStream::connect_addr(&address))
             .is_ok();
         if !runs {

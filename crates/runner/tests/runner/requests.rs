@@ -258,8 +258,7 @@ fn a_home_that_cannot_be_written_stops_nothing() {
         .output()
         .unwrap();
     assert!(done(parse(call["id"].as_str().unwrap(), &out).result).is_ok());
-    let mut call = sandbox.call("bash", json!({ "command": "cat a.txt" }));
-    call["id"] = json!(format!("nohome-{}", std::process::id()));
+    let call = sandbox.call("bash", json!({ "command": "cat a.txt" }));
     let out = sandbox
         .command(&call)
         .env("HOME", &no_home)
@@ -270,5 +269,29 @@ fn a_home_that_cannot_be_written_stops_nothing() {
             .unwrap()
             .output,
         "hello\n"
+    );
+}
+
+#[test]
+fn what_was_kept_in_another_place_is_found_again() {
+    let sandbox = Sandbox::with("//- /n.txt\n1\n");
+    let edit = sandbox.call(
+        "edit",
+        json!({ "filePath": "n.txt", "oldString": "1", "newString": "11" }),
+    );
+    let bash = sandbox.call("bash", json!({ "command": "echo once >> log" }));
+    // As if the home's disk had been full: the records are in the second place.
+    let home = sandbox.home.join(".opencode-daytona");
+    std::fs::write(&home, "").unwrap();
+    for request in [&edit, &bash] {
+        assert!(!sandbox.send(request).replayed);
+    }
+    std::fs::remove_file(&home).unwrap();
+    for request in [&edit, &bash] {
+        assert!(sandbox.send(request).replayed);
+    }
+    assert_eq!(
+        (sandbox.text("n.txt"), sandbox.text("log")),
+        ("11\n".into(), "once\n".into())
     );
 }

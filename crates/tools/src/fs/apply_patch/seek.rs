@@ -59,12 +59,12 @@ fn places<'a>(lines: &[&str], chunks: &'a [Chunk], name: &str) -> Result<Vec<Edi
         }
         let (mut old, mut new) = (&chunk.old[..], &chunk.new[..]);
         let mut found = seek(lines, old, from, chunk.at_end);
-        if let (None, Some((last, rest))) = (found, old.split_last()) {
-            if last.is_empty() {
-                old = rest;
-                new = new.strip_suffix(&[String::new()]).unwrap_or(new);
-                found = seek(lines, old, from, chunk.at_end);
-            }
+        if let (None, Some((last, rest))) = (found, old.split_last())
+            && last.is_empty()
+        {
+            old = rest;
+            new = new.strip_suffix(&[String::new()]).unwrap_or(new);
+            found = seek(lines, old, from, chunk.at_end);
         }
         let missing = || {
             format!(

@@ -243,10 +243,10 @@ fn collapsed_space(content: &str, old: &str, found: Found) -> ControlFlow<()> {
         let collapsed = collapse(line);
         if collapsed == wanted {
             found(line)?;
-        } else if collapsed.contains(&wanted) {
-            if let Some(part) = spaced(line, &parts) {
-                found(part)?;
-            }
+        } else if collapsed.contains(&wanted)
+            && let Some(part) = spaced(line, &parts)
+        {
+            found(part)?;
         }
     }
     let count = old.split('\n').count();
