@@ -475,3 +475,18 @@ fn a_deleted_session_leaves_no_process() {
     assert_eq!(server.send("DELETE", &at("/s"), None).status, 204);
     assert!(!running().contains("sleep"), "{}", running());
 }
+
+#[test]
+fn without_a_wall_a_stop_still_ends_orphans() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start_with(data.path(), &["--isolation", "none"]);
+    let id = server.create(json!({}));
+    server.exec(&id, "(setsid sleep 4323 >/dev/null 2>&1 & echo $! > ~/pid)");
+    let pid = server.exec(&id, "cat ~/pid").1;
+    let command_line = format!("/proc/{}/cmdline", pid.trim());
+    let runs = || std::fs::read(&command_line).is_ok_and(|line| line.starts_with(b"sleep"));
+    until("the sleep", runs);
+    server.send("POST", &format!("/api/sandbox/{id}/stop"), None);
+    server.wait(&id, "stopped");
+    assert!(!runs());
+}

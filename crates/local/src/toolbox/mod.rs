@@ -62,8 +62,12 @@ pub(crate) fn run(options: Options) -> Result<()> {
         own_pid_namespace: options.own_pid_namespace,
     });
     if !toolbox.own_pid_namespace {
-        // SAFETY: no memory is involved. Without a wall the kernel still ends us with the server.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        // SAFETY: no memory is involved. Without a wall the kernel still ends us with the server,
+        // and orphans become our children, so that a stop finds them.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1);
+        }
     }
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
