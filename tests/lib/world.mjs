@@ -1,0 +1,269 @@
+// A world of its own for one test: home, project, daytona-local, scripted model, and the real
+// OpenCode with the packed plugin. Nothing is shared but what is read only.
+
+import { execFile, execFileSync, spawn } from "node:child_process"
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { dirname, join, resolve } from "node:path"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+import { startModel } from "./model.mjs"
+
+export const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..")
+
+/** The real binary: npm may or may not have run the package's own install script. */
+export function opencodeBinary() {
+  const modules = join(root, "node_modules")
+  const names = readdirSync(modules).filter((name) => name.startsWith("opencode-") && !name.startsWith("opencode-ai"))
+  for (const name of names.sort((a, b) => a.length - b.length)) {
+    const path = join(modules, name, "bin", process.platform === "win32" ? "opencode.exe" : "opencode")
+    if (existsSync(path)) return path
+  }
+  throw new Error("opencode is not installed: run `npm ci`")
+}
+
+export function localBinary() {
+  const target = process.env.CARGO_TARGET_DIR ?? join(root, "target")
+  const path = process.env.DAYTONA_LOCAL_BIN ?? join(target, "debug/daytona-local")
+  if (!existsSync(path)) throw new Error(`${path} is missing: run \`cargo build -p daytona-local\``)
+  return path
+}
+
+/** Starts daytona-local; it ends with this process. */
+export async function startLocal({ data, args = [], env = {} } = {}) {
+  const dir = data ?? mkdtempSync(join(tmpdir(), "daytona-local-"))
+  const child = spawn(localBinary(), ["serve", "--port", "0", "--data", dir, "--test-controls", "--print", "json", "--exit-with-parent", ...args], {
+    stdio: ["pipe", "pipe", "pipe"],
+    env: { ...process.env, ...env },
+  })
+  let stderr = ""
+  child.stderr.on("data", (data) => (stderr += data))
+  const line = await new Promise((done, fail) => {
+    createInterface({ input: child.stdout }).once("line", done)
+    child.once("exit", (code) => fail(new Error(`daytona-local ended with ${code}: ${stderr}`)))
+  })
+  const { url, apiKey } = JSON.parse(line)
+  const control = async (method, path, body) => {
+    const response = await fetch(url.replace(/\/api$/, "") + path, {
+      method,
+      headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    })
+    const text = await response.text()
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`)
+    return text ? JSON.parse(text) : undefined
+  }
+  return {
+    url,
+    apiKey,
+    data: dir,
+    child,
+    control,
+    api: (method, path, body) => control(method, `/api${path}`, body),
+    sandboxes: async () => (await control("GET", "/api/sandbox?limit=200")).items,
+    fault: (method, path, action, more = {}) => control("POST", "/_test/faults", { match: { method, path, skip: more.skip }, times: more.times ?? 1, for_ms: more.for_ms, action }),
+    heal: () => control("DELETE", "/_test/faults"),
+    latency: (ms) => control("POST", "/_test/latency", { ms }),
+    requests: () => control("GET", "/_test/requests"),
+    reset: () => control("DELETE", "/_test/requests"),
+    stop: async () => {
+      if (child.exitCode !== null) return
+      const ended = new Promise((done) => child.once("exit", done))
+      child.stdin.end()
+      await ended
+      if (!data) rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Packs the package once per run of the tests: what users install is what is tested. */
+export function packedPackage() {
+  const dir = process.env.OPENCODE_DAYTONA_PACKED ?? join(root, ".cache/packed")
+  const installed = join(dir, "package")
+  if (process.env.OPENCODE_DAYTONA_PACKED && existsSync(installed)) return installed
+  rmSync(dir, { recursive: true, force: true })
+  mkdirSync(dir, { recursive: true })
+  const out = execFileSync("npm", ["pack", "--json", "--pack-destination", dir], { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
+  const packed = JSON.parse(out)
+  const { filename } = Array.isArray(packed) ? packed[0] : Object.values(packed)[0]
+  execFileSync("tar", ["-xzf", join(dir, filename), "-C", dir])
+  process.env.OPENCODE_DAYTONA_PACKED = dir
+  return installed
+}
+
+export function git(cwd, ...args) {
+  const env = { ...process.env, GIT_CONFIG_GLOBAL: "/dev/null", GIT_CONFIG_NOSYSTEM: "1" }
+  return execFileSync("git", ["-c", "user.name=t", "-c", "user.email=t@example.org", ...args], { cwd, encoding: "utf8", env, stdio: ["ignore", "pipe", "pipe"] }).trim()
+}
+
+/**
+ * A world. `files` are written to the project; `git: false` leaves it without a repository.
+ * `plugin` names what goes into `opencode.json` (default: the packed package).
+ */
+export async function createWorld({ files = {}, git: withGit = true, options = {}, scripts = {}, env = {}, local, plugin, config = {} } = {}) {
+  const base = mkdtempSync(join(tmpdir(), "opencode-e2e-"))
+  const project = join(base, "project")
+  const home = join(base, "home")
+  mkdirSync(project)
+  mkdirSync(home)
+  const template = process.env.OPENCODE_HOME_TEMPLATE
+  if (template && existsSync(template)) cpSync(template, home, { recursive: true })
+  for (const [path, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(project, path)), { recursive: true })
+    writeFileSync(join(project, path), content)
+  }
+  const model = await startModel(scripts)
+  const server = local === undefined ? await startLocal() : local
+  const provider = {
+    npm: "@ai-sdk/openai-compatible",
+    options: { baseURL: model.url, apiKey: "x" },
+    models: { m: { tool_call: true, attachment: true, modalities: { input: ["text", "image"], output: ["text"] } }, "gpt-5": { tool_call: true } },
+  }
+  const spec = plugin ?? `file://${packedPackage()}`
+  const opencodeConfig = {
+    $schema: "https://opencode.ai/config.json",
+    model: "fake/m",
+    small_model: "fake/m",
+    provider: { fake: provider },
+    plugin: [[spec, options]],
+    ...config,
+  }
+  const configFile = join(base, "opencode.json")
+  writeFileSync(configFile, JSON.stringify(opencodeConfig, null, 2))
+  if (withGit) {
+    git(project, "init", "--quiet", "--initial-branch=main")
+    git(project, "add", "--all")
+    if (Object.keys(files).length) git(project, "commit", "--quiet", "--message=first")
+  }
+  const environment = {
+    PATH: process.env.PATH,
+    HOME: home,
+    TMPDIR: process.env.TMPDIR ?? "/tmp",
+    OPENCODE_CONFIG: configFile,
+    OPENCODE_DISABLE_AUTOUPDATE: "1",
+    OPENCODE_DISABLE_MODELS_FETCH: "1",
+    OPENCODE_DISABLE_LSP_DOWNLOAD: "1",
+    ...Object.fromEntries(Object.entries(process.env).filter(([name]) => /^(npm_config_|SSL_CERT|NODE_EXTRA_CA|https?_proxy|no_proxy)/i.test(name))),
+    ...(server ? { DAYTONA_API_URL: server.url, DAYTONA_API_KEY: server.apiKey } : {}),
+    ...env,
+  }
+  const servers = []
+  const world = {
+    base,
+    project,
+    home,
+    model,
+    local: server,
+    environment,
+    configFile,
+    storeDir: join(home, ".local/share/opencode/storage/daytona"),
+    /** The plugin's store of the one project of this world. */
+    store() {
+      const names = existsSync(world.storeDir) ? readdirSync(world.storeDir).filter((name) => name.endsWith(".json")) : []
+      return names.length ? JSON.parse(readFileSync(join(world.storeDir, names[0]), "utf8")) : undefined
+    },
+    logs() {
+      const dir = join(home, ".local/share/opencode/log")
+      return existsSync(dir) ? readdirSync(dir).map((name) => readFileSync(join(dir, name), "utf8")).join("\n") : ""
+    },
+    /** `opencode run`: one prompt, one process. Gives its parts. */
+    run: (prompt, { args = [], cwd = project, env: more = {} } = {}) => run(opencodeBinary(), ["run", "--format", "json", ...args, prompt], { cwd, env: { ...environment, ...more } }),
+    /** `opencode serve`: a client of its HTTP API. */
+    async serve({ cwd = project, env: more = {} } = {}) {
+      const opencode = await serve(cwd, { ...environment, ...more })
+      servers.push(opencode)
+      return opencode
+    },
+    async close() {
+      await Promise.all(servers.map((opencode) => opencode.stop()))
+      await model.close()
+      if (local === undefined) await server.stop()
+      rmSync(base, { recursive: true, force: true })
+    },
+  }
+  return world
+}
+
+function run(binary, args, { cwd, env }) {
+  return new Promise((done) => {
+    execFile(binary, args, { cwd, env, maxBuffer: 1 << 28, timeout: 300_000 }, (error, stdout, stderr) => {
+      const events = stdout.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line))
+      const parts = events.filter((event) => event.part).map((event) => event.part)
+      done({
+        code: error ? (error.code ?? 1) : 0,
+        stdout,
+        stderr,
+        parts,
+        session: events[0]?.sessionID,
+        tools: parts.filter((part) => part.type === "tool").map(toolResult),
+      })
+    }).stdin.end()
+  })
+}
+
+/** What a tool part came to. */
+export function toolResult(part) {
+  const { status, output, error, title, metadata, input, attachments } = part.state
+  return { tool: part.tool, status, output, error, title, metadata, input, attachments, text: output ?? error }
+}
+
+async function serve(cwd, env) {
+  const child = spawn(opencodeBinary(), ["serve", "--port", "0", "--hostname", "127.0.0.1"], { cwd, env, stdio: ["ignore", "pipe", "pipe"] })
+  let output = ""
+  const url = await new Promise((done, fail) => {
+    const read = (data) => {
+      output += data
+      const found = output.match(/listening on (http:\S+)/)
+      if (found) done(found[1])
+    }
+    child.stdout.on("data", read)
+    child.stderr.on("data", read)
+    child.once("exit", (code) => fail(new Error(`opencode serve ended with ${code}: ${output}`)))
+  })
+  const request = async (method, path, body) => {
+    const response = await fetch(url + path, {
+      method,
+      headers: { "content-type": "application/json", "x-opencode-directory": cwd },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    })
+    const text = await response.text()
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`)
+    return text ? JSON.parse(text) : undefined
+  }
+  const opencode = {
+    url,
+    child,
+    request,
+    session: async (body = {}) => (await request("POST", "/session", body)).id,
+    /** Sends a prompt and waits for the turn; gives the tool results of the turn. */
+    async prompt(session, text, { model = "m", agent } = {}) {
+      const before = (await request("GET", `/session/${session}/message`)).length
+      await request("POST", `/session/${session}/message`, { parts: [{ type: "text", text }], model: { providerID: "fake", modelID: model }, agent })
+      const messages = (await request("GET", `/session/${session}/message`)).slice(before)
+      return messages.flatMap((message) => message.parts).filter((part) => part.type === "tool").map(toolResult)
+    },
+    async stop(signal = "SIGTERM") {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      const ended = new Promise((done) => child.once("exit", done))
+      child.kill(signal)
+      await ended
+    },
+  }
+  return opencode
+}
+
+/** Waits until `check` gives something true; says what it waited for when it gives up. */
+export async function eventually(what, check, seconds = 30) {
+  const deadline = Date.now() + seconds * 1000
+  let last
+  for (;;) {
+    try {
+      last = await check()
+      if (last) return last
+    } catch (error) {
+      last = error
+    }
+    if (Date.now() > deadline) throw new Error(`${what} did not happen within ${seconds} s; last: ${last}`)
+    await new Promise((done) => setTimeout(done, 25))
+  }
+}
