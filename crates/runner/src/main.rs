@@ -12,6 +12,7 @@
 
 mod input;
 mod job;
+mod pool;
 mod record;
 mod serve;
 mod setup;
@@ -20,6 +21,9 @@ mod state;
 use protocol::{Code, Outcome, Reply, Runner, ToolError, frame};
 use std::io::Write;
 use std::sync::Mutex;
+
+#[global_allocator]
+static POOL: pool::Pool = pool::Pool;
 
 /// The id that the panic hook answers for.
 static CURRENT: Mutex<String> = Mutex::new(String::new());

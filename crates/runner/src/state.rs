@@ -25,28 +25,34 @@ impl State {
         let uid = rustix::process::getuid().as_raw();
         let home = std::env::var_os("HOME")
             .map(PathBuf::from)
-            .filter(|home| home.is_absolute());
+            .filter(|home| home.is_absolute())
+            .map(|home| vec![home.join(".opencode-daytona")]);
         let shared = |parent: &str| {
             let dir = PathBuf::from(format!("{parent}/.opencode-daytona-{uid}"));
-            // Ours and closed to others, before anything below it is trusted.
-            let usable = private(&dir).is_ok() && is_ours(&dir, uid);
-            usable.then(|| dir.join(format!("{:x}", home_hash())))
+            let own = dir.join(format!("{:x}", home_hash()));
+            Some(vec![dir, own])
         };
-        let places: Vec<PathBuf> = [
-            home.map(|home| home.join(".opencode-daytona")),
-            shared("/tmp"),
-            shared("/dev/shm"),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        // Each place with the directories above it that must be ours before it is trusted.
+        let places: Vec<Vec<PathBuf>> = [home, shared("/tmp"), shared("/dev/shm")]
+            .into_iter()
+            .flatten()
+            .collect();
+        let made = |dir: &PathBuf| private(dir).is_ok() && is_ours(dir, uid);
+        let usable = |place: &&Vec<PathBuf>| {
+            place.iter().all(made) && place.last().is_some_and(|dir| is_writable(dir))
+        };
         let dir = places
             .iter()
-            .find(|dir| private(dir).is_ok() && is_ours(dir, uid) && is_writable(dir))
-            .cloned();
+            .find(usable)
+            .and_then(|place| place.last().cloned());
+        let known = |place: &Vec<PathBuf>| place.iter().all(|dir| is_ours(dir, uid));
+        let places = places
+            .into_iter()
+            .filter(known)
+            .filter_map(|mut place| place.pop());
         State {
             dir,
-            places: places.into_iter().filter(|dir| is_ours(dir, uid)).collect(),
+            places: places.collect(),
         }
     }
 
