@@ -12,8 +12,12 @@ fn git(args: &[&str]) -> Option<String> {
 
 fn main() {
     println!("cargo:rerun-if-env-changed=OPENCODE_DAYTONA_COMMIT");
-    if let Some(head) = git(&["rev-parse", "--git-path", "HEAD"]) {
-        println!("cargo:rerun-if-changed={head}");
+    println!("cargo:rerun-if-changed=src");
+    // The log changes with every commit, which HEAD itself does not.
+    for file in ["HEAD", "logs/HEAD"] {
+        if let Some(path) = git(&["rev-parse", "--git-path", file]) {
+            println!("cargo:rerun-if-changed={path}");
+        }
     }
     let given = std::env::var("OPENCODE_DAYTONA_COMMIT")
         .ok()

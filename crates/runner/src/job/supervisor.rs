@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
+/// For the last output of a shell that was killed while others hold its pipe.
+const DRAIN: Duration = Duration::from_millis(50);
 /// How long an answer that could not be written to disk is kept in memory.
 const LINGER: Duration = Duration::from_secs(600);
 
@@ -168,20 +170,25 @@ impl Job {
 
     fn await_end(&self, deadline: Instant) -> End {
         let mut state = self.lock();
+        // A killed shell has ended; what it printed may still be on its way through the pipe.
+        let mut drained = None;
         loop {
+            let now = Instant::now();
             if state.stop {
                 return End::Stop;
             }
-            if state
-                .exit
-                .is_some_and(|exit| state.closed || exit.signal().is_some())
-            {
-                return End::Exit;
+            if let Some(exit) = state.exit {
+                if state.closed || drained.is_some_and(|drained| now >= drained) {
+                    return End::Exit;
+                }
+                if exit.signal().is_some() {
+                    drained.get_or_insert(now + DRAIN);
+                }
             }
-            if Instant::now() >= deadline {
+            if now >= deadline {
                 return End::Timeout;
             }
-            state = self.wait(state, deadline);
+            state = self.wait(state, drained.unwrap_or(deadline).min(deadline));
         }
     }
 

@@ -107,9 +107,17 @@ fn a_child_that_holds_the_pipe_is_waited_for_and_a_killed_shell_is_not() {
     );
     assert_eq!(out.output, "early\nlate\n");
     let start = Instant::now();
-    let out = bash(&sandbox, "sleep 60 & echo $! > pid; kill -9 $$");
+    let out = bash(
+        &sandbox,
+        "sleep 60 & echo $! > pid; echo last words; kill -9 $$",
+    );
     assert!(start.elapsed() < Duration::from_secs(10));
     assert_eq!(out.metadata["exit"], 137);
+    assert!(
+        out.output.starts_with("last words\n\n\n<shell_metadata>\n"),
+        "{}",
+        out.output
+    );
     bash(&sandbox, "kill $(cat pid)");
 }
 
