@@ -33,7 +33,9 @@ pub struct Settings {
 impl std::fmt::Debug for Settings {
     /// Never shows the key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings").field("api_url", &self.api_url).finish_non_exhaustive()
+        f.debug_struct("Settings")
+            .field("api_url", &self.api_url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -56,20 +58,40 @@ pub struct Toolbox {
 impl Client {
     /// A client of `settings` that talks through `host`.
     pub fn new(host: Rc<dyn Host>, settings: Settings) -> Self {
-        Client { host, settings: Rc::new(settings) }
+        Client {
+            host,
+            settings: Rc::new(settings),
+        }
     }
 
     /// Makes a sandbox. Not repeated here: whether a lost answer left a sandbox behind is for the
     /// caller to find out by name.
     pub async fn create(&self, sandbox: &CreateSandbox) -> Result<Sandbox> {
         let body = Body::Json(json(sandbox));
-        let response = self.once("POST", self.api("/sandbox"), body, API_TIMEOUT_MS, MAX_API_BYTES).await?;
-        parse("a create", check("the sandbox to create", &self.api("/sandbox"), response)?)
+        let response = self
+            .once(
+                "POST",
+                self.api("/sandbox"),
+                body,
+                API_TIMEOUT_MS,
+                MAX_API_BYTES,
+            )
+            .await?;
+        parse(
+            "a create",
+            check("the sandbox to create", &self.api("/sandbox"), response)?,
+        )
     }
 
     /// One sandbox, by id or name.
     pub async fn get(&self, id: &str) -> Result<Sandbox> {
-        let response = self.repeat("GET", &format!("/sandbox/{}", segment(id)), &format!("sandbox {id}")).await?;
+        let response = self
+            .repeat(
+                "GET",
+                &format!("/sandbox/{}", segment(id)),
+                &format!("sandbox {id}"),
+            )
+            .await?;
         parse("a get", response)
     }
 
@@ -79,11 +101,17 @@ impl Client {
         let mut cursor: Option<String> = None;
         // Bounded, because a server that never ends its cursor would keep us for ever.
         for _ in 0..100 {
-            let mut path = format!("/sandbox?limit=200&sort=createdAt&labels={}", segment(&json(labels)));
+            let mut path = format!(
+                "/sandbox?limit=200&sort=createdAt&labels={}",
+                segment(&json(labels))
+            );
             if let Some(cursor) = &cursor {
                 path.push_str(&format!("&cursor={}", segment(cursor)));
             }
-            let page: Page = parse("a list", self.repeat("GET", &path, "the list of sandboxes").await?)?;
+            let page: Page = parse(
+                "a list",
+                self.repeat("GET", &path, "the list of sandboxes").await?,
+            )?;
             all.extend(page.items);
             match page.next_cursor.filter(|c| !c.is_empty()) {
                 Some(next) => cursor = Some(next),
@@ -97,7 +125,13 @@ impl Client {
 
     /// Starts a sandbox and waits until it runs.
     pub async fn start(&self, id: &str) -> Result<Sandbox> {
-        let response = self.repeat("POST", &format!("/sandbox/{}/start", segment(id)), &format!("sandbox {id}")).await?;
+        let response = self
+            .repeat(
+                "POST",
+                &format!("/sandbox/{}/start", segment(id)),
+                &format!("sandbox {id}"),
+            )
+            .await?;
         let sandbox: Sandbox = parse("a start", response)?;
         match sandbox.state {
             State::Started => Ok(sandbox),
@@ -107,7 +141,14 @@ impl Client {
 
     /// Deletes a sandbox; one that is gone already is fine.
     pub async fn delete(&self, id: &str) -> Result<()> {
-        match self.repeat("DELETE", &format!("/sandbox/{}", segment(id)), &format!("sandbox {id}")).await {
+        match self
+            .repeat(
+                "DELETE",
+                &format!("/sandbox/{}", segment(id)),
+                &format!("sandbox {id}"),
+            )
+            .await
+        {
             Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -122,22 +163,42 @@ impl Client {
                 State::Started => return Ok(sandbox),
                 State::Error | State::BuildFailed => return Err(failed(&sandbox)),
                 State::Destroyed | State::Destroying => {
-                    return Err(Error::NotFound { what: format!("sandbox {id}"), message: "it is being deleted".into() });
+                    return Err(Error::NotFound {
+                        what: format!("sandbox {id}"),
+                        message: "it is being deleted".into(),
+                    });
                 }
                 State::Stopped | State::Archived | State::Paused | State::Changing => {}
             }
             if self.host.now_ms() >= deadline {
-                return Err(Error::TooSlow { id: id.into(), wanted: "started", seconds });
+                return Err(Error::TooSlow {
+                    id: id.into(),
+                    wanted: "started",
+                    seconds,
+                });
             }
             self.host.sleep(1_000).await;
         }
     }
 
     /// Runs a script in a sandbox, once. `max_bytes` bounds the answer.
-    pub async fn execute(&self, toolbox: &Toolbox, execute: &Execute, max_bytes: usize) -> Result<ExecuteResult> {
+    pub async fn execute(
+        &self,
+        toolbox: &Toolbox,
+        execute: &Execute,
+        max_bytes: usize,
+    ) -> Result<ExecuteResult> {
         let url = toolbox_url(toolbox, "/process/execute");
         let timeout_ms = execute.timeout * 1000 + 15_000;
-        let response = self.once("POST", url.clone(), Body::Json(json(execute)), timeout_ms, max_bytes).await?;
+        let response = self
+            .once(
+                "POST",
+                url.clone(),
+                Body::Json(json(execute)),
+                timeout_ms,
+                max_bytes,
+            )
+            .await?;
         parse("an execute", check_toolbox(&toolbox.id, &url, response)?)
     }
 
@@ -147,14 +208,31 @@ impl Client {
         let mut parts = Vec::new();
         for (index, file) in files.iter().enumerate() {
             // The path must come before the content of the same index.
-            let path = Part { name: format!("files[{index}].path"), content: PartContent::Text(file.path.clone()) };
+            let path = Part {
+                name: format!("files[{index}].path"),
+                content: PartContent::Text(file.path.clone()),
+            };
             let content = match &file.source {
                 UploadSource::File(path) => PartContent::File(path.clone()),
                 UploadSource::Bytes(bytes) => PartContent::Bytes(bytes.clone()),
             };
-            parts.extend([path, Part { name: format!("files[{index}].file"), content }]);
+            parts.extend([
+                path,
+                Part {
+                    name: format!("files[{index}].file"),
+                    content,
+                },
+            ]);
         }
-        let response = self.once("POST", url.clone(), Body::Multipart(parts), UPLOAD_TIMEOUT_MS, MAX_API_BYTES).await?;
+        let response = self
+            .once(
+                "POST",
+                url.clone(),
+                Body::Multipart(parts),
+                UPLOAD_TIMEOUT_MS,
+                MAX_API_BYTES,
+            )
+            .await?;
         check_toolbox(&toolbox.id, &url, response).map(drop)
     }
 
@@ -163,13 +241,25 @@ impl Client {
         let url = self.api(path);
         let mut attempt = 0;
         loop {
-            let result = match self.once(method, url.clone(), Body::Empty, API_TIMEOUT_MS, MAX_API_BYTES).await {
+            let result = match self
+                .once(
+                    method,
+                    url.clone(),
+                    Body::Empty,
+                    API_TIMEOUT_MS,
+                    MAX_API_BYTES,
+                )
+                .await
+            {
                 Ok(response) => check(what, &url, response),
                 Err(error) => Err(error),
             };
             match result {
                 Err(error) if error.is_transient() && attempt < RETRIES => {
-                    self.host.log(Level::Warn, &format!("{method} {path}: {error}; trying again"));
+                    self.host.log(
+                        Level::Warn,
+                        &format!("{method} {path}: {error}; trying again"),
+                    );
                     self.pause(&error, attempt).await;
                     attempt += 1;
                 }
@@ -188,16 +278,45 @@ impl Client {
         self.host.sleep(ms.min(MAX_PAUSE_MS)).await;
     }
 
-    async fn once(&self, method: &'static str, url: String, body: Body, timeout_ms: u64, max_bytes: usize) -> Result<HttpResponse> {
+    async fn once(
+        &self,
+        method: &'static str,
+        url: String,
+        body: Body,
+        timeout_ms: u64,
+        max_bytes: usize,
+    ) -> Result<HttpResponse> {
         let mut headers = vec![
-            ("authorization".to_string(), format!("Bearer {}", self.settings.api_key)),
-            ("user-agent".to_string(), concat!("opencode-daytona-sandbox/", env!("CARGO_PKG_VERSION")).to_string()),
-            ("x-daytona-source".to_string(), "opencode-daytona-sandbox".to_string()),
+            (
+                "authorization".to_string(),
+                format!("Bearer {}", self.settings.api_key),
+            ),
+            (
+                "user-agent".to_string(),
+                concat!("opencode-daytona-sandbox/", env!("CARGO_PKG_VERSION")).to_string(),
+            ),
+            (
+                "x-daytona-source".to_string(),
+                "opencode-daytona-sandbox".to_string(),
+            ),
         ];
         if let Some(organization) = &self.settings.organization {
-            headers.push(("x-daytona-organization-id".to_string(), organization.clone()));
+            headers.push((
+                "x-daytona-organization-id".to_string(),
+                organization.clone(),
+            ));
         }
-        Ok(self.host.http(HttpRequest { method, url, headers, body, timeout_ms, max_bytes }).await?)
+        Ok(self
+            .host
+            .http(HttpRequest {
+                method,
+                url,
+                headers,
+                body,
+                timeout_ms,
+                max_bytes,
+            })
+            .await?)
     }
 
     fn api(&self, path: &str) -> String {
@@ -206,12 +325,22 @@ impl Client {
 }
 
 fn toolbox_url(toolbox: &Toolbox, path: &str) -> String {
-    format!("{}/{}{path}", toolbox.proxy_url.trim_end_matches('/'), toolbox.id)
+    format!(
+        "{}/{}{path}",
+        toolbox.proxy_url.trim_end_matches('/'),
+        toolbox.id
+    )
 }
 
 fn failed(sandbox: &Sandbox) -> Error {
-    let reason = sandbox.error_reason.clone().unwrap_or_else(|| "no reason was given".into());
-    Error::Failed { id: sandbox.id.clone(), reason }
+    let reason = sandbox
+        .error_reason
+        .clone()
+        .unwrap_or_else(|| "no reason was given".into());
+    Error::Failed {
+        id: sandbox.id.clone(),
+        reason,
+    }
 }
 
 fn json<T: serde::Serialize>(value: &T) -> String {
@@ -220,15 +349,19 @@ fn json<T: serde::Serialize>(value: &T) -> String {
 }
 
 fn parse<T: DeserializeOwned>(what: &str, response: HttpResponse) -> Result<T> {
-    serde_json::from_slice(&response.body)
-        .map_err(|error| Error::Malformed { what: what.into(), reason: error.to_string() })
+    serde_json::from_slice(&response.body).map_err(|error| Error::Malformed {
+        what: what.into(),
+        reason: error.to_string(),
+    })
 }
 
 /// Percent-encodes one path segment or query value.
 fn segment(text: &str) -> String {
     text.bytes()
         .map(|b| match b {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => (b as char).to_string(),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                (b as char).to_string()
+            }
             _ => format!("%{b:02X}"),
         })
         .collect()
@@ -245,7 +378,13 @@ fn message(response: &HttpResponse) -> String {
             other => other.to_string(),
         })
     });
-    let text = text.unwrap_or_else(|| if body.is_empty() { "no explanation".into() } else { body.to_string() });
+    let text = text.unwrap_or_else(|| {
+        if body.is_empty() {
+            "no explanation".into()
+        } else {
+            body.to_string()
+        }
+    });
     text.chars().take(500).collect()
 }
 
@@ -255,22 +394,49 @@ fn check(what: &str, url: &str, response: HttpResponse) -> Result<HttpResponse> 
     Err(match response.status {
         200..=299 => return Ok(response),
         401 => Error::Unauthorized { url },
-        403 => Error::Forbidden { url, message: words() },
-        404 => Error::NotFound { what, message: words() },
-        409 => Error::Conflict { what, message: words() },
-        429 => Error::RateLimited { retry_after_ms: retry_after_ms(&response) },
-        500.. => Error::Unavailable { status: response.status, url, message: words() },
-        status => Error::Rejected { status, what, message: words() },
+        403 => Error::Forbidden {
+            url,
+            message: words(),
+        },
+        404 => Error::NotFound {
+            what,
+            message: words(),
+        },
+        409 => Error::Conflict {
+            what,
+            message: words(),
+        },
+        429 => Error::RateLimited {
+            retry_after_ms: retry_after_ms(&response),
+        },
+        500.. => Error::Unavailable {
+            status: response.status,
+            url,
+            message: words(),
+        },
+        status => Error::Rejected {
+            status,
+            what,
+            message: words(),
+        },
     })
 }
 
 /// Like [`check`], for the toolbox proxy, which says "not running" in several ways.
 fn check_toolbox(id: &str, url: &str, response: HttpResponse) -> Result<HttpResponse> {
     let (status, words) = (response.status, message(&response));
-    let stopped = words.contains("Is the Sandbox started") || words.contains("no IP address") || words.contains("failed to get runner info");
+    let stopped = words.contains("Is the Sandbox started")
+        || words.contains("no IP address")
+        || words.contains("failed to get runner info");
     match status {
-        400 if stopped => Err(Error::NotRunning { status, message: words }),
-        502 if response.body.is_empty() => Err(Error::NotRunning { status, message: "the toolbox does not answer".into() }),
+        400 if stopped => Err(Error::NotRunning {
+            status,
+            message: words,
+        }),
+        502 if response.body.is_empty() => Err(Error::NotRunning {
+            status,
+            message: "the toolbox does not answer".into(),
+        }),
         408 => Err(Error::Killed),
         _ => check(&format!("sandbox {id}"), url, response),
     }
@@ -293,7 +459,11 @@ mod tests {
     use super::*;
 
     fn response(status: u16, body: &str) -> HttpResponse {
-        HttpResponse { status, headers: vec![("retry-after-authenticated".into(), "7".into())], body: body.into() }
+        HttpResponse {
+            status,
+            headers: vec![("retry-after-authenticated".into(), "7".into())],
+            body: body.into(),
+        }
     }
 
     #[test]
@@ -304,7 +474,9 @@ mod tests {
             Err(Error::Forbidden { .. }) => "forbidden",
             Err(Error::NotFound { .. }) => "not found",
             Err(Error::Conflict { .. }) => "conflict",
-            Err(Error::RateLimited { retry_after_ms: 7000 }) => "rate limited",
+            Err(Error::RateLimited {
+                retry_after_ms: 7000,
+            }) => "rate limited",
             Err(Error::NotRunning { .. }) => "not running",
             Err(Error::Killed) => "killed",
             Err(Error::Unavailable { .. }) => "unavailable",
@@ -314,8 +486,16 @@ mod tests {
         for (status, body, expected) in [
             (200, "{}", "ok"),
             (201, "", "ok"),
-            (400, r#"{"message":"bad request: no IP address found. Is the Sandbox started?"}"#, "not running"),
-            (400, r#"{"message":"failed to get runner info: x"}"#, "not running"),
+            (
+                400,
+                r#"{"message":"bad request: no IP address found. Is the Sandbox started?"}"#,
+                "not running",
+            ),
+            (
+                400,
+                r#"{"message":"failed to get runner info: x"}"#,
+                "not running",
+            ),
             (400, r#"{"message":"command is required"}"#, "rejected"),
             (401, "", "unauthorized"),
             (403, "{}", "forbidden"),
@@ -333,13 +513,18 @@ mod tests {
 
     #[test]
     fn the_key_is_never_printed() {
-        let settings = Settings { api_url: "u".into(), api_key: "secret".into(), organization: None };
+        let settings = Settings {
+            api_url: "u".into(),
+            api_key: "secret".into(),
+            organization: None,
+        };
         assert!(!format!("{settings:?}").contains("secret"));
     }
 
     #[test]
     fn a_state_nobody_knows_is_in_transition() {
-        let sandbox: Sandbox = serde_json::from_str(r#"{"id":"a","state":"defrosting","new":1}"#).expect("parses");
+        let sandbox: Sandbox =
+            serde_json::from_str(r#"{"id":"a","state":"defrosting","new":1}"#).expect("parses");
         assert_eq!(sandbox.state, State::Changing);
     }
 }

@@ -9,13 +9,17 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// 401.
-    #[error("Daytona refused the API key (401 from {url}). Check DAYTONA_API_KEY and that it belongs to this API URL.")]
+    #[error(
+        "Daytona refused the API key (401 from {url}). Check DAYTONA_API_KEY and that it belongs to this API URL."
+    )]
     Unauthorized {
         /// What was asked.
         url: String,
     },
     /// 403.
-    #[error("Daytona forbids this (403 from {url}): {message}. Check the key's scopes, the organization and the region.")]
+    #[error(
+        "Daytona forbids this (403 from {url}): {message}. Check the key's scopes, the organization and the region."
+    )]
     Forbidden {
         /// What was asked.
         url: String,
@@ -87,7 +91,9 @@ pub enum Error {
         reason: String,
     },
     /// The sandbox ended in an error state.
-    #[error("sandbox {id} failed: {reason}. Delete it in the Daytona dashboard if it stays, and check the snapshot.")]
+    #[error(
+        "sandbox {id} failed: {reason}. Delete it in the Daytona dashboard if it stays, and check the snapshot."
+    )]
     Failed {
         /// The sandbox.
         id: String,
@@ -95,7 +101,9 @@ pub enum Error {
         reason: String,
     },
     /// The sandbox did not reach the state in time.
-    #[error("sandbox {id} did not become {wanted} within {seconds} s. It may still do so: try again.")]
+    #[error(
+        "sandbox {id} did not become {wanted} within {seconds} s. It may still do so: try again."
+    )]
     TooSlow {
         /// The sandbox.
         id: String,
@@ -113,7 +121,8 @@ impl Error {
             Error::Network(error) => !matches!(error, HttpError::TooLarge { .. }),
             Error::RateLimited { .. } | Error::Unavailable { .. } => true,
             Error::Conflict { message, .. } => {
-                message.contains("state change in progress") || message.contains("modified by another operation")
+                message.contains("state change in progress")
+                    || message.contains("modified by another operation")
             }
             Error::Rejected { message, .. } => message.contains("No available runners"),
             _ => false,

@@ -13,4 +13,6 @@ mod types;
 
 pub use client::{Client, Settings, Toolbox};
 pub use error::{Error, Result};
-pub use types::{CreateSandbox, ExecuteResult, Execute, Resources, Sandbox, State, Upload, UploadSource};
+pub use types::{
+    CreateSandbox, Execute, ExecuteResult, Resources, Sandbox, State, Upload, UploadSource,
+};

@@ -62,7 +62,9 @@ pub struct Resources {
 impl CreateSandbox {
     /// Starts from an image instead of a snapshot.
     pub fn image(&mut self, image: &str) {
-        self.build_info = Some(BuildInfo { dockerfile_content: format!("FROM {image}\n") });
+        self.build_info = Some(BuildInfo {
+            dockerfile_content: format!("FROM {image}\n"),
+        });
     }
 }
 

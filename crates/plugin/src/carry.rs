@@ -35,10 +35,23 @@ impl Prepare for Carry {
         let mut files = Vec::new();
         let base = packed.as_ref().map(|packed| {
             let path = format!("/tmp/.opencode-upload-{}/base.pack", self.remote.id());
-            files.push(Upload { path: path.clone(), source: UploadSource::File(packed.pack.clone()) });
-            Base { pack: path, commit: packed.commit.clone(), branch: packed.branch.clone() }
+            files.push(Upload {
+                path: path.clone(),
+                source: UploadSource::File(packed.pack.clone()),
+            });
+            Base {
+                pack: path,
+                commit: packed.commit.clone(),
+                branch: packed.branch.clone(),
+            }
         });
-        let request = Request::new(self.remote.id(), Op::Setup(Setup { root: self.root.clone(), base }));
+        let request = Request::new(
+            self.remote.id(),
+            Op::Setup(Setup {
+                root: self.root.clone(),
+                base,
+            }),
+        );
         let result = self.remote.install_first(toolbox, files, &request).await;
         let mut prepared = Prepared::default();
         if let Some(packed) = packed {
@@ -51,7 +64,9 @@ impl Prepare for Carry {
                 Ok(_) => Ok(prepared),
                 Err(error) => Err(error.message),
             },
-            Err(error @ RemoteError::Daytona(_)) => Err(format!("The project could not be brought into the sandbox. {error}")),
+            Err(error @ RemoteError::Daytona(_)) => Err(format!(
+                "The project could not be brought into the sandbox. {error}"
+            )),
             Err(error) => Err(error.to_string()),
         }
     }

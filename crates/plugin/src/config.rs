@@ -9,20 +9,68 @@ use std::collections::BTreeMap;
 
 /// Every option: name, default, meaning. The README's table is tested against this.
 pub const OPTIONS: &[(&str, &str, &str)] = &[
-    ("apiUrl", "`https://app.daytona.io/api`", "Base URL of the Daytona API"),
-    ("target", "the organization's", "Region to create sandboxes in"),
-    ("snapshot", "the server's", "Snapshot every sandbox starts from"),
+    (
+        "apiUrl",
+        "`https://app.daytona.io/api`",
+        "Base URL of the Daytona API",
+    ),
+    (
+        "target",
+        "the organization's",
+        "Region to create sandboxes in",
+    ),
+    (
+        "snapshot",
+        "the server's",
+        "Snapshot every sandbox starts from",
+    ),
     ("image", "none", "Image to start from instead of a snapshot"),
-    ("resources", "the snapshot's", "`{ cpu, memory, disk }` in cores and GiB; only with `image`"),
-    ("env", "`{}`", "Environment variables of every process in the sandbox"),
+    (
+        "resources",
+        "the snapshot's",
+        "`{ cpu, memory, disk }` in cores and GiB; only with `image`",
+    ),
+    (
+        "env",
+        "`{}`",
+        "Environment variables of every process in the sandbox",
+    ),
     ("labels", "`{}`", "Labels added to every sandbox"),
-    ("autoStopMinutes", "`15`", "Minutes without activity before a sandbox is stopped; `0` is never"),
-    ("autoArchiveMinutes", "the server's", "Minutes stopped before it is archived"),
-    ("autoDeleteMinutes", "the server's", "Minutes stopped before it is deleted; `-1` is never"),
-    ("projectDir", "`/home/daytona/project`", "Where the project is in the sandbox"),
-    ("prewarm", "`true`", "Create the sandbox with the first message instead of the first tool call"),
-    ("sync", "`off`", "`branch` will bring the work home as a branch; not built yet, so for now it is accepted and the work stays in the sandbox"),
-    ("allowTools", "`[]`", "Built-in tools that may run on your machine although the plugin blocks them"),
+    (
+        "autoStopMinutes",
+        "`15`",
+        "Minutes without activity before a sandbox is stopped; `0` is never",
+    ),
+    (
+        "autoArchiveMinutes",
+        "the server's",
+        "Minutes stopped before it is archived",
+    ),
+    (
+        "autoDeleteMinutes",
+        "the server's",
+        "Minutes stopped before it is deleted; `-1` is never",
+    ),
+    (
+        "projectDir",
+        "`/home/daytona/project`",
+        "Where the project is in the sandbox",
+    ),
+    (
+        "prewarm",
+        "`true`",
+        "Create the sandbox with the first message instead of the first tool call",
+    ),
+    (
+        "sync",
+        "`off`",
+        "`branch` will bring the work home as a branch; not built yet, so for now it is accepted and the work stays in the sandbox",
+    ),
+    (
+        "allowTools",
+        "`[]`",
+        "Built-in tools that may run on your machine although the plugin blocks them",
+    ),
 ];
 
 /// Every environment variable: name and meaning.
@@ -30,7 +78,10 @@ pub const KEYS: &[(&str, &str)] = &[
     ("DAYTONA_API_KEY", "API key; required"),
     ("DAYTONA_API_URL", "Like the option `apiUrl`"),
     ("DAYTONA_TARGET", "Like the option `target`"),
-    ("DAYTONA_ORGANIZATION_ID", "Organization; only needed when the key is a JWT"),
+    (
+        "DAYTONA_ORGANIZATION_ID",
+        "Organization; only needed when the key is a JWT",
+    ),
     ("DAYTONA_SNAPSHOT", "Like the option `snapshot`"),
 ];
 
@@ -70,16 +121,24 @@ pub enum ConfigError {
         got: String,
     },
     /// Options that exclude each other.
-    #[error("options \"{0}\" and \"{1}\" of opencode-daytona-sandbox exclude each other: remove one")]
+    #[error(
+        "options \"{0}\" and \"{1}\" of opencode-daytona-sandbox exclude each other: remove one"
+    )]
     Exclusive(&'static str, &'static str),
     /// An option that needs another.
-    #[error("option \"{0}\" of opencode-daytona-sandbox needs option \"{1}\": set it, or remove \"{0}\"")]
+    #[error(
+        "option \"{0}\" of opencode-daytona-sandbox needs option \"{1}\": set it, or remove \"{0}\""
+    )]
     Needs(&'static str, &'static str),
     /// No key.
-    #[error("DAYTONA_API_KEY is not set. Set it in the environment or in .env in the project's root; without an account, run daytona-local (see the README).")]
+    #[error(
+        "DAYTONA_API_KEY is not set. Set it in the environment or in .env in the project's root; without an account, run daytona-local (see the README)."
+    )]
     NoKey,
     /// A URL that is none.
-    #[error("the Daytona API URL \"{0}\" is not an http or https URL. Correct apiUrl or DAYTONA_API_URL.")]
+    #[error(
+        "the Daytona API URL \"{0}\" is not an http or https URL. Correct apiUrl or DAYTONA_API_URL."
+    )]
     Url(String),
 }
 
@@ -87,48 +146,89 @@ pub enum ConfigError {
 struct Options<'a>(&'a Map<String, Value>);
 
 impl Options<'_> {
-    fn get<T>(&self, name: &str, expected: &'static str, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>, ConfigError> {
-        let Some(value) = self.0.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
+    fn get<T>(
+        &self,
+        name: &str,
+        expected: &'static str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(value) = self.0.get(name).filter(|value| !value.is_null()) else {
+            return Ok(None);
+        };
         match read(value) {
             Some(read) => Ok(Some(read)),
-            None => Err(ConfigError::Type { name: name.into(), expected, got: value.to_string() }),
+            None => Err(ConfigError::Type {
+                name: name.into(),
+                expected,
+                got: value.to_string(),
+            }),
         }
     }
 
     fn text(&self, name: &str) -> Result<Option<String>, ConfigError> {
-        self.get(name, "a string that is not empty", |v| v.as_str().filter(|s| !s.trim().is_empty()).map(str::to_string))
+        self.get(name, "a string that is not empty", |v| {
+            v.as_str()
+                .filter(|s| !s.trim().is_empty())
+                .map(str::to_string)
+        })
     }
 
     fn minutes(&self, name: &str, least: i64) -> Result<Option<i64>, ConfigError> {
-        let expected = if least < 0 { "a whole number of minutes, or -1" } else { "a whole number of minutes" };
-        self.get(name, expected, |v| v.as_i64().filter(|n| *n >= least && *n <= 10_000_000))
+        let expected = if least < 0 {
+            "a whole number of minutes, or -1"
+        } else {
+            "a whole number of minutes"
+        };
+        self.get(name, expected, |v| {
+            v.as_i64().filter(|n| *n >= least && *n <= 10_000_000)
+        })
     }
 
     fn strings(&self, name: &str) -> Result<BTreeMap<String, String>, ConfigError> {
         let read = |v: &Value| {
-            v.as_object()?.iter().map(|(k, v)| Some((k.clone(), v.as_str()?.to_string()))).collect::<Option<BTreeMap<_, _>>>()
+            v.as_object()?
+                .iter()
+                .map(|(k, v)| Some((k.clone(), v.as_str()?.to_string())))
+                .collect::<Option<BTreeMap<_, _>>>()
         };
-        Ok(self.get(name, "an object of strings", read)?.unwrap_or_default())
+        Ok(self
+            .get(name, "an object of strings", read)?
+            .unwrap_or_default())
     }
 }
 
 impl Config {
     /// Checks `options` (as in `opencode.json`), `env` and the text of `.env`.
-    pub fn read(options: &Value, env: impl Fn(&str) -> Option<String>, dotenv: &str) -> Result<Config, ConfigError> {
+    pub fn read(
+        options: &Value,
+        env: impl Fn(&str) -> Option<String>,
+        dotenv: &str,
+    ) -> Result<Config, ConfigError> {
         let empty = Map::new();
         let map = match options {
             Value::Null => &empty,
             Value::Object(map) => map,
             other => {
                 let got = other.to_string();
-                return Err(ConfigError::Type { name: "options".into(), expected: "an object", got });
+                return Err(ConfigError::Type {
+                    name: "options".into(),
+                    expected: "an object",
+                    got,
+                });
             }
         };
-        if let Some(unknown) = map.keys().find(|key| !OPTIONS.iter().any(|o| o.0 == key.as_str())) {
+        if let Some(unknown) = map
+            .keys()
+            .find(|key| !OPTIONS.iter().any(|o| o.0 == key.as_str()))
+        {
             return Err(ConfigError::Unknown(unknown.clone()));
         }
         let dotenv = parse_dotenv(dotenv);
-        let key = |name: &str| env(name).or_else(|| dotenv.get(name).cloned()).filter(|v| !v.trim().is_empty());
+        let key = |name: &str| {
+            env(name)
+                .or_else(|| dotenv.get(name).cloned())
+                .filter(|v| !v.trim().is_empty())
+        };
         let options = Options(map);
 
         let snapshot = options.text("snapshot")?;
@@ -136,13 +236,17 @@ impl Config {
         if snapshot.is_some() && image.is_some() {
             return Err(ConfigError::Exclusive("snapshot", "image"));
         }
-        let resources = options.get("resources", "an object of cpu, memory and disk (whole numbers)", |v| {
-            serde_json::from_value::<daytona::Resources>(v.clone()).ok()
-        })?;
+        let resources = options.get(
+            "resources",
+            "an object of cpu, memory and disk (whole numbers)",
+            |v| serde_json::from_value::<daytona::Resources>(v.clone()).ok(),
+        )?;
         if resources.is_some() && image.is_none() {
             return Err(ConfigError::Needs("resources", "image"));
         }
-        options.get("sync", "\"branch\" or \"off\"", |v| matches!(v.as_str(), Some("branch" | "off")).then_some(()))?;
+        options.get("sync", "\"branch\" or \"off\"", |v| {
+            matches!(v.as_str(), Some("branch" | "off")).then_some(())
+        })?;
         let project_dir = options
             .get("projectDir", "an absolute path below /", |v| {
                 let path = crate::paths::normalize(v.as_str()?.strip_prefix('/')?);
@@ -151,7 +255,11 @@ impl Config {
             .unwrap_or_else(|| DEFAULT_PROJECT_DIR.to_string());
 
         let mut template = sessions::Template {
-            snapshot: if image.is_some() { None } else { snapshot.or_else(|| key("DAYTONA_SNAPSHOT")) },
+            snapshot: if image.is_some() {
+                None
+            } else {
+                snapshot.or_else(|| key("DAYTONA_SNAPSHOT"))
+            },
             target: options.text("target")?.or_else(|| key("DAYTONA_TARGET")),
             env: options.strings("env")?,
             labels: options.strings("labels")?,
@@ -166,19 +274,41 @@ impl Config {
         }
         let allow_tools = options
             .get("allowTools", "an array of tool names", |v| {
-                v.as_array()?.iter().map(|v| v.as_str().map(str::to_string)).collect::<Option<Vec<_>>>()
+                v.as_array()?
+                    .iter()
+                    .map(|v| v.as_str().map(str::to_string))
+                    .collect::<Option<Vec<_>>>()
             })?
             .unwrap_or_default();
-        let prewarm = options.get("prewarm", "true or false", Value::as_bool)?.unwrap_or(true);
+        let prewarm = options
+            .get("prewarm", "true or false", Value::as_bool)?
+            .unwrap_or(true);
 
-        let api_url = options.text("apiUrl")?.or_else(|| key("DAYTONA_API_URL")).unwrap_or_else(|| DEFAULT_API_URL.into());
-        let host = api_url.strip_prefix("https://").or_else(|| api_url.strip_prefix("http://"));
-        if !host.is_some_and(|host| !host.is_empty() && !host.starts_with('/') && !host.contains(char::is_whitespace)) {
+        let api_url = options
+            .text("apiUrl")?
+            .or_else(|| key("DAYTONA_API_URL"))
+            .unwrap_or_else(|| DEFAULT_API_URL.into());
+        let host = api_url
+            .strip_prefix("https://")
+            .or_else(|| api_url.strip_prefix("http://"));
+        if !host.is_some_and(|host| {
+            !host.is_empty() && !host.starts_with('/') && !host.contains(char::is_whitespace)
+        }) {
             return Err(ConfigError::Url(api_url));
         }
         let api_key = key("DAYTONA_API_KEY").ok_or(ConfigError::NoKey)?;
-        let settings = daytona::Settings { api_url, api_key: api_key.trim().into(), organization: key("DAYTONA_ORGANIZATION_ID") };
-        Ok(Config { settings, template, project_dir, prewarm, allow_tools })
+        let settings = daytona::Settings {
+            api_url,
+            api_key: api_key.trim().into(),
+            organization: key("DAYTONA_ORGANIZATION_ID"),
+        };
+        Ok(Config {
+            settings,
+            template,
+            project_dir,
+            prewarm,
+            allow_tools,
+        })
     }
 }
 
@@ -187,9 +317,13 @@ fn parse_dotenv(text: &str) -> BTreeMap<String, String> {
     text.lines()
         .filter_map(|line| {
             let line = line.trim();
-            let (name, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+            let (name, value) = line
+                .strip_prefix("export ")
+                .unwrap_or(line)
+                .split_once('=')?;
             let name = name.trim();
-            name.starts_with("DAYTONA_").then(|| (name.to_string(), unquote(value.trim())))
+            name.starts_with("DAYTONA_")
+                .then(|| (name.to_string(), unquote(value.trim())))
         })
         .collect()
 }
@@ -200,7 +334,12 @@ fn unquote(value: &str) -> String {
             return value[1..=end].to_string();
         }
     }
-    value.split(" #").next().unwrap_or_default().trim().to_string()
+    value
+        .split(" #")
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_string()
 }
 
 #[cfg(test)]
@@ -209,7 +348,10 @@ mod tests {
     use serde_json::json;
 
     fn read(options: Value, env: &[(&str, &str)], dotenv: &str) -> Result<Config, String> {
-        let env: BTreeMap<String, String> = env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let env: BTreeMap<String, String> = env
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect();
         Config::read(&options, |name| env.get(name).cloned(), dotenv).map_err(|e| e.to_string())
     }
 
@@ -217,26 +359,90 @@ mod tests {
     fn every_bad_input_says_what_is_wrong_and_what_is_expected() {
         let key = [("DAYTONA_API_KEY", "k")];
         for (options, env, expected) in [
-            (json!({ "snapshoot": "x" }), &key[..], "no option \"snapshoot\". Options: apiUrl, target, snapshot,"),
-            (json!({ "snapshot": 1 }), &key, "\"snapshot\" of opencode-daytona-sandbox must be a string that is not empty, but it is 1"),
-            (json!({ "snapshot": "" }), &key, "must be a string that is not empty"),
-            (json!({ "env": { "A": 1 } }), &key, "must be an object of strings"),
-            (json!({ "autoStopMinutes": -1 }), &key, "must be a whole number of minutes"),
+            (
+                json!({ "snapshoot": "x" }),
+                &key[..],
+                "no option \"snapshoot\". Options: apiUrl, target, snapshot,",
+            ),
+            (
+                json!({ "snapshot": 1 }),
+                &key,
+                "\"snapshot\" of opencode-daytona-sandbox must be a string that is not empty, but it is 1",
+            ),
+            (
+                json!({ "snapshot": "" }),
+                &key,
+                "must be a string that is not empty",
+            ),
+            (
+                json!({ "env": { "A": 1 } }),
+                &key,
+                "must be an object of strings",
+            ),
+            (
+                json!({ "autoStopMinutes": -1 }),
+                &key,
+                "must be a whole number of minutes",
+            ),
             (json!({ "autoStopMinutes": "5" }), &key, "but it is \"5\""),
             (json!({ "autoDeleteMinutes": -2 }), &key, "or -1"),
             (json!({ "prewarm": "yes" }), &key, "must be true or false"),
-            (json!({ "projectDir": "work" }), &key, "must be an absolute path below /"),
-            (json!({ "projectDir": "/" }), &key, "must be an absolute path below /"),
-            (json!({ "projectDir": "/../x" }), &key, "must be an absolute path below /"),
-            (json!({ "allowTools": "webfetch" }), &key, "must be an array of tool names"),
-            (json!({ "resources": { "cpu": 2 } }), &key, "\"resources\" of opencode-daytona-sandbox needs option \"image\""),
-            (json!({ "image": "a", "resources": { "cores": 2 } }), &key, "cpu, memory and disk"),
-            (json!({ "image": "a", "snapshot": "b" }), &key, "exclude each other"),
-            (json!({ "sync": "push" }), &key, "must be \"branch\" or \"off\""),
-            (json!({ "apiUrl": "app.daytona.io" }), &key, "is not an http or https URL"),
-            (json!([1]), &key, "\"options\" of opencode-daytona-sandbox must be an object"),
+            (
+                json!({ "projectDir": "work" }),
+                &key,
+                "must be an absolute path below /",
+            ),
+            (
+                json!({ "projectDir": "/" }),
+                &key,
+                "must be an absolute path below /",
+            ),
+            (
+                json!({ "projectDir": "/../x" }),
+                &key,
+                "must be an absolute path below /",
+            ),
+            (
+                json!({ "allowTools": "webfetch" }),
+                &key,
+                "must be an array of tool names",
+            ),
+            (
+                json!({ "resources": { "cpu": 2 } }),
+                &key,
+                "\"resources\" of opencode-daytona-sandbox needs option \"image\"",
+            ),
+            (
+                json!({ "image": "a", "resources": { "cores": 2 } }),
+                &key,
+                "cpu, memory and disk",
+            ),
+            (
+                json!({ "image": "a", "snapshot": "b" }),
+                &key,
+                "exclude each other",
+            ),
+            (
+                json!({ "sync": "push" }),
+                &key,
+                "must be \"branch\" or \"off\"",
+            ),
+            (
+                json!({ "apiUrl": "app.daytona.io" }),
+                &key,
+                "is not an http or https URL",
+            ),
+            (
+                json!([1]),
+                &key,
+                "\"options\" of opencode-daytona-sandbox must be an object",
+            ),
             (json!({}), &[], "DAYTONA_API_KEY is not set"),
-            (json!({}), &[("DAYTONA_API_KEY", "  ")], "DAYTONA_API_KEY is not set"),
+            (
+                json!({}),
+                &[("DAYTONA_API_KEY", "  ")],
+                "DAYTONA_API_KEY is not set",
+            ),
         ] {
             let error = read(options.clone(), env, "").expect_err(&options.to_string());
             assert!(error.contains(expected), "{options}: {error}");
@@ -255,7 +461,12 @@ mod tests {
 
     #[test]
     fn an_image_goes_on_the_wire_as_a_dockerfile() {
-        let config = read(json!({ "image": "debian:12", "resources": { "cpu": 2 } }), &[("DAYTONA_API_KEY", "k"), ("DAYTONA_SNAPSHOT", "s")], "").expect("reads");
+        let config = read(
+            json!({ "image": "debian:12", "resources": { "cpu": 2 } }),
+            &[("DAYTONA_API_KEY", "k"), ("DAYTONA_SNAPSHOT", "s")],
+            "",
+        )
+        .expect("reads");
         let wire = serde_json::to_value(&config.template).expect("serializes");
         assert_eq!(wire["buildInfo"]["dockerfileContent"], "FROM debian:12\n");
         assert_eq!(wire["cpu"], 2);

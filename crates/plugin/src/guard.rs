@@ -12,13 +12,23 @@ use std::collections::HashSet;
 
 /// Built-ins that touch neither files nor commands nor the network of the host. `skill` reads the
 /// user's own skill files, by name only.
-const HARMLESS: &[&str] = &["invalid", "plan_exit", "question", "skill", "task", "todowrite"];
+const HARMLESS: &[&str] = &[
+    "invalid",
+    "plan_exit",
+    "question",
+    "skill",
+    "task",
+    "todowrite",
+];
 
 /// Built-ins that touch the host and are not replaced yet.
 const BLOCKED: &[(&str, &str)] = &[
     ("execute", "runs code on your machine"),
     ("lsp", "starts language servers on your machine"),
-    ("webfetch", "sends requests from your machine, also to its own network"),
+    (
+        "webfetch",
+        "sends requests from your machine, also to its own network",
+    ),
     ("websearch", "sends requests from your machine"),
 ];
 
@@ -31,7 +41,9 @@ pub(crate) struct Guard {
 impl Guard {
     /// OpenCode is about to offer a tool.
     pub(crate) fn offered(&self, tool: &str, built_in: bool) {
-        let known = HARMLESS.contains(&tool) || BLOCKED.iter().any(|b| b.0 == tool) || tools::catalog::find(tool).is_some();
+        let known = HARMLESS.contains(&tool)
+            || BLOCKED.iter().any(|b| b.0 == tool)
+            || tools::catalog::find(tool).is_some();
         if built_in && !known {
             self.unknown.borrow_mut().insert(tool.into());
         }
@@ -44,7 +56,9 @@ impl Guard {
         }
         let why = match BLOCKED.iter().find(|blocked| blocked.0 == tool) {
             Some((_, why)) => *why,
-            None if self.unknown.borrow().contains(tool) => "is a built-in that this release does not know, so it may touch your machine",
+            None if self.unknown.borrow().contains(tool) => {
+                "is a built-in that this release does not know, so it may touch your machine"
+            }
             None => return None,
         };
         Some(format!(
@@ -99,7 +113,12 @@ mod tests {
     #[test]
     fn who_may_run() {
         let guard = Guard::default();
-        for (tool, built_in) in [("bash", true), ("teleport", true), ("other_plugin", false), ("todowrite", true)] {
+        for (tool, built_in) in [
+            ("bash", true),
+            ("teleport", true),
+            ("other_plugin", false),
+            ("todowrite", true),
+        ] {
             guard.offered(tool, built_in);
         }
         let allowed = vec!["webfetch".to_string()];
@@ -116,7 +135,10 @@ mod tests {
             assert_eq!(guard.refuse(tool, &allowed).is_none(), runs, "{tool}");
         }
         let reason = guard.refuse("teleport", &[]).expect("refused");
-        assert!(reason.contains("\"allowTools\": [\"teleport\"]"), "{reason}");
+        assert!(
+            reason.contains("\"allowTools\": [\"teleport\"]"),
+            "{reason}"
+        );
     }
 
     #[test]
@@ -128,7 +150,10 @@ mod tests {
             ("a @ b", "a @ b"),
             ("@@/etc/passwd", "/etc/passwd"),
         ] {
-            assert_eq!(rewrite("task", &json!({ "prompt": prompt })).get("prompt"), Some(&json!(expected)));
+            assert_eq!(
+                rewrite("task", &json!({ "prompt": prompt })).get("prompt"),
+                Some(&json!(expected))
+            );
         }
         assert!(rewrite("todowrite", &json!({ "prompt": "@x" })).is_empty());
     }

@@ -33,9 +33,17 @@ pub(crate) fn normalize(path: &str) -> String {
 impl Paths {
     /// `worktree` is OpenCode's; outside git it is `/`, and then the directory is the project.
     pub(crate) fn new(worktree: &str, directory: &str, project_dir: &str) -> Paths {
-        let host = if worktree == "/" || worktree.is_empty() { directory } else { worktree };
+        let host = if worktree == "/" || worktree.is_empty() {
+            directory
+        } else {
+            worktree
+        };
         let host = host.trim_end_matches(['/', '\\']).to_string();
-        let mut paths = Paths { host, root: project_dir.to_string(), cwd: project_dir.to_string() };
+        let mut paths = Paths {
+            host,
+            root: project_dir.to_string(),
+            cwd: project_dir.to_string(),
+        };
         if let Some(cwd) = paths.inside(directory) {
             paths.cwd = cwd;
         }
@@ -67,7 +75,11 @@ impl Paths {
             None => Some(self.root.clone()),
             Some('/' | '\\') => {
                 let rest = normalize(&rest.replace('\\', "/"));
-                Some(if rest.is_empty() { self.root.clone() } else { format!("{}/{rest}", self.root) })
+                Some(if rest.is_empty() {
+                    self.root.clone()
+                } else {
+                    format!("{}/{rest}", self.root)
+                })
             }
             Some(_) => None,
         }
@@ -88,7 +100,11 @@ impl Paths {
         let mut rest = text;
         while let Some(at) = rest.find(&self.host) {
             let after = &rest[at + self.host.len()..];
-            let starts = !out.chars().chain(rest[..at].chars()).next_back().is_some_and(|c| part_of_name(c) || c == '/');
+            let starts = !out
+                .chars()
+                .chain(rest[..at].chars())
+                .next_back()
+                .is_some_and(|c| part_of_name(c) || c == '/');
             let mut following = after.chars();
             let ends = match following.next() {
                 // A sentence may end here; a longer name may not begin.
@@ -97,7 +113,11 @@ impl Paths {
                 None => true,
             };
             out.push_str(&rest[..at]);
-            out.push_str(if starts && ends { &self.root } else { &self.host });
+            out.push_str(if starts && ends {
+                &self.root
+            } else {
+                &self.host
+            });
             rest = after;
         }
         out + rest
@@ -141,7 +161,12 @@ impl Paths {
     /// A patch with the paths in its headers translated, and no other line.
     fn patch(&self, patch: &str) -> String {
         let line = |line: &str| {
-            for header in ["*** Add File: ", "*** Update File: ", "*** Delete File: ", "*** Move to: "] {
+            for header in [
+                "*** Add File: ",
+                "*** Update File: ",
+                "*** Delete File: ",
+                "*** Move to: ",
+            ] {
                 if let Some(path) = line.strip_prefix(header) {
                     return format!("{header}{}", self.path(path));
                 }
@@ -161,7 +186,9 @@ impl Paths {
 
     /// True if an absolute path is the project or in it.
     pub(crate) fn is_inside(&self, absolute: &str) -> bool {
-        absolute.strip_prefix(&self.root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        absolute
+            .strip_prefix(&self.root)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// An absolute path relative to the project, with `..` where it must.
@@ -170,7 +197,9 @@ impl Paths {
         let to: Vec<&str> = absolute.split('/').filter(|p| !p.is_empty()).collect();
         let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
         let up = std::iter::repeat_n("..", from.len() - common);
-        up.chain(to[common..].iter().copied()).collect::<Vec<_>>().join("/")
+        up.chain(to[common..].iter().copied())
+            .collect::<Vec<_>>()
+            .join("/")
     }
 }
 
@@ -188,7 +217,10 @@ mod tests {
         for (host, sandbox) in [
             ("/home/me/app", "/home/daytona/project"),
             ("/home/me/app/", "/home/daytona/project"),
-            ("/home/me/app/src/a b.rs", "/home/daytona/project/src/a b.rs"),
+            (
+                "/home/me/app/src/a b.rs",
+                "/home/daytona/project/src/a b.rs",
+            ),
             ("/home/me/app/../../x", "/home/daytona/project/../../x"),
             ("/home/me/application/a", "/home/me/application/a"),
             ("/etc/passwd", "/etc/passwd"),
@@ -198,8 +230,14 @@ mod tests {
             assert_eq!(paths().path(host), sandbox);
         }
         assert_eq!(paths().cwd(), "/home/daytona/project/sub");
-        assert_eq!(Paths::new("C:\\w\\app", "C:\\w\\app", "/p").path("C:\\w\\app\\src\\a.rs"), "/p/src/a.rs");
-        assert_eq!(Paths::new("/", "/srv/notes", "/p").path("/srv/notes/a"), "/p/a");
+        assert_eq!(
+            Paths::new("C:\\w\\app", "C:\\w\\app", "/p").path("C:\\w\\app\\src\\a.rs"),
+            "/p/src/a.rs"
+        );
+        assert_eq!(
+            Paths::new("/", "/srv/notes", "/p").path("/srv/notes/a"),
+            "/p/a"
+        );
     }
 
     #[test]
@@ -209,8 +247,14 @@ mod tests {
             ("cat '/home/me/app/a'", "cat '/home/daytona/project/a'"),
             ("in /home/me/app.", "in /home/daytona/project."),
             ("/home/me/app.old", "/home/me/app.old"),
-            ("/home/me/app2 /mnt/home/me/app", "/home/me/app2 /mnt/home/me/app"),
-            ("X=/home/me/app:/home/me/app/bin", "X=/home/daytona/project:/home/daytona/project/bin"),
+            (
+                "/home/me/app2 /mnt/home/me/app",
+                "/home/me/app2 /mnt/home/me/app",
+            ),
+            (
+                "X=/home/me/app:/home/me/app/bin",
+                "X=/home/daytona/project:/home/daytona/project/bin",
+            ),
         ] {
             assert_eq!(paths().text(host), sandbox);
         }
@@ -218,7 +262,8 @@ mod tests {
 
     #[test]
     fn a_patch_changes_in_its_headers_only() {
-        let patch = "*** Begin Patch\n*** Update File: /home/me/app/a\n-/home/me/app/a\n+b\n*** End Patch";
+        let patch =
+            "*** Begin Patch\n*** Update File: /home/me/app/a\n-/home/me/app/a\n+b\n*** End Patch";
         let expected = "*** Begin Patch\n*** Update File: /home/daytona/project/a\n-/home/me/app/a\n+b\n*** End Patch";
         assert_eq!(paths().patch(patch), expected);
     }
@@ -230,8 +275,18 @@ mod tests {
             ("a", "/home/daytona/project/sub/a", true, "sub/a"),
             ("../a", "/home/daytona/project/a", true, "a"),
             ("../../a", "/home/daytona/a", false, "../a"),
-            ("/home/daytona/project2", "/home/daytona/project2", false, "../project2"),
-            ("/home/daytona/project/../x", "/home/daytona/x", false, "../x"),
+            (
+                "/home/daytona/project2",
+                "/home/daytona/project2",
+                false,
+                "../project2",
+            ),
+            (
+                "/home/daytona/project/../x",
+                "/home/daytona/x",
+                false,
+                "../x",
+            ),
             ("/etc", "/etc", false, "../../../etc"),
             ("..", "/home/daytona/project", true, ""),
         ] {

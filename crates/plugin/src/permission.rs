@@ -22,32 +22,64 @@ pub(crate) fn questions(args: &ToolArgs, paths: &Paths) -> Vec<Permission> {
         ToolArgs::Write(a) => edit(paths, &[paths.absolute(&a.file_path)]),
         ToolArgs::Edit(a) => edit(paths, &[paths.absolute(&a.file_path)]),
         ToolArgs::ApplyPatch(a) => {
-            let files: Vec<String> = patched(&a.patch_text).map(|path| paths.absolute(path)).collect();
+            let files: Vec<String> = patched(&a.patch_text)
+                .map(|path| paths.absolute(path))
+                .collect();
             edit(paths, &files)
         }
         ToolArgs::Glob(a) => {
-            let own = ask("glob", vec![a.pattern.clone()], any(), object(&[("pattern", Some(&a.pattern)), ("path", a.path.as_ref())]));
-            let dir = a.path.as_ref().and_then(|path| outside_directory(paths, &paths.absolute(path)));
+            let own = ask(
+                "glob",
+                vec![a.pattern.clone()],
+                any(),
+                object(&[("pattern", Some(&a.pattern)), ("path", a.path.as_ref())]),
+            );
+            let dir = a
+                .path
+                .as_ref()
+                .and_then(|path| outside_directory(paths, &paths.absolute(path)));
             [own].into_iter().chain(dir).collect()
         }
         ToolArgs::Grep(a) => {
-            let metadata = object(&[("pattern", Some(&a.pattern)), ("path", a.path.as_ref()), ("include", a.include.as_ref())]);
+            let metadata = object(&[
+                ("pattern", Some(&a.pattern)),
+                ("path", a.path.as_ref()),
+                ("include", a.include.as_ref()),
+            ]);
             let own = ask("grep", vec![a.pattern.clone()], any(), metadata);
-            let dir = a.path.as_ref().and_then(|path| outside_directory(paths, &paths.absolute(path)));
+            let dir = a
+                .path
+                .as_ref()
+                .and_then(|path| outside_directory(paths, &paths.absolute(path)));
             [own].into_iter().chain(dir).collect()
         }
         ToolArgs::Bash(a) => {
-            let dir = a.workdir.as_ref().and_then(|path| outside_directory(paths, &paths.absolute(path)));
+            let dir = a
+                .workdir
+                .as_ref()
+                .and_then(|path| outside_directory(paths, &paths.absolute(path)));
             let commands = commands(&a.command);
             let always = commands.iter().map(|command| prefix(command)).collect();
             let own = ask("bash", commands, always, json!({ "command": a.command }));
-            dir.into_iter().chain([own].into_iter().filter(|own| !own.patterns.is_empty())).collect()
+            dir.into_iter()
+                .chain([own].into_iter().filter(|own| !own.patterns.is_empty()))
+                .collect()
         }
     }
 }
 
-fn ask(permission: &str, patterns: Vec<String>, always: Vec<String>, metadata: Value) -> Permission {
-    Permission { permission: permission.into(), patterns, always, metadata }
+fn ask(
+    permission: &str,
+    patterns: Vec<String>,
+    always: Vec<String>,
+    metadata: Value,
+) -> Permission {
+    Permission {
+        permission: permission.into(),
+        patterns,
+        always,
+        metadata,
+    }
 }
 
 fn any() -> Vec<String> {
@@ -56,7 +88,10 @@ fn any() -> Vec<String> {
 
 /// An object without the fields that are not there.
 fn object(fields: &[(&str, Option<&String>)]) -> Value {
-    fields.iter().filter_map(|(name, value)| Some((name.to_string(), Value::String((*value)?.clone())))).collect()
+    fields
+        .iter()
+        .filter_map(|(name, value)| Some((name.to_string(), Value::String((*value)?.clone()))))
+        .collect()
 }
 
 fn relative(paths: &Paths, path: &str) -> String {
@@ -75,7 +110,12 @@ fn edit(paths: &Paths, files: &[String]) -> Vec<Permission> {
         [one] => one.clone(),
         _ => names.join(", "),
     };
-    questions.push(ask("edit", names, any(), json!({ "filepath": filepath, "diff": "" })));
+    questions.push(ask(
+        "edit",
+        names,
+        any(),
+        json!({ "filepath": filepath, "diff": "" }),
+    ));
     questions
 }
 
@@ -84,7 +124,10 @@ fn outside(paths: &Paths, path: &str) -> Option<Permission> {
     if paths.is_inside(path) || is_saved_output(path) {
         return None;
     }
-    let parent = path.rsplit_once('/').map_or("/", |(parent, _)| if parent.is_empty() { "/" } else { parent });
+    let parent = path.rsplit_once('/').map_or(
+        "/",
+        |(parent, _)| if parent.is_empty() { "/" } else { parent },
+    );
     Some(external(path, parent))
 }
 
@@ -95,21 +138,33 @@ fn outside_directory(paths: &Paths, path: &str) -> Option<Permission> {
 
 fn external(path: &str, dir: &str) -> Permission {
     let patterns = vec![format!("{}/*", dir.trim_end_matches('/'))];
-    ask("external_directory", patterns.clone(), patterns, json!({ "filepath": path, "parentDir": dir }))
+    ask(
+        "external_directory",
+        patterns.clone(),
+        patterns,
+        json!({ "filepath": path, "parentDir": dir }),
+    )
 }
 
 /// Output of a command that was cut and saved by the runner: OpenCode allows its own such files.
 fn is_saved_output(path: &str) -> bool {
-    path.split('/').any(|part| part == ".opencode-daytona" || part.starts_with(".opencode-daytona-")) && path.contains("/jobs/")
+    path.split('/')
+        .any(|part| part == ".opencode-daytona" || part.starts_with(".opencode-daytona-"))
+        && path.contains("/jobs/")
 }
 
 /// Files that a patch names.
 fn patched(patch: &str) -> impl Iterator<Item = &str> {
     patch.lines().filter_map(|line| {
-        ["*** Add File: ", "*** Update File: ", "*** Delete File: ", "*** Move to: "]
-            .iter()
-            .find_map(|header| line.strip_prefix(header))
-            .map(str::trim)
+        [
+            "*** Add File: ",
+            "*** Update File: ",
+            "*** Delete File: ",
+            "*** Move to: ",
+        ]
+        .iter()
+        .find_map(|header| line.strip_prefix(header))
+        .map(str::trim)
     })
 }
 
@@ -170,7 +225,11 @@ fn commands(line: &str) -> Vec<String> {
             }
         }
     }
-    found.into_iter().map(|command| strip_keyword(&command).to_string()).filter(|c| !c.is_empty() && !is_cd(c)).collect()
+    found
+        .into_iter()
+        .map(|command| strip_keyword(&command).to_string())
+        .filter(|c| !c.is_empty() && !is_cd(c))
+        .collect()
 }
 
 /// Text up to the parenthesis that closes the one just read.
@@ -194,12 +253,19 @@ fn until_close(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> String {
 fn strip_keyword(command: &str) -> &str {
     let mut command = command.trim();
     while let Some((first, rest)) = command.split_once(char::is_whitespace) {
-        if !matches!(first, "if" | "then" | "else" | "elif" | "while" | "until" | "do" | "!" | "time") {
+        if !matches!(
+            first,
+            "if" | "then" | "else" | "elif" | "while" | "until" | "do" | "!" | "time"
+        ) {
             break;
         }
         command = rest.trim_start();
     }
-    if matches!(command, "fi" | "done" | "esac" | "then" | "do" | "else") { "" } else { command }
+    if matches!(command, "fi" | "done" | "esac" | "then" | "do" | "else") {
+        ""
+    } else {
+        command
+    }
 }
 
 /// `cd` alone asks for nothing, as in OpenCode.
@@ -209,14 +275,20 @@ fn is_cd(command: &str) -> bool {
 
 /// What "always allow" would add: the command with its subcommand, where it has one.
 fn prefix(command: &str) -> String {
-    let mut words = command.split_whitespace().skip_while(|word| is_assignment(word));
-    let Some(first) = words.next() else { return format!("{command} *") };
+    let mut words = command
+        .split_whitespace()
+        .skip_while(|word| is_assignment(word));
+    let Some(first) = words.next() else {
+        return format!("{command} *");
+    };
     let sub = match first {
         "npm" | "pnpm" | "yarn" | "bun" => match words.next() {
             Some("run") => words.next().map(|script| format!("run {script}")),
             other => other.map(str::to_string),
         },
-        "git" | "cargo" | "go" | "docker" | "kubectl" | "apt" | "apt-get" | "pip" | "brew" => words.next().map(str::to_string),
+        "git" | "cargo" | "go" | "docker" | "kubectl" | "apt" | "apt-get" | "pip" | "brew" => {
+            words.next().map(str::to_string)
+        }
         _ => None,
     };
     match sub {
@@ -226,7 +298,9 @@ fn prefix(command: &str) -> String {
 }
 
 fn is_assignment(word: &str) -> bool {
-    word.split_once('=').is_some_and(|(name, _)| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+    word.split_once('=').is_some_and(|(name, _)| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    })
 }
 
 #[cfg(test)]
@@ -237,29 +311,59 @@ mod tests {
     fn of(tool: &str, args: Value) -> Vec<(String, Vec<String>)> {
         let paths = Paths::new("/w", "/w/sub", "/p");
         let args = tools::catalog::parse(tool, &args).expect("valid");
-        questions(&args, &paths).into_iter().map(|q| (q.permission, q.patterns)).collect()
+        questions(&args, &paths)
+            .into_iter()
+            .map(|q| (q.permission, q.patterns))
+            .collect()
     }
 
     fn expect(tool: &str, args: Value, expected: &[(&str, &[&str])]) {
-        let expected: Vec<(String, Vec<String>)> =
-            expected.iter().map(|(p, patterns)| (p.to_string(), patterns.iter().map(|s| s.to_string()).collect())).collect();
+        let expected: Vec<(String, Vec<String>)> = expected
+            .iter()
+            .map(|(p, patterns)| {
+                (
+                    p.to_string(),
+                    patterns.iter().map(|s| s.to_string()).collect(),
+                )
+            })
+            .collect();
         assert_eq!(of(tool, args.clone()), expected, "{tool} {args}");
     }
 
     #[test]
     fn each_tool_asks_what_opencodes_own_asks() {
         expect("read", json!({ "filePath": "a" }), &[("read", &["sub/a"])]);
-        expect("read", json!({ "filePath": "/etc/x" }), &[("external_directory", &["/etc/*"]), ("read", &["../etc/x"])]);
-        expect("write", json!({ "filePath": "/p/a", "content": "" }), &[("edit", &["a"])]);
-        expect("edit", json!({ "filePath": "/x", "oldString": "a", "newString": "b" }), &[("external_directory", &["/*"]), ("edit", &["../x"])]);
+        expect(
+            "read",
+            json!({ "filePath": "/etc/x" }),
+            &[("external_directory", &["/etc/*"]), ("read", &["../etc/x"])],
+        );
+        expect(
+            "write",
+            json!({ "filePath": "/p/a", "content": "" }),
+            &[("edit", &["a"])],
+        );
+        expect(
+            "edit",
+            json!({ "filePath": "/x", "oldString": "a", "newString": "b" }),
+            &[("external_directory", &["/*"]), ("edit", &["../x"])],
+        );
         expect(
             "apply_patch",
             json!({ "patchText": "*** Begin Patch\n*** Add File: a\n+x\n*** Delete File: /p/b\n*** End Patch" }),
             &[("edit", &["sub/a", "b"])],
         );
-        expect("glob", json!({ "pattern": "*.rs", "path": "/etc" }), &[("glob", &["*.rs"]), ("external_directory", &["/etc/*"])]);
+        expect(
+            "glob",
+            json!({ "pattern": "*.rs", "path": "/etc" }),
+            &[("glob", &["*.rs"]), ("external_directory", &["/etc/*"])],
+        );
         expect("grep", json!({ "pattern": "x" }), &[("grep", &["x"])]);
-        expect("bash", json!({ "command": "ls", "workdir": "/etc" }), &[("external_directory", &["/etc/*"]), ("bash", &["ls"])]);
+        expect(
+            "bash",
+            json!({ "command": "ls", "workdir": "/etc" }),
+            &[("external_directory", &["/etc/*"]), ("bash", &["ls"])],
+        );
     }
 
     #[test]
@@ -267,7 +371,13 @@ mod tests {
         for (line, expected) in [
             (
                 "git status --short | head -1 && npm run build; echo hi > /tmp/zz; FOO=1 ls -la",
-                &["git status --short", "head -1", "npm run build", "echo hi > /tmp/zz", "FOO=1 ls -la"][..],
+                &[
+                    "git status --short",
+                    "head -1",
+                    "npm run build",
+                    "echo hi > /tmp/zz",
+                    "FOO=1 ls -la",
+                ][..],
             ),
             ("cd x && rm -rf y", &["rm -rf y"]),
             ("echo 'a; rm b'", &["echo 'a; rm b'"]),

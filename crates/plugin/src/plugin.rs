@@ -14,7 +14,10 @@ use futures::channel::oneshot;
 use futures::future::{Either, LocalBoxFuture, Shared, select};
 use host::{Host, Level};
 use protocol::args::Bash;
-use protocol::{Code, JobStop, JobWait, Op, Outcome, StopReason, ToolArgs, ToolCall, ToolError, ToolOutput, Wait};
+use protocol::{
+    Code, JobStop, JobWait, Op, Outcome, StopReason, ToolArgs, ToolCall, ToolError, ToolOutput,
+    Wait,
+};
 use serde_json::{Value, json};
 use sessions::{Notice, Project, Sessions, Store};
 use std::cell::{Cell, RefCell};
@@ -97,7 +100,9 @@ impl Plugin {
             host,
             opencode,
             init,
-            state: RefCell::new(State::Refusing("opencode-daytona-sandbox has not been started".into())),
+            state: RefCell::new(State::Refusing(
+                "opencode-daytona-sandbox has not been started".into(),
+            )),
             guard: Guard::default(),
             parents: RefCell::default(),
             aborts: RefCell::default(),
@@ -117,10 +122,19 @@ impl Plugin {
                 let host = Rc::clone(&self.host);
                 self.host.spawn(Box::pin(async move {
                     if let Err(error) = core.sessions.sweep().await {
-                        host.log(Level::Warn, &format!("cleaning up after earlier runs failed: {error}"));
+                        host.log(
+                            Level::Warn,
+                            &format!("cleaning up after earlier runs failed: {error}"),
+                        );
                     }
                 }));
-                self.host.log(Level::Info, &format!("opencode-daytona-sandbox {} is ready", env!("CARGO_PKG_VERSION")));
+                self.host.log(
+                    Level::Info,
+                    &format!(
+                        "opencode-daytona-sandbox {} is ready",
+                        env!("CARGO_PKG_VERSION")
+                    ),
+                );
                 None
             }
             Err(reason) => {
@@ -130,18 +144,38 @@ impl Plugin {
                 Some(reason)
             }
         };
-        Started { tools: definitions(), problem }
+        Started {
+            tools: definitions(),
+            problem,
+        }
     }
 
     async fn load(self: &Rc<Self>) -> Result<Core, String> {
         let init = &self.init;
-        let root = if init.worktree == "/" || init.worktree.is_empty() { &init.directory } else { &init.worktree };
-        let dotenv = self.host.read_file(&format!("{}/.env", root.trim_end_matches('/'))).await.unwrap_or_default();
-        let config = Config::read(&init.options, |name| self.host.env(name), &String::from_utf8_lossy(&dotenv)).map_err(|e| e.to_string())?;
+        let root = if init.worktree == "/" || init.worktree.is_empty() {
+            &init.directory
+        } else {
+            &init.worktree
+        };
+        let dotenv = self
+            .host
+            .read_file(&format!("{}/.env", root.trim_end_matches('/')))
+            .await
+            .unwrap_or_default();
+        let config = Config::read(
+            &init.options,
+            |name| self.host.env(name),
+            &String::from_utf8_lossy(&dotenv),
+        )
+        .map_err(|e| e.to_string())?;
         let paths = Paths::new(&init.worktree, &init.directory, &config.project_dir);
         let dir = sessions::store_dir(|name| self.host.env(name)).map_err(|e| e.to_string())?;
         let client = Client::new(Rc::clone(&self.host), config.settings.clone());
-        let remote = Rc::new(Remote::new(Rc::clone(&self.host), client.clone(), init.assets.clone()));
+        let remote = Rc::new(Remote::new(
+            Rc::clone(&self.host),
+            client.clone(),
+            init.assets.clone(),
+        ));
         let git = init.worktree != "/" && !init.worktree.is_empty();
         let carry = Carry {
             host: Rc::clone(&self.host),
@@ -151,7 +185,11 @@ impl Plugin {
             root: config.project_dir.clone(),
         };
         let store = Store::new(Rc::clone(&self.host), &dir, &init.project_id, paths.host());
-        let project = Project { id: init.project_id.clone(), worktree: paths.host().to_string(), git };
+        let project = Project {
+            id: init.project_id.clone(),
+            worktree: paths.host().to_string(),
+            git,
+        };
         let plugin = Rc::downgrade(self);
         let notices = Box::new(move |notice: Notice| {
             if let Some(plugin) = plugin.upgrade() {
@@ -159,8 +197,21 @@ impl Plugin {
             }
         });
         let template = config.template.clone();
-        let sessions = Sessions::new(Rc::clone(&self.host), client, store, project, template, Rc::new(carry), notices);
-        Ok(Core { config, paths, remote, sessions: Rc::new(sessions) })
+        let sessions = Sessions::new(
+            Rc::clone(&self.host),
+            client,
+            store,
+            project,
+            template,
+            Rc::new(carry),
+            notices,
+        );
+        Ok(Core {
+            config,
+            paths,
+            remote,
+            sessions: Rc::new(sessions),
+        })
     }
 
     fn core(&self) -> Result<Rc<Core>, String> {
@@ -171,16 +222,30 @@ impl Plugin {
     }
 
     fn toast(&self, title: &str, message: &str, variant: &str) {
-        self.opencode.toast(Toast { title: title.into(), message: message.into(), variant: variant.into() });
+        self.opencode.toast(Toast {
+            title: title.into(),
+            message: message.into(),
+            variant: variant.into(),
+        });
     }
 
     fn notice(&self, notice: &Notice) {
         let (title, message, variant) = match notice {
-            Notice::Created { id } => ("Sandbox created", format!("This session works in Daytona sandbox {id}."), "success"),
-            Notice::Resumed { id } => ("Sandbox resumed", format!("Daytona sandbox {id} was stopped and runs again."), "info"),
+            Notice::Created { id } => (
+                "Sandbox created",
+                format!("This session works in Daytona sandbox {id}."),
+                "success",
+            ),
+            Notice::Resumed { id } => (
+                "Sandbox resumed",
+                format!("Daytona sandbox {id} was stopped and runs again."),
+                "info",
+            ),
             Notice::Replaced { old, id } => (
                 "Sandbox replaced",
-                format!("Daytona sandbox {old} is gone, with all that was only there. {id} takes its place."),
+                format!(
+                    "Daytona sandbox {old} is gone, with all that was only there. {id} takes its place."
+                ),
                 "warning",
             ),
             Notice::Failed { reason } => ("Sandbox unavailable", reason.clone(), "error"),
@@ -190,14 +255,21 @@ impl Plugin {
                 "warning",
             ),
         };
-        let level = if matches!(variant, "error" | "warning") { Level::Warn } else { Level::Info };
+        let level = if matches!(variant, "error" | "warning") {
+            Level::Warn
+        } else {
+            Level::Info
+        };
         self.host.log(level, &format!("{title}: {message}"));
         self.toast(title, &message, variant);
     }
 
     /// Settings for OpenCode: nothing of ours may be cut into a host file.
     pub async fn config(self: &Rc<Self>, _: Nothing) -> ConfigPatch {
-        ConfigPatch { tool_output_lines: OUTPUT_LINES, tool_output_bytes: OUTPUT_BYTES }
+        ConfigPatch {
+            tool_output_lines: OUTPUT_LINES,
+            tool_output_bytes: OUTPUT_BYTES,
+        }
     }
 
     /// OpenCode is about to offer a tool.
@@ -208,7 +280,10 @@ impl Plugin {
 
     /// OpenCode is about to run a tool, ours or not.
     pub async fn before(self: &Rc<Self>, tool: ToolBefore) -> ToolVerdict {
-        let allowed = self.core().map(|core| core.config.allow_tools.clone()).unwrap_or_default();
+        let allowed = self
+            .core()
+            .map(|core| core.config.allow_tools.clone())
+            .unwrap_or_default();
         ToolVerdict {
             refuse: self.guard.refuse(&tool.tool, &allowed),
             replace: Value::Object(guard::rewrite(&tool.tool, &tool.args)),
@@ -218,7 +293,9 @@ impl Plugin {
     /// The system prompt.
     pub async fn system(self: &Rc<Self>, system: System) -> System {
         match self.core() {
-            Ok(core) => System { system: prompt::rewrite(system.system, &core.paths) },
+            Ok(core) => System {
+                system: prompt::rewrite(system.system, &core.paths),
+            },
             Err(_) => system,
         }
     }
@@ -242,9 +319,17 @@ impl Plugin {
 
     /// Something happened in OpenCode.
     pub async fn event(self: &Rc<Self>, event: Event) -> Nothing {
-        let text = |pointer: &str| event.properties.pointer(pointer).and_then(Value::as_str).map(str::to_string);
+        let text = |pointer: &str| {
+            event
+                .properties
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .map(str::to_string)
+        };
         let session = text("/sessionID").or_else(|| text("/info/id"));
-        let (Some(session), Ok(core)) = (session, self.core()) else { return Nothing {} };
+        let (Some(session), Ok(core)) = (session, self.core()) else {
+            return Nothing {};
+        };
         match event.kind.as_str() {
             "session.created" => {
                 let parent = text("/info/parentID");
@@ -260,7 +345,12 @@ impl Plugin {
                     let host = Rc::clone(&self.host);
                     self.host.spawn(Box::pin(async move {
                         if let Err(error) = core.sessions.delete(&session).await {
-                            host.log(Level::Error, &format!("the sandbox of session {session} could not be deleted: {error}"));
+                            host.log(
+                                Level::Error,
+                                &format!(
+                                    "the sandbox of session {session} could not be deleted: {error}"
+                                ),
+                            );
                         }
                     }));
                 }
@@ -285,11 +375,16 @@ impl Plugin {
         let host = Rc::clone(&self.host);
         self.host.spawn(Box::pin(async move {
             host.sleep(IDLE_MS).await;
-            let Some(plugin) = plugin.upgrade() else { return };
+            let Some(plugin) = plugin.upgrade() else {
+                return;
+            };
             if plugin.activity.borrow().get(&session) == Some(&stamp)
                 && let Err(error) = core.sessions.delete_unused(&session).await
             {
-                host.log(Level::Warn, &format!("the unused sandbox of session {session} stays: {error}"));
+                host.log(
+                    Level::Warn,
+                    &format!("the unused sandbox of session {session} stays: {error}"),
+                );
             }
         }));
     }
@@ -315,7 +410,9 @@ impl Plugin {
                 Some(parent) => parent,
                 None => {
                     let parent = self.opencode.parent(&current).await;
-                    self.parents.borrow_mut().insert(current.clone(), parent.clone());
+                    self.parents
+                        .borrow_mut()
+                        .insert(current.clone(), parent.clone());
                     parent
                 }
             };
@@ -356,7 +453,11 @@ impl Plugin {
     async fn run(self: &Rc<Self>, call: Execute, cancel: Cancel) -> Executed {
         let core = match self.core() {
             Ok(core) => core,
-            Err(reason) => return failed(format!("This tool works in a Daytona sandbox, which is not available: {reason}")),
+            Err(reason) => {
+                return failed(format!(
+                    "This tool works in a Daytona sandbox, which is not available: {reason}"
+                ));
+            }
         };
         let args = match tools::catalog::parse(&call.tool, &call.args) {
             Ok(args) => core.paths.arguments(args),
@@ -381,7 +482,10 @@ impl Plugin {
         };
         match select(result, Box::pin(limit)).await {
             Either::Left((Ok(result), _)) => result,
-            Either::Left((Err(_), _)) => failed("the call ended without a result; this is a defect of opencode-daytona-sandbox".into()),
+            Either::Left((Err(_), _)) => failed(
+                "the call ended without a result; this is a defect of opencode-daytona-sandbox"
+                    .into(),
+            ),
             Either::Right(_) => failed("Tool execution aborted".into()),
         }
     }
@@ -417,12 +521,21 @@ impl Plugin {
             let job = match answered.result {
                 Ok(Outcome::Done(output)) => return self.done(&call, output, replaced.as_deref()),
                 Ok(Outcome::Running(job)) => job,
-                Ok(Outcome::Ready(_)) => return failed("the runner answered another question than was asked".into()),
+                Ok(Outcome::Ready(_)) => {
+                    return failed("the runner answered another question than was asked".into());
+                }
                 Err(error) => return self.tool_error(error, command.as_deref()),
             };
             let op = |stopping: bool| match stopping {
-                true => Op::JobStop(JobStop { job: job.job.clone(), reason: StopReason::Abort }),
-                false => Op::JobWait(JobWait { job: job.job.clone(), offset: job.offset, wait: Wait::default() }),
+                true => Op::JobStop(JobStop {
+                    job: job.job.clone(),
+                    reason: StopReason::Abort,
+                }),
+                false => Op::JobWait(JobWait {
+                    job: job.job.clone(),
+                    offset: job.offset,
+                    wait: Wait::default(),
+                }),
             };
             if stopping {
                 answer = core.remote.call(&core.sessions, &session, op(true)).await;
@@ -453,7 +566,9 @@ impl Plugin {
         if let Some(shown) = output.metadata.get("loaded").and_then(Value::as_array) {
             let mut loaded = self.loaded.borrow_mut();
             if loaded.0 == call.message_id {
-                loaded.1.extend(shown.iter().filter_map(Value::as_str).map(str::to_string));
+                loaded
+                    .1
+                    .extend(shown.iter().filter_map(Value::as_str).map(str::to_string));
             }
         }
         let mut text = output.output;
@@ -463,12 +578,20 @@ impl Plugin {
                  project as it is on the user's machine now: whatever was done only in the old sandbox is lost.\n</system-reminder>",
             );
         }
-        Executed::Done(Done { title: output.title, output: text, metadata: output.metadata, attachments: output.attachments })
+        Executed::Done(Done {
+            title: output.title,
+            output: text,
+            metadata: output.metadata,
+            attachments: output.attachments,
+        })
     }
 
     fn tool_error(&self, error: ToolError, command: Option<&str>) -> Executed {
         if error.code != Code::Tool {
-            self.host.log(Level::Warn, &format!("runner: {:?}: {}", error.code, error.message));
+            self.host.log(
+                Level::Warn,
+                &format!("runner: {:?}: {}", error.code, error.message),
+            );
         }
         match (command, &error.metadata) {
             // A command that was cut off has output worth showing.

@@ -4,7 +4,10 @@ use crate::paths::Paths;
 
 /// The system prompt with the host's directories replaced and the sandbox explained.
 pub(crate) fn rewrite(system: Vec<String>, paths: &Paths) -> Vec<String> {
-    let mut blocks: Vec<String> = system.iter().map(|block| platform(&paths.text(block))).collect();
+    let mut blocks: Vec<String> = system
+        .iter()
+        .map(|block| platform(&paths.text(block)))
+        .collect();
     blocks.push(rules(paths));
     blocks
 }
@@ -12,7 +15,10 @@ pub(crate) fn rewrite(system: Vec<String>, paths: &Paths) -> Vec<String> {
 /// OpenCode names the platform of the host; the sandbox is Linux.
 fn platform(block: &str) -> String {
     let line = |line: &str| match line.trim_start().strip_prefix("Platform: ") {
-        Some(_) => format!("{}Platform: linux", &line[..line.len() - line.trim_start().len()]),
+        Some(_) => format!(
+            "{}Platform: linux",
+            &line[..line.len() - line.trim_start().len()]
+        ),
         None => line.to_string(),
     };
     block.split('\n').map(line).collect::<Vec<_>>().join("\n")
@@ -42,7 +48,11 @@ mod tests {
         let system = "<env>\n  Working directory: /Users/me/app\n  Workspace root folder: /Users/me/app\n  Platform: darwin\n</env>\nInstructions from: /Users/me/app/AGENTS.md";
         let out = rewrite(vec![system.into()], &paths).join("\n");
         assert!(!out.contains("/Users/me"), "{out}");
-        for expected in ["Working directory: /home/daytona/project\n", "  Platform: linux\n", "from: /home/daytona/project/AGENTS.md"] {
+        for expected in [
+            "Working directory: /home/daytona/project\n",
+            "  Platform: linux\n",
+            "from: /home/daytona/project/AGENTS.md",
+        ] {
             assert!(out.contains(expected), "{expected}: {out}");
         }
     }

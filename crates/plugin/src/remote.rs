@@ -6,7 +6,10 @@
 
 use daytona::{Client, Execute, ExecuteResult, Toolbox, Upload, UploadSource};
 use host::{Host, Level};
-use protocol::{ENV_CHUNK, ENV_REQUEST, MAX_ENV_REQUEST, MAX_REPLY, Op, Outcome, Reply, Request, ToolError, VERSION, frame};
+use protocol::{
+    ENV_CHUNK, ENV_REQUEST, MAX_ENV_REQUEST, MAX_REPLY, Op, Outcome, Reply, Request, ToolError,
+    VERSION, frame,
+};
 use serde::Deserialize;
 use sessions::Sessions;
 use std::cell::RefCell;
@@ -57,13 +60,17 @@ pub(crate) enum RemoteError {
     #[error("The sandbox cannot be reached: {0}")]
     Daytona(#[from] daytona::Error),
     /// Bytes arrive, but no reply.
-    #[error("The sandbox answered, but its reply was {0} each time. The call may have had its effect; look before you repeat it.")]
+    #[error(
+        "The sandbox answered, but its reply was {0} each time. The call may have had its effect; look before you repeat it."
+    )]
     Damaged(String),
     /// It does not start in this sandbox.
     #[error("The runner does not start in this sandbox: {0}")]
     Runner(String),
     /// The package has no runner for this machine.
-    #[error("This sandbox is a {0} machine, and the package has runners for {1} only. Use another snapshot or image.")]
+    #[error(
+        "This sandbox is a {0} machine, and the package has runners for {1} only. Use another snapshot or image."
+    )]
     Arch(String, String),
     /// The package is not whole.
     #[error("The package opencode-daytona-sandbox is not complete: {0}. Install it again.")]
@@ -88,7 +95,12 @@ pub(crate) struct Remote {
 
 impl Remote {
     pub(crate) fn new(host: Rc<dyn Host>, client: Client, assets: String) -> Self {
-        Remote { host, client, assets, runners: RefCell::default() }
+        Remote {
+            host,
+            client,
+            assets,
+            runners: RefCell::default(),
+        }
     }
 
     /// A fresh id.
@@ -97,7 +109,12 @@ impl Remote {
     }
 
     /// Calls the runner in the session's sandbox, through every fault that can be survived.
-    pub(crate) async fn call(&self, sessions: &Sessions, session: &str, op: Op) -> Result<Answer, RemoteError> {
+    pub(crate) async fn call(
+        &self,
+        sessions: &Sessions,
+        session: &str,
+        op: Op,
+    ) -> Result<Answer, RemoteError> {
         let mut toolbox = sessions.ensure(session).await?;
         sessions.mark_used(session).await?;
         let request = Request::new(self.id(), op);
@@ -108,27 +125,46 @@ impl Remote {
             let error = match self.send(&toolbox, &request, &[]).await {
                 Ok(Sent::Reply(reply)) => {
                     let replaced = (toolbox.id != first).then(|| toolbox.id.clone());
-                    return Ok(Answer { result: reply.result, replaced });
+                    return Ok(Answer {
+                        result: reply.result,
+                        replaced,
+                    });
                 }
                 Ok(Sent::Missing(arch)) if installs < INSTALLS => {
                     installs += 1;
-                    self.host.log(Level::Info, &format!("no runner in sandbox {} ({arch}); installing it", toolbox.id));
+                    self.host.log(
+                        Level::Info,
+                        &format!(
+                            "no runner in sandbox {} ({arch}); installing it",
+                            toolbox.id
+                        ),
+                    );
                     match self.install(&toolbox, &arch, Vec::new(), &request).await {
                         Ok(reply) => {
                             let replaced = (toolbox.id != first).then(|| toolbox.id.clone());
-                            return Ok(Answer { result: reply.result, replaced });
+                            return Ok(Answer {
+                                result: reply.result,
+                                replaced,
+                            });
                         }
                         Err(RemoteError::Daytona(error)) => error,
                         Err(error) => return Err(error),
                     }
                 }
-                Ok(Sent::Missing(_)) => return Err(RemoteError::Runner("it disappears after it was installed".into())),
+                Ok(Sent::Missing(_)) => {
+                    return Err(RemoteError::Runner(
+                        "it disappears after it was installed".into(),
+                    ));
+                }
                 Ok(Sent::Damaged(how)) => {
                     damaged += 1;
                     if damaged > DAMAGED_RETRIES {
                         return Err(RemoteError::Damaged(how));
                     }
-                    self.host.log(Level::Warn, &format!("sandbox {}: the reply was {how}; asking again", toolbox.id));
+                    self.host.log(
+                        Level::Warn,
+                        &format!("sandbox {}: the reply was {how}; asking again", toolbox.id),
+                    );
                     continue;
                 }
                 Ok(Sent::Failed(why)) => return Err(RemoteError::Runner(why)),
@@ -137,13 +173,18 @@ impl Remote {
             if self.host.now_ms() >= deadline {
                 return Err(error.into());
             }
-            self.host.log(Level::Warn, &format!("sandbox {}: {error}; trying again", toolbox.id));
+            self.host.log(
+                Level::Warn,
+                &format!("sandbox {}: {error}; trying again", toolbox.id),
+            );
             use daytona::Error as E;
             let look = match &error {
                 E::NotRunning { .. } | E::NotFound { .. } => true,
                 // The network may have dropped one answer, or the sandbox may be gone: look, but
                 // not at once.
-                E::Network(_) | E::Unavailable { .. } | E::Killed | E::Malformed { .. } => failures > 1,
+                E::Network(_) | E::Unavailable { .. } | E::Killed | E::Malformed { .. } => {
+                    failures > 1
+                }
                 _ if error.is_transient() => false,
                 _ => return Err(error.into()),
             };
@@ -165,13 +206,28 @@ impl Remote {
     }
 
     /// Installs the runner in a fresh sandbox, together with other files, and runs `request`.
-    pub(crate) async fn install_first(&self, toolbox: &Toolbox, files: Vec<Upload>, request: &Request) -> Result<Reply, RemoteError> {
+    pub(crate) async fn install_first(
+        &self,
+        toolbox: &Toolbox,
+        files: Vec<Upload>,
+        request: &Request,
+    ) -> Result<Reply, RemoteError> {
         let mut failures = 0;
         loop {
             // Nearly every sandbox is of this machine; another one says so, and gets its own.
-            match self.install(toolbox, "x86_64", files.clone(), request).await {
-                Err(RemoteError::Daytona(error)) if failures < 5 && (error.is_transient() || matches!(error, daytona::Error::NotRunning { .. })) => {
-                    self.host.log(Level::Warn, &format!("preparing sandbox {}: {error}; trying again", toolbox.id));
+            match self
+                .install(toolbox, "x86_64", files.clone(), request)
+                .await
+            {
+                Err(RemoteError::Daytona(error))
+                    if failures < 5
+                        && (error.is_transient()
+                            || matches!(error, daytona::Error::NotRunning { .. })) =>
+                {
+                    self.host.log(
+                        Level::Warn,
+                        &format!("preparing sandbox {}: {error}; trying again", toolbox.id),
+                    );
                     self.client.pause(&error, failures).await;
                     failures += 1;
                 }
@@ -180,55 +236,104 @@ impl Remote {
         }
     }
 
-    async fn install(&self, toolbox: &Toolbox, arch: &str, files: Vec<Upload>, request: &Request) -> Result<Reply, RemoteError> {
+    async fn install(
+        &self,
+        toolbox: &Toolbox,
+        arch: &str,
+        files: Vec<Upload>,
+        request: &Request,
+    ) -> Result<Reply, RemoteError> {
         let runners = self.runners().await?;
         let mut arch = arch.to_string();
         let mut files = Some(files);
         for _ in 0..=DAMAGED_RETRIES {
-            let known = || runners.by_arch.keys().cloned().collect::<Vec<_>>().join(" and ");
-            let runner = runners.by_arch.get(canonical(&arch)).ok_or_else(|| RemoteError::Arch(arch.clone(), known()))?;
+            let known = || {
+                runners
+                    .by_arch
+                    .keys()
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(" and ")
+            };
+            let runner = runners
+                .by_arch
+                .get(canonical(&arch))
+                .ok_or_else(|| RemoteError::Arch(arch.clone(), known()))?;
             let dir = format!("/tmp/.opencode-upload-{}", self.id());
             let mut uploads = files.take().unwrap_or_default();
             let packed = format!("{}/{}", self.assets, runner.file);
-            uploads.push(Upload { path: format!("{dir}/runner.gz"), source: UploadSource::File(packed) });
+            uploads.push(Upload {
+                path: format!("{dir}/runner.gz"),
+                source: UploadSource::File(packed),
+            });
             self.client.upload(toolbox, &uploads).await?;
             let script = install_script(&dir, canonical(&arch), &runner.sha256);
             match self.run(toolbox, &script, request).await? {
                 Sent::Reply(reply) => return Ok(reply),
                 Sent::Missing(other) => arch = other,
-                Sent::Damaged(how) => self.host.log(Level::Warn, &format!("the reply was {how}; asking again")),
+                Sent::Damaged(how) => self
+                    .host
+                    .log(Level::Warn, &format!("the reply was {how}; asking again")),
                 Sent::Failed(why) => return Err(RemoteError::Runner(why)),
             }
         }
-        Err(RemoteError::Runner("it was installed several times and never answered".into()))
+        Err(RemoteError::Runner(
+            "it was installed several times and never answered".into(),
+        ))
     }
 
-    async fn send(&self, toolbox: &Toolbox, request: &Request, uploads: &[Upload]) -> daytona::Result<Sent> {
+    async fn send(
+        &self,
+        toolbox: &Toolbox,
+        request: &Request,
+        uploads: &[Upload],
+    ) -> daytona::Result<Sent> {
         if !uploads.is_empty() {
             self.client.upload(toolbox, uploads).await?;
         }
         let hashes: Vec<String> = match self.runners().await {
-            Ok(runners) => runners.by_arch.values().map(|r| short(&r.sha256).to_string()).collect(),
+            Ok(runners) => runners
+                .by_arch
+                .values()
+                .map(|r| short(&r.sha256).to_string())
+                .collect(),
             Err(error) => return Ok(Sent::Failed(error.to_string())),
         };
         self.run(toolbox, &call_script(&hashes), request).await
     }
 
-    async fn run(&self, toolbox: &Toolbox, script: &str, request: &Request) -> daytona::Result<Sent> {
+    async fn run(
+        &self,
+        toolbox: &Toolbox,
+        script: &str,
+        request: &Request,
+    ) -> daytona::Result<Sent> {
         let json = serde_json::to_string(request).expect("plain data serializes");
-        let mut execute = Execute { command: script.into(), envs: BTreeMap::new(), timeout: hold_ms(&request.op).div_ceil(1000) + 60 };
+        let mut execute = Execute {
+            command: script.into(),
+            envs: BTreeMap::new(),
+            timeout: hold_ms(&request.op).div_ceil(1000) + 60,
+        };
         if json.len() <= MAX_ENV_REQUEST {
             for (index, chunk) in chunks(&json, ENV_CHUNK).into_iter().enumerate() {
-                execute.envs.insert(format!("{ENV_REQUEST}{index}"), chunk.to_string());
+                execute
+                    .envs
+                    .insert(format!("{ENV_REQUEST}{index}"), chunk.to_string());
             }
         } else {
             // Too much for an environment: it travels as a file. Two requests, for a megabyte.
             let path = format!("/tmp/.opencode-upload-{}/request.json", self.id());
-            let upload = Upload { path: path.clone(), source: UploadSource::Bytes(json.into_bytes()) };
+            let upload = Upload {
+                path: path.clone(),
+                source: UploadSource::Bytes(json.into_bytes()),
+            };
             self.client.upload(toolbox, &[upload]).await?;
             execute.command = format!("set -- --request-file {path}\n{script}");
         }
-        let result = self.client.execute(toolbox, &execute, MAX_EXECUTE_BYTES).await?;
+        let result = self
+            .client
+            .execute(toolbox, &execute, MAX_EXECUTE_BYTES)
+            .await?;
         Ok(read(&request.id, &result))
     }
 
@@ -237,8 +342,13 @@ impl Remote {
             return Ok(runners);
         }
         let path = format!("{}/runners.json", self.assets);
-        let bytes = self.host.read_file(&path).await.map_err(|error| RemoteError::Package(error.to_string()))?;
-        let runners: Runners = serde_json::from_slice(&bytes).map_err(|error| RemoteError::Package(format!("{path}: {error}")))?;
+        let bytes = self
+            .host
+            .read_file(&path)
+            .await
+            .map_err(|error| RemoteError::Package(error.to_string()))?;
+        let runners: Runners = serde_json::from_slice(&bytes)
+            .map_err(|error| RemoteError::Package(format!("{path}: {error}")))?;
         *self.runners.borrow_mut() = Some(runners.clone());
         Ok(runners)
     }
@@ -261,11 +371,16 @@ fn read(id: &str, result: &ExecuteResult) -> Sent {
     match frame::decode(id, text, MAX_REPLY) {
         Ok(body) => match serde_json::from_str::<Reply>(body) {
             Ok(reply) if reply.protocol == VERSION && reply.id == id => Sent::Reply(reply),
-            Ok(reply) => Sent::Failed(format!("it speaks protocol {} and this plugin {VERSION}", reply.protocol)),
+            Ok(reply) => Sent::Failed(format!(
+                "it speaks protocol {} and this plugin {VERSION}",
+                reply.protocol
+            )),
             Err(error) => Sent::Damaged(format!("not what the runner says ({error})")),
         },
         Err(frame::FrameError::Damaged) => Sent::Damaged("cut or changed on the way".into()),
-        Err(frame::FrameError::TooLarge(size)) => Sent::Failed(format!("its reply has {size} bytes, more than the {MAX_REPLY} that are read")),
+        Err(frame::FrameError::TooLarge(size)) => Sent::Failed(format!(
+            "its reply has {size} bytes, more than the {MAX_REPLY} that are read"
+        )),
         Err(frame::FrameError::Missing) => {
             if let Some(arch) = marked(text, MISSING).or_else(|| marked(text, OTHER_ARCH)) {
                 Sent::Missing(arch)
@@ -278,7 +393,9 @@ fn read(id: &str, result: &ExecuteResult) -> Sent {
             } else {
                 let shown: String = text.trim().chars().take(300).collect();
                 match result.exit_code {
-                    126 | 127 | -1 => Sent::Failed(format!("exit code {}: {shown}", result.exit_code)),
+                    126 | 127 | -1 => {
+                        Sent::Failed(format!("exit code {}: {shown}", result.exit_code))
+                    }
                     _ => Sent::Damaged(format!("not a reply ({shown:?})")),
                 }
             }
@@ -288,7 +405,11 @@ fn read(id: &str, result: &ExecuteResult) -> Sent {
 
 fn marked(text: &str, mark: &str) -> Option<String> {
     let rest = &text[text.find(mark)? + mark.len()..];
-    let arch: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').take(20).collect();
+    let arch: String = rest
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .take(20)
+        .collect();
     (!arch.is_empty()).then_some(arch)
 }
 
@@ -338,7 +459,10 @@ fn call_script(hashes: &[String]) -> String {
     for hash in hashes {
         script.push_str(&format!("r=\"$HOME/.opencode-daytona/bin/runner-{hash}\"; [ -x \"$r\" ] && exec \"$r\" \"$@\" </dev/null\n"));
     }
-    let names: Vec<String> = hashes.iter().map(|hash| format!("\"$d/bin/runner-{hash}\"")).collect();
+    let names: Vec<String> = hashes
+        .iter()
+        .map(|hash| format!("\"$d/bin/runner-{hash}\""))
+        .collect();
     script.push_str(&format!(
         "for d in {PLACES}; do for r in {}; do [ -x \"$r\" ] && exec \"$r\" \"$@\" </dev/null; done; done\necho \"{MISSING}$(uname -m)>>>\"\n",
         names.join(" "),
@@ -384,17 +508,27 @@ mod tests {
     use protocol::{Ready, Runner};
 
     fn output(result: &str, exit_code: i64) -> ExecuteResult {
-        ExecuteResult { exit_code, result: result.into() }
+        ExecuteResult {
+            exit_code,
+            result: result.into(),
+        }
     }
 
     #[test]
     fn whatever_a_sandbox_prints_has_one_meaning() {
         let reply = Reply {
             protocol: VERSION,
-            runner: Runner { version: "1".into(), commit: "c".into() },
+            runner: Runner {
+                version: "1".into(),
+                commit: "c".into(),
+            },
             id: "a".into(),
             replayed: false,
-            result: Ok(Outcome::Ready(Ready { home: "/h".into(), head: None, arch: "x86_64".into() })),
+            result: Ok(Outcome::Ready(Ready {
+                home: "/h".into(),
+                head: None,
+                arch: "x86_64".into(),
+            })),
         };
         let json = serde_json::to_string(&reply).expect("serializes");
         let whole = frame::encode("a", &json);
@@ -405,10 +539,26 @@ mod tests {
             (frame::encode("a", "not json"), 0, "damaged"),
             (frame::encode("b", &json), 0, "damaged"),
             (other, 0, "failed"),
-            ("<<<opencode-runner-missing:x86_64>>>\n".into(), 0, "missing x86_64"),
-            ("<<<opencode-runner-arch:aarch64>>>\n".into(), 0, "missing aarch64"),
-            ("<<<opencode-runner-missing:$(rm -rf /)>>>".into(), 0, "damaged"),
-            ("bash: runner: cannot execute binary file: Exec format error".into(), 126, "failed"),
+            (
+                "<<<opencode-runner-missing:x86_64>>>\n".into(),
+                0,
+                "missing x86_64",
+            ),
+            (
+                "<<<opencode-runner-arch:aarch64>>>\n".into(),
+                0,
+                "missing aarch64",
+            ),
+            (
+                "<<<opencode-runner-missing:$(rm -rf /)>>>".into(),
+                0,
+                "damaged",
+            ),
+            (
+                "bash: runner: cannot execute binary file: Exec format error".into(),
+                126,
+                "failed",
+            ),
             (NO_GZIP.into(), 0, "failed"),
             (NO_PLACE.into(), 0, "failed"),
             (String::new(), 0, "damaged"),

@@ -57,7 +57,9 @@ impl Lock {
             if Some(name.as_str()) == own {
                 continue;
             }
-            let Some((pid, at)) = parse(&name) else { continue };
+            let Some((pid, at)) = parse(&name) else {
+                continue;
+            };
             let age = host.now_ms().saturating_sub(at);
             if age > STALE_MS || (age > GRACE_MS && !host.pid_alive(pid)) {
                 host.remove_file(&format!("{dir}/{name}")).await?;

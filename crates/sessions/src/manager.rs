@@ -39,7 +39,9 @@ pub enum Error {
     #[error("{0}")]
     Prepare(String),
     /// Another process makes the sandbox and does not get done.
-    #[error("another OpenCode process (pid {0}) has been creating this session's sandbox for too long; stop it or try again")]
+    #[error(
+        "another OpenCode process (pid {0}) has been creating this session's sandbox for too long; stop it or try again"
+    )]
     Stuck(u32),
     /// The session was deleted.
     #[error("this session was deleted, and its sandbox with it")]
@@ -176,7 +178,9 @@ impl Sessions {
         let result = self.find_or_make(session).await;
         match &result {
             Ok(toolbox) => *slot.toolbox.borrow_mut() = Some(toolbox.clone()),
-            Err(error) => (self.notices)(Notice::Failed { reason: error.to_string() }),
+            Err(error) => (self.notices)(Notice::Failed {
+                reason: error.to_string(),
+            }),
         }
         result
     }
@@ -215,7 +219,9 @@ impl Sessions {
         let entry = loop {
             match self.claim(session).await? {
                 Claim::Existing(found) => break found,
-                Claim::WaitFor(pid) if self.host.now_ms() > deadline => return Err(Error::Stuck(pid)),
+                Claim::WaitFor(pid) if self.host.now_ms() > deadline => {
+                    return Err(Error::Stuck(pid));
+                }
                 Claim::WaitFor(_) => self.host.sleep(200).await,
                 Claim::Create(name) => {
                     made = true;
@@ -228,7 +234,9 @@ impl Sessions {
             self.prepare(session, &toolbox).await?;
         }
         if made {
-            (self.notices)(Notice::Created { id: toolbox.id.clone() });
+            (self.notices)(Notice::Created {
+                id: toolbox.id.clone(),
+            });
         }
         Ok(toolbox)
     }
@@ -236,12 +244,17 @@ impl Sessions {
     /// Entries of earlier plugins have no address: ask for it once.
     async fn address(&self, session: &str, entry: &Entry) -> Result<Toolbox, Error> {
         if let Some(url) = &entry.toolbox_url {
-            return Ok(Toolbox { id: entry.sandbox_id.clone(), proxy_url: url.clone() });
+            return Ok(Toolbox {
+                id: entry.sandbox_id.clone(),
+                proxy_url: url.clone(),
+            });
         }
         let proxy_url = match self.client.get(&entry.sandbox_id).await {
             Ok(sandbox) => sandbox.toolbox_proxy_url,
             // It is gone: any address will do, the first call finds out and replaces it.
-            Err(daytona::Error::NotFound { .. }) => return self.replace(session, &entry.sandbox_id).await,
+            Err(daytona::Error::NotFound { .. }) => {
+                return self.replace(session, &entry.sandbox_id).await;
+            }
             Err(error) => return Err(error.into()),
         };
         self.store
@@ -252,7 +265,10 @@ impl Sessions {
                 }
             })
             .await?;
-        let toolbox = Toolbox { id: entry.sandbox_id.clone(), proxy_url };
+        let toolbox = Toolbox {
+            id: entry.sandbox_id.clone(),
+            proxy_url,
+        };
         if entry.ready.is_none() {
             self.prepare(session, &toolbox).await?;
         }
@@ -260,7 +276,11 @@ impl Sessions {
     }
 
     async fn prepare(&self, session: &str, toolbox: &Toolbox) -> Result<(), Error> {
-        let prepared = self.prepare.prepare(toolbox).await.map_err(Error::Prepare)?;
+        let prepared = self
+            .prepare
+            .prepare(toolbox)
+            .await
+            .map_err(Error::Prepare)?;
         self.store
             .update(|document| {
                 if let Some(entry) = document.sessions.get_mut(session)
@@ -277,9 +297,14 @@ impl Sessions {
 
     /// Decides, for all processes, who makes the session's sandbox.
     async fn claim(&self, session: &str) -> Result<Claim, Error> {
-        let name = format!("opencode-{}-{:08x}", tail(session), self.host.random() as u32);
+        let name = format!(
+            "opencode-{}-{:08x}",
+            tail(session),
+            self.host.random() as u32
+        );
         let (now, pid) = (self.host.now_ms(), self.host.pid());
-        let alive = |note: &Creating| now < note.since + CREATING_STALE_MS && self.host.pid_alive(note.pid);
+        let alive =
+            |note: &Creating| now < note.since + CREATING_STALE_MS && self.host.pid_alive(note.pid);
         let claim = self
             .store
             .update(|document| {
@@ -289,10 +314,19 @@ impl Sessions {
                     }
                     return Claim::Existing(entry.clone());
                 }
-                if let Some(note) = document.creating.iter().find(|n| n.session == session && alive(n)) {
+                if let Some(note) = document
+                    .creating
+                    .iter()
+                    .find(|n| n.session == session && alive(n))
+                {
                     return Claim::WaitFor(note.pid);
                 }
-                document.creating.push(Creating { session: session.into(), name: name.clone(), pid, since: now });
+                document.creating.push(Creating {
+                    session: session.into(),
+                    name: name.clone(),
+                    pid,
+                    since: now,
+                });
                 Claim::Create(name)
             })
             .await?;
@@ -324,7 +358,11 @@ impl Sessions {
                     .update(|document| {
                         document.creating.retain(|note| note.name != name);
                         if left {
-                            document.cleanup.push(Cleanup { sandbox: name.clone(), since: now, error: Some(reason) });
+                            document.cleanup.push(Cleanup {
+                                sandbox: name.clone(),
+                                since: now,
+                                error: Some(reason),
+                            });
                         }
                     })
                     .await?;
@@ -403,11 +441,26 @@ impl Sessions {
     /// Looks for a sandbox that carries the session's label: the store may have lost it.
     async fn adopt(&self, session: &str) -> Result<(), Error> {
         let found = self.client.list(&self.labels(Some(session))).await?;
-        let usable = |s: &&Sandbox| !matches!(s.state, State::Error | State::BuildFailed | State::Destroyed | State::Destroying);
-        let Some(sandbox) = found.iter().filter(usable).max_by(|a, b| a.created_at.cmp(&b.created_at)) else {
+        let usable = |s: &&Sandbox| {
+            !matches!(
+                s.state,
+                State::Error | State::BuildFailed | State::Destroyed | State::Destroying
+            )
+        };
+        let Some(sandbox) = found
+            .iter()
+            .filter(usable)
+            .max_by(|a, b| a.created_at.cmp(&b.created_at))
+        else {
             return Ok(());
         };
-        self.host.log(Level::Info, &format!("found sandbox {} of session {session} by its label", sandbox.id));
+        self.host.log(
+            Level::Info,
+            &format!(
+                "found sandbox {} of session {session} by its label",
+                sandbox.id
+            ),
+        );
         self.insert(session, sandbox).await
     }
 
@@ -430,13 +483,22 @@ impl Sessions {
     /// Makes a new file from the labels after the old one broke.
     async fn rebuild(&self) -> Result<(), Error> {
         let mut found = self.client.list(&self.labels(None)).await?;
-        self.host.log(Level::Warn, &format!("the session store is broken; rebuilding it from {} sandboxes", found.len()));
+        self.host.log(
+            Level::Warn,
+            &format!(
+                "the session store is broken; rebuilding it from {} sandboxes",
+                found.len()
+            ),
+        );
         found.sort_by(|a, b| b.created_at.cmp(&a.created_at));
         // Moves the broken file aside even if there is nothing to write.
         self.store.update(|_| ()).await?;
         for sandbox in &found {
             if let Some(session) = sandbox.labels.get(LABEL_SESSION)
-                && !matches!(sandbox.state, State::Error | State::BuildFailed | State::Destroyed | State::Destroying)
+                && !matches!(
+                    sandbox.state,
+                    State::Error | State::BuildFailed | State::Destroyed | State::Destroying
+                )
             {
                 self.insert(session, sandbox).await?;
             }
@@ -461,7 +523,9 @@ impl Sessions {
         let result = self.repair(session, failed).await;
         match &result {
             Ok(toolbox) => *slot.toolbox.borrow_mut() = Some(toolbox.clone()),
-            Err(error) => (self.notices)(Notice::Failed { reason: error.to_string() }),
+            Err(error) => (self.notices)(Notice::Failed {
+                reason: error.to_string(),
+            }),
         }
         result
     }
@@ -474,21 +538,34 @@ impl Sessions {
         };
         let (sandbox, resumed) = match sandbox.state {
             State::Started => (sandbox, false),
-            State::Stopped | State::Archived | State::Paused => (self.client.start(&failed.id).await?, true),
+            State::Stopped | State::Archived | State::Paused => {
+                (self.client.start(&failed.id).await?, true)
+            }
             State::Changing => match self.client.wait_started(&failed.id, 15).await {
                 Ok(sandbox) => (sandbox, false),
                 // It was on its way down, not up.
                 Err(daytona::Error::TooSlow { .. }) => (self.client.start(&failed.id).await?, true),
-                Err(daytona::Error::NotFound { .. }) => return self.replace(session, &failed.id).await,
+                Err(daytona::Error::NotFound { .. }) => {
+                    return self.replace(session, &failed.id).await;
+                }
                 Err(error) => return Err(error.into()),
             },
             State::Destroyed | State::Destroying => return self.replace(session, &failed.id).await,
             State::Error | State::BuildFailed => {
-                let reason = sandbox.error_reason.unwrap_or_else(|| "no reason was given".into());
-                return Err(daytona::Error::Failed { id: failed.id.clone(), reason }.into());
+                let reason = sandbox
+                    .error_reason
+                    .unwrap_or_else(|| "no reason was given".into());
+                return Err(daytona::Error::Failed {
+                    id: failed.id.clone(),
+                    reason,
+                }
+                .into());
             }
         };
-        let toolbox = Toolbox { id: sandbox.id, proxy_url: sandbox.toolbox_proxy_url };
+        let toolbox = Toolbox {
+            id: sandbox.id,
+            proxy_url: sandbox.toolbox_proxy_url,
+        };
         if toolbox != *failed {
             self.store
                 .update(|document| {
@@ -499,7 +576,9 @@ impl Sessions {
                 .await?;
         }
         if resumed {
-            (self.notices)(Notice::Resumed { id: toolbox.id.clone() });
+            (self.notices)(Notice::Resumed {
+                id: toolbox.id.clone(),
+            });
         }
         Ok(toolbox)
     }
@@ -508,14 +587,21 @@ impl Sessions {
     async fn replace(&self, session: &str, old: &str) -> Result<Toolbox, Error> {
         self.store
             .update(|document| {
-                if document.sessions.get(session).is_some_and(|entry| entry.sandbox_id == old) {
+                if document
+                    .sessions
+                    .get(session)
+                    .is_some_and(|entry| entry.sandbox_id == old)
+                {
                     document.sessions.remove(session);
                 }
             })
             .await?;
         self.fresh.borrow_mut().insert(session.into());
         let toolbox = Box::pin(self.find_or_make(session)).await?;
-        (self.notices)(Notice::Replaced { old: old.into(), id: toolbox.id.clone() });
+        (self.notices)(Notice::Replaced {
+            old: old.into(),
+            id: toolbox.id.clone(),
+        });
         Ok(toolbox)
     }
 
@@ -535,19 +621,32 @@ impl Sessions {
         if slot.used.get() {
             return Ok(());
         }
-        self.discard(session, &slot, |entry| entry.used == Some(false)).await
+        self.discard(session, &slot, |entry| entry.used == Some(false))
+            .await
     }
 
     /// Deletes all sandboxes that this process made and no tool ever worked in.
     pub async fn delete_all_unused(&self) {
         let sessions: Vec<String> = self.slots.borrow().keys().cloned().collect();
         let all = sessions.iter().map(|session| self.delete_unused(session));
-        for error in futures::future::join_all(all).await.into_iter().filter_map(Result::err) {
-            self.host.log(Level::Warn, &format!("an unused sandbox stays until the next start: {error}"));
+        for error in futures::future::join_all(all)
+            .await
+            .into_iter()
+            .filter_map(Result::err)
+        {
+            self.host.log(
+                Level::Warn,
+                &format!("an unused sandbox stays until the next start: {error}"),
+            );
         }
     }
 
-    async fn discard(&self, session: &str, slot: &Slot, wanted: impl Fn(&Entry) -> bool) -> Result<(), Error> {
+    async fn discard(
+        &self,
+        session: &str,
+        slot: &Slot,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<(), Error> {
         let now = self.host.now_ms();
         let id = self
             .store
@@ -556,7 +655,11 @@ impl Sessions {
                     return None;
                 }
                 let id = document.sessions.remove(session)?.sandbox_id;
-                document.cleanup.push(Cleanup { sandbox: id.clone(), since: now, error: None });
+                document.cleanup.push(Cleanup {
+                    sandbox: id.clone(),
+                    since: now,
+                    error: None,
+                });
                 Some(id)
             })
             .await?;
@@ -572,7 +675,9 @@ impl Sessions {
         let mut result = self.client.delete(sandbox).await;
         // Right after a create the service refuses for a moment.
         for attempt in 0..3 {
-            let Err(error @ daytona::Error::Conflict { .. }) = &result else { break };
+            let Err(error @ daytona::Error::Conflict { .. }) = &result else {
+                break;
+            };
             self.client.pause(error, attempt).await;
             result = self.client.delete(sandbox).await;
         }
@@ -589,7 +694,10 @@ impl Sessions {
             })
             .await;
         if let Some(reason) = reason {
-            (self.notices)(Notice::DeleteLater { id: sandbox.into(), reason });
+            (self.notices)(Notice::DeleteLater {
+                id: sandbox.into(),
+                reason,
+            });
         }
         if let Err(error) = written {
             self.host.log(Level::Warn, &error.to_string());
@@ -602,7 +710,10 @@ impl Sessions {
         let document = self.store.read().await?;
         if document.creating.is_empty()
             && document.cleanup.is_empty()
-            && document.sessions.values().all(|entry| entry.used != Some(false))
+            && document
+                .sessions
+                .values()
+                .all(|entry| entry.used != Some(false))
         {
             return Ok(());
         }
@@ -623,8 +734,18 @@ impl Sessions {
                     }
                     !unused
                 });
-                document.cleanup.extend(gone.into_iter().map(|sandbox| Cleanup { sandbox, since: now, error: None }));
-                document.cleanup.iter().map(|c| c.sandbox.clone()).collect::<Vec<_>>()
+                document
+                    .cleanup
+                    .extend(gone.into_iter().map(|sandbox| Cleanup {
+                        sandbox,
+                        since: now,
+                        error: None,
+                    }));
+                document
+                    .cleanup
+                    .iter()
+                    .map(|c| c.sandbox.clone())
+                    .collect::<Vec<_>>()
             })
             .await?;
         for sandbox in todo {
@@ -636,6 +757,9 @@ impl Sessions {
 
 /// The last twelve characters that may stand in a name.
 fn tail(session: &str) -> String {
-    let clean: Vec<char> = session.chars().filter(char::is_ascii_alphanumeric).collect();
+    let clean: Vec<char> = session
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
     clean[clean.len().saturating_sub(12)..].iter().collect()
 }

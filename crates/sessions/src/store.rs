@@ -110,7 +110,9 @@ pub enum StoreError {
     #[error("there is no data directory: set HOME or XDG_DATA_HOME")]
     NoDirectory,
     /// It cannot be read or written.
-    #[error("cannot use the session store {0}. Make the file and its directory readable and writable.")]
+    #[error(
+        "cannot use the session store {0}. Make the file and its directory readable and writable."
+    )]
     File(#[from] FileError),
 }
 
@@ -159,7 +161,12 @@ impl Store {
     /// The file of `project_id` in `dir`.
     pub fn new(host: Rc<dyn Host>, dir: &str, project_id: &str, worktree: &str) -> Self {
         let path = format!("{dir}/{}", file_name(project_id));
-        Store { host, path, project_id: project_id.into(), worktree: worktree.into() }
+        Store {
+            host,
+            path,
+            project_id: project_id.into(),
+            worktree: worktree.into(),
+        }
     }
 
     /// Where it is.
@@ -168,7 +175,11 @@ impl Store {
     }
 
     fn empty(&self) -> Document {
-        Document { project_id: self.project_id.clone(), worktree: self.worktree.clone(), ..Document::default() }
+        Document {
+            project_id: self.project_id.clone(),
+            worktree: self.worktree.clone(),
+            ..Document::default()
+        }
     }
 
     /// Reads without the lock: a rename makes every version whole. A broken file reads as empty
@@ -198,21 +209,38 @@ impl Store {
         if let Some(document) = self.parse().await? {
             return Ok(Found::Document(document));
         }
-        let aside = format!("{}.broken-{}-{:08x}", self.path, self.host.now_ms(), self.host.random() as u32);
+        let aside = format!(
+            "{}.broken-{}-{:08x}",
+            self.path,
+            self.host.now_ms(),
+            self.host.random() as u32
+        );
         self.host.rename_file(&self.path, &aside).await?;
-        self.host.log(Level::Warn, &format!("the session store {} does not parse; moved to {aside}", self.path));
+        self.host.log(
+            Level::Warn,
+            &format!(
+                "the session store {} does not parse; moved to {aside}",
+                self.path
+            ),
+        );
         Ok(Found::Broken)
     }
 
     /// Changes the document while no other process does. Written only if `change` changed it.
-    pub async fn update<R>(&self, change: impl FnOnce(&mut Document) -> R) -> Result<R, StoreError> {
+    pub async fn update<R>(
+        &self,
+        change: impl FnOnce(&mut Document) -> R,
+    ) -> Result<R, StoreError> {
         let lock = Lock::acquire(&*self.host, &self.path).await?;
         let result = self.update_locked(change).await;
         lock.release(&*self.host).await;
         result
     }
 
-    async fn update_locked<R>(&self, change: impl FnOnce(&mut Document) -> R) -> Result<R, StoreError> {
+    async fn update_locked<R>(
+        &self,
+        change: impl FnOnce(&mut Document) -> R,
+    ) -> Result<R, StoreError> {
         let before = match self.read_or_move_aside().await? {
             Found::Document(document) => document,
             Found::Broken => self.empty(),

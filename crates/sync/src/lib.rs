@@ -56,7 +56,9 @@ pub enum Error {
         size: u64,
     },
     /// A directory that nobody means as a project.
-    #[error("{worktree} is the root of the file system or the home directory; it is not uploaded. Start OpenCode in a project's directory.")]
+    #[error(
+        "{worktree} is the root of the file system or the home directory; it is not uploaded. Start OpenCode in a project's directory."
+    )]
     NotAProject {
         /// The directory.
         worktree: String,
@@ -71,7 +73,12 @@ struct Git<'a> {
 }
 
 impl Git<'_> {
-    async fn run(&self, args: &[&str], stdin: &str, stdout_file: Option<String>) -> Result<GitOutput, Error> {
+    async fn run(
+        &self,
+        args: &[&str],
+        stdin: &str,
+        stdout_file: Option<String>,
+    ) -> Result<GitOutput, Error> {
         let call = GitCall {
             args: args.iter().map(|a| a.to_string()).collect(),
             cwd: self.worktree.into(),
@@ -85,17 +92,32 @@ impl Git<'_> {
     /// Standard output of a git that must succeed, without the line end.
     async fn line(&self, args: &[&str]) -> Result<String, Error> {
         let output = self.checked(args, "", None).await?;
-        Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_string())
+        Ok(String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_string())
     }
 
-    async fn checked(&self, args: &[&str], stdin: &str, stdout_file: Option<String>) -> Result<GitOutput, Error> {
+    async fn checked(
+        &self,
+        args: &[&str],
+        stdin: &str,
+        stdout_file: Option<String>,
+    ) -> Result<GitOutput, Error> {
         let output = self.run(args, stdin, stdout_file).await?;
         if output.code == 0 {
             return Ok(output);
         }
-        let command = args.iter().find(|a| !a.starts_with('-') && !a.contains('=')).unwrap_or(&"").to_string();
+        let command = args
+            .iter()
+            .find(|a| !a.starts_with('-') && !a.contains('='))
+            .unwrap_or(&"")
+            .to_string();
         let reason = output.stderr.trim().chars().take(500).collect();
-        Err(Error::Git { worktree: self.worktree.into(), command, reason })
+        Err(Error::Git {
+            worktree: self.worktree.into(),
+            command,
+            reason,
+        })
     }
 }
 
@@ -103,7 +125,9 @@ impl Git<'_> {
 pub async fn pack(host: &dyn Host, worktree: &str, repository: bool) -> Result<Packed, Error> {
     let home = host.env("HOME").or_else(|| host.env("USERPROFILE"));
     if worktree == "/" || home.as_deref() == Some(worktree) {
-        return Err(Error::NotAProject { worktree: worktree.into() });
+        return Err(Error::NotAProject {
+            worktree: worktree.into(),
+        });
     }
     let dir = host.temp_dir().await?;
     let result = pack_in(host, worktree, repository, &dir).await;
@@ -113,11 +137,26 @@ pub async fn pack(host: &dyn Host, worktree: &str, repository: bool) -> Result<P
     result
 }
 
-async fn pack_in(host: &dyn Host, worktree: &str, repository: bool, dir: &str) -> Result<Packed, Error> {
-    let plain = Git { host, worktree, env: Vec::new() };
+async fn pack_in(
+    host: &dyn Host,
+    worktree: &str,
+    repository: bool,
+    dir: &str,
+) -> Result<Packed, Error> {
+    let plain = Git {
+        host,
+        worktree,
+        env: Vec::new(),
+    };
     // A git directory of our own: nothing we write can reach the user's.
     let git_dir = format!("{dir}/git");
-    plain.checked(&["init", "--quiet", "--bare", "--template=", &git_dir], "", None).await?;
+    plain
+        .checked(
+            &["init", "--quiet", "--bare", "--template=", &git_dir],
+            "",
+            None,
+        )
+        .await?;
 
     let mut env = vec![
         ("GIT_DIR".to_string(), git_dir.clone()),
@@ -126,40 +165,90 @@ async fn pack_in(host: &dyn Host, worktree: &str, repository: bool, dir: &str) -
         ("GIT_OPTIONAL_LOCKS".to_string(), "0".to_string()),
     ];
     for role in ["AUTHOR", "COMMITTER"] {
-        env.push((format!("GIT_{role}_NAME"), "opencode-daytona-sandbox".to_string()));
-        env.push((format!("GIT_{role}_EMAIL"), "opencode-daytona-sandbox@localhost".to_string()));
-        env.push((format!("GIT_{role}_DATE"), format!("{} +0000", host.now_ms() / 1000)));
+        env.push((
+            format!("GIT_{role}_NAME"),
+            "opencode-daytona-sandbox".to_string(),
+        ));
+        env.push((
+            format!("GIT_{role}_EMAIL"),
+            "opencode-daytona-sandbox@localhost".to_string(),
+        ));
+        env.push((
+            format!("GIT_{role}_DATE"),
+            format!("{} +0000", host.now_ms() / 1000),
+        ));
     }
 
     let (mut host_head, mut branch) = (None, "main".to_string());
     if repository {
         // The user's objects are borrowed, so that nothing that has not changed is hashed into
         // our own directory, and a shallow clone's missing parents do not matter.
-        let objects = plain.line(&["rev-parse", "--path-format=absolute", "--git-path", "objects"]).await?;
-        env.push(("GIT_ALTERNATE_OBJECT_DIRECTORIES".to_string(), quote_alternate(&objects)));
-        let head = plain.run(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"], "", None).await?;
+        let objects = plain
+            .line(&[
+                "rev-parse",
+                "--path-format=absolute",
+                "--git-path",
+                "objects",
+            ])
+            .await?;
+        env.push((
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES".to_string(),
+            quote_alternate(&objects),
+        ));
+        let head = plain
+            .run(
+                &["rev-parse", "--verify", "--quiet", "HEAD^{commit}"],
+                "",
+                None,
+            )
+            .await?;
         if head.code == 0 {
             host_head = Some(String::from_utf8_lossy(&head.stdout).trim().to_string());
         }
-        let name = plain.run(&["symbolic-ref", "--quiet", "--short", "HEAD"], "", None).await?;
+        let name = plain
+            .run(&["symbolic-ref", "--quiet", "--short", "HEAD"], "", None)
+            .await?;
         if name.code == 0 {
             branch = String::from_utf8_lossy(&name.stdout).trim().to_string();
         }
         // Ignore rules that live in the repository, not in the worktree.
-        let exclude = plain.line(&["rev-parse", "--path-format=absolute", "--git-path", "info/exclude"]).await?;
+        let exclude = plain
+            .line(&[
+                "rev-parse",
+                "--path-format=absolute",
+                "--git-path",
+                "info/exclude",
+            ])
+            .await?;
         if let Ok(rules) = host.read_file(&exclude).await {
-            host.replace_file(&format!("{git_dir}/info/exclude"), &rules).await?;
+            host.replace_file(&format!("{git_dir}/info/exclude"), &rules)
+                .await?;
         }
     }
 
-    let git = Git { host, worktree, env };
-    let add = ["-c", "core.safecrlf=false", "-c", "core.fsmonitor=false", "add", "--all", "--", "."];
+    let git = Git {
+        host,
+        worktree,
+        env,
+    };
+    let add = [
+        "-c",
+        "core.safecrlf=false",
+        "-c",
+        "core.fsmonitor=false",
+        "add",
+        "--all",
+        "--",
+        ".",
+    ];
     let index = format!("{dir}/index");
     let mut added = false;
     if repository {
         // A copy of the user's index saves hashing what has not changed. It may be of a kind that
         // does not work away from its repository (a split one): then we start from HEAD.
-        let users = plain.line(&["rev-parse", "--path-format=absolute", "--git-path", "index"]).await?;
+        let users = plain
+            .line(&["rev-parse", "--path-format=absolute", "--git-path", "index"])
+            .await?;
         if let Ok(bytes) = host.read_file(&users).await {
             host.replace_file(&index, &bytes).await?;
             added = git.run(&add, "", None).await?.code == 0;
@@ -174,19 +263,42 @@ async fn pack_in(host: &dyn Host, worktree: &str, repository: bool, dir: &str) -
         git.checked(&add, "", None).await?;
     }
     let tree = git.line(&["write-tree"]).await?;
-    let commit = git.line(&["commit-tree", "--no-gpg-sign", "-m", "Project as it was on the host", &tree]).await?;
+    let commit = git
+        .line(&[
+            "commit-tree",
+            "--no-gpg-sign",
+            "-m",
+            "Project as it was on the host",
+            &tree,
+        ])
+        .await?;
     let pack = format!("{dir}/base.pack");
     git.checked(
-        &["pack-objects", "--revs", "--stdout", "--quiet", "--delta-base-offset"],
+        &[
+            "pack-objects",
+            "--revs",
+            "--stdout",
+            "--quiet",
+            "--delta-base-offset",
+        ],
         &format!("{commit}\n"),
         Some(pack.clone()),
     )
     .await?;
     let size = host.file_size(&pack).await?;
     if size > MAX_PACK {
-        return Err(Error::TooLarge { worktree: worktree.into(), size });
+        return Err(Error::TooLarge {
+            worktree: worktree.into(),
+            size,
+        });
     }
-    Ok(Packed { pack, commit, branch, host_head, dir: dir.into() })
+    Ok(Packed {
+        pack,
+        commit,
+        branch,
+        host_head,
+        dir: dir.into(),
+    })
 }
 
 /// `GIT_ALTERNATE_OBJECT_DIRECTORIES` is a list: a path with a separator or a quote in it must be

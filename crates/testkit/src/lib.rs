@@ -15,6 +15,9 @@ pub use tree::{read_tree, write_tree};
 
 /// Runs a future that may spawn others, on one thread, as OpenCode would.
 pub fn run<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     tokio::task::LocalSet::new().block_on(&runtime, future)
 }

@@ -20,9 +20,16 @@ pub fn daytona_local() -> PathBuf {
         return path.into();
     }
     let exe = std::env::current_exe().expect("a test has a path");
-    let dir = exe.parent().and_then(Path::parent).expect("target/<profile>/deps");
+    let dir = exe
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/<profile>/deps");
     let path = dir.join("daytona-local");
-    assert!(path.exists(), "{} is missing: run `cargo build -p daytona-local` first", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build -p daytona-local` first",
+        path.display()
+    );
     path
 }
 
@@ -31,17 +38,34 @@ impl Local {
     pub fn start() -> Local {
         let data = tempfile::tempdir().expect("a directory");
         let mut child = Command::new(daytona_local())
-            .args(["serve", "--port", "0", "--test-controls", "--print", "json", "--exit-with-parent", "--data"])
+            .args([
+                "serve",
+                "--port",
+                "0",
+                "--test-controls",
+                "--print",
+                "json",
+                "--exit-with-parent",
+                "--data",
+            ])
             .arg(data.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("daytona-local starts");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("prints where it is");
-        let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
+        BufReader::new(child.stdout.take().expect("piped"))
+            .read_line(&mut line)
+            .expect("prints where it is");
+        let value: serde_json::Value =
+            serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
         let text = |name: &str| value[name].as_str().expect("a string").to_string();
-        Local { child, data, url: text("url"), key: text("apiKey") }
+        Local {
+            child,
+            data,
+            url: text("url"),
+            key: text("apiKey"),
+        }
     }
 
     /// Where it keeps its sandboxes.
@@ -50,7 +74,12 @@ impl Local {
     }
 
     /// Calls a test control, such as `POST /_test/faults`, and gives its JSON answer.
-    pub async fn control(&self, method: &str, path: &str, body: serde_json::Value) -> serde_json::Value {
+    pub async fn control(
+        &self,
+        method: &str,
+        path: &str,
+        body: serde_json::Value,
+    ) -> serde_json::Value {
         let url = format!("{}{path}", self.url.trim_end_matches("/api"));
         let method = method.parse().expect("a method");
         let response = reqwest::Client::new()
@@ -61,7 +90,11 @@ impl Local {
             .send()
             .await
             .expect("the control answers");
-        assert!(response.status().is_success(), "{url}: {}", response.status());
+        assert!(
+            response.status().is_success(),
+            "{url}: {}",
+            response.status()
+        );
         let text = response.text().await.expect("a body");
         serde_json::from_str(&text).unwrap_or(serde_json::Value::Null)
     }

@@ -29,8 +29,11 @@ impl TestHost {
     /// A host with this environment and no other.
     pub fn new(env: &[(&str, &str)]) -> Self {
         let host = TestHost::default();
-        host.env.borrow_mut().extend(env.iter().map(|(k, v)| (k.to_string(), v.to_string())));
-        host.seed.set(host.now_ms() ^ (u64::from(std::process::id()) << 32));
+        host.env
+            .borrow_mut()
+            .extend(env.iter().map(|(k, v)| (k.to_string(), v.to_string())));
+        host.seed
+            .set(host.now_ms() ^ (u64::from(std::process::id()) << 32));
         host
     }
 
@@ -51,10 +54,18 @@ impl TestHost {
     }
 
     fn planted(&self, operation: &str, what: &str) -> Option<String> {
-        self.fault.borrow().as_ref().and_then(|fault| fault(operation, what))
+        self.fault
+            .borrow()
+            .as_ref()
+            .and_then(|fault| fault(operation, what))
     }
 
-    fn file<T>(&self, operation: &str, path: &str, result: std::io::Result<T>) -> Result<T, FileError> {
+    fn file<T>(
+        &self,
+        operation: &str,
+        path: &str,
+        result: std::io::Result<T>,
+    ) -> Result<T, FileError> {
         result.map_err(|error| FileError {
             path: path.into(),
             kind: match error.kind() {
@@ -68,7 +79,11 @@ impl TestHost {
 
     fn check(&self, operation: &str, path: &str) -> Result<(), FileError> {
         match self.planted(operation, path) {
-            Some(reason) => Err(FileError { path: path.into(), kind: FileErrorKind::Other, reason }),
+            Some(reason) => Err(FileError {
+                path: path.into(),
+                kind: FileErrorKind::Other,
+                reason,
+            }),
             None => Ok(()),
         }
     }
@@ -97,18 +112,24 @@ impl Host for TestHost {
         }
         builder = match request.body {
             Body::Empty => builder,
-            Body::Json(text) => builder.header("content-type", "application/json").body(text),
+            Body::Json(text) => builder
+                .header("content-type", "application/json")
+                .body(text),
             Body::Multipart(parts) => {
                 let mut form = reqwest::multipart::Form::new();
                 for part in parts {
                     form = match part.content {
                         PartContent::Text(text) => form.text(part.name, text),
-                        PartContent::Bytes(bytes) => {
-                            form.part(part.name, reqwest::multipart::Part::bytes(bytes).file_name("file"))
-                        }
+                        PartContent::Bytes(bytes) => form.part(
+                            part.name,
+                            reqwest::multipart::Part::bytes(bytes).file_name("file"),
+                        ),
                         PartContent::File(path) => {
                             let bytes = std::fs::read(&path).expect("reads the file to upload");
-                            form.part(part.name, reqwest::multipart::Part::bytes(bytes).file_name("file"))
+                            form.part(
+                                part.name,
+                                reqwest::multipart::Part::bytes(bytes).file_name("file"),
+                            )
                         }
                     };
                 }
@@ -118,11 +139,20 @@ impl Host for TestHost {
         let failed = |error: reqwest::Error| {
             let url = request.url.clone();
             if error.is_timeout() {
-                HttpError::Timeout { url, timeout_ms: request.timeout_ms }
+                HttpError::Timeout {
+                    url,
+                    timeout_ms: request.timeout_ms,
+                }
             } else if error.is_connect() {
-                HttpError::Connect { url, reason: error.to_string() }
+                HttpError::Connect {
+                    url,
+                    reason: error.to_string(),
+                }
             } else {
-                HttpError::Dropped { url, reason: error.to_string() }
+                HttpError::Dropped {
+                    url,
+                    reason: error.to_string(),
+                }
             }
         };
         let response = builder.send().await.map_err(failed)?;
@@ -130,13 +160,25 @@ impl Host for TestHost {
         let headers = response
             .headers()
             .iter()
-            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .map(|(name, value)| {
+                (
+                    name.to_string(),
+                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                )
+            })
             .collect();
         let body = response.bytes().await.map_err(failed)?.to_vec();
         if body.len() > request.max_bytes {
-            return Err(HttpError::TooLarge { url, max_bytes: request.max_bytes });
+            return Err(HttpError::TooLarge {
+                url,
+                max_bytes: request.max_bytes,
+            });
         }
-        Ok(HttpResponse { status, headers, body })
+        Ok(HttpResponse {
+            status,
+            headers,
+            body,
+        })
     }
 
     async fn read_file(&self, path: &str) -> Result<Vec<u8>, FileError> {
@@ -186,13 +228,22 @@ impl Host for TestHost {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             result => {
                 let entries = self.file("list", path, result)?;
-                Ok(entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect())
+                Ok(entries
+                    .flatten()
+                    .map(|e| e.file_name().to_string_lossy().into_owned())
+                    .collect())
             }
         }
     }
 
     async fn temp_dir(&self) -> Result<String, FileError> {
-        let dir = self.file("temp", "temp", tempfile::Builder::new().prefix("opencode-daytona-").tempdir())?;
+        let dir = self.file(
+            "temp",
+            "temp",
+            tempfile::Builder::new()
+                .prefix("opencode-daytona-")
+                .tempdir(),
+        )?;
         Ok(dir.keep().to_string_lossy().into_owned())
     }
 
@@ -206,9 +257,16 @@ impl Host for TestHost {
 
     async fn git(&self, call: GitCall) -> Result<GitOutput, GitError> {
         let mut command = tokio::process::Command::new("git");
-        command.args(&call.args).current_dir(&call.cwd).envs(call.env).stdin(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(&call.args)
+            .current_dir(&call.cwd)
+            .envs(call.env)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped());
         match &call.stdout_file {
-            Some(path) => command.stdout(std::fs::File::create(path).map_err(|e| GitError(e.to_string()))?),
+            Some(path) => {
+                command.stdout(std::fs::File::create(path).map_err(|e| GitError(e.to_string()))?)
+            }
             None => command.stdout(Stdio::piped()),
         };
         let mut child = command.spawn().map_err(|e| GitError(e.to_string()))?;
@@ -217,7 +275,10 @@ impl Host for TestHost {
         tokio::task::spawn_local(async move {
             let _ = stdin.write_all(&bytes).await;
         });
-        let output = child.wait_with_output().await.map_err(|e| GitError(e.to_string()))?;
+        let output = child
+            .wait_with_output()
+            .await
+            .map_err(|e| GitError(e.to_string()))?;
         Ok(GitOutput {
             code: output.status.code().unwrap_or(-1),
             stdout: output.stdout,
@@ -226,13 +287,16 @@ impl Host for TestHost {
     }
 
     fn now_ms(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970");
         now.as_millis() as u64 + self.skip_ms.get()
     }
 
     fn random(&self) -> u64 {
         // splitmix64: enough for names and pauses in a test.
-        self.seed.set(self.seed.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        self.seed
+            .set(self.seed.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
         let mut z = self.seed.get();
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -253,7 +317,11 @@ impl Host for TestHost {
     }
 
     fn env(&self, name: &str) -> Option<String> {
-        self.env.borrow().get(name).filter(|value| !value.is_empty()).cloned()
+        self.env
+            .borrow()
+            .get(name)
+            .filter(|value| !value.is_empty())
+            .cloned()
     }
 
     fn pid(&self) -> u32 {
@@ -265,6 +333,8 @@ impl Host for TestHost {
     }
 
     fn log(&self, level: Level, message: &str) {
-        self.log.borrow_mut().push(format!("{} {message}", level.name()));
+        self.log
+            .borrow_mut()
+            .push(format!("{} {message}", level.name()));
     }
 }

@@ -26,7 +26,8 @@ pub fn write_tree(root: &Path, fixture: &str) {
     }
     for (path, content) in files {
         let path = root.join(path);
-        fs::create_dir_all(path.parent().expect("a file has a directory")).expect("makes the directory");
+        fs::create_dir_all(path.parent().expect("a file has a directory"))
+            .expect("makes the directory");
         fs::write(path, content).expect("writes the file");
     }
 }
@@ -42,8 +43,15 @@ pub fn read_tree(root: &Path) -> BTreeMap<String, String> {
             if kind.is_dir() && entry.file_name() != ".git" {
                 dirs.push(path);
             } else if kind.is_file() {
-                let name = path.strip_prefix(root).expect("is below").to_string_lossy().into_owned();
-                found.insert(name, String::from_utf8_lossy(&fs::read(path).expect("reads the file")).into_owned());
+                let name = path
+                    .strip_prefix(root)
+                    .expect("is below")
+                    .to_string_lossy()
+                    .into_owned();
+                found.insert(
+                    name,
+                    String::from_utf8_lossy(&fs::read(path).expect("reads the file")).into_owned(),
+                );
             }
         }
     }
