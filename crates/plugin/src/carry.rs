@@ -5,7 +5,7 @@ use crate::remote::{Remote, RemoteError};
 use async_trait::async_trait;
 use daytona::{Toolbox, Upload, UploadSource};
 use host::{Host, Level};
-use protocol::{Base, Op, Request, Setup};
+use protocol::{Base, Op, Outcome, Request, Setup};
 use sessions::{Prepare, Prepared};
 use std::rc::Rc;
 
@@ -21,9 +21,36 @@ pub(crate) struct Carry {
     pub(crate) root: String,
 }
 
+/// How the runner says that a base is in the sandbox already.
+const HOLDS_WORK: &str = "already holds work on commit";
+
+impl Carry {
+    /// True if there are commits in the project directory of somebody else's sandbox. If not, it is
+    /// now at least a repository.
+    async fn holds_work(&self, toolbox: &Toolbox) -> Result<bool, String> {
+        let setup = Setup {
+            root: self.root.clone(),
+            base: None,
+        };
+        let request = Request::new(self.remote.id(), Op::Setup(setup));
+        let reply = self
+            .remote
+            .install_first(toolbox, Vec::new(), &request)
+            .await;
+        match reply.map_err(|error| error.to_string())?.result {
+            Ok(Outcome::Ready(ready)) => Ok(ready.head.is_some()),
+            Ok(_) => Err("the runner answered another question than was asked".into()),
+            Err(error) => Err(error.message),
+        }
+    }
+}
+
 #[async_trait(?Send)]
 impl Prepare for Carry {
-    async fn prepare(&self, toolbox: &Toolbox) -> Result<Prepared, String> {
+    async fn prepare(&self, toolbox: &Toolbox, foreign: bool) -> Result<Prepared, String> {
+        if foreign && self.holds_work(toolbox).await? {
+            return Ok(Prepared::default());
+        }
         let packed = match sync::pack(&*self.host, &self.worktree, self.repository).await {
             Ok(packed) => Some(packed),
             Err(error @ sync::Error::NotAProject { .. }) => {
@@ -62,6 +89,8 @@ impl Prepare for Carry {
         match result {
             Ok(reply) => match reply.result {
                 Ok(_) => Ok(prepared),
+                // An earlier preparation got this far, and was not written down: work may be there.
+                Err(error) if error.message.contains(HOLDS_WORK) => Ok(Prepared::default()),
                 Err(error) => Err(error.message),
             },
             Err(error @ RemoteError::Daytona(_)) => Err(format!(

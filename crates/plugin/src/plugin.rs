@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::edge::*;
 use crate::guard::{self, Guard};
 use crate::paths::Paths;
-use crate::remote::Remote;
+use crate::remote::{Answer, Remote};
 use crate::{permission, prompt};
 use async_trait::async_trait;
 use daytona::Client;
@@ -15,8 +15,8 @@ use futures::future::{Either, LocalBoxFuture, Shared, select};
 use host::{Host, Level};
 use protocol::args::Bash;
 use protocol::{
-    Code, JobStop, JobWait, Op, Outcome, StopReason, ToolArgs, ToolCall, ToolError, ToolOutput,
-    Wait,
+    Code, JobStop, JobWait, Op, Outcome, Request, StopReason, ToolArgs, ToolCall, ToolError,
+    ToolOutput, Wait,
 };
 use serde_json::{Value, json};
 use sessions::{Notice, Project, Sessions, Store};
@@ -36,6 +36,10 @@ const OUTPUT_LINES: u32 = 100_000;
 const OUTPUT_BYTES: u32 = 4 * 1024 * 1024;
 /// A session tree deeper than this is a loop.
 const MAX_DEPTH: usize = 16;
+
+/// Follows the first result from a sandbox that took a deleted one's place.
+const REPLACED: &str = "\n\n<system-reminder>\nThe sandbox of this session had been deleted. This call ran in a new one, which holds the \
+    project as it is on the user's machine now: whatever was done only in the old sandbox is lost.\n</system-reminder>";
 
 /// What a permission question came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -509,9 +513,34 @@ impl Plugin {
             env: Default::default(),
             loaded,
         });
+        let ask = |op: Op| Request::new(core.remote.id(), op);
+        let stop = async |job: &str| {
+            let op = Op::JobStop(JobStop {
+                job: job.into(),
+                reason: StopReason::Abort,
+            });
+            let never = || false;
+            core.remote
+                .call(&core.sessions, &session, &ask(op), never)
+                .await
+        };
+        let is_cancelled = || cancel.peek().is_some();
+        let request = ask(op);
+        let first = core
+            .remote
+            .call(&core.sessions, &session, &request, is_cancelled);
+        let mut answer = match select(Box::pin(first), cancel.clone()).await {
+            Either::Left((answer, _)) => answer,
+            // A job has the name of its request, so it can be stopped before it has answered.
+            Either::Right((_, first)) if command.is_some() && core.sessions.is_ready(&session) => {
+                match stop(&request.id).await {
+                    Ok(stopped) if !is_unknown(&stopped) => Ok(stopped),
+                    _ => first.await,
+                }
+            }
+            Either::Right((_, first)) => first.await,
+        };
         let mut replaced = None;
-        let mut answer = core.remote.call(&core.sessions, &session, op).await;
-        let mut stopping = false;
         loop {
             let answered = match answer {
                 Ok(answered) => answered,
@@ -519,35 +548,24 @@ impl Plugin {
             };
             replaced = answered.replaced.or(replaced);
             let job = match answered.result {
-                Ok(Outcome::Done(output)) => return self.done(&call, output, replaced.as_deref()),
+                Ok(Outcome::Done(output)) => return self.done(&call, output, replaced.is_some()),
                 Ok(Outcome::Running(job)) => job,
                 Ok(Outcome::Ready(_)) => {
                     return failed("the runner answered another question than was asked".into());
                 }
-                Err(error) => return self.tool_error(error, command.as_deref()),
-            };
-            let op = |stopping: bool| match stopping {
-                true => Op::JobStop(JobStop {
-                    job: job.job.clone(),
-                    reason: StopReason::Abort,
-                }),
-                false => Op::JobWait(JobWait {
-                    job: job.job.clone(),
-                    offset: job.offset,
-                    wait: Wait::default(),
-                }),
-            };
-            if stopping {
-                answer = core.remote.call(&core.sessions, &session, op(true)).await;
-                continue;
-            }
-            let wait = core.remote.call(&core.sessions, &session, op(false));
-            answer = match select(Box::pin(wait), cancel.clone()).await {
-                Either::Left((answer, _)) => answer,
-                Either::Right(_) => {
-                    stopping = true;
-                    core.remote.call(&core.sessions, &session, op(true)).await
+                Err(error) => {
+                    return self.tool_error(error, command.as_deref(), replaced.is_some());
                 }
+            };
+            let wait = ask(Op::JobWait(JobWait {
+                job: job.job.clone(),
+                offset: job.offset,
+                wait: Wait::default(),
+            }));
+            let wait = core.remote.call(&core.sessions, &session, &wait, || false);
+            answer = match select(cancel.clone(), Box::pin(wait)).await {
+                Either::Right((answer, _)) => answer,
+                Either::Left(_) => stop(&job.job).await,
             };
         }
     }
@@ -562,7 +580,7 @@ impl Plugin {
         loaded.1.clone()
     }
 
-    fn done(&self, call: &Execute, output: ToolOutput, replaced: Option<&str>) -> Executed {
+    fn done(&self, call: &Execute, output: ToolOutput, replaced: bool) -> Executed {
         if let Some(shown) = output.metadata.get("loaded").and_then(Value::as_array) {
             let mut loaded = self.loaded.borrow_mut();
             if loaded.0 == call.message_id {
@@ -571,13 +589,7 @@ impl Plugin {
                     .extend(shown.iter().filter_map(Value::as_str).map(str::to_string));
             }
         }
-        let mut text = output.output;
-        if replaced.is_some() {
-            text.push_str(
-                "\n\n<system-reminder>\nThe sandbox of this session had been deleted. This call ran in a new one, which holds the \
-                 project as it is on the user's machine now: whatever was done only in the old sandbox is lost.\n</system-reminder>",
-            );
-        }
+        let text = with_notice(output.output, replaced);
         Executed::Done(Done {
             title: output.title,
             output: text,
@@ -586,23 +598,37 @@ impl Plugin {
         })
     }
 
-    fn tool_error(&self, error: ToolError, command: Option<&str>) -> Executed {
+    fn tool_error(&self, error: ToolError, command: Option<&str>, replaced: bool) -> Executed {
         if error.code != Code::Tool {
             self.host.log(
                 Level::Warn,
                 &format!("runner: {:?}: {}", error.code, error.message),
             );
         }
+        let text = with_notice(error.message, replaced);
         match (command, &error.metadata) {
             // A command that was cut off has output worth showing.
             (Some(command), Some(metadata)) => Executed::Done(Done {
                 title: command.into(),
-                output: error.message,
+                output: text,
                 metadata: metadata.clone(),
                 attachments: Vec::new(),
             }),
-            _ => failed(error.message),
+            _ => failed(text),
         }
+    }
+}
+
+/// True if the runner does not know the job that was asked for.
+fn is_unknown(answer: &Answer) -> bool {
+    matches!(&answer.result, Err(error) if error.code == Code::NoSuchJob)
+}
+
+/// Tells the model why files may be missing.
+fn with_notice(text: String, replaced: bool) -> String {
+    match replaced {
+        true => text + REPLACED,
+        false => text,
     }
 }
 

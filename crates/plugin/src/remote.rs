@@ -5,7 +5,7 @@
 //! call failed: a warm call is one request.
 
 use daytona::{Client, Execute, ExecuteResult, Toolbox, Upload, UploadSource};
-use host::{Host, Level};
+use host::{Host, HttpError, Level};
 use protocol::{
     ENV_CHUNK, ENV_REQUEST, MAX_ENV_REQUEST, MAX_REPLY, Op, Outcome, Reply, Request, ToolError,
     VERSION, frame,
@@ -72,6 +72,9 @@ pub(crate) enum RemoteError {
         "This sandbox is a {0} machine, and the package has runners for {1} only. Use another snapshot or image."
     )]
     Arch(String, String),
+    /// Nobody wants it any more.
+    #[error("Tool execution aborted")]
+    Cancelled,
     /// The package is not whole.
     #[error("The package opencode-daytona-sandbox is not complete: {0}. Install it again.")]
     Package(String),
@@ -108,21 +111,28 @@ impl Remote {
         format!("{:016x}{:016x}", self.host.random(), self.host.random())
     }
 
-    /// Calls the runner in the session's sandbox, through every fault that can be survived.
+    /// Calls the runner in the session's sandbox, through every fault that can be survived. What
+    /// was not sent when `cancelled` says so is not sent any more.
     pub(crate) async fn call(
         &self,
         sessions: &Sessions,
         session: &str,
-        op: Op,
+        request: &Request,
+        cancelled: impl Fn() -> bool,
     ) -> Result<Answer, RemoteError> {
         let mut toolbox = sessions.ensure(session).await?;
+        if cancelled() {
+            return Err(RemoteError::Cancelled);
+        }
         sessions.mark_used(session).await?;
-        let request = Request::new(self.id(), op);
         let first = toolbox.id.clone();
         let deadline = self.host.now_ms() + PATIENCE_MS + hold_ms(&request.op);
         let (mut failures, mut damaged, mut installs) = (0, 0, 0);
         loop {
-            let error = match self.send(&toolbox, &request, &[]).await {
+            if cancelled() {
+                return Err(RemoteError::Cancelled);
+            }
+            let error = match self.send(&toolbox, request).await {
                 Ok(Sent::Reply(reply)) => {
                     let replaced = (toolbox.id != first).then(|| toolbox.id.clone());
                     return Ok(Answer {
@@ -139,7 +149,7 @@ impl Remote {
                             toolbox.id
                         ),
                     );
-                    match self.install(&toolbox, &arch, Vec::new(), &request).await {
+                    match self.install(&toolbox, &arch, Vec::new(), request).await {
                         Ok(reply) => {
                             let replaced = (toolbox.id != first).then(|| toolbox.id.clone());
                             return Ok(Answer {
@@ -182,6 +192,8 @@ impl Remote {
                 E::NotRunning { .. } | E::NotFound { .. } => true,
                 // The network may have dropped one answer, or the sandbox may be gone: look, but
                 // not at once.
+                E::Malformed { .. } if failures >= DAMAGED_RETRIES => return Err(error.into()),
+                E::Network(HttpError::TooLarge { .. }) => return Err(error.into()),
                 E::Network(_) | E::Unavailable { .. } | E::Killed | E::Malformed { .. } => {
                     failures > 1
                 }
@@ -282,15 +294,7 @@ impl Remote {
         ))
     }
 
-    async fn send(
-        &self,
-        toolbox: &Toolbox,
-        request: &Request,
-        uploads: &[Upload],
-    ) -> daytona::Result<Sent> {
-        if !uploads.is_empty() {
-            self.client.upload(toolbox, uploads).await?;
-        }
+    async fn send(&self, toolbox: &Toolbox, request: &Request) -> daytona::Result<Sent> {
         let hashes: Vec<String> = match self.runners().await {
             Ok(runners) => runners
                 .by_arch
@@ -441,7 +445,11 @@ fn chunks(text: &str, size: usize) -> Vec<&str> {
     let mut out = Vec::new();
     let mut rest = text;
     while rest.len() > size {
-        let (head, tail) = rest.split_at(rest.floor_char_boundary(size));
+        let at = (0..=size)
+            .rev()
+            .find(|at| rest.is_char_boundary(*at))
+            .unwrap_or(size);
+        let (head, tail) = rest.split_at(at);
         out.push(head);
         rest = tail;
     }

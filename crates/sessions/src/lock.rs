@@ -60,7 +60,8 @@ impl Lock {
             let Some((pid, at)) = parse(&name) else {
                 continue;
             };
-            let age = host.now_ms().saturating_sub(at);
+            // A clock may have been set back: an announcement of the far future is void too.
+            let age = host.now_ms().abs_diff(at);
             if age > STALE_MS || (age > GRACE_MS && !host.pid_alive(pid)) {
                 host.remove_file(&format!("{dir}/{name}")).await?;
             } else {

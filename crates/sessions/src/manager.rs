@@ -8,6 +8,7 @@ use host::{Host, Level};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 /// Label that says who made a sandbox.
 const LABEL_PLUGIN: &str = "opencode.plugin";
@@ -65,8 +66,9 @@ pub struct Project {
 /// Makes a fresh sandbox useful.
 #[async_trait(?Send)]
 pub trait Prepare {
-    /// Must be safe to repeat: it runs again if a crash left the sandbox half prepared.
-    async fn prepare(&self, toolbox: &Toolbox) -> Result<Prepared, String>;
+    /// Must be safe to repeat: it runs again if a crash left the sandbox half prepared. `foreign`
+    /// says that another program worked in it: nothing that is there may be overwritten.
+    async fn prepare(&self, toolbox: &Toolbox, foreign: bool) -> Result<Prepared, String>;
 }
 
 /// What is now in the sandbox.
@@ -117,7 +119,13 @@ pub struct Sessions {
     slots: RefCell<HashMap<String, Rc<Slot>>>,
     /// Sessions that this process saw being created: they have no sandbox anywhere.
     fresh: RefCell<HashSet<String>>,
+    /// Names of creates that ended here, but whose note could not be taken off the store.
+    abandoned: RefCell<HashSet<String>>,
 }
+
+/// When this process began, as far as this room can know. A number of a process that wrote before
+/// is that of a dead one: in a container, every OpenCode may be process 7.
+static STARTED: OnceLock<u64> = OnceLock::new();
 
 /// What to do about a missing entry, decided under the store's lock.
 enum Claim {
@@ -137,6 +145,7 @@ impl Sessions {
         prepare: Rc<dyn Prepare>,
         notices: Box<dyn Fn(Notice)>,
     ) -> Self {
+        STARTED.get_or_init(|| host.now_ms());
         Sessions {
             host,
             client,
@@ -147,7 +156,21 @@ impl Sessions {
             notices,
             slots: RefCell::default(),
             fresh: RefCell::default(),
+            abandoned: RefCell::default(),
         }
+    }
+
+    /// True if the process that wrote its number at `at` still runs.
+    fn lives(&self, pid: u32, at: u64) -> bool {
+        let reused = pid == self.host.pid() && STARTED.get().is_some_and(|started| at < *started);
+        self.host.pid_alive(pid) && !reused
+    }
+
+    /// True if somebody works on a create that was noted.
+    fn is_under_way(&self, note: &Creating) -> bool {
+        self.host.now_ms() < note.since + CREATING_STALE_MS
+            && self.lives(note.pid, note.since)
+            && !self.abandoned.borrow().contains(&note.name)
     }
 
     /// The client this uses.
@@ -185,6 +208,11 @@ impl Sessions {
         result
     }
 
+    /// True if this process has worked out where the session's sandbox is.
+    pub fn is_ready(&self, session: &str) -> bool {
+        self.slot(session).toolbox.borrow().is_some()
+    }
+
     /// Writes down that a tool works in the session's sandbox: from now on it may hold something.
     pub async fn mark_used(&self, session: &str) -> Result<(), Error> {
         let slot = self.slot(session);
@@ -192,6 +220,7 @@ impl Sessions {
         if slot.used.get() && now < slot.touched.get() + TOUCH_MS {
             return Ok(());
         }
+        let sandbox = slot.toolbox.borrow().clone().map(|toolbox| toolbox.id);
         self.store
             .update(|document| {
                 if let Some(entry) = document.sessions.get_mut(session) {
@@ -201,8 +230,11 @@ impl Sessions {
                 }
             })
             .await?;
-        slot.used.set(true);
-        slot.touched.set(now);
+        // Unless it was replaced meanwhile: then the new one is not marked yet.
+        if slot.toolbox.borrow().clone().map(|toolbox| toolbox.id) == sandbox {
+            slot.used.set(true);
+            slot.touched.set(now);
+        }
         Ok(())
     }
 
@@ -229,9 +261,23 @@ impl Sessions {
                 }
             }
         };
-        let toolbox = self.address(session, &entry).await?;
-        if entry.ready == Some(false) {
-            self.prepare(session, &toolbox).await?;
+        let mut toolbox = Toolbox {
+            id: entry.sandbox_id.clone(),
+            proxy_url: entry.toolbox_url.clone().unwrap_or_default(),
+        };
+        let is_ready = entry.ready == Some(true);
+        if !made && (!is_ready || entry.toolbox_url.is_none()) {
+            // An earlier plugin made it, or its preparation did not end: it may be stopped or
+            // gone by now, and its address may not be known.
+            let current = self.repair(session, &toolbox).await?;
+            if current.id != toolbox.id {
+                return Ok(current);
+            }
+            toolbox = current;
+        }
+        if !is_ready {
+            self.prepare(session, &toolbox, entry.used.is_none())
+                .await?;
         }
         if made {
             (self.notices)(Notice::Created {
@@ -241,44 +287,10 @@ impl Sessions {
         Ok(toolbox)
     }
 
-    /// Entries of earlier plugins have no address: ask for it once.
-    async fn address(&self, session: &str, entry: &Entry) -> Result<Toolbox, Error> {
-        if let Some(url) = &entry.toolbox_url {
-            return Ok(Toolbox {
-                id: entry.sandbox_id.clone(),
-                proxy_url: url.clone(),
-            });
-        }
-        let proxy_url = match self.client.get(&entry.sandbox_id).await {
-            Ok(sandbox) => sandbox.toolbox_proxy_url,
-            // It is gone: any address will do, the first call finds out and replaces it.
-            Err(daytona::Error::NotFound { .. }) => {
-                return self.replace(session, &entry.sandbox_id).await;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        self.store
-            .update(|document| {
-                if let Some(entry) = document.sessions.get_mut(session) {
-                    entry.toolbox_url = Some(proxy_url.clone());
-                    entry.ready.get_or_insert(false);
-                }
-            })
-            .await?;
-        let toolbox = Toolbox {
-            id: entry.sandbox_id.clone(),
-            proxy_url,
-        };
-        if entry.ready.is_none() {
-            self.prepare(session, &toolbox).await?;
-        }
-        Ok(toolbox)
-    }
-
-    async fn prepare(&self, session: &str, toolbox: &Toolbox) -> Result<(), Error> {
+    async fn prepare(&self, session: &str, toolbox: &Toolbox, foreign: bool) -> Result<(), Error> {
         let prepared = self
             .prepare
-            .prepare(toolbox)
+            .prepare(toolbox, foreign)
             .await
             .map_err(Error::Prepare)?;
         self.store
@@ -303,22 +315,18 @@ impl Sessions {
             self.host.random() as u32
         );
         let (now, pid) = (self.host.now_ms(), self.host.pid());
-        let alive =
-            |note: &Creating| now < note.since + CREATING_STALE_MS && self.host.pid_alive(note.pid);
         let claim = self
             .store
             .update(|document| {
                 if let Some(entry) = document.sessions.get_mut(session) {
                     if entry.used == Some(false) {
-                        entry.owner = Some(pid);
+                        (entry.owner, entry.last_accessed) = (Some(pid), now);
                     }
                     return Claim::Existing(entry.clone());
                 }
-                if let Some(note) = document
-                    .creating
-                    .iter()
-                    .find(|n| n.session == session && alive(n))
-                {
+                self.give_up(document);
+                let other = |note: &&Creating| note.session == session && self.is_under_way(note);
+                if let Some(note) = document.creating.iter().find(other) {
                     return Claim::WaitFor(note.pid);
                 }
                 document.creating.push(Creating {
@@ -333,13 +341,29 @@ impl Sessions {
         Ok(claim)
     }
 
+    /// Creates that nobody works on any more become things to delete.
+    fn give_up(&self, document: &mut Document) {
+        let since = self.host.now_ms();
+        let notes = std::mem::take(&mut document.creating);
+        let (live, dead): (Vec<_>, Vec<_>) =
+            notes.into_iter().partition(|note| self.is_under_way(note));
+        document.creating = live;
+        document
+            .cleanup
+            .extend(dead.into_iter().map(|note| Cleanup {
+                sandbox: note.name,
+                since,
+                error: None,
+            }));
+    }
+
     /// Makes the sandbox that [`Sessions::claim`] wrote down.
     async fn make(&self, session: &str, name: String) -> Result<Entry, Error> {
         let made = self.create(session, &name).await;
         let now = self.host.now_ms();
         match made {
             Ok(sandbox) => {
-                let entry = self
+                let written = self
                     .store
                     .update(|document| {
                         document.creating.retain(|note| note.name != name);
@@ -347,13 +371,19 @@ impl Sessions {
                         document.sessions.insert(session.into(), entry.clone());
                         entry
                     })
-                    .await?;
-                Ok(entry)
+                    .await;
+                if written.is_err() {
+                    // Nobody would know of it. If this fails too, its note is still there.
+                    self.abandoned.borrow_mut().insert(name);
+                    let _ = self.client.delete(&sandbox.id).await;
+                }
+                Ok(written?)
             }
             Err(error) => {
                 // Whatever may be left of it is remembered, and swept now or at the next start.
                 let left = !error.had_no_effect();
                 let reason = error.to_string();
+                self.abandoned.borrow_mut().insert(name.clone());
                 self.store
                     .update(|document| {
                         document.creating.retain(|note| note.name != name);
@@ -585,6 +615,9 @@ impl Sessions {
 
     /// The old sandbox is gone: a new one, with the project as it is on the host now.
     async fn replace(&self, session: &str, old: &str) -> Result<Toolbox, Error> {
+        let slot = self.slot(session);
+        slot.toolbox.borrow_mut().take();
+        slot.used.set(false);
         self.store
             .update(|document| {
                 if document
@@ -611,7 +644,20 @@ impl Sessions {
         let slot = self.slot(session);
         slot.deleted.set(true);
         let _guard = slot.lock.lock().await;
-        self.discard(session, &slot, |_| true).await
+        let known = slot.toolbox.borrow().clone();
+        if self.discard(session, &slot, |_| true).await? {
+            return Ok(());
+        }
+        // The store may have lost the entry: then the sandbox's labels still name the session.
+        let mut left: Vec<String> = known.into_iter().map(|toolbox| toolbox.id).collect();
+        if left.is_empty() && !self.fresh.borrow().contains(session) {
+            let found = self.client.list(&self.labels(Some(session))).await?;
+            left.extend(found.into_iter().map(|sandbox| sandbox.id));
+        }
+        for id in left {
+            self.client.delete(&id).await?;
+        }
+        Ok(())
     }
 
     /// Deletes the session's sandbox if no tool ever worked in it.
@@ -621,8 +667,13 @@ impl Sessions {
         if slot.used.get() {
             return Ok(());
         }
-        self.discard(session, &slot, |entry| entry.used == Some(false))
-            .await
+        let pid = self.host.pid();
+        // Another process may have taken it over.
+        self.discard(session, &slot, |entry| {
+            entry.used == Some(false) && entry.owner == Some(pid)
+        })
+        .await
+        .map(drop)
     }
 
     /// Deletes all sandboxes that this process made and no tool ever worked in.
@@ -641,12 +692,13 @@ impl Sessions {
         }
     }
 
+    /// Takes a wanted entry away and deletes its sandbox; true if there was one.
     async fn discard(
         &self,
         session: &str,
         slot: &Slot,
         wanted: impl Fn(&Entry) -> bool,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let now = self.host.now_ms();
         let id = self
             .store
@@ -664,10 +716,10 @@ impl Sessions {
             })
             .await?;
         slot.toolbox.borrow_mut().take();
-        if let Some(id) = id {
-            self.clean(&id).await;
+        if let Some(id) = &id {
+            self.clean(id).await;
         }
-        Ok(())
+        Ok(id.is_some())
     }
 
     /// Deletes one sandbox that the cleanup list names, and takes it off the list.
@@ -718,17 +770,16 @@ impl Sessions {
             return Ok(());
         }
         let now = self.host.now_ms();
-        let lives = |pid: u32| self.host.pid_alive(pid);
         let todo = self
             .store
             .update(|document| {
-                let (live, dead): (Vec<_>, Vec<_>) = std::mem::take(&mut document.creating)
-                    .into_iter()
-                    .partition(|note| lives(note.pid) && now < note.since + CREATING_STALE_MS);
-                document.creating = live;
-                let mut gone: Vec<String> = dead.into_iter().map(|note| note.name).collect();
+                self.give_up(document);
+                let mut gone = Vec::new();
                 document.sessions.retain(|_, entry| {
-                    let unused = entry.used == Some(false) && !entry.owner.is_some_and(lives);
+                    let owned = entry
+                        .owner
+                        .is_some_and(|pid| self.lives(pid, entry.last_accessed));
+                    let unused = entry.used == Some(false) && !owned;
                     if unused {
                         gone.push(entry.sandbox_id.clone());
                     }

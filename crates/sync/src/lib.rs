@@ -48,12 +48,14 @@ pub enum Error {
         reason: String,
     },
     /// Too much to upload.
-    #[error("the project at {worktree} packs to {} MB, more than the {} MB that are uploaded. Add what the agent does not need to .gitignore.", size / 1_000_000, MAX_PACK / 1_000_000)]
+    #[error("the project at {worktree} packs to {} MB, more than the {} MB that are uploaded. Add what the agent does not need to .gitignore.", size / 1_000_000, limit / 1_000_000)]
     TooLarge {
         /// The project.
         worktree: String,
         /// Bytes.
         size: u64,
+        /// Bytes that are carried.
+        limit: u64,
     },
     /// A directory that nobody means as a project.
     #[error(
@@ -123,6 +125,16 @@ impl Git<'_> {
 
 /// Packs `worktree`. `repository` says whether it belongs to a git repository.
 pub async fn pack(host: &dyn Host, worktree: &str, repository: bool) -> Result<Packed, Error> {
+    pack_within(host, worktree, repository, MAX_PACK).await
+}
+
+/// Like [`pack`], with another limit than [`MAX_PACK`].
+pub async fn pack_within(
+    host: &dyn Host,
+    worktree: &str,
+    repository: bool,
+    limit: u64,
+) -> Result<Packed, Error> {
     let home = host.env("HOME").or_else(|| host.env("USERPROFILE"));
     if worktree == "/" || home.as_deref() == Some(worktree) {
         return Err(Error::NotAProject {
@@ -130,7 +142,7 @@ pub async fn pack(host: &dyn Host, worktree: &str, repository: bool) -> Result<P
         });
     }
     let dir = host.temp_dir().await?;
-    let result = pack_in(host, worktree, repository, &dir).await;
+    let result = pack_in(host, worktree, repository, limit, &dir).await;
     if result.is_err() {
         let _ = host.remove_temp_dir(&dir).await;
     }
@@ -141,6 +153,7 @@ async fn pack_in(
     host: &dyn Host,
     worktree: &str,
     repository: bool,
+    limit: u64,
     dir: &str,
 ) -> Result<Packed, Error> {
     let plain = Git {
@@ -150,13 +163,20 @@ async fn pack_in(
     };
     // A git directory of our own: nothing we write can reach the user's.
     let git_dir = format!("{dir}/git");
-    plain
-        .checked(
-            &["init", "--quiet", "--bare", "--template=", &git_dir],
-            "",
-            None,
-        )
-        .await?;
+    let format = match repository {
+        true => plain.line(&["rev-parse", "--show-object-format"]).await?,
+        false => "sha1".to_string(),
+    };
+    let format = format!("--object-format={format}");
+    let init = [
+        "init",
+        "--quiet",
+        "--bare",
+        "--template=",
+        &format,
+        &git_dir,
+    ];
+    plain.checked(&init, "", None).await?;
 
     let mut env = vec![
         ("GIT_DIR".to_string(), git_dir.clone()),
@@ -286,10 +306,11 @@ async fn pack_in(
     )
     .await?;
     let size = host.file_size(&pack).await?;
-    if size > MAX_PACK {
+    if size > limit {
         return Err(Error::TooLarge {
             worktree: worktree.into(),
             size,
+            limit,
         });
     }
     Ok(Packed {

@@ -22,6 +22,8 @@ pub struct TestHost {
     pub skip_ms: Cell<u64>,
     /// Sleeps end at once and move the clock instead.
     pub fast: Cell<bool>,
+    /// Number of this process, if a test plays several.
+    pub pid: Cell<Option<u32>>,
     seed: Cell<u64>,
 }
 
@@ -38,7 +40,8 @@ impl TestHost {
     }
 
     /// From now on `fault` is asked first, for `read`, `replace`, `create`, `remove`, `list` with a
-    /// path, `http` with `METHOD URL`; what it says becomes the error.
+    /// path, `http` with `METHOD URL`; what it says becomes the error. For `http`, `timeout` and `connect` are those
+    /// errors, and every other word is a dropped connection.
     pub fn fail(&self, fault: impl Fn(&str, &str) -> Option<String> + 'static) {
         *self.fault.borrow_mut() = Some(Box::new(fault));
     }
@@ -98,7 +101,12 @@ impl Host for TestHost {
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let url = request.url.clone();
         if let Some(reason) = self.planted("http", &format!("{} {url}", request.method)) {
-            return Err(HttpError::Dropped { url, reason });
+            let timeout_ms = request.timeout_ms;
+            return Err(match reason.as_str() {
+                "timeout" => HttpError::Timeout { url, timeout_ms },
+                "connect" => HttpError::Connect { url, reason },
+                _ => HttpError::Dropped { url, reason },
+            });
         }
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -325,7 +333,7 @@ impl Host for TestHost {
     }
 
     fn pid(&self) -> u32 {
-        std::process::id()
+        self.pid.get().unwrap_or_else(std::process::id)
     }
 
     fn pid_alive(&self, pid: u32) -> bool {

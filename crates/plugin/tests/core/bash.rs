@@ -1,0 +1,170 @@
+//! Commands: long, loud, greedy, left behind, stopped.
+
+use crate::world::{World, until};
+use plugin::{Call, Executed, Nothing};
+use serde_json::json;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use testkit::run;
+
+#[test]
+fn a_command_outlives_the_first_wait() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        open.bash("s", "true").await;
+        let sandbox = world.sandbox_of("s");
+        world.forget_requests().await;
+        let go = async {
+            until("the command is asked for again", async || {
+                world.executes().await >= 3
+            })
+            .await;
+            world.inside(&sandbox, "touch /tmp/go").await;
+        };
+        let command = "echo begun; until [ -e /tmp/go ]; do sleep 0.02; done; echo ended";
+        let (output, ()) = futures::future::join(open.bash("s", command), go).await;
+        assert!(output.contains("begun\nended"), "{output}");
+    });
+}
+
+#[test]
+fn a_time_out_ends_the_whole_group() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        let args = json!({ "command": "echo begun; sleep 1001 & sleep 1002", "timeout": 300 });
+        let output = open.ok("s", "bash", args).await;
+        assert!(
+            output.contains("begun") && output.contains("300 ms"),
+            "{output}"
+        );
+        until("no sleep is left", async || {
+            !world
+                .processes(&world.sandbox_of("s"))
+                .await
+                .contains("sleep 100")
+        })
+        .await;
+    });
+}
+
+#[test]
+fn an_abort_ends_the_whole_group_and_returns_at_once() {
+    run(async {
+        let world = World::new();
+        let open = Rc::new(world.open().await);
+        open.bash("s", "true").await;
+        let sandbox = world.sandbox_of("s");
+        // Without output the first request is held for ten seconds: the abort must not wait for it.
+        for command in [
+            "sleep 1001 & sleep 1002",
+            "echo begun; sleep 1001 & sleep 1002",
+        ] {
+            let call = open.execute("s", "bash", json!({ "command": command }));
+            let id = call.call;
+            let plugin = Rc::clone(&open.plugin);
+            let running = tokio::task::spawn_local(async move { plugin.execute(call).await });
+            until("it runs", async || {
+                world.processes(&sandbox).await.contains("sleep 1002")
+            })
+            .await;
+            let start = Instant::now();
+            open.plugin.abort(Call { call: id }).await;
+            let result = running.await.expect("no panic");
+            assert!(
+                start.elapsed() < Duration::from_secs(2),
+                "{:?}",
+                start.elapsed()
+            );
+            assert!(!matches!(result, Executed::Rejected), "{result:?}");
+            until("no sleep is left", async || {
+                !world.processes(&sandbox).await.contains("sleep 100")
+            })
+            .await;
+            assert!(
+                start.elapsed() < Duration::from_secs(6),
+                "{:?}",
+                start.elapsed()
+            );
+        }
+    });
+}
+
+#[test]
+fn a_call_aborted_before_its_sandbox_is_there_never_runs() {
+    run(async {
+        let world = World::new();
+        let open = Rc::new(world.open_snapshot("test-slow-create").await);
+        let call = open.execute("s", "bash", json!({ "command": "touch ran" }));
+        let id = call.call;
+        let plugin = Rc::clone(&open.plugin);
+        let running = tokio::task::spawn_local(async move { plugin.execute(call).await });
+        until("a create is under way", async || {
+            world.store()["creating"].is_array()
+        })
+        .await;
+        open.plugin.abort(Call { call: id }).await;
+        let result = running.await.expect("no panic");
+        assert_eq!(
+            result,
+            Executed::Failed {
+                message: "Tool execution aborted".into()
+            }
+        );
+        assert!(!open.bash("s", "ls").await.contains("ran\n"));
+        assert_eq!(world.sandboxes().await.len(), 1);
+        open.plugin.dispose(Nothing {}).await;
+    });
+}
+
+#[test]
+fn what_a_command_may_do_to_its_pipes() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        for (claim, command, expected) in [
+            (
+                "standard input is at its end",
+                "cat; read x || echo eof",
+                "eof",
+            ),
+            ("bytes that are no text", "printf 'a\\377b'", "a\u{fffd}b"),
+            ("the output of stderr", "echo out; echo err >&2", "out\nerr"),
+            ("no output", "true", "(no output)"),
+            (
+                "a child in the background does not hold the call",
+                "sleep 1003 & echo started",
+                "started",
+            ),
+            (
+                "names in any script",
+                "echo 'a b' > \"$(printf 'x \\n\"y')\"; ls | wc -l",
+                "",
+            ),
+        ] {
+            let output = open.bash("s", command).await;
+            assert!(output.contains(expected), "{claim}: {output:?}");
+        }
+    });
+}
+
+#[test]
+fn a_hundred_megabytes_of_output_are_bounded() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        let output = open
+            .bash(
+                "s",
+                "yes 'ninety-nine bottles' | head -c 100000000; echo; echo END",
+            )
+            .await;
+        assert!(output.len() < 200_000, "{}", output.len());
+        assert!(
+            output.contains("END"),
+            "{}",
+            &output[output.len().saturating_sub(300)..]
+        );
+    });
+}

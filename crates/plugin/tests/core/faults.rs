@@ -1,0 +1,394 @@
+//! Every fault has a defined reaction, and no command runs twice.
+
+use crate::world::{Open, World};
+use plugin::Executed;
+use serde_json::{Value, json};
+use testkit::run;
+
+fn status(status: u16, body: Value) -> Value {
+    json!({ "kind": "status", "status": status, "body": body })
+}
+
+fn message(text: &str) -> Value {
+    json!({ "message": text })
+}
+
+/// How often a counting command ran.
+async fn runs(world: &World, name: &str) -> String {
+    let command = format!("cat /home/daytona/project/{name} 2>/dev/null | wc -l");
+    world.inside(&world.sandbox_of("s"), &command).await
+}
+
+async fn warm(world: &World) -> Open {
+    let open = world.open().await;
+    open.bash("s", "true").await;
+    open
+}
+
+#[test]
+fn a_call_survives_each_passing_fault_and_its_command_runs_once() {
+    run(async {
+        let world = World::new();
+        let open = warm(&world).await;
+        let limit = json!({ "kind": "status", "status": 429, "headers": { "Retry-After": "1" } });
+        let faults = [
+            ("stopped", json!({ "kind": "stop_sandbox" })),
+            (
+                "lost404",
+                status(404, message("not found: sandbox container not found")),
+            ),
+            (
+                "busy409",
+                status(409, message("Sandbox state change in progress")),
+            ),
+            ("limit429", limit),
+            ("error500", status(500, message("oops"))),
+            ("empty502", json!({ "kind": "status", "status": 502 })),
+            ("down503", status(503, message("maintenance"))),
+            ("killed408", status(408, message("request timeout"))),
+            ("slow", json!({ "kind": "slow", "ms": 700 })),
+            ("drop_before", json!({ "kind": "drop_before" })),
+            ("drop_after", json!({ "kind": "drop_after" })),
+            ("repeat", json!({ "kind": "repeat" })),
+            ("cut_headers", json!({ "kind": "truncate", "bytes": 0 })),
+            ("cut_body", json!({ "kind": "truncate", "bytes": 60 })),
+            ("garbage", json!({ "kind": "garbage" })),
+        ];
+        for (name, action) in faults {
+            world.fault(1, action).await;
+            let output = open
+                .bash("s", &format!("echo x >> {name}; echo fine"))
+                .await;
+            assert!(output.contains("fine"), "{name}: {output}");
+            assert_eq!(runs(&world, name).await, "1", "{name}");
+            world.mend().await;
+        }
+        assert!(
+            open.toasts().contains(&"Sandbox resumed".to_string()),
+            "{:?}",
+            open.toasts()
+        );
+        assert_eq!(world.sandboxes().await.len(), 1);
+    });
+}
+
+#[test]
+fn an_edit_whose_answer_is_lost_is_made_once() {
+    run(async {
+        let world = World::new();
+        let open = warm(&world).await;
+        for kind in ["drop_after", "repeat"] {
+            open.ok("s", "write", json!({ "filePath": "f", "content": "a" }))
+                .await;
+            world.fault(1, json!({ "kind": kind })).await;
+            open.ok(
+                "s",
+                "edit",
+                json!({ "filePath": "f", "oldString": "a", "newString": "aa" }),
+            )
+            .await;
+            let sandbox = world.sandbox_of("s");
+            assert_eq!(
+                world.inside(&sandbox, "cat /home/daytona/project/f").await,
+                "aa",
+                "{kind}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_call_survives_a_toolbox_that_is_away_for_a_while() {
+    run(async {
+        let world = World::new();
+        let open = warm(&world).await;
+        let body = json!({
+            "match": { "path": "/toolbox/*" }, "times": -1, "for_ms": 400, "action": status(503, json!(null)),
+        });
+        world.local.control("POST", "/_test/faults", body).await;
+        assert!(
+            open.bash("s", "echo x >> f; echo fine")
+                .await
+                .contains("fine")
+        );
+        assert_eq!(runs(&world, "f").await, "1");
+    });
+}
+
+#[test]
+fn a_request_that_times_out_is_asked_again() {
+    run(async {
+        let world = World::new();
+        let open = warm(&world).await;
+        let left = std::cell::Cell::new(1);
+        open.host.fail(move |operation, what| {
+            let hit =
+                operation == "http" && what.contains("/process/execute") && left.replace(0) == 1;
+            hit.then(|| "timeout".into())
+        });
+        assert!(open.bash("s", "echo fine").await.contains("fine"));
+    });
+}
+
+#[test]
+fn a_fault_that_stays_ends_in_a_clear_error_and_the_command_did_not_run() {
+    run(async {
+        let world = World::new();
+        let open = warm(&world).await;
+        for (name, action, expected) in [
+            ("e401", status(401, json!(null)), "refused the API key"),
+            (
+                "e403",
+                status(403, message("suspended")),
+                "forbids this (403",
+            ),
+            ("e409", status(409, message("no")), "conflict"),
+            ("e400", status(400, message("bad thing")), "bad thing"),
+            (
+                "garbage",
+                json!({ "kind": "garbage" }),
+                "something unexpected",
+            ),
+        ] {
+            world.fault(-1, action).await;
+            let error = open
+                .error(
+                    "s",
+                    "bash",
+                    json!({ "command": format!("echo x >> {name}") }),
+                )
+                .await;
+            assert!(error.contains(expected), "{name}: {error}");
+            world.mend().await;
+            assert_eq!(runs(&world, name).await, "0", "{name}");
+        }
+        // Minutes of patience, without the minutes.
+        open.host.fast.set(true);
+        for (action, expected) in [
+            (
+                status(503, message("maintenance")),
+                "Daytona is unavailable (503",
+            ),
+            (json!({ "kind": "drop_before" }), "connection to"),
+            (json!({ "kind": "status", "status": 429 }), "rate limit"),
+        ] {
+            world.fault(-1, action).await;
+            let error = open
+                .error("s", "bash", json!({ "command": "echo x >> patience" }))
+                .await;
+            assert!(error.contains(expected), "{error}");
+            world.mend().await;
+        }
+        assert_eq!(runs(&world, "patience").await, "0");
+        open.host.fast.set(false);
+        assert!(open.bash("s", "echo again").await.contains("again"));
+    });
+}
+
+#[test]
+fn a_deleted_sandbox_is_replaced_and_both_the_model_and_the_user_are_told() {
+    run(async {
+        let world = World::new();
+        let open = world.open_mortal(1).await;
+        open.bash("s", "echo work > only-here").await;
+        let old = world.sandbox_of("s");
+        world.fault(1, json!({ "kind": "delete_sandbox" })).await;
+        // The file is gone with the sandbox: a failing call must say why.
+        let error = open
+            .error("s", "read", json!({ "filePath": "only-here" }))
+            .await;
+        assert!(
+            error.contains("not found") && error.contains("had been deleted"),
+            "{error}"
+        );
+        assert!(
+            open.toasts().contains(&"Sandbox replaced".to_string()),
+            "{:?}",
+            open.toasts()
+        );
+        let new = world.sandbox_of("s");
+        assert_ne!(new, old);
+
+        world.fault(1, json!({ "kind": "delete_sandbox" })).await;
+        let output = open.bash("s", "cat a.txt; echo new > work").await;
+        assert!(
+            output.contains("three") && output.contains("had been deleted"),
+            "{output}"
+        );
+        assert!(
+            !open.bash("s", "true").await.contains("had been deleted"),
+            "said once"
+        );
+
+        // Work is in the third one now: no later start may take it for unused.
+        let third = world.sandbox_of("s");
+        let again = world.open_mortal(2).await;
+        assert!(again.bash("s", "cat work").await.contains("new"));
+        assert_eq!(world.sandboxes().await, [third]);
+    });
+}
+
+#[test]
+fn a_sandbox_without_the_runner_gets_it_again() {
+    run(async {
+        let world = World::new();
+        let open = warm(&world).await;
+        world
+            .inside(
+                &world.sandbox_of("s"),
+                "rm -rf ~/.opencode-daytona /tmp/.opencode-daytona-*",
+            )
+            .await;
+        assert!(
+            open.bash("s", "echo x >> f; echo fine")
+                .await
+                .contains("fine")
+        );
+        assert_eq!(runs(&world, "f").await, "1");
+        world.forget_requests().await;
+        open.bash("s", "true").await;
+        assert_eq!(world.requests().await, 1);
+    });
+}
+
+#[test]
+fn a_create_whose_answer_is_lost_makes_one_sandbox() {
+    run(async {
+        for action in [
+            json!({ "kind": "drop_after" }),
+            json!({ "kind": "drop_before" }),
+            json!({ "kind": "truncate", "bytes": 20 }),
+            json!({ "kind": "repeat" }),
+            json!({ "kind": "status", "status": 429, "headers": { "Retry-After": "0" } }),
+            status(503, json!(null)),
+            status(400, message("No available runners")),
+        ] {
+            let world = World::new();
+            let open = world.open().await;
+            world
+                .local
+                .fault("POST", "/api/sandbox", 1, action.clone())
+                .await;
+            assert!(
+                open.bash("s", "cat draft.txt")
+                    .await
+                    .contains("not committed"),
+                "{action}"
+            );
+            assert_eq!(world.sandboxes().await, [world.sandbox_of("s")], "{action}");
+            assert!(world.store()["creating"].is_null(), "{action}");
+        }
+    });
+}
+
+#[test]
+fn faults_while_a_fresh_sandbox_is_prepared_are_survived() {
+    run(async {
+        for path in ["/toolbox/*/files/bulk-upload", "/toolbox/*/process/execute"] {
+            for kind in ["drop_before", "drop_after", "repeat", "stop_sandbox"] {
+                let world = World::new();
+                let open = world.open().await;
+                world
+                    .local
+                    .fault("POST", path, 1, json!({ "kind": kind }))
+                    .await;
+                let first = open
+                    .call("s", "read", json!({ "filePath": "draft.txt" }))
+                    .await;
+                let read = match first {
+                    Executed::Done(done) => done.output,
+                    // Rarely worth more than an error; but the next call must find its way.
+                    _ if kind == "stop_sandbox" => {
+                        open.ok("s", "read", json!({ "filePath": "draft.txt" }))
+                            .await
+                    }
+                    other => panic!("{path} {kind}: {other:?}"),
+                };
+                assert!(read.contains("not committed"), "{path} {kind}: {read}");
+                assert_eq!(
+                    world.sandboxes().await,
+                    [world.sandbox_of("s")],
+                    "{path} {kind}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn a_create_that_cannot_work_says_so_and_leaves_nothing() {
+    run(async {
+        for (action, expected) in [
+            (status(401, json!(null)), "refused the API key"),
+            (status(403, message("suspended")), "suspended"),
+            (
+                status(400, message("Snapshot x not found")),
+                "Snapshot x not found",
+            ),
+        ] {
+            let world = World::new();
+            let open = world.open().await;
+            world.local.fault("POST", "/api/sandbox", -1, action).await;
+            let error = open.error("s", "bash", json!({ "command": "true" })).await;
+            assert!(error.contains(expected), "{error}");
+            assert!(open.toasts().contains(&"Sandbox unavailable".to_string()));
+            nothing_is_left(&world).await;
+            // And nothing blocks the next attempt.
+            world.mend().await;
+            assert!(open.bash("s", "echo fine").await.contains("fine"));
+        }
+    });
+}
+
+#[test]
+fn a_failed_create_that_left_a_sandbox_is_swept() {
+    run(async {
+        let world = World::new();
+        let open = world.open_snapshot("test-create-fails").await;
+        let error = open.error("s", "bash", json!({ "command": "true" })).await;
+        assert!(error.contains("Sandbox failed to start"), "{error}");
+        nothing_is_left(&world).await;
+        let world = World::new();
+        let open = world.open_snapshot("no-such-snapshot").await;
+        let error = open.error("s", "bash", json!({ "command": "true" })).await;
+        assert!(error.contains("no-such-snapshot"), "{error}");
+        nothing_is_left(&world).await;
+    });
+}
+
+#[test]
+fn an_api_that_is_not_there_is_named() {
+    run(async {
+        let world = World::new();
+        // A port that was free a moment ago and is closed again.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .expect("a port")
+            .port();
+        let url = format!("http://127.0.0.1:{port}/api");
+        let host = world.host(&url);
+        host.fast.set(true);
+        let open = world.open_with(json!({}), host).await;
+        let error = open.error("s", "bash", json!({ "command": "true" })).await;
+        assert!(
+            error.contains("cannot connect to") && error.contains(&url),
+            "{error}"
+        );
+        assert!(error.contains("DAYTONA_API_URL"), "{error}");
+        nothing_is_left(&world).await;
+    });
+}
+
+async fn nothing_is_left(world: &World) {
+    assert!(world.sandboxes().await.is_empty());
+    let store = world.store();
+    for list in ["creating", "cleanup"] {
+        assert!(store[list].is_null(), "{list}: {store}");
+    }
+    assert!(
+        store["sessions"]
+            .as_object()
+            .is_none_or(|sessions| sessions.is_empty()),
+        "{store}"
+    );
+}

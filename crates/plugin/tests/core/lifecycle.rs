@@ -1,0 +1,295 @@
+//! When a sandbox comes and when it goes.
+
+use crate::world::{Open, World, until};
+use plugin::{Nothing, Session};
+use serde_json::json;
+use testkit::run;
+
+async fn message(open: &Open, session: &str) {
+    open.plugin
+        .message(Session {
+            session_id: session.into(),
+        })
+        .await;
+}
+
+/// A sandbox that was made early and that no tool used.
+async fn prewarmed(world: &World, open: &Open) {
+    message(open, "s").await;
+    until("the sandbox is ready", async || {
+        world.entry("s")["ready"] == true
+    })
+    .await;
+    assert_eq!(world.sandboxes().await.len(), 1);
+}
+
+#[test]
+fn a_message_makes_the_sandbox_and_the_first_call_is_warm() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        prewarmed(&world, &open).await;
+        world.forget_requests().await;
+        open.bash("s", "true").await;
+        assert_eq!(world.requests().await, 1);
+        assert_eq!(open.toasts(), ["Sandbox created"]);
+    });
+}
+
+#[test]
+fn without_prewarm_a_message_makes_nothing() {
+    run(async {
+        let world = World::new();
+        let open = world
+            .open_with(json!({ "prewarm": false }), world.host(&world.local.url))
+            .await;
+        message(&open, "s").await;
+        open.bash("other", "true").await;
+        assert_eq!(world.sandboxes().await, [world.sandbox_of("other")]);
+    });
+}
+
+#[test]
+fn an_unused_sandbox_goes_when_its_session_is_idle_for_long() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        prewarmed(&world, &open).await;
+        // The ten minutes pass at once.
+        open.host.fast.set(true);
+        open.event("session.idle", json!({ "sessionID": "s" }))
+            .await;
+        until("it is gone", async || world.sandboxes().await.is_empty()).await;
+        until("nothing is left in the store", async || {
+            let store = world.store();
+            store["sessions"] == json!({}) && store["cleanup"].is_null()
+        })
+        .await;
+        // And it comes back when it is wanted.
+        open.host.fast.set(false);
+        assert!(open.bash("s", "echo back").await.contains("back"));
+    });
+}
+
+#[test]
+fn a_message_in_between_keeps_an_idle_session_alive() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        prewarmed(&world, &open).await;
+        open.event("session.idle", json!({ "sessionID": "s" }))
+            .await;
+        message(&open, "s").await;
+        tokio::task::yield_now().await;
+        assert_eq!(world.sandboxes().await, [world.sandbox_of("s")]);
+    });
+}
+
+#[test]
+fn at_the_end_the_unused_go_and_the_used_stay() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        prewarmed(&world, &open).await;
+        open.bash("used", "true").await;
+        open.plugin.dispose(Nothing {}).await;
+        assert_eq!(world.sandboxes().await, [world.sandbox_of("used")]);
+        // Also if it has been idle for long.
+        open.host.fast.set(true);
+        open.event("session.idle", json!({ "sessionID": "used" }))
+            .await;
+        open.plugin.dispose(Nothing {}).await;
+        assert_eq!(world.sandboxes().await.len(), 1);
+    });
+}
+
+#[test]
+fn an_unused_sandbox_of_a_killed_process_goes_at_the_next_start() {
+    run(async {
+        let world = World::new();
+        let killed = world.open_mortal(1).await;
+        prewarmed(&world, &killed).await;
+        killed.bash("used", "true").await;
+        let _open = world.open_mortal(2).await;
+        until("it is swept", async || {
+            world.sandboxes().await == [world.sandbox_of("used")]
+        })
+        .await;
+    });
+}
+
+#[test]
+fn another_process_may_take_an_unused_sandbox_over() {
+    run(async {
+        let world = World::new();
+        let first = world.open().await;
+        prewarmed(&world, &first).await;
+        let host = world.host(&world.local.url);
+        host.pid.set(Some(1));
+        let second = world.open_with(json!({}), host).await;
+        message(&second, "s").await;
+        until("it is the second's", async || {
+            world.entry("s")["owner"] == 1
+        })
+        .await;
+        first.plugin.dispose(Nothing {}).await;
+        assert_eq!(world.sandboxes().await, [world.sandbox_of("s")]);
+    });
+}
+
+#[test]
+fn a_deleted_session_takes_its_sandbox_along() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        open.opencode
+            .parents
+            .borrow_mut()
+            .push(("child".into(), "s".into()));
+        open.bash("child", "true").await;
+        open.event(
+            "session.deleted",
+            json!({ "info": { "id": "child", "parentID": "s" } }),
+        )
+        .await;
+        open.event("session.deleted", json!({ "info": { "id": "never-seen" } }))
+            .await;
+        open.bash("s", "true").await;
+        assert_eq!(world.sandboxes().await, [world.sandbox_of("s")]);
+        open.event("session.deleted", json!({ "info": { "id": "s" } }))
+            .await;
+        until("it is gone", async || world.sandboxes().await.is_empty()).await;
+        until("the store forgot it", async || {
+            world.store()["cleanup"].is_null()
+        })
+        .await;
+        assert_eq!(world.store()["sessions"], json!({}));
+        let error = open.error("s", "bash", json!({ "command": "true" })).await;
+        assert!(error.contains("was deleted"), "{error}");
+    });
+}
+
+#[test]
+fn a_deleted_session_is_found_by_its_label_if_the_store_lost_it() {
+    run(async {
+        let world = World::new();
+        let first = world.open_mortal(1).await;
+        first.bash("s", "true").await;
+        std::fs::remove_file(world.store_path()).expect("the store is there");
+        let open = world.open_mortal(2).await;
+        open.event("session.deleted", json!({ "info": { "id": "s" } }))
+            .await;
+        until("it is gone", async || world.sandboxes().await.is_empty()).await;
+    });
+}
+
+#[test]
+fn a_deletion_that_fails_is_remembered_and_made_up_for_at_the_next_start() {
+    run(async {
+        let world = World::new();
+        let open = world.open_mortal(1).await;
+        open.bash("s", "true").await;
+        let sandbox = world.sandbox_of("s");
+        let down = json!({ "kind": "status", "status": 503 });
+        world
+            .local
+            .fault("DELETE", "/api/sandbox/*", -1, down)
+            .await;
+        open.host.fast.set(true);
+        open.event("session.deleted", json!({ "info": { "id": "s" } }))
+            .await;
+        until("the user is told", async || {
+            open.toasts()
+                .contains(&"Sandbox not deleted yet".to_string())
+        })
+        .await;
+        let note = &world.store()["cleanup"][0];
+        assert_eq!(note["sandbox"], sandbox);
+        assert!(
+            note["error"].as_str().is_some_and(|e| e.contains("503")),
+            "{note}"
+        );
+        assert_eq!(world.store()["sessions"], json!({}));
+
+        world.mend().await;
+        let _next = world.open_mortal(2).await;
+        until("it is gone", async || world.sandboxes().await.is_empty()).await;
+        until("the note is gone", async || {
+            world.store()["cleanup"].is_null()
+        })
+        .await;
+    });
+}
+
+#[test]
+fn after_a_restart_the_first_call_is_one_request() {
+    run(async {
+        let world = World::new();
+        let first = world.open_mortal(1).await;
+        first.bash("s", "echo kept > f").await;
+        first.plugin.dispose(Nothing {}).await;
+        let open = world.open_mortal(2).await;
+        world.forget_requests().await;
+        assert!(open.bash("s", "cat f").await.contains("kept"));
+        assert_eq!(world.requests().await, 1);
+    });
+}
+
+#[test]
+fn a_sandbox_that_stopped_half_prepared_is_started_and_finished() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        world
+            .fault(
+                -1,
+                json!({ "kind": "status", "status": 400, "body": { "message": "no" } }),
+            )
+            .await;
+        let error = open.error("s", "bash", json!({ "command": "true" })).await;
+        assert!(
+            error.contains("could not be brought into the sandbox"),
+            "{error}"
+        );
+        world.mend().await;
+        let sandbox = world.sandbox_of("s");
+        world
+            .local
+            .control("POST", &format!("/api/sandbox/{sandbox}/stop"), json!({}))
+            .await;
+        assert!(
+            open.bash("s", "cat draft.txt")
+                .await
+                .contains("not committed")
+        );
+        assert_eq!(world.sandboxes().await, [sandbox]);
+    });
+}
+
+#[test]
+fn a_sandbox_deleted_half_prepared_is_replaced() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        world
+            .fault(
+                -1,
+                json!({ "kind": "status", "status": 400, "body": { "message": "no" } }),
+            )
+            .await;
+        open.error("s", "bash", json!({ "command": "true" })).await;
+        world.mend().await;
+        let old = world.sandbox_of("s");
+        world
+            .local
+            .control("DELETE", &format!("/api/sandbox/{old}"), json!({}))
+            .await;
+        until("it is gone", async || world.sandboxes().await.is_empty()).await;
+        assert!(
+            open.bash("s", "cat draft.txt")
+                .await
+                .contains("not committed")
+        );
+        assert_ne!(world.sandbox_of("s"), old);
+    });
+}

@@ -1,0 +1,13 @@
+//! The plugin against a real `daytona-local`: real sandboxes, real git, real files. What goes wrong
+//! is planted in the server or in the host.
+//!
+//! Needs the server (`cargo build -p daytona-local`) and the packaged runners (`npm run build`).
+
+mod bash;
+mod faults;
+mod lifecycle;
+mod refusals;
+mod snapshots;
+mod store;
+mod tools;
+mod world;

@@ -1,0 +1,97 @@
+//! Fail closed: whatever is wrong, the tools are there and refuse.
+
+use crate::world::World;
+use serde_json::json;
+use std::fs;
+use std::rc::Rc;
+use testkit::{TestHost, run};
+
+#[test]
+fn a_bad_configuration_registers_the_same_tools_and_each_gives_the_reason() {
+    run(async {
+        let world = World::new();
+        let good = world.open().await;
+        let data = world.store_path().to_string_lossy().into_owned();
+        let no_key = || Rc::new(TestHost::new(&[("XDG_DATA_HOME", &data)]));
+        for (options, host, expected) in [
+            (json!({}), no_key(), "DAYTONA_API_KEY is not set"),
+            (
+                json!({ "snapshoot": "x" }),
+                world.host(&world.local.url),
+                "no option \"snapshoot\"",
+            ),
+            (
+                json!({ "prewarm": "yes" }),
+                world.host(&world.local.url),
+                "must be true or false",
+            ),
+            (
+                json!({}),
+                world.host("localhost:3000"),
+                "is not an http or https URL",
+            ),
+            (
+                json!({}),
+                Rc::new(TestHost::new(&[("DAYTONA_API_KEY", "k")])),
+                "no data directory",
+            ),
+        ] {
+            let open = world.open_with(options, host).await;
+            assert_eq!(open.started.tools, good.started.tools, "{expected}");
+            assert!(
+                open.started
+                    .problem
+                    .as_ref()
+                    .is_some_and(|p| p.contains(expected)),
+                "{:?}",
+                open.started.problem
+            );
+            assert_eq!(open.toasts(), ["Sandbox unavailable"]);
+            for tool in &open.started.tools {
+                let error = open
+                    .error("s", &tool.name, json!({ "command": "true" }))
+                    .await;
+                assert!(error.contains(expected), "{}: {error}", tool.name);
+            }
+            assert!(open.opencode.asked.borrow().is_empty());
+        }
+        assert!(world.sandboxes().await.is_empty());
+    });
+}
+
+#[test]
+fn the_key_may_stand_in_the_projects_env_file() {
+    run(async {
+        let world = World::new();
+        let data = world
+            .store_path()
+            .with_file_name("elsewhere")
+            .to_string_lossy()
+            .into_owned();
+        let text = format!(
+            "OTHER=1\nexport DAYTONA_API_KEY=\"{}\"\nDAYTONA_API_URL={} # here\n",
+            world.local.key, world.local.url
+        );
+        fs::write(world.project.path().join(".env"), text).expect("written");
+        let host = Rc::new(TestHost::new(&[("XDG_DATA_HOME", &data)]));
+        let open = world.open_with(json!({}), host).await;
+        assert_eq!(open.started.problem, None);
+        assert!(open.bash("s", "echo fine").await.contains("fine"));
+    });
+}
+
+#[test]
+fn a_package_without_runners_refuses() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        open.host.fail(|what, path| {
+            (what == "read" && path.ends_with("runners.json")).then(|| "gone".into())
+        });
+        let error = open.error("s", "bash", json!({ "command": "true" })).await;
+        assert!(
+            error.contains("is not complete") && error.contains("Install it again"),
+            "{error}"
+        );
+    });
+}

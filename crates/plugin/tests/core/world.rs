@@ -1,0 +1,323 @@
+//! A project, a server, and an OpenCode that only remembers what it was asked and told.
+
+use async_trait::async_trait;
+use plugin::*;
+use serde_json::{Value, json};
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use testkit::{Local, TestHost, write_tree};
+
+/// Files of the project, committed; beside them `draft.txt`, which is not.
+pub(crate) const FILES: &str = "
+    //- a.txt
+    one
+    two
+    three
+    //- src/lib.rs
+    pub fn answer() -> u32 { 42 }
+    //- .gitignore
+    /target
+";
+
+/// Number of a process that cannot exist: larger than Linux allows.
+pub(crate) const DEAD: u32 = 5_000_000;
+
+pub(crate) struct World {
+    pub(crate) local: Local,
+    pub(crate) project: tempfile::TempDir,
+    data: tempfile::TempDir,
+    pub(crate) project_id: String,
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        let project = tempfile::tempdir().expect("a directory");
+        git(
+            project.path(),
+            &["init", "--quiet", "--initial-branch=main"],
+        );
+        write_tree(project.path(), FILES);
+        git(project.path(), &["add", "."]);
+        git(project.path(), &["commit", "--quiet", "-m", "first"]);
+        write_tree(project.path(), "//- draft.txt\nnot committed\n");
+        World {
+            local: Local::start(),
+            project,
+            data: tempfile::tempdir().expect("a directory"),
+            project_id: "project".into(),
+        }
+    }
+
+    pub(crate) fn host(&self, api_url: &str) -> Rc<TestHost> {
+        let data = self.data.path().to_string_lossy().into_owned();
+        let env = [
+            ("DAYTONA_API_URL", api_url),
+            ("DAYTONA_API_KEY", &self.local.key),
+            ("XDG_DATA_HOME", &data),
+        ];
+        Rc::new(TestHost::new(&env))
+    }
+
+    pub(crate) async fn open(&self) -> Open {
+        self.open_with(json!({}), self.host(&self.local.url)).await
+    }
+
+    /// An OpenCode whose process is dead as soon as anybody else looks.
+    pub(crate) async fn open_mortal(&self, number: u32) -> Open {
+        let host = self.host(&self.local.url);
+        host.pid.set(Some(DEAD + number));
+        self.open_with(json!({}), host).await
+    }
+
+    pub(crate) async fn open_snapshot(&self, snapshot: &str) -> Open {
+        self.open_with(json!({ "snapshot": snapshot }), self.host(&self.local.url))
+            .await
+    }
+
+    pub(crate) async fn open_with(&self, options: Value, host: Rc<TestHost>) -> Open {
+        let worktree = self.project.path().to_string_lossy().into_owned();
+        let init = Init {
+            directory: worktree.clone(),
+            worktree,
+            project_id: self.project_id.clone(),
+            options,
+            assets: runners(),
+        };
+        let opencode = Rc::new(Fake::default());
+        let plugin = Plugin::new(host.clone(), opencode.clone(), init);
+        let started = plugin.start(Nothing {}).await;
+        Open {
+            plugin,
+            opencode,
+            host,
+            started,
+            next: Cell::new(1),
+        }
+    }
+
+    pub(crate) fn store_path(&self) -> PathBuf {
+        let dir = self.data.path().join("opencode/storage/daytona");
+        dir.join(sessions::file_name(&self.project_id))
+    }
+
+    /// The store as it is on disk; null if there is none.
+    pub(crate) fn store(&self) -> Value {
+        let text = std::fs::read(self.store_path()).unwrap_or_else(|_| b"null".to_vec());
+        serde_json::from_slice(&text).expect("the store always parses")
+    }
+
+    pub(crate) fn entry(&self, session: &str) -> Value {
+        self.store()["sessions"][session].clone()
+    }
+
+    pub(crate) fn sandbox_of(&self, session: &str) -> String {
+        let entry = self.entry(session);
+        entry["sandboxId"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{session} has no sandbox: {entry}"))
+            .into()
+    }
+
+    /// Ids of all sandboxes that are not on their way out.
+    pub(crate) async fn sandboxes(&self) -> Vec<String> {
+        let page = self.local.control("GET", "/api/sandbox", json!({})).await;
+        let items = page["items"].as_array().expect("a page").iter();
+        let lives = |s: &&Value| !matches!(s["state"].as_str(), Some("destroyed" | "destroying"));
+        items
+            .filter(lives)
+            .map(|s| s["id"].as_str().expect("an id").to_string())
+            .collect()
+    }
+
+    /// Runs a command in a sandbox past the plugin.
+    pub(crate) async fn inside(&self, sandbox: &str, command: &str) -> String {
+        let path = format!("/toolbox/{sandbox}/process/execute");
+        let answer = self
+            .local
+            .control("POST", &path, json!({ "command": command }))
+            .await;
+        answer["result"]
+            .as_str()
+            .expect("a result")
+            .trim()
+            .to_string()
+    }
+
+    pub(crate) async fn processes(&self, sandbox: &str) -> String {
+        let path = format!("/_test/processes/{sandbox}");
+        self.local
+            .control("GET", &path, json!({}))
+            .await
+            .to_string()
+    }
+
+    pub(crate) async fn forget_requests(&self) {
+        self.local
+            .control("DELETE", "/_test/requests", json!({}))
+            .await;
+    }
+
+    pub(crate) async fn requests(&self) -> u64 {
+        let counts = self
+            .local
+            .control("GET", "/_test/requests", json!({}))
+            .await;
+        counts["total"].as_u64().expect("a number")
+    }
+
+    pub(crate) async fn executes(&self) -> u64 {
+        let counts = self
+            .local
+            .control("GET", "/_test/requests", json!({}))
+            .await;
+        let route = "POST /toolbox/{sandboxId}/process/execute";
+        counts["counts"][route].as_u64().unwrap_or_default()
+    }
+
+    /// Plants a fault in the toolbox's execute.
+    pub(crate) async fn fault(&self, times: i64, action: Value) {
+        self.local
+            .fault("POST", "/toolbox/*/process/execute", times, action)
+            .await;
+    }
+
+    pub(crate) async fn mend(&self) {
+        self.local
+            .control("DELETE", "/_test/faults", json!({}))
+            .await;
+    }
+}
+
+/// One OpenCode process in the project.
+pub(crate) struct Open {
+    pub(crate) plugin: Rc<Plugin>,
+    pub(crate) opencode: Rc<Fake>,
+    pub(crate) host: Rc<TestHost>,
+    pub(crate) started: Started,
+    next: Cell<u32>,
+}
+
+impl Open {
+    pub(crate) fn execute(&self, session: &str, tool: &str, args: Value) -> Execute {
+        let call = self.next.replace(self.next.get() + 1);
+        Execute {
+            call,
+            tool: tool.into(),
+            args,
+            session_id: session.into(),
+            message_id: "message".into(),
+        }
+    }
+
+    pub(crate) async fn call(&self, session: &str, tool: &str, args: Value) -> Executed {
+        self.plugin.execute(self.execute(session, tool, args)).await
+    }
+
+    /// The output of a call that succeeds.
+    pub(crate) async fn ok(&self, session: &str, tool: &str, args: Value) -> String {
+        match self.call(session, tool, args).await {
+            Executed::Done(done) => done.output,
+            other => panic!("{tool}: {other:?}\n{}", self.host.logged().join("\n")),
+        }
+    }
+
+    /// The message of a call that fails.
+    pub(crate) async fn error(&self, session: &str, tool: &str, args: Value) -> String {
+        match self.call(session, tool, args).await {
+            Executed::Failed { message } => message,
+            other => panic!("{tool} did not fail: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn bash(&self, session: &str, command: &str) -> String {
+        self.ok(session, "bash", json!({ "command": command }))
+            .await
+    }
+
+    pub(crate) async fn event(&self, kind: &str, properties: Value) {
+        self.plugin
+            .event(Event {
+                kind: kind.into(),
+                properties,
+            })
+            .await;
+    }
+
+    pub(crate) fn toasts(&self) -> Vec<String> {
+        self.opencode.toasts.borrow().clone()
+    }
+}
+
+/// OpenCode as the plugin sees it.
+#[derive(Default)]
+pub(crate) struct Fake {
+    pub(crate) asked: RefCell<Vec<Permission>>,
+    pub(crate) toasts: RefCell<Vec<String>>,
+    /// Permissions that are refused.
+    pub(crate) rejects: RefCell<Vec<String>>,
+    /// Parents of subagents' sessions.
+    pub(crate) parents: RefCell<Vec<(String, String)>>,
+}
+
+#[async_trait(?Send)]
+impl OpenCode for Fake {
+    async fn ask(&self, _: u32, question: &Permission) -> Asked {
+        self.asked.borrow_mut().push(question.clone());
+        match self.rejects.borrow().contains(&question.permission) {
+            true => Asked::Rejected,
+            false => Asked::Allowed,
+        }
+    }
+
+    async fn parent(&self, session: &str) -> Option<String> {
+        let parents = self.parents.borrow();
+        parents
+            .iter()
+            .find(|(child, _)| child == session)
+            .map(|(_, parent)| parent.clone())
+    }
+
+    fn toast(&self, toast: Toast) {
+        self.toasts.borrow_mut().push(toast.title);
+    }
+}
+
+fn runners() -> String {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/runners");
+    assert!(
+        dir.join("runners.json").exists(),
+        "no packaged runners: run `npm run build` first"
+    );
+    dir.to_string_lossy().into_owned()
+}
+
+pub(crate) fn git(dir: &Path, args: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(["-c", "user.name=a", "-c", "user.email=a@localhost"])
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .expect("git runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "git {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+/// Looks until it is so.
+pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !is_so().await {
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "it never came to be: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
