@@ -63,8 +63,8 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
   return {
     tool: Object.fromEntries(definitions.map(define)),
     async config(config: Config) {
-      const { toolOutputLines: max_lines, toolOutputBytes: max_bytes } = await call("config", {})
-      Object.assign(config, { tool_output: { max_lines, max_bytes } })
+      const patch = await call("config", {}).catch(() => undefined)
+      if (patch) Object.assign(config, { tool_output: { max_lines: patch.toolOutputLines, max_bytes: patch.toolOutputBytes } })
     },
     async event({ event }) {
       await call("event", { type: event.type, properties: event.properties }).catch(() => {})
@@ -83,7 +83,7 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
       Object.assign(output.args, replace)
     },
     async "experimental.chat.system.transform"(_, output) {
-      const { system } = await call("system", { system: output.system })
+      const { system } = await call("system", { system: output.system }).catch(() => output)
       output.system.splice(0, output.system.length, ...system)
     },
     async dispose() {

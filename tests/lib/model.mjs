@@ -5,7 +5,7 @@
 // function `(request) => step` that may look at the messages so far. Which script runs is named by
 // the user's prompt, as `script:NAME`; which step is next follows from the number of assistant
 // messages since that prompt. So the server keeps no state, and parallel sessions and subagents do
-// not disturb each other. A request without tools (OpenCode asks for a title) gets a fixed answer.
+// not disturb each other. A prompt that names none gets the script `*`, if there is one. A request without tools (OpenCode asks for a title) gets a fixed answer.
 
 import { createServer } from "node:http"
 
@@ -13,7 +13,7 @@ const text = (content) =>
   typeof content === "string" ? content : (content ?? []).map((part) => part.text ?? "").join("\n")
 
 /** Starts the model on a free port of loopback. */
-export async function startModel(scripts = {}) {
+export async function startModel(scripts = {}, { title = "A title" } = {}) {
   const requests = []
   let serial = 0
   const server = createServer(async (req, res) => {
@@ -22,7 +22,7 @@ export async function startModel(scripts = {}) {
     if (req.method !== "POST") return res.writeHead(404).end()
     const request = JSON.parse(body)
     requests.push(request)
-    const step = await next(scripts, request)
+    const step = request.tools?.length ? await next(scripts, request) : { text: title }
     if (step.delayMs) await new Promise((r) => setTimeout(r, step.delayMs))
     res.writeHead(200, { "content-type": "text/event-stream" })
     const id = `chatcmpl-${++serial}`
@@ -58,11 +58,11 @@ export async function startModel(scripts = {}) {
 }
 
 async function next(scripts, request) {
-  if (!request.tools?.length) return { text: "A title" }
   const messages = request.messages
-  const at = messages.findLastIndex((m) => m.role === "user" && /script:[\w-]+/.test(text(m.content)))
+  const named = /.*script:([\w-]+)/s
+  const at = messages.findLastIndex((m) => m.role === "user" && (scripts["*"] || named.test(text(m.content))))
   if (at < 0) return { text: "No script was named." }
-  const name = text(messages[at].content).match(/.*script:([\w-]+)/s)[1]
+  const name = text(messages[at].content).match(named)?.[1] ?? "*"
   const script = scripts[name]
   if (!script) return { text: `There is no script ${name}.` }
   const done = messages.slice(at + 1).filter((m) => m.role === "assistant").length

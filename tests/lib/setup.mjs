@@ -2,8 +2,7 @@
 // the built package and daytona-local. Fails loudly, with the command that helps.
 
 import { spawnSync } from "node:child_process"
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { existsSync } from "node:fs"
 import { join, resolve, dirname } from "node:path"
 import { fileURLToPath } from "node:url"
 
@@ -11,7 +10,7 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..")
 
 /** Runs a command in the repository; ends this process if it fails. */
 export function must(command, args, { env = {}, quiet = false, hint } = {}) {
-  const result = spawnSync(command, args, { cwd: root, stdio: quiet ? ["ignore", "pipe", "pipe"] : "inherit", encoding: "utf8", env: { ...process.env, ...env } })
+  const result = spawnSync(command, args, { cwd: root, stdio: quiet ? ["ignore", "pipe", "pipe"] : "inherit", encoding: "utf8", maxBuffer: 1 << 28, env: { ...process.env, ...env } })
   if (result.status === 0) return result.stdout ?? ""
   if (quiet) process.stderr.write(`${result.stdout ?? ""}${result.stderr ?? ""}`)
   console.error(`\n${command} ${args.join(" ")} failed${result.error ? `: ${result.error.message}` : ` with ${result.status}`}.${hint ? ` ${hint}` : ""}`)
@@ -30,6 +29,10 @@ export function step(name, work) {
 }
 
 export function ensureTools() {
+  if (Number(process.versions.node.split(".")[0]) < 20) {
+    console.error(`Node 20 or newer is needed; this is ${process.version}.`)
+    process.exit(1)
+  }
   if (!works("cargo", "--version")) must("cargo", ["--version"], { hint: "Install Rust: https://rustup.rs" })
   if (!works("git", "--version")) must("git", ["--version"], { hint: "Install git." })
 }
@@ -47,44 +50,26 @@ export function ensureBubblewrap() {
   must("bwrap", sandbox, { quiet: true, hint })
 }
 
-export function ensurePackages() {
-  if (existsSync(join(root, "node_modules/.package-lock.json"))) return
-  must(process.platform === "win32" ? "npm.cmd" : "npm", ["ci", "--no-fund", "--no-audit"])
+/** Each of these says whether it had anything to do; `quiet` shows a command's output only if it fails. */
+export function ensurePackages({ quiet = false } = {}) {
+  if (existsSync(join(root, "node_modules/.package-lock.json"))) return false
+  must(process.platform === "win32" ? "npm.cmd" : "npm", ["ci", "--no-fund", "--no-audit"], { quiet })
+  return true
 }
 
 /** Builds `dist/`, unless it is there and `reuse` allows it. */
-export function ensurePackage({ reuse = false } = {}) {
-  if (reuse && existsSync(join(root, "dist/runners/runners.json")) && existsSync(join(root, "dist/index.js"))) return
-  must("cargo", ["xtask", "build"])
+export function ensurePackage({ reuse = false, quiet = false } = {}) {
+  if (reuse && existsSync(join(root, "dist/runners/runners.json")) && existsSync(join(root, "dist/index.js"))) return false
+  must("cargo", ["xtask", "build"], { quiet })
+  return true
 }
 
-export function ensureLocal() {
-  must("cargo", ["build", "--quiet", "--locked", "--package", "daytona-local"])
+/** Builds daytona-local, unless `DAYTONA_LOCAL_BIN` names one that is built. */
+export function ensureLocal({ quiet = false } = {}) {
+  if (process.env.DAYTONA_LOCAL_BIN) return false
+  must("cargo", ["build", "--quiet", "--locked", "--package", "daytona-local"], { quiet })
+  return true
 }
 
-/**
- * A home directory in which OpenCode has started once: it installs its plugin API there, which
- * takes seconds, and every test would pay for it.
- */
-export async function homeTemplate() {
-  if (process.env.OPENCODE_HOME_TEMPLATE && existsSync(process.env.OPENCODE_HOME_TEMPLATE)) return
-  const { createWorld } = await import("./world.mjs")
-  const { cpSync } = await import("node:fs")
-  const dir = mkdtempSync(join(tmpdir(), "opencode-home-"))
-  delete process.env.OPENCODE_HOME_TEMPLATE
-  const world = await createWorld({ files: { "a.txt": "a\n" }, local: null, config: { plugin: [] }, scripts: {} })
-  try {
-    const first = await world.run("hello")
-    if (first.code !== 0) throw new Error(`opencode does not run: ${first.stderr}`)
-    const opencode = await world.serve()
-    await opencode.session()
-    await opencode.stop()
-    for (const part of [".config", ".cache", ".bun"]) {
-      if (existsSync(join(world.home, part))) cpSync(join(world.home, part), join(dir, part), { recursive: true })
-    }
-  } finally {
-    await world.close()
-  }
-  process.env.OPENCODE_HOME_TEMPLATE = dir
-  process.on("exit", () => rmSync(dir, { recursive: true, force: true }))
-}
+/** Nothing is left to prepare: `prepareHome` in world.mjs makes every world's home ready by itself. */
+export async function homeTemplate() {}

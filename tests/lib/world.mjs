@@ -2,7 +2,7 @@
 // OpenCode with the packed plugin. Nothing is shared but what is read only.
 
 import { execFile, execFileSync, spawn } from "node:child_process"
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
 import { createInterface } from "node:readline"
@@ -97,6 +97,23 @@ export function git(cwd, ...args) {
 }
 
 /**
+ * Makes a home in which OpenCode starts at once. It keeps its plugin API as an npm package in its
+ * config directory, and the first request waits for that install: 4 to 15 s, and a registry. What it
+ * looks at is whether `node_modules` is there and the lock file's root names the package, so the
+ * copy that the repository has anyway, of the same version, will do.
+ */
+export function prepareHome(home) {
+  const name = "@opencode-ai/plugin"
+  const installed = join(root, "node_modules", name)
+  const dependencies = { [name]: JSON.parse(readFileSync(join(installed, "package.json"), "utf8")).version }
+  const config = join(home, ".config/opencode")
+  mkdirSync(join(config, "node_modules", dirname(name)), { recursive: true })
+  symlinkSync(installed, join(config, "node_modules", name), "junction")
+  writeFileSync(join(config, "package.json"), JSON.stringify({ dependencies }))
+  writeFileSync(join(config, "package-lock.json"), JSON.stringify({ lockfileVersion: 3, packages: { "": { dependencies } } }))
+}
+
+/**
  * A world. `files` are written to the project; `git: false` leaves it without a repository.
  * `plugin` names what goes into `opencode.json` (default: the packed package).
  */
@@ -105,15 +122,13 @@ export async function createWorld({ files = {}, git: withGit = true, options = {
   const project = join(base, "project")
   const home = join(base, "home")
   mkdirSync(project)
-  mkdirSync(home)
-  const template = process.env.OPENCODE_HOME_TEMPLATE
-  if (template && existsSync(template)) cpSync(template, home, { recursive: true })
+  prepareHome(home)
   for (const [path, content] of Object.entries(files)) {
     mkdirSync(dirname(join(project, path)), { recursive: true })
     writeFileSync(join(project, path), content)
   }
-  const model = await startModel(scripts)
   const server = local === undefined ? await startLocal() : local
+  const model = await startModel(scripts)
   const provider = {
     npm: "@ai-sdk/openai-compatible",
     options: { baseURL: model.url, apiKey: "x" },

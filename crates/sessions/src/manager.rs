@@ -102,6 +102,8 @@ struct Slot {
     /// Held while the sandbox is looked for, made, recovered or deleted.
     lock: Mutex<()>,
     toolbox: RefCell<Option<Toolbox>>,
+    /// How often it could not be had, and why the last time.
+    failure: RefCell<(u64, Option<Error>)>,
     used: Cell<bool>,
     deleted: Cell<bool>,
     touched: Cell<u64>,
@@ -191,6 +193,7 @@ impl Sessions {
     /// knows it; it is not checked whether it runs.
     pub async fn ensure(&self, session: &str) -> Result<Toolbox, Error> {
         let slot = self.slot(session);
+        let failures = slot.failure.borrow().0;
         let _guard = slot.lock.lock().await;
         if slot.deleted.get() {
             return Err(Error::Deleted);
@@ -198,12 +201,22 @@ impl Sessions {
         if let Some(toolbox) = slot.toolbox.borrow().clone() {
             return Ok(toolbox);
         }
+        // Calls that waited for the one that failed share its answer: ten parallel calls do not
+        // knock ten times at a door that is shut.
+        if let (count, Some(error)) = &*slot.failure.borrow()
+            && *count != failures
+        {
+            return Err(error.clone());
+        }
         let result = self.find_or_make(session).await;
         match &result {
             Ok(toolbox) => *slot.toolbox.borrow_mut() = Some(toolbox.clone()),
-            Err(error) => (self.notices)(Notice::Failed {
-                reason: error.to_string(),
-            }),
+            Err(error) => {
+                *slot.failure.borrow_mut() = (failures + 1, Some(error.clone()));
+                (self.notices)(Notice::Failed {
+                    reason: error.to_string(),
+                });
+            }
         }
         result
     }

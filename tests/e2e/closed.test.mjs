@@ -1,0 +1,182 @@
+// Fail closed: whatever is wrong with the plugin, no tool of the model touches the host.
+
+import assert from "node:assert/strict"
+import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { after, before, describe, test } from "node:test"
+import { createWorld, eventually, packedPackage, startLocal } from "../lib/world.mjs"
+
+/** Every tool that could touch the host, aimed at canaries in the project and beside it. */
+const attack = (world) => [
+  {
+    calls: [
+      ["bash", { command: `cat ${world.project}/canary; echo hacked > ${world.base}/hacked-bash` }],
+      ["read", { filePath: `${world.base}/secret` }],
+      ["read", { filePath: "canary" }],
+      ["write", { filePath: `${world.base}/hacked-write`, content: "x" }],
+      ["edit", { filePath: "canary", oldString: "canary", newString: "dead" }],
+      ["glob", { pattern: "**/*", path: world.base }],
+      ["grep", { pattern: "canary|secret", path: world.base }],
+    ],
+  },
+  { calls: [["apply_patch", { patchText: `*** Begin Patch\n*** Add File: hacked-patch\n+x\n*** End Patch` }]] },
+]
+
+const allow = { permission: { external_directory: "allow" } }
+
+/** Runs the attack and proves that the host did not notice. */
+async function attacked(world, model) {
+  writeFileSync(join(world.base, "secret"), "the secret of the host\n")
+  world.model.scripts.attack = attack(world)
+  const opencode = await world.serve()
+  try {
+    const session = await opencode.session()
+    const results = await opencode.prompt(session, "script:attack", { model })
+    for (const path of [join(world.base, "hacked-bash"), join(world.base, "hacked-write"), join(world.project, "hacked-patch")]) {
+      assert.ok(!existsSync(path), `${path} was written on the host`)
+    }
+    assert.ok(!JSON.stringify(results).includes("the secret of the host"), "a file of the host was read")
+    return results.filter((result) => result.tool !== "invalid")
+  } finally {
+    await opencode.stop()
+  }
+}
+
+const files = { canary: "canary\n" }
+
+/** A copy of the packed package that a test may damage. */
+function damagedPackage(world, damage) {
+  const copy = join(world.base, "package")
+  cpSync(packedPackage(), copy, { recursive: true })
+  damage(join(copy, "dist"))
+  return `file://${copy}`
+}
+
+describe("whatever fails while loading, the tools are there and refuse", () => {
+  const cases = [
+    { name: "no API key", env: { DAYTONA_API_KEY: "", DAYTONA_API_URL: "" }, expected: /DAYTONA_API_KEY is not set/ },
+    { name: "an unknown option", options: { snapshto: "x" }, expected: /has no option \\?"snapshto\\?"\. Options: apiUrl, / },
+    { name: "an option of the wrong type", options: { prewarm: "yes" }, expected: /must be true or false/ },
+    { name: "a refused key", env: { DAYTONA_API_KEY: "wrong" }, expected: /refused the API key \(401/ },
+    { name: "an API that nobody serves", env: { DAYTONA_API_URL: "http://127.0.0.1:9/api" }, expected: /cannot connect to http:\/\/127\.0\.0\.1:9/ },
+    { name: "a snapshot that does not exist", options: { snapshot: "no-such-snapshot" }, expected: /no-such-snapshot/ },
+    { name: "a corrupt wasm", damage: (dist) => writeFileSync(join(dist, "generated/core_bg.wasm"), "not wasm"), expected: /could not be loaded, so every tool refuses/ },
+    { name: "a missing wasm", damage: (dist) => rmSync(join(dist, "generated/core_bg.wasm")), expected: /could not be loaded, so every tool refuses/ },
+    { name: "missing runners", damage: (dist) => rmSync(join(dist, "runners"), { recursive: true }), expected: /is not complete/ },
+  ]
+  let local
+  before(async () => {
+    local = await startLocal()
+  })
+  after(() => local?.stop())
+
+  for (const { name, env, options, damage, expected } of cases) {
+    test(name, async () => {
+      let world = await createWorld({ files, env, options, local, config: allow })
+      if (damage) {
+        const config = { ...allow, plugin: [[damagedPackage(world, damage), {}]] }
+        const damaged = await createWorld({ files, env, local, config })
+        await world.close()
+        // The damaged copy went with the first world: make it again in the one that is used.
+        damagedPackage(damaged, damage)
+        writeFileSync(damaged.configFile, JSON.stringify({ ...JSON.parse((await import("node:fs")).readFileSync(damaged.configFile, "utf8")), plugin: [[`file://${join(damaged.base, "package")}`, {}]] }))
+        world = damaged
+      }
+      try {
+        const results = await attacked(world)
+        assert.ok(results.length >= 7, JSON.stringify(results))
+        for (const result of results) {
+          assert.equal(result.status, "error", `${result.tool}: ${result.text}`)
+          assert.match(result.error, expected, result.tool)
+        }
+      } finally {
+        await world.close()
+      }
+    })
+  }
+})
+
+describe("with a healthy plugin", () => {
+  let world
+  before(async () => {
+    world = await createWorld({
+      files: { ...files, ".opencode/tool/mine.ts": 'export default { description: "mine", args: {}, async execute() { return "my own tool ran" } }\n' },
+      config: {
+        ...allow,
+        mcp: { echo: { type: "local", command: ["node", join(import.meta.dirname ?? new URL(".", import.meta.url).pathname, "../lib/mcp-echo.mjs")], enabled: true } },
+      },
+      env: { OPENCODE_EXPERIMENTAL_LSP_TOOL: "1", OPENCODE_ENABLE_EXA: "1" },
+    })
+  })
+  after(() => world?.close())
+
+  test("no call reaches the host, for either model family", async () => {
+    for (const model of ["m", "gpt-5"]) {
+      const results = await attacked(world, model)
+      const bash = results.find((result) => result.tool === "bash")
+      assert.match(bash.output, /^canary\n/, "the worktree's path means the sandbox's project")
+    }
+  })
+
+  test("built-ins that touch the host are blocked by name, with the option that allows them", async () => {
+    world.model.scripts.blocked = [
+      {
+        calls: [
+          ["webfetch", { url: "http://127.0.0.1:9/", format: "text" }],
+          ["websearch", { query: "x" }],
+          ["lsp", { operation: "hover", filePath: "canary", line: 1, character: 1 }],
+        ],
+      },
+    ]
+    const result = await world.run("script:blocked")
+    assert.deepEqual(result.tools.map((tool) => tool.tool), ["webfetch", "websearch", "lsp"])
+    for (const tool of result.tools) assert.match(tool.error, new RegExp(`The tool ${tool.tool} is blocked: .*"allowTools": \\["${tool.tool}"\\]`))
+  })
+
+  test("tools of MCP servers and of other plugins stay usable", async () => {
+    world.model.scripts.others = [{ calls: [["mine", {}], ["echo_say", { text: "hello" }], ["todowrite", { todos: [{ content: "a", status: "pending", priority: "low" }] }]] }]
+    const result = await world.run("script:others")
+    assert.equal(result.tools[0].text, "my own tool ran")
+    assert.match(result.tools[1].text, /hello/)
+    assert.equal(result.tools[2].status, "completed", result.tools[2].error)
+  })
+})
+
+test("a user's rules hold: what is denied does not run", async () => {
+  const world = await createWorld({ files, config: { permission: { bash: { "*": "allow", "rm *": "deny" }, edit: { "*": "allow", "locked/*": "deny" } } } })
+  try {
+    world.model.scripts.rules = [
+      { calls: [["bash", { command: "true && rm canary" }], ["write", { filePath: "locked/a", content: "x" }], ["write", { filePath: "open/a", content: "x" }]] },
+      { calls: [["bash", { command: "ls -d canary locked open 2>&1" }]] },
+    ]
+    const { tools } = await world.run("script:rules")
+    assert.match(tools[0].error, /The user has specified a rule which prevents you from using this specific tool call/)
+    assert.match(tools[1].error, /The user has specified a rule/)
+    assert.equal(tools[2].status, "completed", tools[2].error)
+    assert.match(tools[3].output, /canary\n/)
+    assert.doesNotMatch(tools[3].output, /^locked$/m)
+  } finally {
+    await world.close()
+  }
+})
+
+test("the core's death is an answer, not silence", async () => {
+  const world = await createWorld({ files })
+  try {
+    // The shim of a copied package gets a core that traps on the third call.
+    const copy = join(world.base, "package")
+    cpSync(packedPackage(), copy, { recursive: true })
+    const shim = join(copy, "dist/generated/core.js")
+    const { readFileSync } = await import("node:fs")
+    writeFileSync(shim, readFileSync(shim, "utf8") + "\nconst real = Core.prototype.call\nCore.prototype.call = function (name, params) { if (name === 'execute') { deadHost.dead('planted'); return new Promise(() => {}) } return real.call(this, name, params) }\nlet deadHost\nconst Old = Core\nexport function attach(host) { deadHost = host }\n")
+    const index = join(copy, "dist/index.js")
+    writeFileSync(index, readFileSync(index, "utf8").replace("initSync }", "initSync, attach }").replace("core = new Core(", "attach(side); core = new Core("))
+    writeFileSync(world.configFile, JSON.stringify({ ...JSON.parse(readFileSync(world.configFile, "utf8")), plugin: [[`file://${copy}`, {}]] }))
+    world.model.scripts.die = [{ calls: [["bash", { command: "echo x" }]] }, { calls: [["read", { filePath: "canary" }]] }]
+    const { tools } = await world.run("script:die")
+    assert.equal(tools.length, 2)
+    for (const tool of tools) assert.match(tool.error, /has crashed and refuses every tool until OpenCode is started again: planted/)
+  } finally {
+    await world.close()
+  }
+})

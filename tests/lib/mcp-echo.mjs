@@ -1,0 +1,20 @@
+// The smallest MCP server: one tool, `say`, over standard input and output.
+
+import { createInterface } from "node:readline"
+
+const answer = (id, result) => process.stdout.write(`${JSON.stringify({ jsonrpc: "2.0", id, result })}\n`)
+
+createInterface({ input: process.stdin }).on("line", (line) => {
+  const { id, method, params } = JSON.parse(line)
+  if (id === undefined) return
+  if (method === "initialize") {
+    answer(id, { protocolVersion: params.protocolVersion, capabilities: { tools: {} }, serverInfo: { name: "echo", version: "1" } })
+  } else if (method === "tools/list") {
+    const inputSchema = { type: "object", properties: { text: { type: "string" } }, required: ["text"] }
+    answer(id, { tools: [{ name: "say", description: "Says it", inputSchema }] })
+  } else if (method === "tools/call") {
+    answer(id, { content: [{ type: "text", text: `you said ${params.arguments.text}` }] })
+  } else {
+    answer(id, {})
+  }
+})
