@@ -61,7 +61,7 @@ impl Prepare for Carry {
         };
         let mut files = Vec::new();
         let base = packed.as_ref().map(|packed| {
-            let path = format!("/tmp/.opencode-upload-{}/base.pack", self.remote.id());
+            let path = format!("/tmp/.opencode-upload-{}-base.pack", self.remote.id());
             files.push(Upload {
                 path: path.clone(),
                 source: UploadSource::File(packed.pack.clone()),

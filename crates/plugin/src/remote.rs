@@ -271,15 +271,14 @@ impl Remote {
                 .by_arch
                 .get(canonical(&arch))
                 .ok_or_else(|| RemoteError::Arch(arch.clone(), known()))?;
-            let dir = format!("/tmp/.opencode-upload-{}", self.id());
+            let packed = format!("/tmp/.opencode-upload-{}-runner.gz", self.id());
             let mut uploads = files.take().unwrap_or_default();
-            let packed = format!("{}/{}", self.assets, runner.file);
             uploads.push(Upload {
-                path: format!("{dir}/runner.gz"),
-                source: UploadSource::File(packed),
+                path: packed.clone(),
+                source: UploadSource::File(format!("{}/{}", self.assets, runner.file)),
             });
             self.client.upload(toolbox, &uploads).await?;
-            let script = install_script(&dir, canonical(&arch), &runner.sha256);
+            let script = install_script(&packed, canonical(&arch), &runner.sha256);
             match self.run(toolbox, &script, request).await? {
                 Sent::Reply(reply) => return Ok(reply),
                 Sent::Missing(other) => arch = other,
@@ -326,7 +325,7 @@ impl Remote {
             }
         } else {
             // Too much for an environment: it travels as a file. Two requests, for a megabyte.
-            let path = format!("/tmp/.opencode-upload-{}/request.json", self.id());
+            let path = format!("/tmp/.opencode-upload-{}-request.json", self.id());
             let upload = Upload {
                 path: path.clone(),
                 source: UploadSource::Bytes(json.into_bytes()),
@@ -478,8 +477,9 @@ fn call_script(hashes: &[String]) -> String {
     script
 }
 
-/// Unpacks the uploaded runner, puts it in place as one step, and runs it.
-fn install_script(dir: &str, arch: &str, sha256: &str) -> String {
+/// Unpacks the uploaded runner, puts it in place as one step, and runs it. A repeated script finds
+/// the upload used up and the runner in place.
+fn install_script(packed: &str, arch: &str, sha256: &str) -> String {
     let name = format!("runner-{}", short(sha256));
     let others = match arch {
         "x86_64" => "x86_64|amd64",
@@ -488,23 +488,24 @@ fn install_script(dir: &str, arch: &str, sha256: &str) -> String {
     };
     format!(
         r#"a="$(uname -m)"
-case "$a" in {others}) ;; *) echo "{OTHER_ARCH}$a>>>"; rm -rf "{dir}/runner.gz"; exit 0;; esac
-unpack() {{
-  if command -v gzip >/dev/null 2>&1; then gzip -dc; elif command -v busybox >/dev/null 2>&1; then busybox gunzip -c;
-  elif command -v python3 >/dev/null 2>&1; then python3 -c 'import sys,gzip,shutil; shutil.copyfileobj(gzip.open(sys.stdin.buffer), sys.stdout.buffer)';
-  else echo "{NO_GZIP}" >&2; return 1; fi
-}}
+case "$a" in {others}) ;; *) echo "{OTHER_ARCH}$a>>>"; rm -f "{packed}"; exit 0;; esac
+if command -v gzip >/dev/null 2>&1; then unpack() {{ gzip -dc; }}
+elif command -v busybox >/dev/null 2>&1; then unpack() {{ busybox gunzip -c; }}
+elif command -v python3 >/dev/null 2>&1; then unpack() {{ python3 -c 'import sys,gzip,shutil; shutil.copyfileobj(gzip.open(sys.stdin.buffer), sys.stdout.buffer)'; }}
+else echo "{NO_GZIP}"; rm -f "{packed}"; exit 0; fi
+start() {{ for d in {PLACES}; do [ -x "$d/bin/{name}" ] && exec "$d/bin/{name}" "$@" </dev/null; done; }}
 umask 077
-for d in {PLACES}; do
-  mkdir -p "$d/bin" 2>/dev/null || continue
-  if unpack <"{dir}/runner.gz" >"$d/bin/.{name}.$$" && chmod 700 "$d/bin/.{name}.$$" && mv -f "$d/bin/.{name}.$$" "$d/bin/{name}"; then
-    rm -f "{dir}/runner.gz"; rmdir "{dir}" 2>/dev/null
-    umask 022
-    exec "$d/bin/{name}" "$@" </dev/null
-  fi
-  rm -f "$d/bin/.{name}.$$"
-done
-rm -f "{dir}/runner.gz"
+if [ -e "{packed}" ]; then
+  for d in {PLACES}; do
+    [ -x "$d/bin/{name}" ] && break
+    mkdir -p "$d/bin" 2>/dev/null || continue
+    unpack <"{packed}" 2>/dev/null >"$d/bin/.{name}.$$" && chmod 700 "$d/bin/.{name}.$$" && mv -f "$d/bin/.{name}.$$" "$d/bin/{name}" && break
+    rm -f "$d/bin/.{name}.$$"
+  done
+fi
+rm -f "{packed}"
+umask 022
+start "$@"
 echo "{NO_PLACE}"
 "#
     )

@@ -90,8 +90,8 @@ impl World {
     }
 }
 
-/// Ends when the host is asked for its `n`-th effect: a file written or a request sent. `after`
-/// says whether that request still reaches the server.
+/// Ends when the host is asked for its `n`-th effect: a file changed or a request sent. True if it
+/// came to that.
 async fn die_at(host: &Rc<TestHost>, n: usize, work: impl Future) -> bool {
     let (died, dead) = oneshot::channel::<()>();
     let (count, died) = (Cell::new(0), Cell::new(Some(died)));

@@ -19,7 +19,8 @@ fn odd_sandboxes_work_all_the_same() {
                 "{snapshot}: {read}"
             );
             world.forget_requests().await;
-            assert_eq!(open.bash("s", "echo hi").await.trim(), "hi", "{snapshot}");
+            // A shell that prints on its own does so in a command as well.
+            assert!(open.bash("s", "echo hi").await.contains("hi"), "{snapshot}");
             assert_eq!(world.requests().await, 1, "{snapshot}");
         }
     });
@@ -86,7 +87,7 @@ fn a_full_disk_can_be_read_and_be_freed() {
                 json!({ "filePath": "more", "content": content }),
             )
             .await;
-        assert!(error.to_lowercase().contains("no space"), "{error}");
+        assert!(error.contains("disk is full"), "{error}");
         open.bash("s", "rm fill").await;
         open.ok(
             "s",

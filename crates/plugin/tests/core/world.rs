@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use testkit::{Local, TestHost, write_tree};
 
 /// Files of the project, committed; beside them `draft.txt`, which is not.
-pub(crate) const FILES: &str = "
-    //- a.txt
-    one
-    two
-    three
-    //- src/lib.rs
-    pub fn answer() -> u32 { 42 }
-    //- .gitignore
-    /target
+pub(crate) const FILES: &str = "\
+//- a.txt
+one
+two
+three
+//- src/lib.rs
+pub fn answer() -> u32 { 42 }
+//- .gitignore
+/target
 ";
 
 /// Number of a process that cannot exist: larger than Linux allows.
