@@ -286,7 +286,8 @@ impl OpenCode for Fake {
 }
 
 fn runners() -> String {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/runners");
+    let dir = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo runs this"))
+        .join("../../dist/runners");
     assert!(
         dir.join("runners.json").exists(),
         "no packaged runners: run `npm run build` first"
