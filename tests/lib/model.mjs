@@ -5,7 +5,8 @@
 // function `(request) => step` that may look at the messages so far. Which script runs is named by
 // the user's prompt, as `script:NAME`; which step is next follows from the number of assistant
 // messages since that prompt. So the server keeps no state, and parallel sessions and subagents do
-// not disturb each other. A prompt that names none gets the script `*`, if there is one. A request without tools (OpenCode asks for a title) gets a fixed answer.
+// not disturb each other. A prompt that names none gets the script `*`, if there is one. A request
+// without tools (OpenCode asks for a title) gets a fixed answer.
 
 import { createServer } from "node:http"
 
