@@ -63,8 +63,10 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
   return {
     tool: Object.fromEntries(definitions.map(define)),
     async config(config: Config) {
-      const patch = await call("config", {}).catch(() => undefined)
-      if (patch) Object.assign(config, { tool_output: { max_lines: patch.toolOutputLines, max_bytes: patch.toolOutputBytes } })
+      const patch = await call("config", { permission: config.permission ?? null }).catch(() => undefined)
+      if (!patch) return
+      Object.assign(config, { tool_output: { max_lines: patch.toolOutputLines, max_bytes: patch.toolOutputBytes } })
+      if (patch.permission) Object.assign(config, { permission: patch.permission })
     },
     async event({ event }) {
       await call("event", { type: event.type, properties: event.properties }).catch(() => {})

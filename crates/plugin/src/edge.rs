@@ -118,8 +118,17 @@ edge! {
         pub system: Vec<String>,
     }
 
+    /// Settings that OpenCode is about to run with.
+    struct ConfigNow {
+        #[cfg_attr(feature = "ts", ts(type = "unknown"))]
+        pub permission: Value,
+    }
+
     /// Settings that OpenCode shall run with.
     struct ConfigPatch {
+        /// The permission rules to run with; none leaves them as they are.
+        #[cfg_attr(feature = "ts", ts(type = "Record<string, unknown> | null"))]
+        pub permission: Option<Value>,
         pub tool_output_lines: u32,
         pub tool_output_bytes: u32,
     }
@@ -194,7 +203,7 @@ macro_rules! calls {
                 Init::decl(&config), Nothing::decl(&config), Started::decl(&config), ToolDefinition::decl(&config),
                 Execute::decl(&config), Executed::decl(&config), Done::decl(&config), Call::decl(&config),
                 Session::decl(&config), Event::decl(&config), ToolBefore::decl(&config), ToolVerdict::decl(&config),
-                ToolOffer::decl(&config), System::decl(&config), ConfigPatch::decl(&config),
+                ToolOffer::decl(&config), System::decl(&config), ConfigNow::decl(&config), ConfigPatch::decl(&config),
                 Permission::decl(&config), Toast::decl(&config),
             ] {
                 out.push_str(&format!("export {declaration}\n\n"));
@@ -209,7 +218,7 @@ macro_rules! calls {
 
 calls! {
     "start" => start(Nothing) -> Started;
-    "config" => config(Nothing) -> ConfigPatch;
+    "config" => config(ConfigNow) -> ConfigPatch;
     "execute" => execute(Execute) -> Executed;
     "abort" => abort(Call) -> Nothing;
     "message" => message(Session) -> Nothing;

@@ -68,6 +68,25 @@ impl Guard {
     }
 }
 
+/// Permissions that the install snippet denies, so that an OpenCode without the plugin has no host
+/// tools, and that a loaded plugin serves or that touch nothing.
+const SERVED: &[&str] = &["bash", "edit", "glob", "grep", "read", "skill", "task"];
+
+/// The user's rules with the plain `"deny"` of every served permission lifted. A user who means it
+/// writes `{"*": "deny"}`, which stays; so does every other rule.
+pub(crate) fn lift_denials(permission: &Value) -> Option<Value> {
+    let mut rules = permission.as_object()?.clone();
+    let mut lifted = false;
+    for name in SERVED {
+        if rules.get(*name).and_then(Value::as_str) == Some("deny") {
+            // Absent, not allowed: OpenCode's own defaults (such as asking for `*.env`) hold again.
+            rules.remove(*name);
+            lifted = true;
+        }
+    }
+    lifted.then_some(Value::Object(rules))
+}
+
 /// Arguments to change before a harmless tool runs.
 ///
 /// OpenCode resolves `@path` in a `task` prompt with its own reader, on the host and unasked. The
@@ -139,6 +158,19 @@ mod tests {
             reason.contains("\"allowTools\": [\"teleport\"]"),
             "{reason}"
         );
+    }
+
+    #[test]
+    fn only_plain_denials_of_served_permissions_are_lifted() {
+        let rules = json!({
+            "bash": "deny", "read": "deny", "edit": { "*": "deny" }, "webfetch": "deny", "grep": "ask", "mine_*": "deny",
+        });
+        let lifted =
+            json!({ "edit": { "*": "deny" }, "webfetch": "deny", "grep": "ask", "mine_*": "deny" });
+        assert_eq!(lift_denials(&rules), Some(lifted));
+        for unchanged in [json!({ "bash": "ask" }), json!("deny"), json!(null)] {
+            assert_eq!(lift_denials(&unchanged), None, "{unchanged}");
+        }
     }
 
     #[test]

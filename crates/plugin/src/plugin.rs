@@ -268,9 +268,11 @@ impl Plugin {
         self.toast(title, &message, variant);
     }
 
-    /// Settings for OpenCode: nothing of ours may be cut into a host file.
-    pub async fn config(self: &Rc<Self>, _: Nothing) -> ConfigPatch {
+    /// Settings for OpenCode: nothing of ours may be cut into a host file, and the denials that
+    /// guard an OpenCode without the plugin are lifted.
+    pub async fn config(self: &Rc<Self>, now: ConfigNow) -> ConfigPatch {
         ConfigPatch {
+            permission: guard::lift_denials(&now.permission),
             tool_output_lines: OUTPUT_LINES,
             tool_output_bytes: OUTPUT_BYTES,
         }
