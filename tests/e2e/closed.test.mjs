@@ -1,16 +1,17 @@
 // Fail closed: whatever is wrong with the plugin, no tool of the model touches the host.
 
 import assert from "node:assert/strict"
-import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs"
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { fileURLToPath } from "node:url"
 import { after, before, describe, test } from "node:test"
-import { createWorld, eventually, packedPackage, startLocal } from "../lib/world.mjs"
+import { createWorld, packedPackage, root, startLocal } from "../lib/world.mjs"
 
 /** Every tool that could touch the host, aimed at canaries in the project and beside it. */
 const attack = (world) => [
   {
     calls: [
-      ["bash", { command: `cat ${world.project}/canary; echo hacked > ${world.base}/hacked-bash` }],
+      ["bash", { command: `cat ${world.project}/note; echo hacked > ${world.base}/hacked-bash` }],
       ["read", { filePath: `${world.base}/secret` }],
       ["read", { filePath: "canary" }],
       ["write", { filePath: `${world.base}/hacked-write`, content: "x" }],
@@ -42,7 +43,7 @@ async function attacked(world, model) {
   }
 }
 
-const files = { canary: "canary\n" }
+const files = { canary: "canary\n", note: "a note\n" }
 
 /** A copy of the packed package that a test may damage. */
 function damagedPackage(world, damage) {
@@ -50,6 +51,12 @@ function damagedPackage(world, damage) {
   cpSync(packedPackage(), copy, { recursive: true })
   damage(join(copy, "dist"))
   return `file://${copy}`
+}
+
+/** Changes the world's `opencode.json`. */
+function configure(world, change) {
+  const config = JSON.parse(readFileSync(world.configFile, "utf8"))
+  writeFileSync(world.configFile, JSON.stringify({ ...config, ...change }))
 }
 
 describe("whatever fails while loading, the tools are there and refuse", () => {
@@ -72,16 +79,8 @@ describe("whatever fails while loading, the tools are there and refuse", () => {
 
   for (const { name, env, options, damage, expected } of cases) {
     test(name, async () => {
-      let world = await createWorld({ files, env, options, local, config: allow })
-      if (damage) {
-        const config = { ...allow, plugin: [[damagedPackage(world, damage), {}]] }
-        const damaged = await createWorld({ files, env, local, config })
-        await world.close()
-        // The damaged copy went with the first world: make it again in the one that is used.
-        damagedPackage(damaged, damage)
-        writeFileSync(damaged.configFile, JSON.stringify({ ...JSON.parse((await import("node:fs")).readFileSync(damaged.configFile, "utf8")), plugin: [[`file://${join(damaged.base, "package")}`, {}]] }))
-        world = damaged
-      }
+      const world = await createWorld({ files, env, options, local, config: allow })
+      if (damage) configure(world, { plugin: [[damagedPackage(world, damage), {}]] })
       try {
         const results = await attacked(world)
         assert.ok(results.length >= 7, JSON.stringify(results))
@@ -103,7 +102,7 @@ describe("with a healthy plugin", () => {
       files: { ...files, ".opencode/tool/mine.ts": 'export default { description: "mine", args: {}, async execute() { return "my own tool ran" } }\n' },
       config: {
         ...allow,
-        mcp: { echo: { type: "local", command: ["node", join(import.meta.dirname ?? new URL(".", import.meta.url).pathname, "../lib/mcp-echo.mjs")], enabled: true } },
+        mcp: { echo: { type: "local", command: ["node", fileURLToPath(new URL("../lib/mcp-echo.mjs", import.meta.url))], enabled: true } },
       },
       env: { OPENCODE_EXPERIMENTAL_LSP_TOOL: "1", OPENCODE_ENABLE_EXA: "1" },
     })
@@ -114,7 +113,7 @@ describe("with a healthy plugin", () => {
     for (const model of ["m", "gpt-5"]) {
       const results = await attacked(world, model)
       const bash = results.find((result) => result.tool === "bash")
-      assert.match(bash.output, /^canary\n/, "the worktree's path means the sandbox's project")
+      assert.match(bash.output, /^a note\n/, "the worktree's path means the sandbox's project")
     }
   })
 
@@ -129,16 +128,17 @@ describe("with a healthy plugin", () => {
       },
     ]
     const result = await world.run("script:blocked")
-    assert.deepEqual(result.tools.map((tool) => tool.tool), ["webfetch", "websearch", "lsp"])
+    assert.deepEqual(result.tools.map((tool) => tool.tool).sort(), ["lsp", "webfetch", "websearch"])
     for (const tool of result.tools) assert.match(tool.error, new RegExp(`The tool ${tool.tool} is blocked: .*"allowTools": \\["${tool.tool}"\\]`))
   })
 
   test("tools of MCP servers and of other plugins stay usable", async () => {
     world.model.scripts.others = [{ calls: [["mine", {}], ["echo_say", { text: "hello" }], ["todowrite", { todos: [{ content: "a", status: "pending", priority: "low" }] }]] }]
     const result = await world.run("script:others")
-    assert.equal(result.tools[0].text, "my own tool ran")
-    assert.match(result.tools[1].text, /hello/)
-    assert.equal(result.tools[2].status, "completed", result.tools[2].error)
+    const of = (name) => result.tools.find((tool) => tool.tool === name)
+    assert.equal(of("mine").text, "my own tool ran")
+    assert.match(of("echo_say").text, /hello/)
+    assert.equal(of("todowrite").status, "completed", of("todowrite").error)
   })
 })
 
@@ -163,20 +163,61 @@ test("a user's rules hold: what is denied does not run", async () => {
 test("the core's death is an answer, not silence", async () => {
   const world = await createWorld({ files })
   try {
-    // The shim of a copied package gets a core that traps on the third call.
-    const copy = join(world.base, "package")
-    cpSync(packedPackage(), copy, { recursive: true })
-    const shim = join(copy, "dist/generated/core.js")
-    const { readFileSync } = await import("node:fs")
-    writeFileSync(shim, readFileSync(shim, "utf8") + "\nconst real = Core.prototype.call\nCore.prototype.call = function (name, params) { if (name === 'execute') { deadHost.dead('planted'); return new Promise(() => {}) } return real.call(this, name, params) }\nlet deadHost\nconst Old = Core\nexport function attach(host) { deadHost = host }\n")
-    const index = join(copy, "dist/index.js")
-    writeFileSync(index, readFileSync(index, "utf8").replace("initSync }", "initSync, attach }").replace("core = new Core(", "attach(side); core = new Core("))
-    writeFileSync(world.configFile, JSON.stringify({ ...JSON.parse(readFileSync(world.configFile, "utf8")), plugin: [[`file://${copy}`, {}]] }))
+    // In a copied package, the core reports a panic and never answers, as after a real trap.
+    const damaged = damagedPackage(world, (dist) => {
+      const core = join(dist, "generated/core.js")
+      const trap = `
+const call = Core.prototype.call
+export const planted = {}
+Core.prototype.call = function (name, params) {
+  if (name !== "execute") return call.apply(this, [name, params])
+  planted.side.dead("planted")
+  return new Promise(() => {})
+}
+`
+      writeFileSync(core, readFileSync(core, "utf8") + trap)
+      const index = join(dist, "index.js")
+      const text = readFileSync(index, "utf8").replace("initSync }", "initSync, planted }").replace("core = new Core(", "planted.side = side; core = new Core(")
+      writeFileSync(index, text)
+    })
+    configure(world, { plugin: [[damaged, {}]] })
     world.model.scripts.die = [{ calls: [["bash", { command: "echo x" }]] }, { calls: [["read", { filePath: "canary" }]] }]
     const { tools } = await world.run("script:die")
     assert.equal(tools.length, 2)
     for (const tool of tools) assert.match(tool.error, /has crashed and refuses every tool until OpenCode is started again: planted/)
   } finally {
     await world.close()
+  }
+})
+
+describe("with the denials of the README's install snippet", () => {
+  const readme = readFileSync(join(root, "README.md"), "utf8")
+  const snippets = [...readme.matchAll(/```json\n(.*?)```/gs)].map(([, json]) => JSON.parse(json))
+  const { permission } = snippets.find((snippet) => snippet.permission)
+
+  test("a loaded plugin serves its tools", async () => {
+    const world = await createWorld({ files, config: { permission }, scripts: { work: [{ calls: [["bash", { command: "cat canary" }], ["read", { filePath: "canary" }]] }] } })
+    try {
+      const { tools } = await world.run("script:work")
+      assert.deepEqual(tools.map((tool) => tool.status), ["completed", "completed"], JSON.stringify(tools))
+    } finally {
+      await world.close()
+    }
+  })
+
+  for (const [name, plugin] of [["a package that is not there", "file:///nowhere/opencode-daytona-sandbox"], ["a plugin that does not parse", undefined]]) {
+    test(`${name} leaves no tool that touches the host`, async () => {
+      const world = await createWorld({ files, plugin, config: { permission } })
+      try {
+        const broken = (dist) => writeFileSync(join(dist, "index.js"), "this is no JavaScript")
+        if (!plugin) configure(world, { plugin: [[damagedPackage(world, broken), {}]] })
+        const results = await attacked(world)
+        assert.deepEqual(results.filter((result) => result.status === "completed"), [])
+        const offered = world.model.requests.findLast((request) => request.tools?.length).tools.map((tool) => tool.function.name)
+        assert.deepEqual(offered.filter((tool) => !["question", "todowrite"].includes(tool)), [])
+      } finally {
+        await world.close()
+      }
+    })
   }
 })

@@ -57,9 +57,11 @@ export function ensurePackages({ quiet = false } = {}) {
   return true
 }
 
+export const packageIsBuilt = () => existsSync(join(root, "dist/runners/runners.json")) && existsSync(join(root, "dist/index.js"))
+
 /** Builds `dist/`, unless it is there and `reuse` allows it. */
 export function ensurePackage({ reuse = false, quiet = false } = {}) {
-  if (reuse && existsSync(join(root, "dist/runners/runners.json")) && existsSync(join(root, "dist/index.js"))) return false
+  if (reuse && packageIsBuilt()) return false
   must("cargo", ["xtask", "build"], { quiet })
   return true
 }
