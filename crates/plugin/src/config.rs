@@ -450,6 +450,20 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_has_every_option_and_variable_as_it_is_here() {
+        let readme = include_str!("../../../README.md");
+        let options = OPTIONS
+            .iter()
+            .map(|(name, default, meaning)| format!("| `{name}` | {default} | {meaning} |"));
+        let keys = KEYS
+            .iter()
+            .map(|(name, meaning)| format!("| `{name}` | {meaning} |"));
+        for row in options.chain(keys) {
+            assert!(readme.contains(&row), "README.md lacks the row: {row}");
+        }
+    }
+
+    #[test]
     fn option_beats_environment_beats_dotenv() {
         let dotenv = "DAYTONA_API_KEY=\"from file\"\nDAYTONA_TARGET=file # comment\nexport DAYTONA_SNAPSHOT='file'\nPATH=/evil\n";
         let env = [("DAYTONA_TARGET", "env"), ("DAYTONA_SNAPSHOT", "env")];

@@ -110,6 +110,15 @@ impl Drop for Local {
     fn drop(&mut self) {
         // Closing its standard input asks it to stop its sandboxes and end.
         drop(self.child.stdin.take());
+        // It lets open requests end, and this test's own may be among them: they cannot while the
+        // test is in here.
+        for _ in 0..200 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

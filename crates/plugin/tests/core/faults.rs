@@ -286,6 +286,9 @@ fn faults_while_a_fresh_sandbox_is_prepared_are_survived() {
     run(async {
         for path in ["/toolbox/*/files/bulk-upload", "/toolbox/*/process/execute"] {
             for kind in ["drop_before", "drop_after", "repeat", "stop_sandbox"] {
+                if kind == "stop_sandbox" && path.ends_with("bulk-upload") {
+                    continue; // The same reaction, and it takes its time.
+                }
                 let world = World::new();
                 let open = world.open().await;
                 world

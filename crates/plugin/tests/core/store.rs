@@ -186,7 +186,7 @@ fn what_earlier_plugins_wrote_is_used_and_kept() {
         open.plugin.dispose(Nothing {}).await;
         assert_eq!(
             world.sandboxes().await,
-            [sandbox.clone()],
+            std::slice::from_ref(&sandbox),
             "it is used, so it stays"
         );
         let new = world.store();

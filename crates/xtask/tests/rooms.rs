@@ -1,0 +1,111 @@
+//! The table of rooms in `crates/ARCHITECTURE.md` is true: no arrow that it does not have, and
+//! JavaScript is named at the edge only.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn crates() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("a room is in crates/")
+        .to_path_buf()
+}
+
+/// What each room may depend on, by the name of its directory.
+fn table() -> BTreeMap<String, BTreeSet<String>> {
+    let text = fs::read_to_string(crates().join("ARCHITECTURE.md")).expect("the page is there");
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let names = cells[3]
+            .split(',')
+            .map(str::trim)
+            .filter(|name| *name != "–");
+        (
+            cells[1].trim_matches('`').to_string(),
+            names.map(str::to_string).collect(),
+        )
+    })
+    .collect()
+}
+
+/// What each room depends on; a test's dependency on `testkit` is left out.
+fn arrows() -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
+        .current_dir(crates())
+        .output()
+        .expect("cargo runs");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    let room = |manifest: &Value| {
+        let path = Path::new(manifest.as_str().expect("a path"));
+        let dir = if path.ends_with("Cargo.toml") {
+            path.parent().expect("a directory")
+        } else {
+            path
+        };
+        dir.file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned()
+    };
+    let packages = metadata["packages"].as_array().expect("packages").iter();
+    packages
+        .map(|package| {
+            let all = package["dependencies"]
+                .as_array()
+                .expect("dependencies")
+                .iter();
+            let ours = all.filter(|d| d["path"].is_string());
+            let named = ours.filter_map(|d| {
+                let name = room(&d["path"]);
+                (name != "testkit" || d["kind"] != "dev").then_some(name)
+            });
+            (room(&package["manifest_path"]), named.collect())
+        })
+        .collect()
+}
+
+#[test]
+fn every_arrow_is_in_the_table_and_every_room_too() {
+    let (table, arrows) = (table(), arrows());
+    let rooms: Vec<_> = arrows.keys().collect();
+    assert_eq!(
+        table.keys().collect::<Vec<_>>(),
+        rooms,
+        "rooms in the table, rooms in the workspace"
+    );
+    for (room, to) in &arrows {
+        let more: Vec<_> = to.difference(&table[room]).collect();
+        assert!(
+            more.is_empty(),
+            "{room} depends on {more:?}, which the table does not allow"
+        );
+    }
+}
+
+#[test]
+fn javascript_is_named_at_the_edge_only() {
+    let mut dirs = vec![crates()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).expect("a directory").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                if !["wasm", "xtask"]
+                    .iter()
+                    .any(|room| path == crates().join(room))
+                {
+                    dirs.push(path);
+                }
+            } else if path.extension().is_some_and(|e| e == "rs") || path.ends_with("Cargo.toml") {
+                let text = fs::read_to_string(&path).expect("text");
+                for word in ["JsValue", "wasm_bindgen", "wasm-bindgen", "js-sys"] {
+                    assert!(!text.contains(word), "{} names {word}", path.display());
+                }
+            }
+        }
+    }
+}
