@@ -67,13 +67,13 @@ await counted("Rust tests", "cargo", ["test", "--locked", "--workspace", "--all-
 
 packedPackage()
 await homeTemplate()
-for (const dir of ["compat", "e2e"]) {
-  const files = readdirSync(join(root, "tests", dir)).filter((name) => name.endsWith(".test.mjs")).sort()
-  await counted(`tests/${dir}`, process.execPath, [
+for (const dir of ["plugin-shim/test", "tests/compat", "tests/e2e"]) {
+  const files = readdirSync(join(root, dir)).filter((name) => name.endsWith(".test.mjs")).sort()
+  await counted(dir, process.execPath, [
     "--test",
     "--test-reporter=tap",
     "--test-concurrency=2",
-    ...files.map((name) => join("tests", dir, name)),
+    ...files.map((name) => join(dir, name)),
   ])
 }
 

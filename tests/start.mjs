@@ -5,7 +5,7 @@
 import { spawn } from "node:child_process"
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { homedir, tmpdir } from "node:os"
-import { join } from "node:path"
+import { basename, join } from "node:path"
 import { ensureBubblewrap, ensureLocal, ensurePackage, ensurePackages, ensureTools, packageIsBuilt } from "./lib/setup.mjs"
 import { startModel } from "./lib/model.mjs"
 import { git, opencodeBinary, packedPackage, prepareHome, startLocal } from "./lib/world.mjs"
@@ -47,28 +47,26 @@ function setUp() {
   ensureLocal({ quiet: true })
 }
 
-/**
- * Deletes the sandboxes of the scratch project's sessions, and the plugin's notes on them. Gives
- * how many were deleted and what is left.
- */
-async function forget(storeDir, project, api, key) {
-  let deleted = 0
-  const left = []
-  for (const name of existsSync(storeDir) ? readdirSync(storeDir).filter((name) => name.endsWith(".json")) : []) {
-    const file = join(storeDir, name)
-    if (!read(file).includes(JSON.stringify(project))) continue
-    const { sessions = {}, cleanup = [] } = JSON.parse(read(file))
-    const ids = new Set([...Object.values(sessions).map((entry) => entry.sandboxId), ...cleanup.map((item) => item.sandbox)].filter(Boolean))
-    for (const id of ids) {
-      const options = { method: "DELETE", headers: { authorization: `Bearer ${key}` }, signal: AbortSignal.timeout(30_000) }
-      // An answer that nobody reads would keep the connection, and with it a stopping daytona-local.
-      const response = await fetch(`${api}/sandbox/${id}`, options).then(async (response) => (await response.text(), response)).catch((error) => error)
-      if (response.ok) deleted++
-      else if (response.status !== 404) left.push(`${id} (${response.status ?? response.message})`)
-    }
-    if (!left.length) rmSync(file)
+/** Deletes every sandbox with this run's label, made or still in the making. Gives how many went and which did not. */
+async function removeSandboxes(api, key, labels) {
+  const request = async (method, path) => {
+    const response = await fetch(api + path, { method, headers: { authorization: `Bearer ${key}` }, signal: AbortSignal.timeout(30_000) })
+    const text = await response.text()
+    if (!response.ok && response.status !== 404) throw new Error(`${response.status} ${text.slice(0, 200)}`)
+    return text
   }
-  return { deleted, left }
+  const { items } = JSON.parse(await request("GET", `/sandbox?limit=200&labels=${encodeURIComponent(JSON.stringify(labels))}`))
+  const left = []
+  for (const { id } of items) await request("DELETE", `/sandbox/${id}`).catch((error) => left.push(`${id} (${error.message})`))
+  return { deleted: items.length - left.length, left }
+}
+
+/** Removes the plugin's notes on the scratch project, which may be in the user's own home. */
+function removeNotes(storeDir, project) {
+  for (const name of existsSync(storeDir) ? readdirSync(storeDir) : []) {
+    const file = join(storeDir, name)
+    if (name.endsWith(".json") && JSON.parse(read(file)).worktree === project) rmSync(file)
+  }
 }
 
 if (!process.stdin.isTTY || !process.stdout.isTTY) {
@@ -92,7 +90,8 @@ const local = remote ? undefined : await startLocal({ data: join(base, "daytona-
 const api = (local?.url ?? env.DAYTONA_API_URL ?? "https://app.daytona.io/api").replace(/\/$/, "")
 const key = local?.apiKey ?? env.DAYTONA_API_KEY
 
-const config = { $schema: "https://opencode.ai/config.json", plugin: [[`file://${packedPackage()}`, {}]] }
+const labels = { scratch: basename(base) }
+const config = { $schema: "https://opencode.ai/config.json", plugin: [[`file://${packedPackage()}`, { labels }]] }
 const environment = { ...env, OPENCODE_DISABLE_AUTOUPDATE: "1", DAYTONA_API_URL: api, DAYTONA_API_KEY: key }
 let home = homedir()
 if (model) {
@@ -121,9 +120,10 @@ const code = await new Promise((done) => {
 })
 
 const storeDir = join(environment.XDG_DATA_HOME || join(home, ".local/share"), "opencode/storage/daytona")
-const { deleted, left } = await forget(storeDir, project, api, key).catch((error) => ({ deleted: 0, left: [error.message] }))
+const { deleted, left } = await removeSandboxes(api, key, labels).catch((error) => ({ deleted: 0, left: [error.message] }))
 await local?.stop()
 await model?.close()
+if (!left.length || local) removeNotes(storeDir, project)
 if (left.length && remote) console.log(`Not deleted: ${left.join(", ")}. Delete them in Daytona's dashboard.`)
 console.log(`Removed: ${deleted} ${deleted === 1 ? "sandbox" : "sandboxes"}${local ? ", daytona-local" : ""}, ${base}.`)
 rmSync(base, { recursive: true, force: true })

@@ -48,16 +48,25 @@ fn packages() -> Result<()> {
 
 /// The shim, and beside it what wasm-bindgen made.
 fn shim() -> Result<()> {
-    run(Command::new("node").args(["node_modules/typescript/bin/tsc", "--project", "tsconfig.json"]))?;
+    run(Command::new("node").args([
+        "node_modules/typescript/bin/tsc",
+        "--project",
+        "tsconfig.json",
+    ]))?;
     let from = root().join("plugin-shim/src/generated");
     for name in ["core.js", "core.d.ts", "core_bg.wasm"] {
-        fs::copy(from.join(name), root().join("dist/generated").join(name)).with_context(|| format!("{name} is missing: run `cargo xtask wasm`"))?;
+        fs::copy(from.join(name), root().join("dist/generated").join(name))
+            .with_context(|| format!("{name} is missing: run `cargo xtask wasm`"))?;
     }
     Ok(())
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("crates/xtask").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("crates/xtask")
+        .to_path_buf()
 }
 
 fn target_dir() -> PathBuf {
@@ -66,7 +75,10 @@ fn target_dir() -> PathBuf {
 
 fn run(command: &mut Command) -> Result<()> {
     let shown = format!("{command:?}");
-    let status = command.current_dir(root()).status().with_context(|| format!("cannot run {shown}"))?;
+    let status = command
+        .current_dir(root())
+        .status()
+        .with_context(|| format!("cannot run {shown}"))?;
     ensure!(status.success(), "{shown} failed with {status}");
     Ok(())
 }
@@ -77,13 +89,22 @@ fn cargo() -> Command {
 
 /// Adds a rustup target, once. Without rustup the target must be there already.
 fn add_target(target: &str) -> Result<()> {
-    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().context("cannot run rustc")?;
+    let sysroot = Command::new("rustc")
+        .args(["--print", "sysroot"])
+        .output()
+        .context("cannot run rustc")?;
     let sysroot = String::from_utf8(sysroot.stdout)?;
-    if Path::new(sysroot.trim()).join("lib/rustlib").join(target).join("lib").exists() {
+    if Path::new(sysroot.trim())
+        .join("lib/rustlib")
+        .join(target)
+        .join("lib")
+        .exists()
+    {
         return Ok(());
     }
-    run(Command::new("rustup").args(["target", "add", target]))
-        .with_context(|| format!("the Rust target {target} is missing; install it with `rustup target add {target}`"))
+    run(Command::new("rustup").args(["target", "add", target])).with_context(|| {
+        format!("the Rust target {target} is missing; install it with `rustup target add {target}`")
+    })
 }
 
 /// TypeScript types and the fallback catalog, from Rust.
@@ -98,7 +119,11 @@ fn types(check: bool) -> Result<()> {
         let path = dir.join(name);
         if check {
             let found = fs::read_to_string(&path).unwrap_or_default();
-            ensure!(found == text, "{} is out of date; run `cargo xtask types`", path.display());
+            ensure!(
+                found == text,
+                "{} is out of date; run `cargo xtask types`",
+                path.display()
+            );
         } else {
             fs::write(&path, text)?;
         }
@@ -114,8 +139,19 @@ fn pretty(json: &str) -> Result<String> {
 /// The core: compiled for size, bound, optimized.
 fn wasm() -> Result<()> {
     add_target(WASM)?;
-    run(cargo().args(["build", "--package", "opencode-daytona-wasm", "--target", WASM, "--profile", "wasm", "--locked"]))?;
-    let built = target_dir().join(WASM).join("wasm/opencode_daytona_wasm.wasm");
+    run(cargo().args([
+        "build",
+        "--package",
+        "opencode-daytona-wasm",
+        "--target",
+        WASM,
+        "--profile",
+        "wasm",
+        "--locked",
+    ]))?;
+    let built = target_dir()
+        .join(WASM)
+        .join("wasm/opencode_daytona_wasm.wasm");
     let out = root().join("plugin-shim/src/generated");
     wasm_bindgen_cli_support::Bindgen::new()
         .input_path(&built)
@@ -125,9 +161,26 @@ fn wasm() -> Result<()> {
         .generate(&out)?;
     let wasm = out.join("core_bg.wasm");
     let optimizer = root().join("node_modules/binaryen/bin/wasm-opt");
-    ensure!(optimizer.exists(), "{} is missing; run `npm ci`", optimizer.display());
-    let features = ["--enable-bulk-memory", "--enable-nontrapping-float-to-int", "--enable-sign-ext", "--enable-mutable-globals", "--enable-reference-types", "--enable-multivalue"];
-    run(Command::new("node").arg(&optimizer).arg("-Os").args(features).arg(&wasm).arg("-o").arg(&wasm))?;
+    ensure!(
+        optimizer.exists(),
+        "{} is missing; run `npm ci`",
+        optimizer.display()
+    );
+    let features = [
+        "--enable-bulk-memory",
+        "--enable-nontrapping-float-to-int",
+        "--enable-sign-ext",
+        "--enable-mutable-globals",
+        "--enable-reference-types",
+        "--enable-multivalue",
+    ];
+    run(Command::new("node")
+        .arg(&optimizer)
+        .args(["-Os", "--strip-debug", "--strip-producers"])
+        .args(features)
+        .arg(&wasm)
+        .arg("-o")
+        .arg(&wasm))?;
     println!("wasm: {} bytes", fs::metadata(&wasm)?.len());
     Ok(())
 }
@@ -146,16 +199,32 @@ fn runners() -> Result<()> {
             .env(format!("{variable}_LINKER"), "rust-lld")
             .env(format!("{variable}_RUSTFLAGS"), "-Clinker-flavor=ld.lld -Clink-self-contained=yes -Ctarget-feature=+crt-static -Crelocation-model=static"))?;
         let binary = fs::read(target_dir().join(&target).join("runner/opencode-runner"))?;
-        ensure!(binary.starts_with(b"\x7fELF"), "the runner for {machine} is not an ELF file");
-        let hash: String = Sha256::digest(&binary).iter().map(|b| format!("{b:02x}")).collect();
+        ensure!(
+            binary.starts_with(b"\x7fELF"),
+            "the runner for {machine} is not an ELF file"
+        );
+        let hash: String = Sha256::digest(&binary)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
         let name = format!("runner-{machine}.gz");
         let mut packed = flate2::GzBuilder::new().write(Vec::new(), flate2::Compression::best());
         packed.write_all(&binary)?;
         let packed = packed.finish()?;
-        println!("runner {machine}: {} bytes, {} compressed", binary.len(), packed.len());
+        println!(
+            "runner {machine}: {} bytes, {} compressed",
+            binary.len(),
+            packed.len()
+        );
         fs::write(out.join(&name), &packed)?;
-        index.insert(machine.into(), serde_json::json!({ "file": name, "sha256": hash, "bytes": binary.len() }));
+        index.insert(
+            machine.into(),
+            serde_json::json!({ "file": name, "sha256": hash, "bytes": binary.len() }),
+        );
     }
-    fs::write(out.join("runners.json"), serde_json::to_string_pretty(&index)?)?;
+    fs::write(
+        out.join("runners.json"),
+        serde_json::to_string_pretty(&index)?,
+    )?;
     Ok(())
 }

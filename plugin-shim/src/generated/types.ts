@@ -60,7 +60,13 @@ builtIn: boolean, };
 
 export type System = { system: Array<string>, };
 
-export type ConfigPatch = { toolOutputLines: number, toolOutputBytes: number, };
+export type ConfigNow = { permission: unknown, };
+
+export type ConfigPatch = { 
+/**
+ * The permission rules to run with; none leaves them as they are.
+ */
+permission: Record<string, unknown> | null, toolOutputLines: number, toolOutputBytes: number, };
 
 export type Permission = { permission: string, patterns: Array<string>, always: Array<string>, metadata: Record<string, unknown>, };
 
@@ -73,7 +79,7 @@ variant: string, };
 /** Every call: what goes in, what comes out. */
 export interface Calls {
   start: { params: Nothing, result: Started }
-  config: { params: Nothing, result: ConfigPatch }
+  config: { params: ConfigNow, result: ConfigPatch }
   execute: { params: Execute, result: Executed }
   abort: { params: Call, result: Nothing }
   message: { params: Session, result: Nothing }
