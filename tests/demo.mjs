@@ -226,7 +226,7 @@ async function show(world) {
 section("Set-up")
 setUp()
 const packed = mkdtempSync(join(tmpdir(), "opencode-daytona-packed-"))
-process.env.OPENCODE_DAYTONA_PACKED ??= packed
+process.env.OPENCODE_DAYTONA_PACKED ||= packed
 let world
 let code = 0
 const leave = async () => {

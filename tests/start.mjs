@@ -3,7 +3,7 @@
 // one; otherwise a scripted stand-in answers. On the way out everything this made is removed.
 
 import { spawn } from "node:child_process"
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs"
 import { homedir, tmpdir } from "node:os"
 import { basename, join } from "node:path"
 import { ensureBubblewrap, ensureLocal, ensurePackage, ensurePackages, ensureTools, packageIsBuilt } from "./lib/setup.mjs"
@@ -65,7 +65,7 @@ async function removeSandboxes(api, key, labels) {
 function removeNotes(storeDir, project) {
   for (const name of existsSync(storeDir) ? readdirSync(storeDir) : []) {
     const file = join(storeDir, name)
-    if (name.endsWith(".json") && JSON.parse(read(file)).worktree === project) rmSync(file)
+    if (name.endsWith(".json") && read(file).includes(JSON.stringify(project))) rmSync(file)
   }
 }
 
@@ -75,7 +75,7 @@ if (!process.stdin.isTTY || !process.stdout.isTTY) {
 }
 setUp()
 
-const base = mkdtempSync(join(tmpdir(), "opencode-daytona-"))
+const base = realpathSync(mkdtempSync(join(tmpdir(), "opencode-daytona-")))
 const project = join(base, "project")
 mkdirSync(project)
 writeFileSync(join(project, "README.md"), "# Scratch\n")
@@ -83,7 +83,7 @@ git(project, "init", "--quiet", "--initial-branch=main")
 git(project, "add", "--all")
 git(project, "commit", "--quiet", "--message=Start")
 
-env.OPENCODE_DAYTONA_PACKED ??= join(base, "packed")
+env.OPENCODE_DAYTONA_PACKED ||= join(base, "packed")
 const own = ownModel()
 const model = own ? undefined : await startModel(scripts, { title: "A look around" })
 const local = remote ? undefined : await startLocal({ data: join(base, "daytona-local") })
@@ -120,11 +120,14 @@ const code = await new Promise((done) => {
 })
 
 const storeDir = join(environment.XDG_DATA_HOME || join(home, ".local/share"), "opencode/storage/daytona")
-const { deleted, left } = await removeSandboxes(api, key, labels).catch((error) => ({ deleted: 0, left: [error.message] }))
+// A stopped daytona-local takes its sandboxes with it; at Daytona they are deleted one by one.
+const { deleted, left } = local
+  ? { deleted: (await local.sandboxes().catch(() => [])).length, left: [] }
+  : await removeSandboxes(api, key, labels).catch((error) => ({ deleted: 0, left: [error.message] }))
 await local?.stop()
 await model?.close()
-if (!left.length || local) removeNotes(storeDir, project)
-if (left.length && remote) console.log(`Not deleted: ${left.join(", ")}. Delete them in Daytona's dashboard.`)
+if (left.length) console.log(`Not deleted: ${left.join(", ")}. Delete them in Daytona's dashboard.`)
+else removeNotes(storeDir, project)
 console.log(`Removed: ${deleted} ${deleted === 1 ? "sandbox" : "sandboxes"}${local ? ", daytona-local" : ""}, ${base}.`)
 rmSync(base, { recursive: true, force: true })
 process.exit(code)
