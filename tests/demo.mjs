@@ -212,7 +212,7 @@ async function show(world) {
   item("state", `${await state()}, after a turn of ${seconds(woken)}`)
   ok("it runs again", (await state()) === "started")
   const told = `Sandbox resumed: Daytona sandbox ${id}`
-  ok("the user was told: Sandbox resumed", await eventually(`the notice "${told}"`, () => world.logs().includes(told), 10))
+  ok("OpenCode's log has the plugin's notice: Sandbox resumed", await eventually(`the notice "${told}"`, () => world.logs().includes(told), 10))
   await same(restarted)
 
   section("The session is deleted, and its sandbox with it")
