@@ -4,7 +4,7 @@ import { spawn, spawnSync } from "node:child_process"
 import { readdirSync } from "node:fs"
 import { join, resolve, dirname } from "node:path"
 import { fileURLToPath } from "node:url"
-import { ensureBubblewrap, ensureLocal, ensurePackage, ensurePackages, ensureTools, homeTemplate, must, step } from "./lib/setup.mjs"
+import { ensureBubblewrap, ensureLocal, ensurePackage, ensurePackages, ensureTools, must, step } from "./lib/setup.mjs"
 import { packedPackage } from "./lib/world.mjs"
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..")
@@ -66,7 +66,6 @@ step("the core builds without an operating system", () =>
 await counted("Rust tests", "cargo", ["test", "--locked", "--workspace", "--all-features", "--no-fail-fast"])
 
 packedPackage()
-await homeTemplate()
 for (const dir of ["plugin-shim/test", "tests/compat", "tests/e2e"]) {
   const files = readdirSync(join(root, dir)).filter((name) => name.endsWith(".test.mjs")).sort()
   await counted(dir, process.execPath, [

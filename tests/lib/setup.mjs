@@ -73,5 +73,3 @@ export function ensureLocal({ quiet = false } = {}) {
   return true
 }
 
-/** Nothing is left to prepare: `prepareHome` in world.mjs makes every world's home ready by itself. */
-export async function homeTemplate() {}

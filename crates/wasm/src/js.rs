@@ -20,7 +20,11 @@ extern "C" {
     #[wasm_bindgen(method, catch, js_name = readFile)]
     async fn read_file(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = replaceFile)]
-    async fn replace_file(this: &JsHost, path: &str, content: Uint8Array) -> Result<JsValue, JsValue>;
+    async fn replace_file(
+        this: &JsHost,
+        path: &str,
+        content: Uint8Array,
+    ) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = createFile)]
     async fn create_file(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = renameFile)]
@@ -121,11 +125,18 @@ struct WirePart<'a> {
 
 impl<'a> WirePart<'a> {
     fn new(part: &'a Part, bytes: &Array) -> Self {
-        let mut wire = WirePart { name: &part.name, text: None, file: None, bytes: None };
+        let mut wire = WirePart {
+            name: &part.name,
+            text: None,
+            file: None,
+            bytes: None,
+        };
         match &part.content {
             PartContent::Text(text) => wire.text = Some(text),
             PartContent::File(path) => wire.file = Some(path),
-            PartContent::Bytes(content) => wire.bytes = Some(bytes.push(&Uint8Array::from(content.as_slice())) - 1),
+            PartContent::Bytes(content) => {
+                wire.bytes = Some(bytes.push(&Uint8Array::from(content.as_slice())) - 1)
+            }
         }
         wire
     }
@@ -162,20 +173,40 @@ fn reason(error: &JsValue) -> (String, String) {
     if !error.is_object() {
         return (String::new(), format!("{error:?}"));
     }
-    let code = thrown.code().as_string().unwrap_or_else(|| text(thrown.name()));
+    let code = thrown
+        .code()
+        .as_string()
+        .unwrap_or_else(|| text(thrown.name()));
     (code, text(thrown.message()))
 }
 
 fn http_error(error: &JsValue, request: &HttpRequest) -> HttpError {
     let url = request.url.clone();
     let (code, message) = reason(error);
-    let reason = if code.is_empty() { message } else { format!("{code}: {message}") };
+    let reason = if code.is_empty() {
+        message
+    } else {
+        format!("{code}: {message}")
+    };
     match code.as_str() {
-        "TimeoutError" | "AbortError" => HttpError::Timeout { url, timeout_ms: request.timeout_ms },
-        "TooLarge" => HttpError::TooLarge { url, max_bytes: request.max_bytes },
+        "TimeoutError" | "AbortError" => HttpError::Timeout {
+            url,
+            timeout_ms: request.timeout_ms,
+        },
+        "TooLarge" => HttpError::TooLarge {
+            url,
+            max_bytes: request.max_bytes,
+        },
         // Bun and Node have different names for a connection that never came about.
-        "ConnectionRefused" | "ECONNREFUSED" | "ENOTFOUND" | "EAI_AGAIN" | "FailedToOpenSocket" | "EHOSTUNREACH" | "ENETUNREACH"
-        | "ConnectTimeout" | "UND_ERR_CONNECT_TIMEOUT" => HttpError::Connect { url, reason },
+        "ConnectionRefused"
+        | "ECONNREFUSED"
+        | "ENOTFOUND"
+        | "EAI_AGAIN"
+        | "FailedToOpenSocket"
+        | "EHOSTUNREACH"
+        | "ENETUNREACH"
+        | "ConnectTimeout"
+        | "UND_ERR_CONNECT_TIMEOUT" => HttpError::Connect { url, reason },
         _ => HttpError::Dropped { url, reason },
     }
 }
@@ -188,7 +219,11 @@ fn file_error(path: &str) -> impl Fn(JsValue) -> FileError + '_ {
             "EEXIST" => FileErrorKind::Exists,
             _ => FileErrorKind::Other,
         };
-        FileError { path: path.into(), kind, reason }
+        FileError {
+            path: path.into(),
+            kind,
+            reason,
+        }
     }
 }
 
@@ -219,15 +254,31 @@ impl Host for JsSide {
             Body::Empty => {}
             Body::Json(text) => wire.json = Some(text),
             Body::Multipart(parts) => {
-                wire.parts = Some(parts.iter().map(|part| WirePart::new(part, &bytes)).collect());
+                wire.parts = Some(
+                    parts
+                        .iter()
+                        .map(|part| WirePart::new(part, &bytes))
+                        .collect(),
+                );
             }
         }
         let wire = json(&wire);
-        let response = self.0.http(&wire, bytes).await.map_err(|error| http_error(&error, &request))?;
+        let response = self
+            .0
+            .http(&wire, bytes)
+            .await
+            .map_err(|error| http_error(&error, &request))?;
         let framed: Framed = response.unchecked_into();
-        let head: ResponseHead = serde_json::from_str(&framed.head())
-            .map_err(|error| HttpError::Dropped { url: request.url.clone(), reason: error.to_string() })?;
-        Ok(HttpResponse { status: head.status, headers: head.headers, body: framed.body().to_vec() })
+        let head: ResponseHead =
+            serde_json::from_str(&framed.head()).map_err(|error| HttpError::Dropped {
+                url: request.url.clone(),
+                reason: error.to_string(),
+            })?;
+        Ok(HttpResponse {
+            status: head.status,
+            headers: head.headers,
+            body: framed.body().to_vec(),
+        })
     }
 
     async fn read_file(&self, path: &str) -> Result<Vec<u8>, FileError> {
@@ -236,32 +287,60 @@ impl Host for JsSide {
     }
 
     async fn replace_file(&self, path: &str, content: &[u8]) -> Result<(), FileError> {
-        self.0.replace_file(path, Uint8Array::from(content)).await.map_err(file_error(path)).map(drop)
+        self.0
+            .replace_file(path, Uint8Array::from(content))
+            .await
+            .map_err(file_error(path))
+            .map(drop)
     }
 
     async fn create_file(&self, path: &str) -> Result<(), FileError> {
-        self.0.create_file(path).await.map_err(file_error(path)).map(drop)
+        self.0
+            .create_file(path)
+            .await
+            .map_err(file_error(path))
+            .map(drop)
     }
 
     async fn rename_file(&self, from: &str, to: &str) -> Result<(), FileError> {
-        self.0.rename_file(from, to).await.map_err(file_error(from)).map(drop)
+        self.0
+            .rename_file(from, to)
+            .await
+            .map_err(file_error(from))
+            .map(drop)
     }
 
     async fn remove_file(&self, path: &str) -> Result<(), FileError> {
-        self.0.remove_file(path).await.map_err(file_error(path)).map(drop)
+        self.0
+            .remove_file(path)
+            .await
+            .map_err(file_error(path))
+            .map(drop)
     }
 
     async fn list_dir(&self, path: &str) -> Result<Vec<String>, FileError> {
         let names = self.0.list_dir(path).await.map_err(file_error(path))?;
-        Ok(Array::from(&names).iter().filter_map(|name| name.as_string()).collect())
+        Ok(Array::from(&names)
+            .iter()
+            .filter_map(|name| name.as_string())
+            .collect())
     }
 
     async fn temp_dir(&self) -> Result<String, FileError> {
-        Ok(text(self.0.temp_dir().await.map_err(file_error("a temporary directory"))?))
+        Ok(text(
+            self.0
+                .temp_dir()
+                .await
+                .map_err(file_error("a temporary directory"))?,
+        ))
     }
 
     async fn remove_temp_dir(&self, path: &str) -> Result<(), FileError> {
-        self.0.remove_temp_dir(path).await.map_err(file_error(path)).map(drop)
+        self.0
+            .remove_temp_dir(path)
+            .await
+            .map_err(file_error(path))
+            .map(drop)
     }
 
     async fn file_size(&self, path: &str) -> Result<u64, FileError> {
@@ -270,11 +349,25 @@ impl Host for JsSide {
     }
 
     async fn git(&self, call: GitCall) -> Result<GitOutput, GitError> {
-        let wire = json(&WireGit { args: &call.args, cwd: &call.cwd, env: &call.env, stdout_file: call.stdout_file.as_deref() });
-        let output = self.0.git(&wire, Uint8Array::from(call.stdin.as_slice())).await.map_err(|error| GitError(reason(&error).1))?;
+        let wire = json(&WireGit {
+            args: &call.args,
+            cwd: &call.cwd,
+            env: &call.env,
+            stdout_file: call.stdout_file.as_deref(),
+        });
+        let output = self
+            .0
+            .git(&wire, Uint8Array::from(call.stdin.as_slice()))
+            .await
+            .map_err(|error| GitError(reason(&error).1))?;
         let framed: Framed = output.unchecked_into();
-        let head: GitHead = serde_json::from_str(&framed.head()).map_err(|error| GitError(error.to_string()))?;
-        Ok(GitOutput { code: head.code, stdout: framed.body().to_vec(), stderr: head.stderr })
+        let head: GitHead =
+            serde_json::from_str(&framed.head()).map_err(|error| GitError(error.to_string()))?;
+        Ok(GitOutput {
+            code: head.code,
+            stdout: framed.body().to_vec(),
+            stderr: head.stderr,
+        })
     }
 
     fn now_ms(&self) -> u64 {
