@@ -81,7 +81,11 @@ mod tests {
 
     #[test]
     fn noise_around_and_a_repeated_frame_do_not_matter() {
-        let text = format!("profile says hi{}bye{}", encode("a1", "{}"), encode("a1", "{}"));
+        let text = format!(
+            "profile says hi{}bye{}",
+            encode("a1", "{}"),
+            encode("a1", "{}")
+        );
         assert_eq!(decode("a1", &text, 10), Ok("{}"));
     }
 
@@ -89,12 +93,27 @@ mod tests {
     fn each_damage_has_its_verdict() {
         let whole = encode("a1", r#"{"x":1}"#);
         for (text, id, limit, expected) in [
-            ("command not found".to_string(), "a1", 99, FrameError::Missing),
+            (
+                "command not found".to_string(),
+                "a1",
+                99,
+                FrameError::Missing,
+            ),
             (whole.clone(), "b2", 99, FrameError::Missing),
-            (whole[..whole.len() - 5].to_string(), "a1", 99, FrameError::Damaged),
+            (
+                whole[..whole.len() - 5].to_string(),
+                "a1",
+                99,
+                FrameError::Damaged,
+            ),
             (whole.replace("x", "y"), "a1", 99, FrameError::Damaged),
             (whole.clone(), "a1", 3, FrameError::TooLarge(7)),
-            ("<<<opencode-runner:a1:-4:00>>>\n".to_string(), "a1", 99, FrameError::Damaged),
+            (
+                "<<<opencode-runner:a1:-4:00>>>\n".to_string(),
+                "a1",
+                99,
+                FrameError::Damaged,
+            ),
         ] {
             assert_eq!(decode(id, &text, limit), Err(expected), "{text:?}");
         }

@@ -101,7 +101,10 @@ pub struct Wait {
 impl Default for Wait {
     /// One second with output, ten without: far below every proxy's time-out.
     fn default() -> Self {
-        Wait { output_ms: 1_000, max_ms: 10_000 }
+        Wait {
+            output_ms: 1_000,
+            max_ms: 10_000,
+        }
     }
 }
 
@@ -272,7 +275,11 @@ pub enum Code {
 impl Request {
     /// A request of this version.
     pub fn new(id: impl Into<String>, op: Op) -> Self {
-        Request { protocol: VERSION, id: id.into(), op }
+        Request {
+            protocol: VERSION,
+            id: id.into(),
+            op,
+        }
     }
 }
 
@@ -280,5 +287,7 @@ impl Request {
 pub fn is_id(id: &str) -> bool {
     !id.is_empty()
         && id.len() <= MAX_ID
-        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
