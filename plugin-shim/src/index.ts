@@ -34,6 +34,8 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
     side.log("error", message(error))
     side.toast(JSON.stringify({ title: "Sandbox unavailable", message: message(error), variant: "error" }))
   }
+  // OpenCode writes its own `truncated` over that of a plugin's result: what was given is put back.
+  const given = new Map<string, Record<string, unknown>>()
   const schemas = new Map(definitions.map((tool) => [tool.name, tool.schema]))
 
   const execute = async (tool: string, args: unknown, context: ToolContext): Promise<ToolResult> => {
@@ -43,11 +45,13 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
     side.running.set(number, running)
     context.abort.addEventListener("abort", abort)
     try {
-      const { sessionID: sessionId, messageID: messageId } = context
-      const result = await call("execute", { call: number, tool, args, sessionId, messageId })
+      const { sessionID: sessionId } = context
+      const result = await call("execute", { call: number, tool, args, sessionId })
       if (result.kind === "rejected") throw running.rejection ?? new Error("The permission question could not be asked.")
       if (result.kind === "failed") throw new Error(result.message)
       const { title, output, metadata, attachments } = result
+      const { callID } = context as ToolContext & { callID?: string }
+      if (callID) given.set(callID, metadata)
       return { title, output, metadata, attachments: attachments.map((file) => ({ type: "file", ...file })) }
     } finally {
       side.running.delete(number)
@@ -83,6 +87,10 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
       const { refuse, replace } = await call("before", { tool, args: output.args })
       if (refuse !== null) throw new Error(refuse)
       Object.assign(output.args, replace)
+    },
+    async "tool.execute.after"({ callID }, output) {
+      Object.assign(output.metadata ?? {}, given.get(callID))
+      given.delete(callID)
     },
     async "experimental.chat.system.transform"(_, output) {
       const { system } = await call("system", { system: output.system }).catch(() => output)

@@ -59,7 +59,6 @@ edge! {
         #[cfg_attr(feature = "ts", ts(type = "unknown"))]
         pub args: Value,
         pub session_id: String,
-        pub message_id: String,
     }
 
     /// A finished tool call, as OpenCode takes it.

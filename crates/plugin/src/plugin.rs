@@ -75,8 +75,8 @@ pub struct Plugin {
     aborts: RefCell<HashMap<u32, oneshot::Sender<()>>>,
     /// Counts up when a session does anything, so that an idle timer knows it is out of date.
     activity: RefCell<HashMap<String, u64>>,
-    /// Instruction files that were shown, by message.
-    loaded: RefCell<(String, Vec<String>)>,
+    /// Instruction files that a session has seen: OpenCode shows each once.
+    loaded: RefCell<HashMap<String, Vec<String>>>,
     disposed: Cell<bool>,
 }
 
@@ -362,6 +362,7 @@ impl Plugin {
                 }
             }
             "session.idle" => self.idle(core, session),
+            "session.compacted" => drop(self.loaded.borrow_mut().remove(&session)),
             _ => {}
         }
         Nothing {}
@@ -500,7 +501,7 @@ impl Plugin {
         let session = self.root(&call.session_id).await;
         self.active(&session);
         let loaded = match &args {
-            ToolArgs::Read(_) => self.loaded_in(&call.message_id),
+            ToolArgs::Read(_) => self.loaded_in(&call.session_id),
             _ => Vec::new(),
         };
         let command = match &args {
@@ -572,24 +573,20 @@ impl Plugin {
         }
     }
 
-    /// Instruction files that this message has seen. Messages come one after another, so only the
-    /// latest is kept.
-    fn loaded_in(&self, message: &str) -> Vec<String> {
-        let mut loaded = self.loaded.borrow_mut();
-        if loaded.0 != message {
-            *loaded = (message.to_string(), Vec::new());
-        }
-        loaded.1.clone()
+    /// Instruction files that the session has seen. After a compaction it has seen none.
+    fn loaded_in(&self, session: &str) -> Vec<String> {
+        self.loaded
+            .borrow()
+            .get(session)
+            .cloned()
+            .unwrap_or_default()
     }
 
     fn done(&self, call: &Execute, output: ToolOutput, replaced: bool) -> Executed {
         if let Some(shown) = output.metadata.get("loaded").and_then(Value::as_array) {
             let mut loaded = self.loaded.borrow_mut();
-            if loaded.0 == call.message_id {
-                loaded
-                    .1
-                    .extend(shown.iter().filter_map(Value::as_str).map(str::to_string));
-            }
+            let seen = loaded.entry(call.session_id.clone()).or_default();
+            seen.extend(shown.iter().filter_map(Value::as_str).map(str::to_string));
         }
         let text = with_notice(output.output, replaced);
         Executed::Done(Done {

@@ -24,7 +24,7 @@ export type Execute = {
 /**
  * Names this call in `abort` and in permission questions.
  */
-call: number, tool: string, args: unknown, sessionId: string, messageId: string, };
+call: number, tool: string, args: unknown, sessionId: string, };
 
 export type Executed = { "kind": "done" } & Done | { "kind": "failed", 
 /**

@@ -208,7 +208,6 @@ impl Open {
             tool: tool.into(),
             args,
             session_id: session.into(),
-            message_id: "message".into(),
         }
     }
 
