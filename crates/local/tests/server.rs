@@ -89,6 +89,20 @@ fn files_survive_a_stop_and_a_killed_server() {
 }
 
 #[test]
+fn a_delete_in_progress_does_not_hold_up_the_end() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    let id = server.create(json!({}));
+    let path = format!("/api/sandbox/{id}");
+    assert_eq!(server.send("DELETE", &path, None).status, 200);
+    let start = std::time::Instant::now();
+    server.end();
+    // The server gives up on a transition after 30 seconds.
+    assert!(start.elapsed().as_secs() < 15, "{:?}", start.elapsed());
+    assert!(!data.path().join("sandboxes").join(&id).exists());
+}
+
+#[test]
 fn execute_behaves_like_the_daemon() {
     let data = tempfile::tempdir().expect("a directory");
     let server = Server::start(data.path());

@@ -120,7 +120,7 @@ impl Sandboxes {
         let mut all = HashMap::new();
         for mut record in store.load()? {
             match record.state {
-                State::Destroying => {
+                State::Destroying | State::Destroyed => {
                     store.discard(&record.id);
                     continue;
                 }
@@ -423,14 +423,14 @@ impl Sandboxes {
         let removed = id.clone();
         let _ = tokio::task::spawn_blocking(move || this.store.discard(&removed)).await;
         lock(&self.all).remove(&id);
+        lock(&sandbox.record).state = State::Destroyed;
+        sandbox.state.send_replace(State::Destroyed);
     }
 
-    /// Waits until a sandbox is in no transition or gone.
+    /// Waits until a sandbox is in no transition or gone, however long that takes.
     pub(crate) async fn quiet(&self, sandbox: &Sandbox) {
-        let id = sandbox.record().id;
-        while sandbox.record().state.is_transition() && self.by_id(&id).is_some() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        let mut state = sandbox.state.subscribe();
+        let _ = state.wait_for(|s| !s.is_transition()).await;
     }
 
     /// Runs the sandboxes' own timers, for ever.
@@ -461,7 +461,7 @@ impl Sandboxes {
             let _ = self.stop(sandbox, false);
         }
         for sandbox in &sandboxes {
-            self.quiet(sandbox).await;
+            sandbox.settled().await;
         }
     }
 }

@@ -105,7 +105,6 @@ impl ParseState for &str {
     /// `None` is a state that Daytona has and that never occurs here.
     fn parse_state(self) -> Result<Option<State>, Problem> {
         const OTHERS: &[&str] = &[
-            "destroyed",
             "build_failed",
             "pending_build",
             "building_snapshot",

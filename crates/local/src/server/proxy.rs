@@ -47,7 +47,7 @@ fn find_toolbox(app: &App, path: &str) -> Result<(Arc<Sandbox>, String), Problem
     let sandbox = app.sandboxes.by_id(id).ok_or_else(missing)?;
     match sandbox.record().state {
         State::Started => Ok((sandbox, format!("/{below}"))),
-        State::Destroying => Err(missing()),
+        State::Destroying | State::Destroyed => Err(missing()),
         State::Archived | State::Archiving => Err(Problem::bad_request(
             "bad request: failed to get runner info for the sandbox",
         )),

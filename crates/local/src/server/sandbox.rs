@@ -28,6 +28,8 @@ pub(crate) enum State {
     Archiving,
     Archived,
     Destroying,
+    /// In memory only, for those who wait: its record is gone.
+    Destroyed,
     Error,
 }
 
@@ -47,7 +49,7 @@ impl State {
             Creating | Starting | Restoring | Started | Error => "started",
             Stopping | Stopped => "stopped",
             Archiving | Archived => "archived",
-            Destroying => "destroyed",
+            Destroying | Destroyed => "destroyed",
         }
     }
 }
