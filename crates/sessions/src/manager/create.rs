@@ -1,0 +1,180 @@
+//! Making a session's sandbox, once, whoever asks for it.
+
+use super::{CREATE_SECONDS, Error, Sessions};
+use crate::store::{Cleanup, Creating, Document, Entry};
+use daytona::{Sandbox, State};
+
+/// How often a create is sent.
+const CREATE_ATTEMPTS: u32 = 4;
+
+/// What to do about a missing entry, decided under the store's lock.
+pub(super) enum Claim {
+    Existing(Entry),
+    WaitFor(u32),
+    Create(String),
+}
+
+impl Sessions {
+    /// Decides, for all processes, who makes the session's sandbox.
+    pub(super) async fn claim(&self, session: &str) -> Result<Claim, Error> {
+        let name = format!(
+            "opencode-{}-{:08x}",
+            tail(session),
+            self.host.random() as u32
+        );
+        let (now, pid) = (self.host.now_ms(), self.host.pid());
+        let claim = self
+            .store
+            .update(|document| {
+                if let Some(entry) = document.sessions.get_mut(session) {
+                    if entry.used == Some(false) {
+                        (entry.owner, entry.last_accessed) = (Some(pid), now);
+                    }
+                    return Claim::Existing(entry.clone());
+                }
+                self.give_up(document);
+                let other = |note: &&Creating| note.session == session && self.is_under_way(note);
+                if let Some(note) = document.creating.iter().find(other) {
+                    return Claim::WaitFor(note.pid);
+                }
+                document.creating.push(Creating {
+                    session: session.into(),
+                    name: name.clone(),
+                    pid,
+                    since: now,
+                });
+                Claim::Create(name)
+            })
+            .await?;
+        Ok(claim)
+    }
+
+    /// Creates that nobody works on any more become things to delete.
+    pub(super) fn give_up(&self, document: &mut Document) {
+        let since = self.host.now_ms();
+        let notes = std::mem::take(&mut document.creating);
+        let (live, dead): (Vec<_>, Vec<_>) =
+            notes.into_iter().partition(|note| self.is_under_way(note));
+        document.creating = live;
+        document
+            .cleanup
+            .extend(dead.into_iter().map(|note| Cleanup {
+                sandbox: note.name,
+                since,
+                error: None,
+            }));
+    }
+
+    /// Makes the sandbox that [`Sessions::claim`] wrote down.
+    pub(super) async fn make(&self, session: &str, name: String) -> Result<Entry, Error> {
+        let made = self.create(session, &name).await;
+        let now = self.host.now_ms();
+        match made {
+            Ok(sandbox) => {
+                let written = self
+                    .store
+                    .update(|document| {
+                        document.creating.retain(|note| note.name != name);
+                        let entry = self.entry(document, &sandbox, now);
+                        document.sessions.insert(session.into(), entry.clone());
+                        entry
+                    })
+                    .await;
+                if written.is_err() {
+                    // Nobody would know of it. If this fails too, its note is still there.
+                    self.abandoned.borrow_mut().insert(name);
+                    let _ = self.client.delete(&sandbox.id).await;
+                }
+                Ok(written?)
+            }
+            Err(error) => {
+                // Whatever may be left of it is remembered, and swept now or at the next start.
+                let left = !error.had_no_effect();
+                let reason = error.to_string();
+                self.abandoned.borrow_mut().insert(name.clone());
+                self.store
+                    .update(|document| {
+                        document.creating.retain(|note| note.name != name);
+                        if left {
+                            document.cleanup.push(Cleanup {
+                                sandbox: name.clone(),
+                                since: now,
+                                error: Some(reason),
+                            });
+                        }
+                    })
+                    .await?;
+                if left {
+                    self.clean(&name).await;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    pub(super) fn entry(&self, document: &Document, sandbox: &Sandbox, now: u64) -> Entry {
+        let numbers = document.sessions.values().filter_map(|e| e.branch_number);
+        Entry {
+            sandbox_id: sandbox.id.clone(),
+            branch_number: self.project.git.then(|| numbers.max().unwrap_or(0) + 1),
+            created: now,
+            last_accessed: now,
+            worktree: Some(self.project.worktree.clone()),
+            toolbox_url: Some(sandbox.toolbox_proxy_url.clone()),
+            ready: Some(false),
+            used: Some(false),
+            owner: Some(self.host.pid()),
+            ..Entry::default()
+        }
+    }
+
+    /// Creates by a unique name, so that a lost answer can be made up for by looking.
+    pub(super) async fn create(
+        &self,
+        session: &str,
+        name: &str,
+    ) -> Result<Sandbox, daytona::Error> {
+        let mut request = self.template.clone();
+        request.name = name.into();
+        request.labels.extend(self.labels(Some(session)));
+        let mut attempt = 0;
+        loop {
+            let error = match self.client.create(&request).await {
+                Ok(sandbox) => return self.started(sandbox).await,
+                Err(error) => error,
+            };
+            if !error.had_no_effect() {
+                match self.client.get(name).await {
+                    Ok(sandbox) if !matches!(sandbox.state, State::Error | State::BuildFailed) => {
+                        return self.started(sandbox).await;
+                    }
+                    // A dead one: its own reason says more than the create's.
+                    Ok(_) => return Err(error),
+                    Err(daytona::Error::NotFound { .. }) => {}
+                    Err(_) => return Err(error),
+                }
+            }
+            attempt += 1;
+            if !error.is_transient() || attempt >= CREATE_ATTEMPTS {
+                return Err(error);
+            }
+            self.client.pause(&error, attempt).await;
+        }
+    }
+
+    pub(super) async fn started(&self, sandbox: Sandbox) -> Result<Sandbox, daytona::Error> {
+        match sandbox.state {
+            State::Started => Ok(sandbox),
+            _ => self.client.wait_started(&sandbox.id, CREATE_SECONDS).await,
+        }
+    }
+}
+
+/// The last twelve characters that may stand in a name.
+fn tail(session: &str) -> String {
+    let clean: Vec<char> = session
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
+    clean[clean.len().saturating_sub(12)..].iter().collect()
+}

@@ -1,0 +1,177 @@
+//! Finding a sandbox again: after the store lost it, after it stopped, after it was deleted.
+
+use super::{Error, LABEL_SESSION, Notice, Sessions};
+use daytona::{Sandbox, State, Toolbox};
+use host::Level;
+
+impl Sessions {
+    /// Looks for a sandbox that carries the session's label: the store may have lost it.
+    pub(super) async fn adopt(&self, session: &str) -> Result<(), Error> {
+        let found = self.client.list(&self.labels(Some(session))).await?;
+        let usable = |s: &&Sandbox| {
+            !matches!(
+                s.state,
+                State::Error | State::BuildFailed | State::Destroyed | State::Destroying
+            )
+        };
+        let Some(sandbox) = found
+            .iter()
+            .filter(usable)
+            .max_by(|a, b| a.created_at.cmp(&b.created_at))
+        else {
+            return Ok(());
+        };
+        self.host.log(
+            Level::Info,
+            &format!(
+                "found sandbox {} of session {session} by its label",
+                sandbox.id
+            ),
+        );
+        self.insert(session, sandbox).await
+    }
+
+    /// Writes an entry for a sandbox found by its label, unless there is one.
+    pub(super) async fn insert(&self, session: &str, sandbox: &Sandbox) -> Result<(), Error> {
+        let now = self.host.now_ms();
+        self.store
+            .update(|document| {
+                // A create that is under way in this or another process has this very sandbox.
+                document.creating.retain(|note| note.name != sandbox.name);
+                let mut entry = self.entry(document, sandbox, now);
+                // It may hold work: it is never an unused one.
+                (entry.used, entry.owner) = (Some(true), None);
+                document.sessions.entry(session.into()).or_insert(entry);
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Makes a new file from the labels after the old one broke.
+    pub(super) async fn rebuild(&self) -> Result<(), Error> {
+        let mut found = self.client.list(&self.labels(None)).await?;
+        self.host.log(
+            Level::Warn,
+            &format!(
+                "the session store is broken; rebuilding it from {} sandboxes",
+                found.len()
+            ),
+        );
+        found.sort_by(|a, b| b.created_at.cmp(&a.created_at));
+        // Moves the broken file aside even if there is nothing to write.
+        self.store.update(|_| ()).await?;
+        for sandbox in &found {
+            if let Some(session) = sandbox.labels.get(LABEL_SESSION)
+                && !matches!(
+                    sandbox.state,
+                    State::Error | State::BuildFailed | State::Destroyed | State::Destroying
+                )
+            {
+                self.insert(session, sandbox).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out why `failed` does not answer and repairs it: waits, starts, or replaces.
+    ///
+    /// Of several calls that fail together one does the work; the others get its result.
+    pub async fn recover(&self, session: &str, failed: &Toolbox) -> Result<Toolbox, Error> {
+        let slot = self.slot(session);
+        let _guard = slot.lock.lock().await;
+        if slot.deleted.get() {
+            return Err(Error::Deleted);
+        }
+        if let Some(current) = slot.toolbox.borrow().clone()
+            && current != *failed
+        {
+            return Ok(current);
+        }
+        let result = self.repair(session, failed).await;
+        match &result {
+            Ok(toolbox) => *slot.toolbox.borrow_mut() = Some(toolbox.clone()),
+            Err(error) => (self.notices)(Notice::Failed {
+                reason: error.to_string(),
+            }),
+        }
+        result
+    }
+
+    pub(super) async fn repair(&self, session: &str, failed: &Toolbox) -> Result<Toolbox, Error> {
+        let sandbox = match self.client.get(&failed.id).await {
+            Ok(sandbox) => sandbox,
+            Err(daytona::Error::NotFound { .. }) => return self.replace(session, &failed.id).await,
+            Err(error) => return Err(error.into()),
+        };
+        let (sandbox, resumed) = match sandbox.state {
+            State::Started => (sandbox, false),
+            State::Stopped | State::Archived | State::Paused => {
+                (self.client.start(&failed.id).await?, true)
+            }
+            State::Changing => match self.client.wait_started(&failed.id, 15).await {
+                Ok(sandbox) => (sandbox, false),
+                // It was on its way down, not up.
+                Err(daytona::Error::TooSlow { .. }) => (self.client.start(&failed.id).await?, true),
+                Err(daytona::Error::NotFound { .. }) => {
+                    return self.replace(session, &failed.id).await;
+                }
+                Err(error) => return Err(error.into()),
+            },
+            State::Destroyed | State::Destroying => return self.replace(session, &failed.id).await,
+            State::Error | State::BuildFailed => {
+                let reason = sandbox
+                    .error_reason
+                    .unwrap_or_else(|| "no reason was given".into());
+                return Err(daytona::Error::Failed {
+                    id: failed.id.clone(),
+                    reason,
+                }
+                .into());
+            }
+        };
+        let toolbox = Toolbox {
+            id: sandbox.id,
+            proxy_url: sandbox.toolbox_proxy_url,
+        };
+        if toolbox != *failed {
+            self.store
+                .update(|document| {
+                    if let Some(entry) = document.sessions.get_mut(session) {
+                        entry.toolbox_url = Some(toolbox.proxy_url.clone());
+                    }
+                })
+                .await?;
+        }
+        if resumed {
+            (self.notices)(Notice::Resumed {
+                id: toolbox.id.clone(),
+            });
+        }
+        Ok(toolbox)
+    }
+
+    /// The old sandbox is gone: a new one, with the project as it is on the host now.
+    pub(super) async fn replace(&self, session: &str, old: &str) -> Result<Toolbox, Error> {
+        let slot = self.slot(session);
+        slot.toolbox.borrow_mut().take();
+        slot.used.set(false);
+        self.store
+            .update(|document| {
+                if document
+                    .sessions
+                    .get(session)
+                    .is_some_and(|entry| entry.sandbox_id == old)
+                {
+                    document.sessions.remove(session);
+                }
+            })
+            .await?;
+        self.fresh.borrow_mut().insert(session.into());
+        let toolbox = Box::pin(self.find_or_make(session)).await?;
+        (self.notices)(Notice::Replaced {
+            old: old.into(),
+            id: toolbox.id.clone(),
+        });
+        Ok(toolbox)
+    }
+}
