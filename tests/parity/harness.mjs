@@ -49,7 +49,7 @@ function comparable({ tool, status, output, error, title, metadata, attachments 
   const place = (text) => {
     if (typeof text !== "string") return text
     if (tool === "glob") return sorted(text, "\n")
-    if (tool === "grep") return sorted(`${text}\n`.replace(/^(Found .*)\n/, "$1\n\n\n"), "\n\n\n")
+    if (tool === "grep") return sorted(text.replace(/^Found .*\n/, "$&\n\n").trimEnd(), "\n\n\n")
     const [head, names] = text.split("\n\nDid you mean one of these?\n")
     if (names !== undefined) return `${head}\n\nDid you mean one of these?\n${sorted(names, "\n")}`
     return text.replace(/(Full output saved to: )\S+/, "$1<file>")
