@@ -4,7 +4,10 @@
 
 mod common;
 
-use common::Server;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::process::Command;
+
+use common::{Server, until};
 use serde_json::json;
 
 #[test]
@@ -65,4 +68,67 @@ fn a_sandbox_sees_nothing_of_the_host() {
     }
     let (_, me) = server.exec(&id, "id -u; pwd; touch ~/a /tmp/a && echo writable");
     assert_eq!(me, "1000\n/home/daytona\nwritable\n");
+}
+
+/// The real, effective, saved and file system user, seen from outside, of the process in a sandbox
+/// whose command line has `word`.
+fn users_of(word: &str) -> Option<Vec<u32>> {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let found = processes.map(|entry| entry.path()).find(|path| {
+        let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        line.starts_with(b"sleep\0") && line.windows(word.len()).any(|w| w == word.as_bytes())
+    })?;
+    let status = std::fs::read_to_string(found.join("status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_whitespace().map(|id| id.parse().ok()).collect()
+}
+
+/// Whether this is root on a machine that lets other users make a sandbox.
+fn root_can_demote(data: &std::path::Path) -> bool {
+    let mine = data.metadata().expect("metadata").uid();
+    let tried = Command::new("setpriv")
+        .args("--reuid 61000 --regid 61000 --clear-groups bwrap --unshare-user".split(' '))
+        .args("--unshare-pid --ro-bind / / --proc /proc true".split(' '))
+        .output();
+    mine == 0 && tried.is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn a_process_in_a_sandbox_is_not_root_outside() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mine = data.path().metadata().expect("metadata").uid();
+    if mine == 0 && !root_can_demote(data.path()) {
+        eprintln!("SKIPPED: this machine lets only root make a sandbox");
+        return;
+    }
+    // A directory that nobody else may enter, and in it a sandbox that was root's before.
+    let private = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(data.path(), private).expect("private");
+    let server = Server::start(data.path());
+    let id = server.create(json!({}));
+    let home = data.path().join("sandboxes").join(&id).join("home");
+    server.exec(
+        &id,
+        "mkdir -p d/e; echo old > d/e/f; ln -s /etc/passwd d/link",
+    );
+    server.send("POST", &format!("/api/sandbox/{id}/stop"), None);
+    server.wait(&id, "stopped");
+    if mine == 0 {
+        for path in ["d/e/f", "d/e", "d/link", "d", ""] {
+            std::os::unix::fs::lchown(home.join(path), Some(0), Some(0)).expect("taken");
+        }
+        symlink(data.path().join("key"), home.join("d/key")).expect("linked");
+    }
+    server.send("POST", &format!("/api/sandbox/{id}/start"), None);
+    let change = "cat d/e/f; echo new > d/e/f; rm d/link; touch d/e/g; id -u; sleep 4324.25 >/dev/null 2>&1 &";
+    assert_eq!(server.exec(&id, change), (0, "old\n1000\n".to_owned()));
+    until("the sleep", || users_of("4324.25").is_some());
+    let user = if mine == 0 { 61_000 } else { mine };
+    assert_eq!(users_of("4324.25"), Some(vec![user; 4]));
+    assert_eq!(home.join("d/e/g").metadata().expect("made").uid(), user);
+    // What a link names is not given away with the link, nor does it become readable.
+    assert_eq!(
+        data.path().join("key").metadata().expect("a key").uid(),
+        mine
+    );
 }

@@ -6,6 +6,10 @@
 //! data directory, the key, or the server's environment. The only part of this server inside it is
 //! the program itself, read-only.
 //!
+//! A server that runs as root gives sandboxes a user of the machine that is nobody's, so that not
+//! even a hole in the wall lets them be root: see [`demote`]. Where the machine does not allow
+//! that, a warning says so and they are root outside, behind the mounts alone.
+//!
 //! What surprises: with `--isolation none` there is no wall and no `/home/daytona` either; the
 //! sandbox's home is its directory in the data directory.
 
@@ -15,11 +19,13 @@ use std::io::{Seek as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;
 
+use super::demote::{self, Stage};
 use super::sandbox::{ORGANIZATION, Record};
 use super::snapshots::{self, Quirk};
 use crate::cli::{Isolation, Network};
@@ -82,6 +88,8 @@ pub(crate) struct Walls {
     program: PathBuf,
     /// By its full path, so that the search path of this process stays out of the sandbox's init.
     bwrap: PathBuf,
+    /// The user that sandboxes are on this machine, if it is not the server's own.
+    user: Option<u32>,
     /// Generated files that all sandboxes share, read-only to them.
     shared: PathBuf,
 }
@@ -95,16 +103,20 @@ impl Walls {
             .map(|dir| dir.join("bwrap"))
             .find(|p| p.exists());
         let bwrap = found.unwrap_or_else(|| "bwrap".into());
-        let walls = Self {
+        let mut walls = Self {
             isolation,
             network,
             program,
             bwrap,
+            user: None,
             shared: data.join("shared"),
         };
         walls.write_shared()?;
         match isolation {
-            Isolation::Bwrap => check_bwrap()?,
+            Isolation::Bwrap => {
+                check_bwrap()?;
+                walls.user = walls.choose_user();
+            }
             Isolation::None => eprintln!(
                 "daytona-local: WARNING: --isolation none: sandboxes run as you and can read and \
                  change your files. Their home is a directory in {}, not {HOME}.",
@@ -112,6 +124,41 @@ impl Walls {
             ),
         }
         Ok(walls)
+    }
+
+    /// A user for sandboxes that is not root, if this server is and the machine can do it.
+    fn choose_user(&mut self) -> Option<u32> {
+        if !demote::is_root() {
+            return None;
+        }
+        let tried = (|| -> Result<()> {
+            if fs::metadata(&self.program)?.permissions().mode() & 0o005 != 0o005 {
+                let copy = self.shared.join("toolbox");
+                fs::copy(&self.program, &copy)?;
+                fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+                self.program = copy;
+            }
+            let mut stage = Stage::new(&[&self.program, &self.shared, &self.bwrap])?;
+            let program = stage.file(&self.program)?;
+            let mut command = std::process::Command::new(&self.bwrap);
+            command.env_clear().current_dir("/");
+            stage.enter(&mut command, demote::USER);
+            let output = smallest(&mut command, &program)?;
+            let why = String::from_utf8_lossy(&output.stderr);
+            anyhow::ensure!(output.status.success(), "{}", why.trim());
+            Ok(())
+        })();
+        match tried {
+            Ok(()) => Some(demote::USER),
+            Err(error) => {
+                eprintln!(
+                    "daytona-local: WARNING: sandboxes run as root, behind bubblewrap's mounts, \
+                     because this machine does not let user {} make a sandbox: {error:#}",
+                    demote::USER
+                );
+                None
+            }
+        }
     }
 
     /// The command that runs the toolbox of `record`, whose directory is `dir`.
@@ -138,6 +185,25 @@ impl Walls {
     }
 
     fn bwrap(&self, record: &Record, dir: &Path, quirk: Option<Quirk>) -> Result<Command> {
+        let (mut home, mut tmp) = (dir.join("home"), dir.join("tmp"));
+        let (mut program, mut shared) = (self.program.clone(), self.shared.clone());
+        let mut stage = None;
+        if demote::is_root() {
+            // Also back to root, where the machine stopped allowing another user.
+            for tree in [&home, &tmp] {
+                demote::give(tree, self.user.unwrap_or(0))
+                    .with_context(|| format!("give {} to the sandbox", tree.display()))?;
+            }
+        }
+        if let Some(user) = self.user {
+            let mut new = Stage::new(&[&program, &shared, &self.bwrap])?;
+            for path in [&mut home, &mut tmp, &mut shared] {
+                *path = new.dir(path)?;
+            }
+            program = new.file(&program)?;
+            stage = Some((new, user));
+        }
+
         let mut args = Args::default();
         args.words(
             "--unshare-user --uid 1000 --gid 1000 --unshare-pid --unshare-ipc --unshare-uts",
@@ -164,8 +230,7 @@ impl Walls {
             args.words("--ro-bind-try").push(&path).push(&path);
         }
         for name in ["passwd", "group", "hosts", "shells", "nsswitch.conf"] {
-            args.words("--ro-bind")
-                .push(self.shared.join("etc").join(name));
+            args.words("--ro-bind").push(shared.join("etc").join(name));
             args.push(Path::new("/etc").join(name));
         }
         args.words("--proc /proc");
@@ -181,9 +246,8 @@ impl Walls {
                 .push(Path::new("/proc").join(name));
         }
         args.words("--dev /dev --dir /run --dir /var --symlink ../tmp /var/tmp");
-        args.words("--ro-bind").push(&self.program).words(TOOLBOX);
+        args.words("--ro-bind").push(program).words(TOOLBOX);
 
-        let (home, tmp) = (dir.join("home"), dir.join("tmp"));
         match quirk {
             Some(Quirk::SmallDisk) => {
                 for at in [HOME, "/tmp", "/dev/shm"] {
@@ -213,7 +277,7 @@ impl Walls {
         }
         if let Some(name) = quirk.and_then(extras) {
             args.words("--ro-bind")
-                .push(self.shared.join(name))
+                .push(shared.join(name))
                 .words(EXTRAS);
         }
         if quirk == Some(Quirk::NoGit) {
@@ -233,12 +297,15 @@ impl Walls {
         // Not as words of the command: a sandbox can read the command line of its init.
         let options = args.into_memory()?;
         let fd = options.as_raw_fd();
-        let mut command = Command::new(&self.bwrap);
+        let mut command = std::process::Command::new(&self.bwrap);
         command.env_clear();
         command.arg("--args").arg(fd.to_string()).current_dir("/");
         command
             .arg("--")
             .args([TOOLBOX, "toolbox", "--home", HOME, "--own-pid-namespace"]);
+        if let Some((stage, user)) = stage {
+            stage.enter(&mut command, user);
+        }
         // SAFETY: fcntl may be called between fork and exec, and `options` lives in the closure.
         unsafe {
             command.pre_exec(
@@ -248,11 +315,12 @@ impl Walls {
                 },
             );
         }
-        Ok(command)
+        Ok(command.into())
     }
 
     /// Writes what sandboxes get to see instead of the host's own.
     fn write_shared(&self) -> Result<()> {
+        let _ = fs::remove_dir_all(&self.shared);
         let etc = self.shared.join("etc");
         fs::create_dir_all(&etc)?;
         let shells: String = fs::read_to_string("/etc/shells")
@@ -295,7 +363,6 @@ impl Walls {
 
         // Every program but git, by link: no directory of the host is on that PATH.
         let farm = self.shared.join("no-git");
-        let _ = fs::remove_dir_all(&farm);
         fs::create_dir_all(&farm)?;
         for dir in PATH.split(':') {
             for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -403,21 +470,19 @@ impl Args {
     }
 }
 
-/// Runs the smallest sandbox there is, to fail now and not at the first create.
+/// Runs `program --version` in the smallest sandbox there is.
+fn smallest(
+    bwrap: &mut std::process::Command,
+    program: &Path,
+) -> std::io::Result<std::process::Output> {
+    let options = "--unshare-user --unshare-pid --ro-bind / / --proc /proc";
+    let command = bwrap.args(options.split(' ')).arg(program).arg("--version");
+    command.output()
+}
+
+/// Fails now rather than at the first create.
 fn check_bwrap() -> Result<()> {
-    let tried = std::process::Command::new("bwrap")
-        .args([
-            "--unshare-user",
-            "--unshare-pid",
-            "--ro-bind",
-            "/",
-            "/",
-            "--proc",
-            "/proc",
-            "true",
-        ])
-        .output();
-    match tried {
+    match smallest(&mut std::process::Command::new("bwrap"), "true".as_ref()) {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => bail!(
             "bubblewrap does not work here: {}\nUser namespaces may be forbidden (on Ubuntu: sysctl \

@@ -5,6 +5,7 @@
 mod api;
 mod auth;
 mod controls;
+mod demote;
 mod isolation;
 mod lifecycle;
 mod list;
@@ -58,6 +59,9 @@ impl std::error::Error for CloseConnection {}
 
 /// Serves until a signal or the end of the parent.
 pub(crate) fn run(options: Serve) -> Result<()> {
+    // SAFETY: cannot fail and touches no memory. What is private names its mode; the rest must be
+    // readable to sandboxes, whatever the caller's mask.
+    unsafe { libc::umask(0o022) };
     let runtime = tokio::runtime::Runtime::new()?;
     let done = runtime.block_on(async {
         // In a task, so that what it spawns is spawned on a worker thread.

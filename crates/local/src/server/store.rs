@@ -31,7 +31,7 @@ impl Store {
     pub(crate) fn open(root: &Path) -> Result<Self> {
         private_dir(root)?;
         let root = root.canonicalize().context("resolve the data directory")?;
-        for name in ["sandboxes", "trash", "shared"] {
+        for name in ["sandboxes", "trash"] {
             private_dir(&root.join(name))?;
         }
         let lock = private_file(&root.join("lock"), false)?;

@@ -1,0 +1,163 @@
+//! A server run as root starts sandboxes as a user that owns nothing on the machine.
+//!
+//! That user may reach neither the data directory (0700, perhaps below `/root`) nor this program.
+//! So each sandbox gets a mount namespace of its own first, in which root puts a small file system
+//! over a place that no sandbox sees and binds there exactly what the sandbox will see: its home, its `/tmp`, the
+//! shared files and the program. Then it stops being root, for good, and runs bubblewrap.
+//!
+//! All sandboxes are the same user; what separates them is still the wall.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, lchown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::ptr;
+
+use anyhow::{Context as _, Result};
+
+/// Above people and services, below what systemd hands out.
+pub(super) const USER: u32 = 61_000;
+
+/// Directories that every Linux has and of which nothing is in a sandbox. The new file system
+/// covers one of them, in the sandbox's own mount namespace only.
+const PLACES: &[&str] = &["/mnt", "/media", "/srv", "/opt"];
+
+pub(super) fn is_root() -> bool {
+    // SAFETY: cannot fail and touches no memory.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Makes `user` the owner of a tree, unless it is already.
+pub(super) fn give(tree: &Path, user: u32) -> io::Result<()> {
+    let meta = fs::symlink_metadata(tree)?;
+    if meta.uid() == user {
+        return Ok(());
+    }
+    if meta.is_dir() {
+        give_all_below(tree, user)?;
+    }
+    // Last, so that a crash half-way is made good by the next start.
+    lchown(tree, Some(user), Some(user))
+}
+
+fn give_all_below(dir: &Path, user: u32) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            give_all_below(&entry.path(), user)?;
+        }
+        // Never what a link points to.
+        lchown(entry.path(), Some(user), Some(user))?;
+    }
+    Ok(())
+}
+
+/// What a sandbox's processes will find in the place that covers one of [`PLACES`].
+pub(super) struct Stage {
+    place: PathBuf,
+    items: Vec<Item>,
+}
+
+struct Item {
+    source: CString,
+    target: CString,
+    is_dir: bool,
+}
+
+impl Stage {
+    /// A stage that covers none of `needed`.
+    pub(super) fn new(needed: &[&Path]) -> Result<Self> {
+        let is_free = |place: &&&str| {
+            Path::new(place).is_dir() && !needed.iter().any(|path| path.starts_with(place))
+        };
+        let place = PLACES.iter().find(is_free);
+        Ok(Self {
+            place: PathBuf::from(place.context("none of /mnt, /media, /srv, /opt is free")?),
+            items: Vec::new(),
+        })
+    }
+
+    /// Adds a directory and returns where it will be.
+    pub(super) fn dir(&mut self, source: &Path) -> Result<PathBuf> {
+        self.add(source, true)
+    }
+
+    /// Adds a file and returns where it will be.
+    pub(super) fn file(&mut self, source: &Path) -> Result<PathBuf> {
+        self.add(source, false)
+    }
+
+    fn add(&mut self, source: &Path, is_dir: bool) -> Result<PathBuf> {
+        let target = self.place.join(self.items.len().to_string());
+        self.items.push(Item {
+            source: c_string(source)?,
+            target: c_string(&target)?,
+            is_dir,
+        });
+        Ok(target)
+    }
+
+    /// Makes `command` start on this stage, as `user`.
+    pub(super) fn enter(self, command: &mut Command, user: u32) {
+        let place = c_string(&self.place).expect("a constant without NUL");
+        // SAFETY: between fork and exec only system calls are made, with memory of before.
+        unsafe {
+            command.pre_exec(move || {
+                build(&place, &self.items)?;
+                drop_to(user)
+            });
+        }
+    }
+}
+
+fn c_string(path: &Path) -> Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Makes the mount namespace. Allocates nothing.
+fn build(place: &CString, items: &[Item]) -> io::Result<()> {
+    // SAFETY: every pointer is a C string that outlives its call, or null where that is allowed.
+    unsafe {
+        check(libc::unshare(libc::CLONE_NEWNS))?;
+        let mount = |source, target, kind, flags, data: *const libc::c_char| {
+            check(libc::mount(source, target, kind, flags, data.cast()))
+        };
+        // Nothing that follows may show outside.
+        let (slave, none) = (libc::MS_REC | libc::MS_SLAVE, ptr::null());
+        mount(none, c"/".as_ptr(), none, slave, none)?;
+        let (tmpfs, flags) = (c"tmpfs".as_ptr(), libc::MS_NOSUID | libc::MS_NODEV);
+        mount(tmpfs, place.as_ptr(), tmpfs, flags, c"mode=0755".as_ptr())?;
+        for item in items {
+            let (source, target) = (item.source.as_ptr(), item.target.as_ptr());
+            if item.is_dir {
+                check(libc::mkdir(target, 0o755))?;
+            } else {
+                check(libc::mknod(target, libc::S_IFREG | 0o644, 0))?;
+            }
+            mount(source, target, none, libc::MS_BIND, none)?;
+        }
+    }
+    Ok(())
+}
+
+/// Stops being root. With every user id changed, the kernel takes the capabilities too.
+fn drop_to(user: u32) -> io::Result<()> {
+    // SAFETY: no memory is involved but an empty list. These are the C library's functions, which
+    // would tell other threads, but this process has none.
+    unsafe {
+        check(libc::setgroups(0, ptr::null()))?;
+        check(libc::setresgid(user, user, user))?;
+        check(libc::setresuid(user, user, user))
+    }
+}
