@@ -271,6 +271,11 @@ fn test_snapshots_are_wrong_in_one_way() {
             "noise: shell starts\nhi\nnoise: shell exits\n",
         ),
         ("test-no-git", "command -v git; echo $?", "1\n"),
+        (
+            "test-no-git",
+            "for d in /usr/local/bin /usr/bin /bin; do $d/git --version 2>/dev/null; done; echo none",
+            "none\n",
+        ),
         ("test-slow-create", "echo up", "up\n"),
     ] {
         let id = server.create(json!({ "snapshot": snapshot }));
@@ -287,6 +292,186 @@ fn test_snapshots_are_wrong_in_one_way() {
         server.send("GET", "/api/sandbox/failed", None).json()["state"],
         "error"
     );
+}
+
+#[test]
+fn a_range_is_a_part_and_the_rest_of_the_file_stays_home() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    let id = server.create(json!({}));
+    server.exec(&id, "printf 0123456789 > f; : > empty");
+    for (file, range, status, text, content_range) in [
+        ("f", "", 200, "0123456789", None),
+        ("f", "bytes=2-4", 206, "234", Some("bytes 2-4/10")),
+        ("f", "bytes=7-", 206, "789", Some("bytes 7-9/10")),
+        ("f", "bytes=-3", 206, "789", Some("bytes 7-9/10")),
+        ("f", "bytes=-99", 206, "0123456789", Some("bytes 0-9/10")),
+        ("f", "bytes=8-99", 206, "89", Some("bytes 8-9/10")),
+        ("f", "bytes=10-", 416, "", Some("bytes */10")),
+        ("f", "bytes=4-2", 416, "", Some("bytes */10")),
+        ("f", "bytes=-0", 416, "", Some("bytes */10")),
+        ("f", "bytes=0-1,3-4", 200, "0123456789", None),
+        ("f", "lines=1-2", 200, "0123456789", None),
+        ("f", "bytes=a-b", 200, "0123456789", None),
+        ("empty", "bytes=0-", 416, "", Some("bytes */0")),
+        ("empty", "", 200, "", None),
+    ] {
+        let path = format!("/toolbox/{id}/files/download?path={file}");
+        let headers = [("range", range)];
+        let headers = if range.is_empty() { &[][..] } else { &headers };
+        let answer = server
+            .try_send("GET", &path, None, headers)
+            .expect("an answer");
+        let given = answer.headers.get("content-range").map(|v| v.as_bytes());
+        assert_eq!(
+            (answer.status, answer.text.as_str(), given),
+            (status, text, content_range.map(str::as_bytes)),
+            "{file} {range}"
+        );
+    }
+}
+
+#[test]
+fn a_bulk_upload_says_what_failed_and_keeps_the_rest() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    let id = server.create(json!({}));
+    let upload = |fields: &[(&str, &str)]| {
+        let mut body = String::new();
+        for (name, content) in fields {
+            let file = if name.ends_with(".file") {
+                "; filename=\"x\""
+            } else {
+                ""
+            };
+            body += &format!(
+                "--edge\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{content}\r\n"
+            );
+        }
+        body += "--edge--\r\n";
+        let kind = [("content-type", "multipart/form-data; boundary=edge")];
+        let path = format!("/toolbox/{id}/files/bulk-upload");
+        server
+            .try_send_text("POST", &path, body, &kind)
+            .expect("an answer")
+    };
+    server.exec(&id, "mkdir taken; echo x > file");
+    let answer = upload(&[
+        ("files[0].path", "one"),
+        ("files[0].file", "1"),
+        ("files[1].path", "taken"),
+        ("files[1].file", "2"),
+        ("files[2].file", "no path"),
+        ("files[3].path", "file/below"),
+        ("files[3].file", "3"),
+        ("files[4].path", "deep/two"),
+        ("files[4].file", "4"),
+    ]);
+    assert_eq!(answer.status, 400);
+    assert_eq!(
+        answer.json(),
+        json!({
+            "errors": [
+                "taken: is a directory",
+                "files[2].file: missing path",
+                "file/below: not a directory",
+            ],
+            "files": [{ "path": "one", "bytes": 1 }, { "path": "deep/two", "bytes": 1 }],
+        })
+    );
+    assert_eq!(
+        server.exec(&id, "cat one deep/two file; ls taken"),
+        (0, "14x\n".to_owned())
+    );
+    let answer = upload(&[("files[0].path", "taken"), ("files[0].file", "2")]);
+    assert_eq!(
+        (answer.status, &answer.json()["files"]),
+        (400, &serde_json::Value::Null)
+    );
+}
+
+#[test]
+fn a_list_takes_the_beginning_of_an_id_or_a_name() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    let ids: Vec<String> = ["Alpha-1", "alpha-2", "beta"]
+        .iter()
+        .map(|name| server.create(json!({ "name": name })))
+        .collect();
+    let [first, third] = [&ids[0][..], &ids[2].to_uppercase()[..30]];
+    for (query, want) in [
+        ("name=alpha", vec!["Alpha-1", "alpha-2"]),
+        ("name=ALPHA-2", vec!["alpha-2"]),
+        ("name=lpha", vec![]),
+        ("name=", vec!["Alpha-1", "alpha-2", "beta"]),
+        (&format!("id={first}"), vec!["Alpha-1"]),
+        (&format!("id={third}"), vec!["beta"]),
+        (&format!("id={first}&name=beta"), vec![]),
+    ] {
+        let path = format!("/api/sandbox?sort=name&order=asc&{query}");
+        let page = server.send("GET", &path, None).json();
+        let items = page["items"].as_array().expect("items");
+        let names: Vec<&str> = items.iter().filter_map(|i| i["name"].as_str()).collect();
+        assert_eq!(names, want, "{query}");
+    }
+}
+
+#[test]
+fn an_archived_sandbox_starts_with_its_files() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    let id = server.create(json!({}));
+    let at = |verb: &str| server.send("POST", &format!("/api/sandbox/{id}/{verb}"), None);
+    server.exec(&id, "echo kept > f");
+    assert_eq!(at("archive").status, 400, "it runs");
+    at("stop");
+    server.wait(&id, "stopped");
+    assert_eq!(at("archive").status, 200);
+    server.wait(&id, "archived");
+    let down = server.send("GET", &format!("/toolbox/{id}/version"), None);
+    assert!(
+        down.status == 400 && down.text.contains("failed to get runner info"),
+        "{}",
+        down.text
+    );
+    let started = at("start");
+    assert_eq!(started.status, 200, "{}", started.text);
+    server.wait(&id, "started");
+    assert_eq!(server.exec(&id, "cat f"), (0, "kept\n".to_owned()));
+}
+
+#[test]
+fn a_transition_refuses_another_one() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    std::thread::scope(|scope| {
+        let body = json!({ "snapshot": "test-slow-create", "name": "slow" });
+        let create = scope.spawn(|| server.create(body));
+        let state = || server.send("GET", "/api/sandbox/slow", None).json()["state"].clone();
+        until("the create to begin", || state() == "creating");
+        for (method, verb) in [
+            ("POST", "/start"),
+            ("POST", "/stop"),
+            ("POST", "/archive"),
+            ("DELETE", ""),
+        ] {
+            let answer = server.send(method, &format!("/api/sandbox/slow{verb}"), None);
+            assert_eq!(answer.status, 409, "{method} {verb}: {}", answer.text);
+            assert!(
+                answer.text.contains("Sandbox state change in progress"),
+                "{}",
+                answer.text
+            );
+        }
+        let id = create.join().expect("created");
+        assert_eq!(state(), "started");
+        assert_eq!(
+            server
+                .send("DELETE", &format!("/api/sandbox/{id}"), None)
+                .status,
+            200
+        );
+    });
 }
 
 #[test]

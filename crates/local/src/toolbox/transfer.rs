@@ -190,7 +190,12 @@ async fn write(path: &Path, content: impl Stream<Item = io::Result<Bytes>>) -> i
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o755)
-            .create(parent)?;
+            .create(parent)
+            .map_err(|error| match error.raw_os_error() {
+                // As the daemon has it, a file in the place of a parent is not a directory.
+                Some(libc::EEXIST) => io::Error::from_raw_os_error(libc::ENOTDIR),
+                _ => error,
+            })?;
     }
     let mut file = tokio::fs::OpenOptions::new()
         .write(true)

@@ -18,6 +18,7 @@ pub struct Server {
 
 pub struct Answer {
     pub status: u16,
+    pub headers: ureq::http::HeaderMap,
     pub text: String,
 }
 
@@ -78,6 +79,17 @@ impl Server {
         body: Option<&Value>,
         headers: &[(&str, &str)],
     ) -> Result<Answer, ureq::Error> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        self.try_send_text(method, path, body, headers)
+    }
+
+    pub fn try_send_text(
+        &self,
+        method: &str,
+        path: &str,
+        body: String,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, ureq::Error> {
         let bearer = format!("Bearer {}", self.key);
         let mut request = ureq::http::Request::builder()
             .method(method)
@@ -88,11 +100,11 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let body = body.map(Value::to_string).unwrap_or_default();
         let mut reply = self.agent.run(request.body(body).expect("a request"))?;
         let status = reply.status().as_u16();
         Ok(Answer {
             status,
+            headers: reply.headers().clone(),
             text: reply.body_mut().read_to_string()?,
         })
     }
