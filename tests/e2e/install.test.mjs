@@ -67,8 +67,9 @@ test("installed by name from a registry, the plugin serves every tool", { timeou
     execFileSync("npm", ["publish", join(packed, "..", tarball), "--registry", registry.url, "--userconfig", join(dir, ".npmrc")], { cwd: dir, stdio: ["ignore", "pipe", "pipe"] })
     const { tools, code, stderr } = await world.run("script:where")
     assert.equal(code, 0, stderr)
-    assert.equal(tools[0].output, "/home/daytona/project\n")
-    assert.match(tools[1].output, /1: alpha/)
+    const of = (name) => tools.find((tool) => tool.tool === name)?.text
+    assert.equal(of("bash"), "/home/daytona/project\n")
+    assert.match(of("read"), /1: alpha/)
     const manifest = JSON.parse(readFileSync(join(packed, "package.json"), "utf8"))
     assert.equal(manifest.version, "0.1.0", "the name in this test follows the version")
     assert.equal(manifest.dependencies, undefined, "the package brings no run-time packages")

@@ -261,7 +261,7 @@ fn a_megabyte_of_arguments_arrives_whole() {
             world
                 .inside(
                     &world.sandbox_of("s"),
-                    "ls -d /tmp/.opencode-upload-* 2>/dev/null",
+                    "find /tmp -maxdepth 1 -name '.opencode-upload-*'",
                 )
                 .await
                 .is_empty()
