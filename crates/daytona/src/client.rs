@@ -139,8 +139,8 @@ impl Client {
         }
     }
 
-    /// Deletes a sandbox; one that is gone already is fine.
-    pub async fn delete(&self, id: &str) -> Result<()> {
+    /// Deletes a sandbox; false if there was none.
+    pub async fn delete(&self, id: &str) -> Result<bool> {
         match self
             .repeat(
                 "DELETE",
@@ -149,7 +149,8 @@ impl Client {
             )
             .await
         {
-            Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }

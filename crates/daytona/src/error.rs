@@ -129,6 +129,15 @@ impl Error {
         }
     }
 
+    /// True if nobody said what became of the request: it may still have its effect.
+    pub fn is_unanswered(&self) -> bool {
+        match self {
+            Error::Network(error) => !matches!(error, HttpError::Connect { .. }),
+            Error::Unavailable { .. } | Error::Malformed { .. } => true,
+            _ => false,
+        }
+    }
+
     /// True if the request certainly had no effect.
     pub fn had_no_effect(&self) -> bool {
         matches!(

@@ -1,5 +1,6 @@
 //! Bodies of requests and replies, in the service's own spelling.
 
+use crate::client::Toolbox;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -92,6 +93,16 @@ pub struct Sandbox {
     /// ISO 8601.
     #[serde(default)]
     pub created_at: Option<String>,
+}
+
+impl Sandbox {
+    /// Where its toolbox is.
+    pub fn toolbox(&self) -> Toolbox {
+        Toolbox {
+            id: self.id.clone(),
+            proxy_url: self.toolbox_proxy_url.clone(),
+        }
+    }
 }
 
 /// Where a sandbox stands. The service has more states than these; every other one is on its way

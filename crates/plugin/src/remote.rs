@@ -120,11 +120,11 @@ impl Remote {
         request: &Request,
         cancelled: impl Fn() -> bool,
     ) -> Result<Answer, RemoteError> {
-        let mut toolbox = sessions.ensure(session).await?;
+        sessions.ensure(session).await?;
         if cancelled() {
             return Err(RemoteError::Cancelled);
         }
-        sessions.mark_used(session).await?;
+        let mut toolbox = sessions.enter(session).await?;
         let first = toolbox.id.clone();
         let deadline = self.host.now_ms() + PATIENCE_MS + hold_ms(&request.op);
         let (mut failures, mut damaged, mut installs) = (0, 0, 0);
@@ -211,7 +211,7 @@ impl Remote {
                     Err(error) => return Err(error.into()),
                 }
                 if toolbox.id != first {
-                    sessions.mark_used(session).await?;
+                    toolbox = sessions.enter(session).await?;
                 }
             }
         }

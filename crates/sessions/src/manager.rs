@@ -28,6 +28,10 @@ const PLUGIN: &str = "opencode-daytona-sandbox";
 const TOUCH_MS: u64 = 60_000;
 /// How long a create may take until it counts as failed. Images are built in this time.
 const CREATE_SECONDS: u64 = 600;
+/// How long a create whose end nobody saw may still leave a sandbox behind.
+const LATE_MS: u64 = CREATE_SECONDS * 1000;
+/// How often a sandbox may be taken away between its being found and its first use.
+const ENTER_ATTEMPTS: u32 = 3;
 /// A note of a create that is older than this belongs to nobody any more.
 const CREATING_STALE_MS: u64 = (CREATE_SECONDS + 60) * 1000;
 
@@ -48,6 +52,11 @@ pub enum Error {
         "another OpenCode process (pid {0}) has been creating this session's sandbox for too long; stop it or try again"
     )]
     Stuck(u32),
+    /// Other processes delete it as often as it is made.
+    #[error(
+        "other OpenCode processes delete this session's sandbox again and again; close them and try again"
+    )]
+    Taken,
     /// The session was deleted.
     #[error("this session was deleted, and its sandbox with it")]
     Deleted,
@@ -167,7 +176,7 @@ impl Sessions {
 
     /// True if somebody works on a create that was noted.
     fn is_under_way(&self, note: &Creating) -> bool {
-        self.host.now_ms() < note.since + CREATING_STALE_MS
+        self.host.now_ms().abs_diff(note.since) < CREATING_STALE_MS
             && self.lives(note.pid, note.since)
             && !self.abandoned.borrow().contains(&note.name)
     }
@@ -205,17 +214,44 @@ impl Sessions {
         {
             return Err(error.clone());
         }
-        let result = self.find_or_make(session).await;
-        match &result {
-            Ok(toolbox) => *slot.toolbox.borrow_mut() = Some(toolbox.clone()),
+        match self.find_or_make(session).await {
+            Ok((toolbox, made)) => {
+                *slot.toolbox.borrow_mut() = Some(toolbox.clone());
+                if made {
+                    (self.notices)(Notice::Created {
+                        id: toolbox.id.clone(),
+                    });
+                }
+                Ok(toolbox)
+            }
             Err(error) => {
                 *slot.failure.borrow_mut() = (failures + 1, Some(error.clone()));
                 (self.notices)(Notice::Failed {
                     reason: error.to_string(),
                 });
+                Err(error)
             }
         }
-        result
+    }
+
+    /// Like [`Sessions::ensure`], for a tool that works in it: it is written down that the sandbox
+    /// may hold something from now on. Costs no request and, once a minute, one write.
+    ///
+    /// An unused sandbox may be deleted by whoever finds it idle, so between `ensure` and the
+    /// first use it may be gone. What counts is the store: only a sandbox that is the session's
+    /// there, and marked, is given out.
+    pub async fn enter(&self, session: &str) -> Result<Toolbox, Error> {
+        for _ in 0..ENTER_ATTEMPTS {
+            let toolbox = self.ensure(session).await?;
+            if self.mark_used(session, &toolbox).await? {
+                return Ok(toolbox);
+            }
+            let slot = self.slot(session);
+            let _guard = slot.lock.lock().await;
+            slot.toolbox.borrow_mut().take_if(|known| *known == toolbox);
+            self.fresh.borrow_mut().remove(session);
+        }
+        Err(Error::Taken)
     }
 
     /// True if this process has worked out where the session's sandbox is.
@@ -223,32 +259,47 @@ impl Sessions {
         self.slot(session).toolbox.borrow().is_some()
     }
 
-    /// Writes down that a tool works in the session's sandbox: from now on it may hold something.
-    pub async fn mark_used(&self, session: &str) -> Result<(), Error> {
+    /// Writes down that a tool works in `toolbox`; false if it is not the session's any more.
+    async fn mark_used(&self, session: &str, toolbox: &Toolbox) -> Result<bool, Error> {
         let slot = self.slot(session);
-        let now = self.host.now_ms();
-        if slot.used.get() && now < slot.touched.get() + TOUCH_MS {
-            return Ok(());
+        let (now, used) = (self.host.now_ms(), slot.used.get());
+        if used && now.abs_diff(slot.touched.get()) < TOUCH_MS {
+            return Ok(true);
         }
-        let sandbox = slot.toolbox.borrow().clone().map(|toolbox| toolbox.id);
-        self.store
+        let marked = self
+            .store
             .update(|document| {
-                if let Some(entry) = document.sessions.get_mut(session) {
-                    entry.used = Some(true);
-                    entry.owner = None;
-                    entry.last_accessed = now;
+                let goes = document.cleanup.iter().any(|c| c.sandbox == toolbox.id);
+                match document.sessions.get_mut(session) {
+                    Some(entry) if entry.sandbox_id == toolbox.id => {
+                        entry.used = Some(true);
+                        entry.owner = None;
+                        entry.last_accessed = now;
+                        true
+                    }
+                    // If it was replaced by another process, the call finds that out, and says so.
+                    Some(_) => used,
+                    // The file was lost, but the work in the sandbox was not.
+                    None if used && !goes => {
+                        let mut entry = self.entry(document, toolbox, now);
+                        (entry.ready, entry.used, entry.owner) = (Some(true), Some(true), None);
+                        document.sessions.insert(session.into(), entry);
+                        true
+                    }
+                    None => false,
                 }
             })
             .await?;
         // Unless it was replaced meanwhile: then the new one is not marked yet.
-        if slot.toolbox.borrow().clone().map(|toolbox| toolbox.id) == sandbox {
+        if marked && slot.toolbox.borrow().as_ref() == Some(toolbox) {
             slot.used.set(true);
             slot.touched.set(now);
         }
-        Ok(())
+        Ok(marked)
     }
 
-    async fn find_or_make(&self, session: &str) -> Result<Toolbox, Error> {
+    /// The session's sandbox, prepared, and whether it was made here.
+    async fn find_or_make(&self, session: &str) -> Result<(Toolbox, bool), Error> {
         if self.store.is_broken().await? {
             self.rebuild().await?;
         }
@@ -281,7 +332,7 @@ impl Sessions {
             // gone by now, and its address may not be known.
             let current = self.repair(session, &toolbox).await?;
             if current.id != toolbox.id {
-                return Ok(current);
+                return Ok((current, false));
             }
             toolbox = current;
         }
@@ -289,12 +340,7 @@ impl Sessions {
             self.prepare(session, &toolbox, entry.used.is_none())
                 .await?;
         }
-        if made {
-            (self.notices)(Notice::Created {
-                id: toolbox.id.clone(),
-            });
-        }
-        Ok(toolbox)
+        Ok((toolbox, made))
     }
 
     async fn prepare(&self, session: &str, toolbox: &Toolbox, foreign: bool) -> Result<(), Error> {

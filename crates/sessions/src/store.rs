@@ -101,6 +101,21 @@ pub struct Cleanup {
     /// Why the last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// It was not there, but the create that was sent for it may still come to an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<bool>,
+}
+
+impl Cleanup {
+    /// A note that was not acted on yet.
+    pub fn new(sandbox: impl Into<String>, since: u64) -> Self {
+        Cleanup {
+            sandbox: sandbox.into(),
+            since,
+            error: None,
+            late: None,
+        }
+    }
 }
 
 /// The store cannot be used.

@@ -133,16 +133,17 @@ fn a_death_between_any_two_steps_leaves_at_most_one_sandbox_and_a_true_store() {
             host.skip_ms.set(5_000);
             sessions.sweep().await.expect("sweeps");
             let toolbox = sessions.ensure(&session).await.expect("a sandbox");
-            sessions.mark_used(&session).await.expect("marked");
+            sessions.enter(&session).await.expect("entered");
             let store = world.store();
             assert_eq!(
                 store["sessions"][&session]["sandboxId"], toolbox.id,
                 "step {steps}"
             );
-            assert!(
-                store["creating"].is_null() && store["cleanup"].is_null(),
-                "step {steps}: {store}"
-            );
+            assert!(store["creating"].is_null(), "step {steps}: {store}");
+            // Only what may still be made is looked for once more.
+            for note in store["cleanup"].as_array().into_iter().flatten() {
+                assert_eq!(note["late"], true, "step {steps}: {store}");
+            }
             assert_eq!(
                 world.sandboxes().await,
                 std::slice::from_ref(&toolbox.id),
@@ -161,6 +162,130 @@ fn a_death_between_any_two_steps_leaves_at_most_one_sandbox_and_a_true_store() {
             }
         }
         assert!(steps > 8, "only {steps} steps were seen");
+    });
+}
+
+#[test]
+fn a_sandbox_swept_before_its_first_use_is_not_worked_in() {
+    run(async {
+        let world = World::new();
+        // Two processes that cannot see each other, as in two containers with one home.
+        let (_, a) = world.process(DEAD);
+        let (host, b) = world.process(DEAD + 1);
+        let early = a.ensure("s").await.expect("a sandbox");
+        host.skip_ms.set(5_000);
+        b.sweep().await.expect("sweeps");
+        let entered = a.enter("s").await.expect("a sandbox");
+        assert_ne!(entered.id, early.id);
+        assert_eq!(world.store()["sessions"]["s"]["sandboxId"], entered.id);
+        // Used, it is nobody's to sweep any more.
+        b.sweep().await.expect("sweeps");
+        assert_eq!(world.sandboxes().await, [entered.id]);
+    });
+}
+
+#[test]
+fn a_store_lost_while_the_sandbox_is_in_use_is_written_again() {
+    run(async {
+        let world = World::new();
+        let (host, a) = world.process(std::process::id());
+        let first = a.enter("s").await.expect("a sandbox");
+        std::fs::remove_file(world.data.path().join(file_name("project"))).expect("it is there");
+        host.skip_ms.set(120_000);
+        assert_eq!(a.enter("s").await.expect("a sandbox"), first);
+        let entry = &world.store()["sessions"]["s"];
+        assert_eq!(entry["sandboxId"], first.id);
+        assert_eq!(
+            (&entry["used"], &entry["ready"]),
+            (&json!(true), &json!(true))
+        );
+    });
+}
+
+#[test]
+fn what_another_process_is_making_is_not_adopted() {
+    run(async {
+        let world = World::new();
+        // As the store and the service are while a process that lives makes the sandbox.
+        let labels = json!({
+            "opencode.plugin": "opencode-daytona-sandbox", "opencode.project": "project", "opencode.session": "s",
+        });
+        let body = json!({ "name": "opencode-s-1", "labels": labels });
+        let made = world.local.control("POST", "/api/sandbox", body).await;
+        let (host, b) = world.process(std::process::id());
+        let note =
+            json!({ "session": "s", "name": "opencode-s-1", "pid": 1, "since": host.now_ms() });
+        let path = world.data.path().join(file_name("project"));
+        std::fs::write(&path, json!({ "creating": [note] }).to_string()).expect("written");
+        let waits = tokio::time::timeout(Duration::from_millis(700), b.ensure("s")).await;
+        assert!(waits.is_err(), "it did not wait: {waits:?}");
+        assert_eq!(world.store()["creating"], json!([note]));
+        assert!(world.store()["sessions"]["s"].is_null());
+        let entry = json!({
+            "sandboxId": made["id"], "toolboxUrl": made["toolboxProxyUrl"], "ready": true, "used": false, "owner": 1,
+        });
+        std::fs::write(&path, json!({ "sessions": { "s": entry } }).to_string()).expect("written");
+        assert_eq!(
+            b.ensure("s").await.expect("a sandbox").id,
+            made["id"].as_str().expect("an id")
+        );
+    });
+}
+
+#[test]
+fn a_create_that_ends_after_everybody_gave_up_is_found_at_a_later_start() {
+    run(async {
+        for comes in [true, false] {
+            let world = World::new();
+            let (host, a) = world.process(DEAD);
+            host.fast.set(true);
+            host.fail(|operation, what| {
+                (operation == "http" && what.starts_with("POST")).then(|| "timeout".into())
+            });
+            a.ensure("s").await.expect_err("no answer");
+            let note = world.store()["cleanup"][0].clone();
+            assert_eq!(note["late"], true, "{note}");
+            let name = &note["sandbox"];
+            if comes {
+                world
+                    .local
+                    .control("POST", "/api/sandbox", json!({ "name": name }))
+                    .await;
+            }
+            let (host, next) = world.process(DEAD + 1);
+            next.sweep().await.expect("sweeps");
+            assert_eq!(
+                world.store()["cleanup"].is_null(),
+                comes,
+                "{}",
+                world.store()
+            );
+            // Long after, one more look is the last.
+            host.skip_ms.set(3_600_000);
+            next.sweep().await.expect("sweeps");
+            assert!(world.store()["cleanup"].is_null(), "{}", world.store());
+            assert!(world.sandboxes().await.is_empty());
+        }
+    });
+}
+
+#[test]
+fn a_sandbox_known_only_by_its_label_is_remembered_until_it_is_deleted() {
+    run(async {
+        let world = World::new();
+        let (_, a) = world.process(DEAD);
+        let toolbox = a.enter("s").await.expect("a sandbox");
+        std::fs::remove_file(world.data.path().join(file_name("project"))).expect("it is there");
+        let (host, b) = world.process(DEAD + 1);
+        host.fast.set(true);
+        host.fail(|operation, what| {
+            (operation == "http" && what.starts_with("DELETE")).then(|| "connect".into())
+        });
+        b.delete("s").await.expect("remembered");
+        assert_eq!(world.store()["cleanup"][0]["sandbox"], toolbox.id);
+        host.heal();
+        b.sweep().await.expect("sweeps");
+        assert!(world.sandboxes().await.is_empty() && world.store()["cleanup"].is_null());
     });
 }
 

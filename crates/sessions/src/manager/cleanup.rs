@@ -1,6 +1,6 @@
 //! Deleting sandboxes, and remembering those that could not be deleted yet.
 
-use super::{Error, Notice, Sessions, Slot};
+use super::{Error, LATE_MS, Notice, Sessions, Slot};
 use crate::store::{Cleanup, Entry};
 use host::Level;
 
@@ -21,9 +21,17 @@ impl Sessions {
             let found = self.client.list(&self.labels(Some(session))).await?;
             left.extend(found.into_iter().map(|sandbox| sandbox.id));
         }
-        for id in left {
-            self.client.delete(&id).await?;
+        let now = self.host.now_ms();
+        self.store
+            .update(|document| {
+                let notes = left.iter().map(|id| Cleanup::new(id, now));
+                document.cleanup.extend(notes);
+            })
+            .await?;
+        for id in &left {
+            self.clean(id).await;
         }
+        slot.toolbox.borrow_mut().take();
         Ok(())
     }
 
@@ -74,11 +82,7 @@ impl Sessions {
                     return None;
                 }
                 let id = document.sessions.remove(session)?.sandbox_id;
-                document.cleanup.push(Cleanup {
-                    sandbox: id.clone(),
-                    since: now,
-                    error: None,
-                });
+                document.cleanup.push(Cleanup::new(&id, now));
                 Some(id)
             })
             .await?;
@@ -100,11 +104,19 @@ impl Sessions {
             self.client.pause(error, attempt).await;
             result = self.client.delete(sandbox).await;
         }
-        let reason = result.err().map(|error| error.to_string());
+        let now = self.host.now_ms();
+        let (was_there, reason) = match result {
+            Ok(was_there) => (was_there, None),
+            Err(error) => (false, Some(error.to_string())),
+        };
         let written = self
             .store
             .update(|document| match &reason {
-                None => document.cleanup.retain(|c| c.sandbox != sandbox),
+                // What is still being made is not there yet: a later start looks again.
+                None => document.cleanup.retain(|c| {
+                    let may_come = c.late == Some(true) && now.abs_diff(c.since) < LATE_MS;
+                    c.sandbox != sandbox || (!was_there && may_come)
+                }),
                 Some(reason) => document
                     .cleanup
                     .iter_mut()
@@ -154,11 +166,7 @@ impl Sessions {
                 });
                 document
                     .cleanup
-                    .extend(gone.into_iter().map(|sandbox| Cleanup {
-                        sandbox,
-                        since: now,
-                        error: None,
-                    }));
+                    .extend(gone.into_iter().map(|id| Cleanup::new(id, now)));
                 document
                     .cleanup
                     .iter()

@@ -2,7 +2,7 @@
 
 use super::{CREATE_SECONDS, Error, Sessions};
 use crate::store::{Cleanup, Creating, Document, Entry};
-use daytona::{Sandbox, State};
+use daytona::{Sandbox, State, Toolbox};
 
 /// How often a create is sent.
 const CREATE_ATTEMPTS: u32 = 4;
@@ -59,9 +59,8 @@ impl Sessions {
         document
             .cleanup
             .extend(dead.into_iter().map(|note| Cleanup {
-                sandbox: note.name,
-                since,
-                error: None,
+                late: Some(true),
+                ..Cleanup::new(note.name, since)
             }));
     }
 
@@ -75,8 +74,13 @@ impl Sessions {
                     .store
                     .update(|document| {
                         document.creating.retain(|note| note.name != name);
-                        let entry = self.entry(document, &sandbox, now);
-                        document.sessions.insert(session.into(), entry.clone());
+                        let entry = self.entry(document, &sandbox.toolbox(), now);
+                        // After a broken file it may have one already, and use it.
+                        let entries = &mut document.sessions;
+                        let entry = entries.entry(session.into()).or_insert(entry).clone();
+                        if entry.sandbox_id != sandbox.id {
+                            document.cleanup.push(Cleanup::new(&sandbox.id, now));
+                        }
                         entry
                     })
                     .await;
@@ -87,9 +91,9 @@ impl Sessions {
                 }
                 Ok(written?)
             }
-            Err(error) => {
+            Err((error, late)) => {
                 // Whatever may be left of it is remembered, and swept now or at the next start.
-                let left = !error.had_no_effect();
+                let left = late || !error.had_no_effect();
                 let reason = error.to_string();
                 self.abandoned.borrow_mut().insert(name.clone());
                 self.store
@@ -97,9 +101,9 @@ impl Sessions {
                         document.creating.retain(|note| note.name != name);
                         if left {
                             document.cleanup.push(Cleanup {
-                                sandbox: name.clone(),
-                                since: now,
                                 error: Some(reason),
+                                late: late.then_some(true),
+                                ..Cleanup::new(&name, now)
                             });
                         }
                     })
@@ -112,15 +116,15 @@ impl Sessions {
         }
     }
 
-    pub(super) fn entry(&self, document: &Document, sandbox: &Sandbox, now: u64) -> Entry {
+    pub(super) fn entry(&self, document: &Document, toolbox: &Toolbox, now: u64) -> Entry {
         let numbers = document.sessions.values().filter_map(|e| e.branch_number);
         Entry {
-            sandbox_id: sandbox.id.clone(),
-            branch_number: self.project.git.then(|| numbers.max().unwrap_or(0) + 1),
+            sandbox_id: toolbox.id.clone(),
+            branch_number: (self.project.git).then(|| numbers.max().unwrap_or(0).saturating_add(1)),
             created: now,
             last_accessed: now,
             worktree: Some(self.project.worktree.clone()),
-            toolbox_url: Some(sandbox.toolbox_proxy_url.clone()),
+            toolbox_url: Some(toolbox.proxy_url.clone()),
             ready: Some(false),
             used: Some(false),
             owner: Some(self.host.pid()),
@@ -128,35 +132,37 @@ impl Sessions {
         }
     }
 
-    /// Creates by a unique name, so that a lost answer can be made up for by looking.
+    /// Creates by a unique name, so that a lost answer can be made up for by looking. A failure
+    /// comes with whether a sandbox of that name may still come to be.
     pub(super) async fn create(
         &self,
         session: &str,
         name: &str,
-    ) -> Result<Sandbox, daytona::Error> {
+    ) -> Result<Sandbox, (daytona::Error, bool)> {
         let mut request = self.template.clone();
         request.name = name.into();
         request.labels.extend(self.labels(Some(session)));
-        let mut attempt = 0;
+        let (mut attempt, mut late) = (0, false);
         loop {
             let error = match self.client.create(&request).await {
-                Ok(sandbox) => return self.started(sandbox).await,
+                Ok(sandbox) => return self.started(sandbox).await.map_err(|e| (e, false)),
                 Err(error) => error,
             };
+            late |= error.is_unanswered();
             if !error.had_no_effect() {
                 match self.client.get(name).await {
                     Ok(sandbox) if !matches!(sandbox.state, State::Error | State::BuildFailed) => {
-                        return self.started(sandbox).await;
+                        return self.started(sandbox).await.map_err(|e| (e, false));
                     }
                     // A dead one: its own reason says more than the create's.
-                    Ok(_) => return Err(error),
+                    Ok(_) => return Err((error, false)),
                     Err(daytona::Error::NotFound { .. }) => {}
-                    Err(_) => return Err(error),
+                    Err(_) => return Err((error, late)),
                 }
             }
             attempt += 1;
             if !error.is_transient() || attempt >= CREATE_ATTEMPTS {
-                return Err(error);
+                return Err((error, late));
             }
             self.client.pause(&error, attempt).await;
         }

@@ -1,6 +1,7 @@
 //! Finding a sandbox again: after the store lost it, after it stopped, after it was deleted.
 
 use super::{Error, LABEL_SESSION, Notice, Sessions};
+use crate::store::Creating;
 use daytona::{Sandbox, State, Toolbox};
 use host::Level;
 
@@ -36,9 +37,16 @@ impl Sessions {
         let now = self.host.now_ms();
         self.store
             .update(|document| {
-                // A create that is under way in this or another process has this very sandbox.
-                document.creating.retain(|note| note.name != sandbox.name);
-                let mut entry = self.entry(document, sandbox, now);
+                let is_its = |note: &Creating| note.name == sandbox.name;
+                // Whoever makes it will write the entry; whoever deletes it already has.
+                if (document.creating.iter()).any(|note| is_its(note) && self.is_under_way(note))
+                    || (document.cleanup.iter())
+                        .any(|note| [&sandbox.id, &sandbox.name].contains(&&note.sandbox))
+                {
+                    return;
+                }
+                document.creating.retain(|note| !is_its(note));
+                let mut entry = self.entry(document, &sandbox.toolbox(), now);
                 // It may hold work: it is never an unused one.
                 (entry.used, entry.owner) = (Some(true), None);
                 document.sessions.entry(session.into()).or_insert(entry);
@@ -129,14 +137,13 @@ impl Sessions {
                 .into());
             }
         };
-        let toolbox = Toolbox {
-            id: sandbox.id,
-            proxy_url: sandbox.toolbox_proxy_url,
-        };
+        let toolbox = sandbox.toolbox();
         if toolbox != *failed {
             self.store
                 .update(|document| {
-                    if let Some(entry) = document.sessions.get_mut(session) {
+                    if let Some(entry) = document.sessions.get_mut(session)
+                        && entry.sandbox_id == toolbox.id
+                    {
                         entry.toolbox_url = Some(toolbox.proxy_url.clone());
                     }
                 })
@@ -167,7 +174,7 @@ impl Sessions {
             })
             .await?;
         self.fresh.borrow_mut().insert(session.into());
-        let toolbox = Box::pin(self.find_or_make(session)).await?;
+        let (toolbox, _) = Box::pin(self.find_or_make(session)).await?;
         (self.notices)(Notice::Replaced {
             old: old.into(),
             id: toolbox.id.clone(),
