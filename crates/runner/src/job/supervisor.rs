@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(1);
 /// For the last output of a shell that was killed while others hold its pipe.
 const DRAIN: Duration = Duration::from_millis(50);
+/// After the first news: a command that ends right after it printed is worth one request, not two.
+const LAST_WORDS: Duration = Duration::from_millis(40);
 /// How long an answer that could not be written to disk is kept in memory.
 const LINGER: Duration = Duration::from_secs(600);
 
@@ -273,13 +275,21 @@ impl Job {
             state.stop = true;
             self.changed.notify_all();
         }
+        // When there is news: the moment to return with it.
+        let mut due = None;
         loop {
             if let Some(answer) = &state.answer {
                 return answer.clone();
             }
             let now = Instant::now();
-            let has_news = state.capture.total() > ask.offset;
-            if ask.stop.is_none() && (now >= end_at || (has_news && now >= news_at)) {
+            // The answer is being written down.
+            let ending = state.exit.is_some() && state.closed;
+            if ending {
+                due = None;
+            } else if state.capture.total() > ask.offset {
+                due = due.or(Some(news_at.max(now + LAST_WORDS).min(end_at)));
+            }
+            if ask.stop.is_none() && now >= due.unwrap_or(end_at) {
                 let (output, offset) = state.capture.since(ask.offset);
                 return Ok(Outcome::Running(JobState {
                     job: state.job.clone(),
@@ -287,10 +297,9 @@ impl Job {
                     offset,
                 }));
             }
-            let until = match (ask.stop, has_news) {
-                (Some(_), _) => now + LINGER,
-                (None, true) => end_at.min(news_at),
-                (None, false) => end_at,
+            let until = match ask.stop {
+                Some(_) => now + LINGER,
+                None => due.unwrap_or(end_at),
             };
             state = self.wait(state, until);
         }
