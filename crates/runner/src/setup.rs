@@ -15,13 +15,16 @@ use crate::state::State;
 use protocol::{Base, Code, Ready, Setup, ToolError};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const BASE_REF: &str = "refs/opencode/base";
 /// In `.git` from the time the repository is in place until the checkout is complete.
 const UNFINISHED: &str = "opencode-checkout";
+
+/// Temporary files of the tools, as a line for `.git/info/exclude`.
+const LEFTOVERS: &str = ".opencode-*-*.tmp";
 
 /// Makes `setup.root`, or finds that it is there.
 pub(crate) fn run(state: &State, setup: &Setup) -> Result<Ready, ToolError> {
@@ -97,11 +100,12 @@ fn with_base(git: &Git, base: &Base) -> Result<(), ToolError> {
     };
     if old.as_ref() != Some(&base.commit) {
         if let Some(old) = old.filter(|_| !unfinished.exists()) {
-            return Err(sandbox(format!(
+            let message = format!(
                 "{} in the sandbox already holds work on commit {old}, so commit {} was not put there. Use a fresh sandbox or another `projectDir`.",
                 git.dir.display(),
                 base.commit
-            )));
+            );
+            return Err(error(Code::HoldsWork, message));
         }
         if repository.exists() {
             // A repository that came with the image: what its branch was stays reachable.
@@ -187,7 +191,7 @@ fn io_failed(why: io::Error) -> ToolError {
     ))
 }
 
-/// A name for commits, where the image brings none.
+/// A name for commits, where the image brings none, and no commit of what a killed write left.
 fn configure(git: &Git) -> Result<(), ToolError> {
     for (key, value) in [
         ("user.name", "OpenCode"),
@@ -195,6 +199,22 @@ fn configure(git: &Git) -> Result<(), ToolError> {
     ] {
         if git.text(&["config", "--get", key]).is_none() {
             git.run(&["config", key, value])?;
+        }
+    }
+    if let Some(exclude) = git.text(&["rev-parse", "--git-path", "info/exclude"]) {
+        let path = git.dir.join(exclude);
+        let old = fs::read_to_string(&path).unwrap_or_default();
+        if !old.lines().any(|line| line == LEFTOVERS) {
+            let gap = if old.is_empty() || old.ends_with('\n') {
+                ""
+            } else {
+                "\n"
+            };
+            let dir = path.parent().unwrap_or(Path::new("/"));
+            fs::create_dir_all(dir)
+                .and_then(|()| File::options().append(true).create(true).open(&path))
+                .and_then(|mut file| writeln!(file, "{gap}{LEFTOVERS}"))
+                .map_err(io_failed)?;
         }
     }
     Ok(())

@@ -4,10 +4,16 @@
 //! Several changes are all made or none: a failure in the middle takes the others back. A kill in
 //! the middle leaves whole files, some old and some new.
 //!
+//! A kill in the middle can also leave a temporary file. The next change in that directory removes
+//! it, and the project's setup has git ignore it until then.
+//!
 //! The mode is kept, and the file a symlink points to is replaced rather than the link. Surprise:
 //! a target that cannot be renamed over (a bind mount, a directory that is not writable) is
 //! written in place, because the only other choice is to refuse.
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -42,6 +48,11 @@ pub(super) fn apply(changes: Vec<Change>) -> Result<(), Failed> {
         };
         steps.push(Step::prepare(change).map_err(|error| Failed { path, error })?);
     }
+    let dirs: BTreeSet<&Path> = steps
+        .iter()
+        .filter_map(|step| step.target.parent())
+        .collect();
+    dirs.into_iter().for_each(sweep);
     let mut made: Vec<Step> = Vec::new();
     let alone = steps.len() == 1;
     for mut step in steps {
@@ -183,6 +194,35 @@ fn beside(target: &Path) -> PathBuf {
     target.with_file_name(format!(".opencode-{}-{number}.tmp", std::process::id()))
 }
 
+/// The process that made a temporary file of this name.
+fn maker(name: &str) -> Option<Pid> {
+    let (pid, number) = name
+        .strip_prefix(".opencode-")?
+        .strip_suffix(".tmp")?
+        .split_once('-')?;
+    number.parse::<u32>().ok()?;
+    Pid::from_raw(pid.parse().ok().filter(|pid: &i32| *pid > 0)?)
+}
+
+/// Removes what killed runners left in `dir`, unless that means to search a very large directory.
+fn sweep(dir: &Path) {
+    for entry in fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .take(10_000)
+        .flatten()
+    {
+        let name = entry.file_name();
+        let is_dead = name
+            .to_str()
+            .and_then(maker)
+            .is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH));
+        if is_dead {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn temporary(target: &Path, old: Option<&fs::Metadata>, bytes: &[u8]) -> io::Result<Temporary> {
     let path = beside(target);
     // A killed runner with this process id may have left one.
@@ -264,6 +304,31 @@ mod tests {
         assert_eq!(fs::read(dir.path().join("there")).unwrap(), b"x");
         symlink("loop", dir.path().join("loop")).unwrap();
         assert!(replace(&dir.path().join("loop"), b"x".to_vec()).is_err());
+    }
+
+    #[test]
+    fn what_a_killed_runner_left_goes_with_the_next_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let dead = child.id();
+        child.wait().unwrap();
+        let kept = [
+            format!(".opencode-{}-7.tmp", std::os::unix::process::parent_id()),
+            format!(".opencode-{dead}-x.tmp"),
+            format!(".opencode-{dead}.tmp"),
+            ".opencode-0-1.tmp".to_string(),
+            ".opencode--1-1.tmp".to_string(),
+            format!("x.opencode-{dead}-1.tmp"),
+        ];
+        for name in &kept {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        fs::write(dir.path().join(format!(".opencode-{dead}-0.tmp")), "half").unwrap();
+        replace(&dir.path().join("f"), b"x".to_vec()).unwrap();
+        let mut expected = kept.to_vec();
+        expected.push("f".to_string());
+        expected.sort();
+        assert_eq!(names(dir.path()), expected);
     }
 
     #[test]
