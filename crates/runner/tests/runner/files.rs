@@ -86,6 +86,11 @@ fn a_write_that_is_killed_leaves_the_old_file_or_the_new() {
         changed += u32::from(after == *text);
     }
     assert!(killed > 0, "no write was killed, {changed} went through");
+    // What the killed ones left beside it goes with the next one that is not.
+    sandbox
+        .run("write", json!({ "filePath": "f", "content": "end" }))
+        .unwrap();
+    assert_eq!(std::fs::read_dir(sandbox.root()).unwrap().count(), 1);
 }
 
 #[test]
@@ -245,6 +250,124 @@ fn a_gigabyte_is_not_loaded() {
         "{}",
         &out.output[out.output.len() - 200..]
     );
+}
+
+/// Every place a runner writes to has one MiB, and all vanish when the story is over.
+#[test]
+fn a_full_disk_spoils_nothing_that_was_there() {
+    let sandbox = Sandbox::new();
+    let (root, home) = (sandbox.root(), sandbox.home.clone());
+    let small_disks = |command: &mut Command| {
+        let small = |command: &mut Command, path: &Path| {
+            command.args(["--size", "1048576", "--tmpfs"]).arg(path);
+        };
+        command.args(["--dev-bind", "/", "/"]);
+        small(command, Path::new("/tmp"));
+        small(command, Path::new("/dev/shm"));
+        // The requests come and the replies go on an ordinary disk.
+        let ordinary = sandbox.dir.path();
+        command.arg("--bind").arg(ordinary).arg(ordinary);
+        small(command, &root);
+        small(command, &home);
+    };
+    let mut probe = Command::new("bwrap");
+    small_disks(&mut probe);
+    if !probe.arg("true").status().is_ok_and(|s| s.success()) {
+        // Past the test harness, which would swallow it.
+        let mut out = std::io::stderr();
+        let _ = std::io::Write::write_all(
+            &mut out,
+            b"SKIPPED 1 test: a full disk (bwrap cannot make a small file system here)\n",
+        );
+        return;
+    }
+    let big = "x".repeat(2_000_000);
+    let patch = format!(
+        "*** Begin Patch\n*** Update File: f\n@@\n-old\n+new\n*** Add File: g\n+{big}\n*** End Patch"
+    );
+    let look = json!({ "command": "cat f; ls -A; ls -A ~ | grep filler" });
+    let unchanged = "old\nf\nfiller\nfiller\n";
+    // (tool, arguments, whether it works, a part of the output or the message)
+    let steps = [
+        (
+            "write",
+            json!({ "filePath": "f", "content": "old\n" }),
+            true,
+            "Wrote file",
+        ),
+        (
+            "bash",
+            json!({ "command": "for f in filler ~/filler /tmp/filler /dev/shm/filler; do head -c 9000000 /dev/zero > $f; done; true" }),
+            true,
+            "No space left",
+        ),
+        (
+            "write",
+            json!({ "filePath": "f", "content": big }),
+            false,
+            "was left as it was",
+        ),
+        ("bash", look.clone(), true, unchanged),
+        (
+            "edit",
+            json!({ "filePath": "f", "oldString": "old", "newString": big }),
+            false,
+            "was left as it was",
+        ),
+        ("bash", look.clone(), true, unchanged),
+        (
+            "apply_patch",
+            json!({ "patchText": patch }),
+            false,
+            "was left as it was",
+        ),
+        ("bash", look, true, unchanged),
+        ("read", json!({ "filePath": "f" }), true, "1: old"),
+        ("grep", json!({ "pattern": "ol." }), true, "Line 1: old"),
+        (
+            "bash",
+            json!({ "command": "seq 20000" }),
+            true,
+            "could not be saved: there is no space",
+        ),
+        ("bash", json!({ "command": "rm filler" }), true, ""),
+        (
+            "edit",
+            json!({ "filePath": "f", "oldString": "old", "newString": "new" }),
+            true,
+            "",
+        ),
+        ("bash", json!({ "command": "cat f" }), true, "new\n"),
+    ];
+    let script = "for request; do \"$RUNNER\" --request-file \"$request\" > \"$request.out\"; done";
+    let mut story = Command::new("bwrap");
+    small_disks(&mut story);
+    story
+        .args(["bash", "-c", script, "-"])
+        .env("HOME", &home)
+        .env("RUNNER", RUNNER);
+    let mut asked = Vec::new();
+    for (tool, args, works, part) in steps {
+        let call = sandbox.call(tool, args);
+        let id = call["id"].as_str().unwrap().to_string();
+        let path = sandbox.dir.path().join(&id);
+        std::fs::write(&path, call.to_string()).unwrap();
+        story.arg(&path);
+        asked.push((id, path.with_extension("out"), tool, works, part));
+    }
+    assert!(story.status().unwrap().success());
+    for (id, path, tool, works, part) in asked {
+        let result = parse_text(&id, &std::fs::read_to_string(path).unwrap()).result;
+        let (worked, text) = match done(result) {
+            Ok(output) => (true, output.output),
+            Err(error) => (false, error.message),
+        };
+        let text = &text[..text.len().min(500)];
+        assert!(
+            worked == works && text.contains(part),
+            "{id} {tool}: {text}"
+        );
+    }
 }
 
 #[test]

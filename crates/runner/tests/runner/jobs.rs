@@ -151,6 +151,50 @@ fn a_job_outlives_its_request_and_is_followed_to_its_end() {
 }
 
 #[test]
+fn a_command_that_ends_with_its_first_words_takes_one_request() {
+    let sandbox = Sandbox::new();
+    // The first output comes when the request would return with any.
+    let mut call = sandbox.call("bash", json!({ "command": "sleep 1.5; echo x" }));
+    call["wait"] = json!({ "output_ms": 1_000, "max_ms": 10_000 });
+    let out = done(sandbox.send(&call).result).unwrap();
+    assert_eq!(out.output, "x\n");
+    // One that goes on is not waited for.
+    let mut call = sandbox.call("bash", json!({ "command": "echo x; sleep 300" }));
+    call["wait"] = json!({ "output_ms": 0, "max_ms": 60_000 });
+    let start = Instant::now();
+    let Ok(Outcome::Running(state)) = sandbox.send(&call).result else {
+        panic!("it has ended");
+    };
+    assert_eq!(state.output, "x\n");
+    assert!(start.elapsed() < Duration::from_secs(20));
+    let stop = sandbox.op("job_stop", json!({ "job": state.job, "reason": "abort" }));
+    sandbox.send(&stop).result.unwrap();
+}
+
+#[test]
+fn a_silent_command_of_ten_minutes_is_asked_again_and_again() {
+    let sandbox = Sandbox::new();
+    let mut call = sandbox.call(
+        "bash",
+        json!({ "command": "sleep 600", "timeout": 660_000 }),
+    );
+    for _ in 0..3 {
+        call["wait"] = json!({ "output_ms": 0, "max_ms": 100 });
+        let Ok(Outcome::Running(state)) = sandbox.send(&call).result else {
+            panic!("it has ended");
+        };
+        assert_eq!((state.output.as_str(), state.offset), ("", 0));
+        call = sandbox.op("job_wait", json!({ "job": state.job, "offset": 0 }));
+    }
+    let stop = sandbox.op("job_stop", json!({ "job": call["job"], "reason": "abort" }));
+    let out = done(sandbox.send(&stop).result).unwrap();
+    assert!(
+        out.output
+            .ends_with("User aborted the command\n</shell_metadata>")
+    );
+}
+
+#[test]
 fn the_starter_gets_its_pipes_back_while_the_job_runs() {
     let sandbox = Sandbox::new();
     let mut call = sandbox.call("bash", json!({ "command": "sleep 60" }));

@@ -134,7 +134,11 @@ fn parse(id: &str, output: &Output) -> Reply {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
-    let body = frame::decode(id, &text, protocol::MAX_REPLY)
+    parse_text(id, &text)
+}
+
+fn parse_text(id: &str, text: &str) -> Reply {
+    let body = frame::decode(id, text, protocol::MAX_REPLY)
         .unwrap_or_else(|error| panic!("{error:?} in {text}"));
     assert_eq!(
         text.matches("<<<opencode-runner:").count(),

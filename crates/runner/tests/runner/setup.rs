@@ -161,6 +161,12 @@ fn without_a_base_there_is_an_empty_repository() {
         assert_eq!(setup(&sandbox, &root, None).unwrap().head, None);
     }
     assert!(root.join(".git").is_dir());
+    // What a killed write leaves is not the project's, and two setups say so once.
+    std::fs::write(root.join(".opencode-12-3.tmp"), "half").unwrap();
+    std::fs::write(root.join(".opencode"), "mine").unwrap();
+    assert_eq!(git(&root, &["status", "--porcelain"]), "?? .opencode");
+    let exclude = std::fs::read_to_string(root.join(".git/info/exclude")).unwrap();
+    assert_eq!(exclude.matches(".opencode-*-*.tmp\n").count(), 1);
 }
 
 #[test]
