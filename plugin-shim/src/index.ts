@@ -9,7 +9,7 @@ import type { Config, Hooks, PluginInput, PluginModule, ToolContext, ToolDefinit
 import { catalog } from "./generated/catalog.js"
 import { Core, initSync } from "./generated/core.js"
 import type { Calls, ToolDefinition as Definition } from "./generated/types.js"
-import { Side } from "./side.js"
+import { Side, death } from "./side.js"
 
 const here = dirname(fileURLToPath(import.meta.url))
 const id = "opencode-daytona-sandbox"
@@ -21,7 +21,7 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
   let failure: unknown
   const call = async <K extends keyof Calls>(name: K, params: Calls[K]["params"]): Promise<Calls[K]["result"]> => {
     if (!core) throw new Error(`${id} could not be loaded, so every tool refuses: ${message(failure)}`)
-    return JSON.parse(await Promise.race([core.call(name, JSON.stringify(params)), side.death]))
+    return JSON.parse(await Promise.race([core.call(name, JSON.stringify(params)), death]))
   }
   let definitions: Definition[] = catalog
   try {
@@ -40,14 +40,16 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
 
   const execute = async (tool: string, args: unknown, context: ToolContext): Promise<ToolResult> => {
     const number = ++serial
-    const running = { context, rejection: undefined as unknown }
+    const own = { context, rejection: undefined as unknown }
     const abort = () => void call("abort", { call: number }).catch(() => {})
-    side.running.set(number, running)
+    side.running.set(number, own)
     context.abort.addEventListener("abort", abort)
     try {
       const { sessionID: sessionId } = context
-      const result = await call("execute", { call: number, tool, args, sessionId })
-      if (result.kind === "rejected") throw running.rejection ?? new Error("The permission question could not be asked.")
+      const running = call("execute", { call: number, tool, args, sessionId })
+      if (context.abort.aborted) abort()
+      const result = await running
+      if (result.kind === "rejected") throw own.rejection ?? new Error("The permission question could not be asked.")
       if (result.kind === "failed") throw new Error(result.message)
       const { title, output, metadata, attachments } = result
       const { callID } = context as ToolContext & { callID?: string }
@@ -79,7 +81,7 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
       await call("message", { sessionId: sessionID }).catch(() => {})
     },
     async "tool.definition"({ toolID }, output) {
-      await call("offer", { tool: toolID, builtIn: "fields" in output.parameters }).catch(() => {})
+      await call("offer", { tool: toolID, builtIn: "fields" in Object(output.parameters) }).catch(() => {})
       const jsonSchema = schemas.get(toolID)
       if (jsonSchema) Object.assign(output, { jsonSchema })
     },

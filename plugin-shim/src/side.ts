@@ -12,20 +12,27 @@ export interface Running {
   rejection?: unknown
 }
 
+let die: (error: Error) => void
+/** Rejects when the core dies. All instances of this process share its memory and die with it, those to come too. */
+export const death = new Promise<never>((_, reject) => (die = reject))
+death.catch(() => {})
+
+/** Whatever goes wrong with a word to the user is no reason to fail, least of all while loading. */
+async function quietly(say: () => Promise<unknown>): Promise<void> {
+  try {
+    await say()
+  } catch {}
+}
+
 export class Side extends Machine {
   readonly running = new Map<number, Running>()
-  /** Rejects when the core dies. */
-  readonly death: Promise<never>
-  #die!: (error: Error) => void
 
   constructor(readonly client: PluginInput["client"]) {
     super()
-    this.death = new Promise((_, reject) => (this.#die = reject))
-    this.death.catch(() => {})
   }
 
   dead(message: string): void {
-    this.#die(new Error(`opencode-daytona-sandbox has crashed and refuses every tool until OpenCode is started again: ${message}`))
+    die(new Error(`opencode-daytona-sandbox has crashed and refuses every tool until OpenCode is started again: ${message}`))
   }
 
   async ask(call: number, json: string): Promise<boolean> {
@@ -42,19 +49,19 @@ export class Side extends Machine {
   }
 
   async parent(sessionID: string): Promise<string | undefined> {
-    const session = await this.client.session.get({ path: { id: sessionID } })
-    return session.data?.parentID
+    const session = await this.client.session.get({ path: { id: sessionID }, throwOnError: true })
+    return session.data.parentID
   }
 
   // Neither is awaited: OpenCode must not wait for a toast, nor a toast for its terminal.
   toast(json: string): void {
     const toast: Toast = JSON.parse(json)
     const variant = toast.variant as "info" | "success" | "warning" | "error"
-    this.client.tui.showToast({ body: { ...toast, variant } }).catch(() => {})
+    void quietly(() => this.client.tui.showToast({ body: { ...toast, variant } }))
   }
 
   log(level: string, message: string): void {
     const body = { service: "opencode-daytona-sandbox", level: level as "debug" | "info" | "warn" | "error", message }
-    this.client.app.log({ body }).catch(() => {})
+    void quietly(() => this.client.app.log({ body }))
   }
 }

@@ -1,0 +1,45 @@
+// OpenCode's side: words to the user never fail, and a dead core fails every call, also later ones.
+
+import assert from "node:assert/strict"
+import { test } from "node:test"
+import { Side, death } from "../../dist/side.js"
+
+const toast = JSON.stringify({ title: "t", message: "m", variant: "info" })
+const rejects = () => Promise.reject(new Error("no terminal"))
+const throws = () => {
+  throw new Error("another client")
+}
+
+for (const [name, client] of [
+  ["no client", undefined],
+  ["a client without these methods", {}],
+  ["methods that throw", { tui: { showToast: throws }, app: { log: throws } }],
+  ["methods that reject", { tui: { showToast: rejects }, app: { log: rejects } }],
+  ["methods that give no promise", { tui: { showToast: () => undefined }, app: { log: () => undefined } }],
+]) {
+  test(`a toast and a log line do not fail: ${name}`, async () => {
+    const unhandled = []
+    const note = (error) => unhandled.push(error)
+    process.on("unhandledRejection", note)
+    const side = new Side(client)
+    side.toast(toast)
+    side.log("error", "words")
+    await new Promise((done) => setTimeout(done, 10))
+    process.off("unhandledRejection", note)
+    assert.deepEqual(unhandled, [])
+  })
+}
+
+test("a session that cannot be looked up is an error, not a root session", async () => {
+  const get = async ({ throwOnError }) => {
+    if (throwOnError) throw new Error("not found")
+    return { error: "not found" }
+  }
+  await assert.rejects(new Side({ session: { get } }).parent("s"))
+})
+
+test("when the core dies, so does every instance, also one that starts later", async () => {
+  const early = new Side({})
+  new Side({}).dead("panic")
+  for (const side of [early, new Side({})]) await assert.rejects(Promise.race([new Promise(() => {}), death]), /crashed .* panic/, String(side))
+})
