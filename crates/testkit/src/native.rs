@@ -12,11 +12,16 @@ use tokio::io::AsyncWriteExt;
 /// A fault: sees the operation's name and its path or URL, and may answer in its place.
 pub type Fault = Box<dyn Fn(&str, &str) -> Option<String>>;
 
+/// Answers a request in the network's place.
+type Answer = Box<dyn Fn(&HttpRequest) -> &'static str>;
+
 /// A host on the real machine.
 #[derive(Default)]
 pub struct TestHost {
     env: RefCell<HashMap<String, String>>,
     fault: RefCell<Option<Fault>>,
+    answer: RefCell<Option<Answer>>,
+    requests: RefCell<Vec<HttpRequest>>,
     log: RefCell<Vec<String>>,
     /// Milliseconds added to the clock.
     pub skip_ms: Cell<u64>,
@@ -49,6 +54,16 @@ impl TestHost {
     /// Nothing fails any more.
     pub fn heal(&self) {
         *self.fault.borrow_mut() = None;
+    }
+
+    /// From now on no request is sent: each is kept, and answered with 200 and this body.
+    pub fn answer_with(&self, answer: impl Fn(&HttpRequest) -> &'static str + 'static) {
+        *self.answer.borrow_mut() = Some(Box::new(answer));
+    }
+
+    /// The requests that were kept.
+    pub fn requests(&self) -> Vec<HttpRequest> {
+        self.requests.borrow().clone()
     }
 
     /// All lines logged so far.
@@ -99,6 +114,15 @@ fn make_parent(path: &str) -> std::io::Result<()> {
 #[async_trait(?Send)]
 impl Host for TestHost {
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if let Some(answer) = &*self.answer.borrow() {
+            let body = answer(&request).into();
+            self.requests.borrow_mut().push(request);
+            return Ok(HttpResponse {
+                status: 200,
+                headers: Vec::new(),
+                body,
+            });
+        }
         let url = request.url.clone();
         if let Some(reason) = self.planted("http", &format!("{} {url}", request.method)) {
             let timeout_ms = request.timeout_ms;
