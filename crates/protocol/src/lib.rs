@@ -266,6 +266,8 @@ pub enum Code {
     BadRequest,
     /// The request is for another protocol version.
     Protocol,
+    /// The project directory holds work on another base, which a setup must not overwrite.
+    HoldsWork,
     /// The sandbox cannot do it: disk full, no git, read-only directory.
     Sandbox,
     /// A defect of the runner.
