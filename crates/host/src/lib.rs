@@ -99,8 +99,8 @@ impl Level {
     }
 }
 
-/// One HTTP request.
-#[derive(Clone, Debug)]
+/// One HTTP request. Not `Debug`: its headers hold a key.
+#[derive(Clone)]
 pub struct HttpRequest {
     /// `GET`, `POST`, …
     pub method: &'static str,

@@ -5,7 +5,7 @@ use crate::remote::{Remote, RemoteError};
 use async_trait::async_trait;
 use daytona::{Toolbox, Upload, UploadSource};
 use host::{Host, Level};
-use protocol::{Base, Op, Outcome, Request, Setup};
+use protocol::{Base, Code, Op, Outcome, Request, Setup, ToolError};
 use sessions::{Prepare, Prepared};
 use std::rc::Rc;
 
@@ -21,8 +21,14 @@ pub(crate) struct Carry {
     pub(crate) root: String,
 }
 
-/// How the runner says that a base is in the sandbox already.
-const HOLDS_WORK: &str = "already holds work on commit";
+/// The project's settings, which may hold the API key.
+const DOTENV: &str = ".env";
+
+/// True if a base is in the sandbox already. Runners that were built before the code existed say
+/// it in words.
+fn is_at_work(error: &ToolError) -> bool {
+    error.code == Code::HoldsWork || error.message.contains("already holds work on commit")
+}
 
 impl Carry {
     /// True if there are commits in the project directory of somebody else's sandbox. If not, it is
@@ -45,13 +51,31 @@ impl Carry {
     }
 }
 
+impl Carry {
+    /// Files that stay on the host: no key of ours may reach a sandbox.
+    async fn keep_out(&self) -> &'static [&'static str] {
+        let path = format!("{}/{DOTENV}", self.worktree);
+        let text = self.host.read_file(&path).await.unwrap_or_default();
+        if !crate::config::has_key(&String::from_utf8_lossy(&text)) {
+            return &[];
+        }
+        self.host.log(
+            Level::Info,
+            &format!("{path} holds the API key of Daytona, so it is not brought into the sandbox"),
+        );
+        &[DOTENV]
+    }
+}
+
 #[async_trait(?Send)]
 impl Prepare for Carry {
     async fn prepare(&self, toolbox: &Toolbox, foreign: bool) -> Result<Prepared, String> {
         if foreign && self.holds_work(toolbox).await? {
             return Ok(Prepared::default());
         }
-        let packed = match sync::pack(&*self.host, &self.worktree, self.repository).await {
+        let keep_out = self.keep_out().await;
+        let packed = match sync::pack(&*self.host, &self.worktree, self.repository, keep_out).await
+        {
             Ok(packed) => Some(packed),
             Err(error @ sync::Error::NotAProject { .. }) => {
                 self.host.log(Level::Warn, &error.to_string());
@@ -90,7 +114,7 @@ impl Prepare for Carry {
             Ok(reply) => match reply.result {
                 Ok(_) => Ok(prepared),
                 // An earlier preparation got this far, and was not written down: work may be there.
-                Err(error) if error.message.contains(HOLDS_WORK) => Ok(Prepared::default()),
+                Err(error) if is_at_work(&error) => Ok(Prepared::default()),
                 Err(error) => Err(error.message),
             },
             Err(error @ RemoteError::Daytona(_)) => Err(format!(

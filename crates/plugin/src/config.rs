@@ -125,6 +125,11 @@ pub enum ConfigError {
         "options \"{0}\" and \"{1}\" of opencode-daytona-sandbox exclude each other: remove one"
     )]
     Exclusive(&'static str, &'static str),
+    /// `.env` names a server, but the key is not its own.
+    #[error(
+        "DAYTONA_API_URL in .env is only used with a DAYTONA_API_KEY that is in .env too: put both there, or set the URL in the environment or as option \"apiUrl\""
+    )]
+    ForeignUrl,
     /// An option that needs another.
     #[error(
         "option \"{0}\" of opencode-daytona-sandbox needs option \"{1}\": set it, or remove \"{0}\""
@@ -160,7 +165,7 @@ impl Options<'_> {
             None => Err(ConfigError::Type {
                 name: name.into(),
                 expected,
-                got: value.to_string(),
+                got: describe(value),
             }),
         }
     }
@@ -209,7 +214,7 @@ impl Config {
             Value::Null => &empty,
             Value::Object(map) => map,
             other => {
-                let got = other.to_string();
+                let got = describe(other);
                 return Err(ConfigError::Type {
                     name: "options".into(),
                     expected: "an object",
@@ -284,6 +289,15 @@ impl Config {
             .get("prewarm", "true or false", Value::as_bool)?
             .unwrap_or(true);
 
+        // A project's file must not send a key that it does not hold to a server of its choice.
+        let of_dotenv = |name: &str| env(name).is_none() && dotenv.contains_key(name);
+        if options.text("apiUrl")?.is_none()
+            && of_dotenv("DAYTONA_API_URL")
+            && !of_dotenv("DAYTONA_API_KEY")
+            && key("DAYTONA_API_KEY").is_some()
+        {
+            return Err(ConfigError::ForeignUrl);
+        }
         let api_url = options
             .text("apiUrl")?
             .or_else(|| key("DAYTONA_API_URL"))
@@ -309,6 +323,23 @@ impl Config {
             prewarm,
             allow_tools,
         })
+    }
+}
+
+/// True if the text of a `.env` holds an API key.
+pub(crate) fn has_key(dotenv: &str) -> bool {
+    parse_dotenv(dotenv)
+        .get("DAYTONA_API_KEY")
+        .is_some_and(|key| !key.trim().is_empty())
+}
+
+/// A value for an error text that the model and the log see: of a list or an object only what it
+/// is, because there may be secrets in it.
+fn describe(value: &Value) -> String {
+    match value {
+        Value::Array(_) => "an array".into(),
+        Value::Object(_) => "an object with other values".into(),
+        scalar => scalar.to_string().chars().take(200).collect(),
     }
 }
 
@@ -375,9 +406,9 @@ mod tests {
                 "must be a string that is not empty",
             ),
             (
-                json!({ "env": { "A": 1 } }),
+                json!({ "env": { "A": 1, "TOKEN": "secret" } }),
                 &key,
-                "must be an object of strings",
+                "must be an object of strings, but it is an object with other values",
             ),
             (
                 json!({ "autoStopMinutes": -1 }),
@@ -471,6 +502,24 @@ mod tests {
         assert_eq!(config.settings.api_key, "from file");
         assert_eq!(config.template.target.as_deref(), Some("env"));
         assert_eq!(config.template.snapshot.as_deref(), Some("option"));
+    }
+
+    #[test]
+    fn a_file_of_the_project_does_not_choose_who_gets_the_users_key() {
+        let key = [("DAYTONA_API_KEY", "k")];
+        let dotenv = "DAYTONA_API_URL=https://elsewhere.example/api\n";
+        let error = read(json!({}), &key, dotenv).expect_err("refused");
+        assert!(error.contains("DAYTONA_API_URL in .env"), "{error}");
+        let own = format!("{dotenv}DAYTONA_API_KEY=own\n");
+        assert!(
+            read(json!({}), &key, &own).is_err(),
+            "the environment's key would be sent"
+        );
+        let config = read(json!({}), &[], &own).expect("its own key");
+        assert_eq!(config.settings.api_key, "own");
+        let env = [key[0], ("DAYTONA_API_URL", "https://mine.example/api")];
+        let config = read(json!({}), &env, dotenv).expect("the environment wins");
+        assert_eq!(config.settings.api_url, "https://mine.example/api");
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub enum Error {
     },
     /// A directory that nobody means as a project.
     #[error(
-        "{worktree} is the root of the file system or the home directory; it is not uploaded. Start OpenCode in a project's directory."
+        "{worktree} is the root of the file system, the home directory or above it; it is not uploaded. Start OpenCode in a project's directory."
     )]
     NotAProject {
         /// The directory.
@@ -123,9 +123,34 @@ impl Git<'_> {
     }
 }
 
-/// Packs `worktree`. `repository` says whether it belongs to a git repository.
-pub async fn pack(host: &dyn Host, worktree: &str, repository: bool) -> Result<Packed, Error> {
-    pack_within(host, worktree, repository, MAX_PACK).await
+/// Packs `worktree` without the files in `keep_out` (paths relative to it). `repository` says
+/// whether it belongs to a git repository.
+pub async fn pack(
+    host: &dyn Host,
+    worktree: &str,
+    repository: bool,
+    keep_out: &[&str],
+) -> Result<Packed, Error> {
+    pack_within(host, worktree, repository, keep_out, MAX_PACK).await
+}
+
+/// True for a root of a file system, the home directory, and, unless it is a repository, for a
+/// directory that holds the home directory.
+fn is_no_project(host: &dyn Host, worktree: &str, repository: bool) -> bool {
+    let trim = |path: &str| path.trim_end_matches(['/', '\\']).to_string();
+    let worktree = trim(worktree);
+    let is_drive = worktree.len() == 2 && worktree.ends_with(':');
+    let homes = ["HOME", "USERPROFILE"]
+        .into_iter()
+        .filter_map(|n| host.env(n));
+    worktree.is_empty()
+        || is_drive
+        || homes.map(|home| trim(&home)).any(|home| {
+            let below = home.strip_prefix(&worktree);
+            below.is_some_and(|rest| {
+                rest.is_empty() || (!repository && rest.starts_with(['/', '\\']))
+            })
+        })
 }
 
 /// Like [`pack`], with another limit than [`MAX_PACK`].
@@ -133,16 +158,16 @@ pub async fn pack_within(
     host: &dyn Host,
     worktree: &str,
     repository: bool,
+    keep_out: &[&str],
     limit: u64,
 ) -> Result<Packed, Error> {
-    let home = host.env("HOME").or_else(|| host.env("USERPROFILE"));
-    if worktree == "/" || home.as_deref() == Some(worktree) {
+    if is_no_project(host, worktree, repository) {
         return Err(Error::NotAProject {
             worktree: worktree.into(),
         });
     }
     let dir = host.temp_dir().await?;
-    let result = pack_in(host, worktree, repository, limit, &dir).await;
+    let result = pack_in(host, worktree, repository, keep_out, limit, &dir).await;
     if result.is_err() {
         let _ = host.remove_temp_dir(&dir).await;
     }
@@ -153,6 +178,7 @@ async fn pack_in(
     host: &dyn Host,
     worktree: &str,
     repository: bool,
+    keep_out: &[&str],
     limit: u64,
     dir: &str,
 ) -> Result<Packed, Error> {
@@ -182,6 +208,11 @@ async fn pack_in(
         ("GIT_DIR".to_string(), git_dir.clone()),
         ("GIT_WORK_TREE".to_string(), worktree.to_string()),
         ("GIT_INDEX_FILE".to_string(), format!("{dir}/index")),
+        // Set by a git that runs OpenCode in a hook: nothing may be written to the user's objects.
+        (
+            "GIT_OBJECT_DIRECTORY".to_string(),
+            format!("{git_dir}/objects"),
+        ),
         ("GIT_OPTIONAL_LOCKS".to_string(), "0".to_string()),
     ];
     for role in ["AUTHOR", "COMMITTER"] {
@@ -281,6 +312,10 @@ async fn pack_in(
             git.checked(&["read-tree", head], "", None).await?;
         }
         git.checked(&add, "", None).await?;
+    }
+    if !keep_out.is_empty() {
+        let remove = ["rm", "--quiet", "--cached", "--ignore-unmatch", "-f", "--"];
+        git.checked(&[&remove, keep_out].concat(), "", None).await?;
     }
     let tree = git.line(&["write-tree"]).await?;
     let commit = git

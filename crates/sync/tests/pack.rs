@@ -130,13 +130,17 @@ impl Case {
 
 /// Packs `worktree`, checks that nothing of the user's changed, and gives what a sandbox gets.
 fn carry(worktree: &Path) -> (BTreeMap<Vec<u8>, Node>, sync::Packed) {
+    carry_without(worktree, &[])
+}
+
+fn carry_without(worktree: &Path, keep_out: &[&str]) -> (BTreeMap<Vec<u8>, Node>, sync::Packed) {
     let is_repository = try_git(worktree, &["rev-parse", "--git-dir"]).0;
     let (files, before) = (tree(worktree), git_dir(worktree));
     let out = tempfile::tempdir().expect("a directory");
     let packed = run(async {
         let host = TestHost::new(&[]);
         let worktree = worktree.to_string_lossy();
-        let packed = sync::pack(&host, &worktree, is_repository)
+        let packed = sync::pack(&host, &worktree, is_repository, keep_out)
             .await
             .expect("packs");
         let sha256 = packed.commit.len() == 64;
@@ -368,7 +372,7 @@ fn a_repository_that_runs_programs_runs_none() {
     let _ = fs::remove_file(&mark);
     let host = TestHost::new(&[]);
     run(async {
-        let packed = sync::pack(&host, &path.to_string_lossy(), true)
+        let packed = sync::pack(&host, &path.to_string_lossy(), true, &[])
             .await
             .expect("packs");
         packed.discard(&host).await;
@@ -377,22 +381,55 @@ fn a_repository_that_runs_programs_runs_none() {
 }
 
 #[test]
+fn what_is_kept_out_is_not_in_the_pack_and_stays_on_the_host() {
+    for tracked in [true, false] {
+        let case = Case::repository();
+        let path = case.path();
+        write_tree(
+            &path,
+            "//- .env\nDAYTONA_API_KEY=secret\n//- sub/.env\nA=1\n",
+        );
+        if tracked {
+            git(&path, &["add", "."]);
+            git(&path, &["commit", "--quiet", "-m", "x"]);
+        }
+        let (files, _) = carry_without(&path, &[".env"]);
+        assert!(!files.contains_key(&b".env"[..]), "{files:?}");
+        assert!(files.contains_key(&b"sub/.env"[..]), "{files:?}");
+    }
+}
+
+#[test]
 fn what_is_no_project_or_too_large_is_refused() {
     run(async {
         let case = Case::repository();
         let path = case.path().to_string_lossy().into_owned();
-        let host = TestHost::new(&[("HOME", &path)]);
-        for worktree in ["/", &path] {
-            let error = sync::pack(&host, worktree, true).await.expect_err(worktree);
-            assert!(matches!(error, sync::Error::NotAProject { .. }), "{error}");
+        let parent = format!("{path}/..");
+        let parent = fs::canonicalize(parent).expect("a parent");
+        let parent = parent.to_string_lossy();
+        let slash = format!("{path}/");
+        for home in [&path, &slash] {
+            let host = TestHost::new(&[("HOME", home)]);
+            for (worktree, repository) in [
+                ("/", true),
+                ("", true),
+                ("C:\\", false),
+                (&path, true),
+                (&slash, false),
+                (&parent, false),
+            ] {
+                let packed = sync::pack(&host, worktree, repository, &[]).await;
+                let error = packed.expect_err(worktree);
+                assert!(matches!(error, sync::Error::NotAProject { .. }), "{error}");
+            }
         }
         let host = TestHost::new(&[]);
-        let error = sync::pack_within(&host, &path, true, 10)
+        let error = sync::pack_within(&host, &path, true, &[], 10)
             .await
             .expect_err("too large");
         assert!(error.to_string().contains(".gitignore"), "{error}");
         assert!(host.env("HOME").is_none());
-        let error = sync::pack(&host, "/no/such/directory", false)
+        let error = sync::pack(&host, "/no/such/directory", false, &[])
             .await
             .expect_err("not there");
         assert!(error.to_string().contains("git"), "{error}");

@@ -76,7 +76,15 @@ fn the_key_may_stand_in_the_projects_env_file() {
         let host = Rc::new(TestHost::new(&[("XDG_DATA_HOME", &data)]));
         let open = world.open_with(json!({}), host).await;
         assert_eq!(open.started.problem, None);
-        assert!(open.bash("s", "echo fine").await.contains("fine"));
+        // The key works, and stays here.
+        let listing = open
+            .bash("s", "ls -A; grep -r DAYTONA_API_KEY . | wc -l")
+            .await;
+        assert!(
+            listing.contains("draft.txt") && !listing.contains(".env"),
+            "{listing}"
+        );
+        assert!(listing.trim_end().ends_with('0'), "{listing}");
     });
 }
 
