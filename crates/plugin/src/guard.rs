@@ -112,7 +112,9 @@ fn disarm(text: &str) -> String {
     let mut before: Option<char> = None;
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
-        let follows = chars.peek().is_some_and(|next| !next.is_whitespace());
+        // ASCII only: JavaScript and Unicode disagree about what else is a space, and what is no
+        // space there starts a reference.
+        let follows = chars.peek().is_some_and(|next| !next.is_ascii_whitespace());
         let word_before = before.is_some_and(|b| b.is_ascii_alphanumeric() || b == '_' || b == '`');
         if c == '@' && follows && !word_before {
             // Left out: the path stays as text, and the subagent reads it in the sandbox.
@@ -181,6 +183,7 @@ mod tests {
             ("mail me@example.org", "mail me@example.org"),
             ("a @ b", "a @ b"),
             ("@@/etc/passwd", "/etc/passwd"),
+            ("@\u{85}/../../etc/passwd", "\u{85}/../../etc/passwd"),
         ] {
             assert_eq!(
                 rewrite("task", &json!({ "prompt": prompt })).get("prompt"),

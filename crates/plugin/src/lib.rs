@@ -16,6 +16,7 @@ mod permission;
 mod plugin;
 mod prompt;
 mod remote;
+mod trust;
 
 pub use config::{Config, ConfigError, DEFAULT_PROJECT_DIR, KEYS, OPTIONS};
 pub use edge::*;

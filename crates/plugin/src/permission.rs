@@ -168,10 +168,17 @@ fn patched(patch: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Substitutions inside substitutions that are looked into: nobody writes more, and the stack ends.
+const MAX_NESTING: usize = 16;
+
 /// The simple commands of a command line: cut at every operator outside quotes, and what stands in
 /// `$(…)`, backticks and subshells is listed beside what holds it. Rather one pattern too many: an
 /// extra pattern can only make a rule hold more often.
 fn commands(line: &str) -> Vec<String> {
+    commands_within(line, MAX_NESTING)
+}
+
+fn commands_within(line: &str, depth: usize) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut current = String::new();
     let mut nested: Vec<String> = Vec::new();
@@ -218,8 +225,8 @@ fn commands(line: &str) -> Vec<String> {
         }
     }
     push(&mut current);
-    for inner in nested {
-        for command in commands(&inner) {
+    for inner in nested.iter().filter(|_| depth > 0) {
+        for command in commands_within(inner, depth - 1) {
             if !found.contains(&command) {
                 found.push(command);
             }
@@ -390,6 +397,15 @@ mod tests {
         ] {
             assert_eq!(commands(line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn a_command_nested_without_end_is_not_followed_to_its_end() {
+        for (open, close) in [("$(", ")"), ("<(", ")"), ("`", "`")] {
+            let line = format!("{}rm x{}", open.repeat(20_000), close.repeat(20_000));
+            assert!(!commands(&line).is_empty());
+        }
+        assert!(commands("echo $(a $(b $(rm x)))").contains(&"rm x".to_string()));
     }
 
     #[test]

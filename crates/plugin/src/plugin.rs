@@ -6,7 +6,7 @@ use crate::edge::*;
 use crate::guard::{self, Guard};
 use crate::paths::Paths;
 use crate::remote::{Answer, Remote};
-use crate::{permission, prompt};
+use crate::{permission, prompt, trust};
 use async_trait::async_trait;
 use daytona::Client;
 use futures::FutureExt;
@@ -34,6 +34,8 @@ const ABORT_MS: u64 = 180;
 /// file on the host. The runner has cut it already.
 const OUTPUT_LINES: u32 = 100_000;
 const OUTPUT_BYTES: u32 = 4 * 1024 * 1024;
+/// Instruction files that are remembered per session: each costs room in every later `read`.
+const MAX_LOADED: usize = 200;
 /// A session tree deeper than this is a loop.
 const MAX_DEPTH: usize = 16;
 
@@ -56,8 +58,8 @@ pub trait OpenCode {
     /// Asks a permission question for a running call.
     async fn ask(&self, call: u32, question: &Permission) -> Asked;
 
-    /// The parent of a session; none for a root session, or if the session is not known.
-    async fn parent(&self, session: &str) -> Option<String>;
+    /// The parent of a session; none for a root session. An error says why it is not known.
+    async fn parent(&self, session: &str) -> Result<Option<String>, String>;
 
     /// Shows a line to the user.
     fn toast(&self, toast: Toast);
@@ -315,9 +317,10 @@ impl Plugin {
         {
             let plugin = Rc::clone(self);
             self.host.spawn(Box::pin(async move {
-                let root = plugin.root(&session.session_id).await;
                 // A failure is shown by its notice, and again by the first tool call.
-                let _ = core.sessions.ensure(&root).await;
+                if let Ok(root) = plugin.root(&session.session_id).await {
+                    let _ = core.sessions.ensure(&root).await;
+                }
             }));
         }
         Nothing {}
@@ -408,15 +411,18 @@ impl Plugin {
         Nothing {}
     }
 
-    /// The root of a session's tree: subagents work in its sandbox.
-    async fn root(&self, session: &str) -> String {
+    /// The root of a session's tree: subagents work in its sandbox. If that cannot be found out, it
+    /// is no guess: a subagent in a sandbox of its own would lose its work.
+    async fn root(&self, session: &str) -> Result<String, String> {
         let mut current = session.to_string();
         for _ in 0..MAX_DEPTH {
             let known = self.parents.borrow().get(&current).cloned();
             let parent = match known {
                 Some(parent) => parent,
                 None => {
-                    let parent = self.opencode.parent(&current).await;
+                    let parent = self.opencode.parent(&current).await.map_err(|reason| {
+                        format!("OpenCode does not say whose session {current} is: {reason}")
+                    })?;
                     self.parents
                         .borrow_mut()
                         .insert(current.clone(), parent.clone());
@@ -428,7 +434,7 @@ impl Plugin {
                 None => break,
             }
         }
-        current
+        Ok(current)
     }
 
     /// Stops a call.
@@ -471,8 +477,12 @@ impl Plugin {
             Err(message) => return failed(message),
         };
         for question in permission::questions(&args, &core.paths) {
-            if self.opencode.ask(call.call, &question).await == Asked::Rejected {
-                return Executed::Rejected;
+            // OpenCode leaves the question of an aborted call open for ever.
+            let asked = self.opencode.ask(call.call, &question);
+            match select(asked, cancel.clone()).await {
+                Either::Left((Asked::Allowed, _)) => {}
+                Either::Left((Asked::Rejected, _)) => return Executed::Rejected,
+                Either::Right(_) => return failed("Tool execution aborted".into()),
             }
         }
         // The work goes on if the call is aborted: half a created sandbox helps nobody, and a
@@ -498,7 +508,10 @@ impl Plugin {
     }
 
     async fn work(&self, core: &Core, call: Execute, args: ToolArgs, cancel: Cancel) -> Executed {
-        let session = self.root(&call.session_id).await;
+        let session = match self.root(&call.session_id).await {
+            Ok(session) => session,
+            Err(reason) => return failed(reason),
+        };
         self.active(&session);
         let loaded = match &args {
             ToolArgs::Read(_) => self.loaded_in(&call.session_id),
@@ -583,10 +596,12 @@ impl Plugin {
     }
 
     fn done(&self, call: &Execute, output: ToolOutput, replaced: bool) -> Executed {
+        let output = trust::output(output);
         if let Some(shown) = output.metadata.get("loaded").and_then(Value::as_array) {
             let mut loaded = self.loaded.borrow_mut();
             let seen = loaded.entry(call.session_id.clone()).or_default();
-            seen.extend(shown.iter().filter_map(Value::as_str).map(str::to_string));
+            let shown = shown.iter().filter_map(Value::as_str).map(str::to_string);
+            seen.extend(shown.take(MAX_LOADED.saturating_sub(seen.len())));
         }
         let text = with_notice(output.output, replaced);
         Executed::Done(Done {
@@ -604,10 +619,10 @@ impl Plugin {
                 &format!("runner: {:?}: {}", error.code, error.message),
             );
         }
-        let text = with_notice(error.message, replaced);
+        let text = with_notice(trust::text(error.message), replaced);
         match (command, &error.metadata) {
             // A command that was cut off has output worth showing.
-            (Some(command), Some(metadata)) => Executed::Done(Done {
+            (Some(command), Some(metadata)) if metadata.is_object() => Executed::Done(Done {
                 title: command.into(),
                 output: text,
                 metadata: metadata.clone(),

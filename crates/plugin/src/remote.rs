@@ -325,7 +325,8 @@ impl Remote {
             }
         } else {
             // Too much for an environment: it travels as a file. Two requests, for a megabyte.
-            let path = format!("/tmp/.opencode-upload-{}-request.json", self.id());
+            // One name per request, so that a repeated one leaves no second file behind.
+            let path = format!("/tmp/.opencode-upload-{}-request.json", request.id);
             let upload = Upload {
                 path: path.clone(),
                 source: UploadSource::Bytes(json.into_bytes()),

@@ -413,8 +413,9 @@ impl OpenCode for JsSide {
         }
     }
 
-    async fn parent(&self, session: &str) -> Option<String> {
-        self.0.parent(session).await.ok()?.as_string()
+    async fn parent(&self, session: &str) -> Result<Option<String>, String> {
+        let parent = self.0.parent(session).await;
+        Ok(parent.map_err(|error| reason(&error).1)?.as_string())
     }
 
     fn toast(&self, toast: Toast) {

@@ -92,6 +92,51 @@ fn an_abort_ends_the_whole_group_and_returns_at_once() {
 }
 
 #[test]
+fn an_aborted_call_does_not_wait_for_its_question() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        open.opencode.silent.set(true);
+        let call = open.execute("s", "bash", json!({ "command": "true" }));
+        let id = call.call;
+        let abort = async {
+            until("it asks", async || !open.opencode.asked.borrow().is_empty()).await;
+            open.plugin.abort(Call { call: id }).await;
+        };
+        let limit = Duration::from_secs(10);
+        let (result, ()) = tokio::join!(
+            tokio::time::timeout(limit, open.plugin.execute(call)),
+            abort
+        );
+        let message = "Tool execution aborted".to_string();
+        assert_eq!(result.expect("it returns"), Executed::Failed { message });
+        assert!(world.sandboxes().await.is_empty());
+    });
+}
+
+#[test]
+fn a_call_of_nobody_knows_whose_session_is_no_root() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        let parents = &open.opencode.parents;
+        parents.borrow_mut().push(("child".into(), "s".into()));
+        open.opencode.forgetful.set(true);
+        let error = open
+            .error("child", "bash", json!({ "command": "true" }))
+            .await;
+        assert!(
+            error.contains("whose session child is: no answer"),
+            "{error}"
+        );
+        assert!(world.sandboxes().await.is_empty());
+        open.opencode.forgetful.set(false);
+        open.bash("child", "true").await;
+        assert_eq!(world.sandboxes().await, [world.sandbox_of("s")]);
+    });
+}
+
+#[test]
 fn a_call_aborted_before_its_sandbox_is_there_never_runs() {
     run(async {
         let world = World::new();

@@ -201,11 +201,7 @@ fn a_deleted_sandbox_is_replaced_and_both_the_model_and_the_user_are_told() {
             error.contains("not found") && error.contains("had been deleted"),
             "{error}"
         );
-        assert!(
-            open.toasts().contains(&"Sandbox replaced".to_string()),
-            "{:?}",
-            open.toasts()
-        );
+        assert_eq!(open.toasts(), ["Sandbox created", "Sandbox replaced"]);
         let new = world.sandbox_of("s");
         assert_ne!(new, old);
 

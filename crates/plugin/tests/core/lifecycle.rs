@@ -235,24 +235,25 @@ fn after_a_restart_the_first_call_is_one_request() {
     });
 }
 
+/// A sandbox that is there and has neither runner nor project.
+async fn half_prepared(world: &World, open: &Open) -> String {
+    let refusal = json!({ "kind": "status", "status": 400, "body": { "message": "no" } });
+    world.fault(-1, refusal).await;
+    let error = open.error("s", "bash", json!({ "command": "true" })).await;
+    assert!(
+        error.contains("could not be brought into the sandbox"),
+        "{error}"
+    );
+    world.mend().await;
+    world.sandbox_of("s")
+}
+
 #[test]
 fn a_sandbox_that_stopped_half_prepared_is_started_and_finished() {
     run(async {
         let world = World::new();
         let open = world.open().await;
-        world
-            .fault(
-                -1,
-                json!({ "kind": "status", "status": 400, "body": { "message": "no" } }),
-            )
-            .await;
-        let error = open.error("s", "bash", json!({ "command": "true" })).await;
-        assert!(
-            error.contains("could not be brought into the sandbox"),
-            "{error}"
-        );
-        world.mend().await;
-        let sandbox = world.sandbox_of("s");
+        let sandbox = half_prepared(&world, &open).await;
         world
             .local
             .control("POST", &format!("/api/sandbox/{sandbox}/stop"), json!({}))
@@ -271,15 +272,7 @@ fn a_sandbox_deleted_half_prepared_is_replaced() {
     run(async {
         let world = World::new();
         let open = world.open().await;
-        world
-            .fault(
-                -1,
-                json!({ "kind": "status", "status": 400, "body": { "message": "no" } }),
-            )
-            .await;
-        open.error("s", "bash", json!({ "command": "true" })).await;
-        world.mend().await;
-        let old = world.sandbox_of("s");
+        let old = half_prepared(&world, &open).await;
         world
             .local
             .control("DELETE", &format!("/api/sandbox/{old}"), json!({}))

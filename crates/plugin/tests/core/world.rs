@@ -259,24 +259,32 @@ pub(crate) struct Fake {
     pub(crate) rejects: RefCell<Vec<String>>,
     /// Parents of subagents' sessions.
     pub(crate) parents: RefCell<Vec<(String, String)>>,
+    /// Questions stay open.
+    pub(crate) silent: Cell<bool>,
+    /// Parents cannot be looked up.
+    pub(crate) forgetful: Cell<bool>,
 }
 
 #[async_trait(?Send)]
 impl OpenCode for Fake {
     async fn ask(&self, _: u32, question: &Permission) -> Asked {
         self.asked.borrow_mut().push(question.clone());
+        if self.silent.get() {
+            std::future::pending::<()>().await;
+        }
         match self.rejects.borrow().contains(&question.permission) {
             true => Asked::Rejected,
             false => Asked::Allowed,
         }
     }
 
-    async fn parent(&self, session: &str) -> Option<String> {
+    async fn parent(&self, session: &str) -> Result<Option<String>, String> {
+        if self.forgetful.get() {
+            return Err("no answer".into());
+        }
         let parents = self.parents.borrow();
-        parents
-            .iter()
-            .find(|(child, _)| child == session)
-            .map(|(_, parent)| parent.clone())
+        let found = parents.iter().find(|(child, _)| child == session);
+        Ok(found.map(|(_, parent)| parent.clone()))
     }
 
     fn toast(&self, toast: Toast) {
