@@ -70,7 +70,14 @@ impl Paths {
         if self.host.is_empty() {
             return None;
         }
-        let rest = path.strip_prefix(&self.host)?;
+        // On Windows a model writes either separator, and both mean the same.
+        let slashes = |path: &str| path.replace('\\', "/");
+        let rest = match self.host.contains('\\') {
+            true => slashes(path)
+                .strip_prefix(&slashes(&self.host))?
+                .to_string(),
+            false => path.strip_prefix(&self.host)?.to_string(),
+        };
         match rest.chars().next() {
             None => Some(self.root.clone()),
             Some('/' | '\\') => {
@@ -230,10 +237,14 @@ mod tests {
             assert_eq!(paths().path(host), sandbox);
         }
         assert_eq!(paths().cwd(), "/home/daytona/project/sub");
-        assert_eq!(
-            Paths::new("C:\\w\\app", "C:\\w\\app", "/p").path("C:\\w\\app\\src\\a.rs"),
-            "/p/src/a.rs"
-        );
+        for path in [
+            "C:\\w\\app\\src\\a.rs",
+            "C:/w/app/src/a.rs",
+            "C:\\w/app/src\\a.rs",
+        ] {
+            let windows = Paths::new("C:\\w\\app", "C:\\w\\app", "/p");
+            assert_eq!(windows.path(path), "/p/src/a.rs");
+        }
         assert_eq!(
             Paths::new("/", "/srv/notes", "/p").path("/srv/notes/a"),
             "/p/a"

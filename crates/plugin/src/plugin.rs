@@ -13,7 +13,7 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{Either, LocalBoxFuture, Shared, select};
 use host::{Host, Level};
-use protocol::args::Bash;
+use protocol::args::{Bash, DEFAULT_TIMEOUT_MS};
 use protocol::{
     Code, JobStop, JobWait, Op, Outcome, Request, StopReason, ToolArgs, ToolCall, ToolError,
     ToolOutput, Wait,
@@ -28,6 +28,8 @@ use std::rc::Rc;
 const IDLE_MS: u64 = 10 * 60 * 1000;
 /// How long OpenCode's end may be held up.
 const DISPOSE_MS: u64 = 2_500;
+/// How long after its time a command may still be said to run.
+const OVERDUE_MS: u64 = 120_000;
 /// OpenCode stores an aborted tool's result only if it arrives within 250 ms.
 const ABORT_MS: u64 = 180;
 /// Larger than any output of our tools, so that OpenCode never cuts one and saves the rest in a
@@ -517,9 +519,11 @@ impl Plugin {
             ToolArgs::Read(_) => self.loaded_in(&call.session_id),
             _ => Vec::new(),
         };
-        let command = match &args {
-            ToolArgs::Bash(Bash { command, .. }) => Some(command.clone()),
-            _ => None,
+        let (command, time) = match &args {
+            ToolArgs::Bash(Bash {
+                command, timeout, ..
+            }) => (Some(command.clone()), *timeout),
+            _ => (None, None),
         };
         let op = Op::Tool(ToolCall {
             root: core.paths.root().into(),
@@ -556,7 +560,12 @@ impl Plugin {
             }
             Either::Right((_, first)) => first.await,
         };
-        let mut replaced = None;
+        // The runner ends a command in time. One that does not is not believed for ever.
+        let overdue = time
+            .unwrap_or(DEFAULT_TIMEOUT_MS)
+            .saturating_add(OVERDUE_MS);
+        let overdue = self.host.now_ms().saturating_add(overdue);
+        let (mut replaced, mut stopped) = (None, false);
         loop {
             let answered = match answer {
                 Ok(answered) => answered,
@@ -573,6 +582,17 @@ impl Plugin {
                     return self.tool_error(error, command.as_deref(), replaced.is_some());
                 }
             };
+            if self.host.now_ms() > overdue {
+                if stopped {
+                    return failed(
+                        "The command should have ended long ago, and the sandbox does not stop it. Stop its processes with another command."
+                            .into(),
+                    );
+                }
+                stopped = true;
+                answer = stop(&job.job).await;
+                continue;
+            }
             let wait = ask(Op::JobWait(JobWait {
                 job: job.job.clone(),
                 offset: job.offset,

@@ -35,7 +35,10 @@ pub(crate) fn text(mut text: String) -> String {
         .match_indices('\n')
         .nth(MAX_LINES)
         .map_or(text.len(), |(at, _)| at);
-    let end = text.floor_char_boundary(lines.min(MAX_TEXT));
+    let end = (0..=lines.min(MAX_TEXT))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or_default();
     if end < text.len() {
         text.truncate(end);
         text.push_str("\n\n(The sandbox sent more than can be shown; the rest was left out.)");

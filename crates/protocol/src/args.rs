@@ -5,6 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Milliseconds after which a command is killed that names no time of its own.
+pub const DEFAULT_TIMEOUT_MS: u64 = 120_000;
+
 /// A tool and its arguments: `{"tool":"read","args":{"filePath":"…"}}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "tool", content = "args", rename_all = "snake_case")]

@@ -92,6 +92,37 @@ fn an_abort_ends_the_whole_group_and_returns_at_once() {
 }
 
 #[test]
+fn a_command_that_never_ends_is_stopped_from_here() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        open.bash("s", "true").await;
+        world.forget_requests().await;
+        let args = json!({ "command": "echo begun; sleep 299.5", "timeout": 200_000 });
+        let late = async {
+            until("the command is asked for again", async || {
+                world.executes().await >= 2
+            })
+            .await;
+            open.host.skip_ms.set(400_000);
+        };
+        let limit = Duration::from_secs(30);
+        let (result, ()) = tokio::join!(
+            tokio::time::timeout(limit, open.call("s", "bash", args)),
+            late
+        );
+        let Executed::Done(done) = result.expect("it returns") else {
+            panic!("no output");
+        };
+        assert!(done.output.contains("begun"), "{}", done.output);
+        until("nothing of it is left", async || {
+            !(world.processes(&world.sandbox_of("s")).await).contains("sleep 299.5")
+        })
+        .await;
+    });
+}
+
+#[test]
 fn an_aborted_call_does_not_wait_for_its_question() {
     run(async {
         let world = World::new();
