@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-const DEFAULT_TIMEOUT_MS: u64 = 120_000;
 const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -137,7 +136,7 @@ fn spawn(
         command: bash.command.clone(),
         cwd,
         env: call.env.clone(),
-        timeout_ms: bash.timeout.unwrap_or(DEFAULT_TIMEOUT_MS),
+        timeout_ms: bash.timeout.unwrap_or(args::DEFAULT_TIMEOUT_MS),
         dir: dir.clone(),
         job: id.to_string(),
     };
