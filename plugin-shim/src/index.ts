@@ -9,7 +9,7 @@ import type { Config, Hooks, PluginInput, PluginModule, ToolContext, ToolDefinit
 import { catalog } from "./generated/catalog.js"
 import { Core, initSync } from "./generated/core.js"
 import type { Calls, ToolDefinition as Definition } from "./generated/types.js"
-import { Side, death } from "./side.js"
+import { currentFiber, death, Side } from "./side.js"
 
 const here = dirname(fileURLToPath(import.meta.url))
 const id = "opencode-daytona-sandbox"
@@ -40,7 +40,7 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
 
   const execute = async (tool: string, args: unknown, context: ToolContext): Promise<ToolResult> => {
     const number = ++serial
-    const own = { context, rejection: undefined as unknown }
+    const own = { context, fiber: currentFiber(), rejection: undefined as unknown }
     const abort = () => void call("abort", { call: number }).catch(() => {})
     side.running.set(number, own)
     context.abort.addEventListener("abort", abort)

@@ -3,11 +3,29 @@
 
 import type { PluginInput, ToolContext } from "@opencode-ai/plugin"
 import { Machine } from "./host.js"
-import type { Permission, Toast } from "./generated/types.js"
+import type { Permission, Progress, Toast } from "./generated/types.js"
+
+/**
+ * The task (a fiber of the library Effect) in which OpenCode runs a tool. `context.metadata()` only
+ * makes an effect, and nobody runs it; run in a fiber with OpenCode's own context it reaches the
+ * terminal. This is not a documented interface (1.18.33, November 2026), so whatever is missing
+ * means: no live output, and nothing else.
+ */
+export interface Fiber {
+  readonly context: unknown
+  readonly constructor: Function
+}
+
+/** The fiber of the caller; only right before the first await of a tool's `execute`. */
+export function currentFiber(): Fiber | undefined {
+  return (globalThis as Record<string, unknown>)["~effect/Fiber/currentFiber"] as Fiber | undefined
+}
 
 /** A tool call that is under way. */
 export interface Running {
   context: ToolContext
+  /** OpenCode's own task that runs the call; see `progress`. */
+  fiber: Fiber | undefined
   /** What OpenCode threw at a permission question: thrown on unchanged. */
   rejection?: unknown
 }
@@ -51,6 +69,19 @@ export class Side extends Machine {
   async parent(sessionID: string): Promise<string | undefined> {
     const session = await this.client.session.get({ path: { id: sessionID }, throwOnError: true })
     return session.data.parentID
+  }
+
+  progress(call: number, json: string): void {
+    const running = this.running.get(call)
+    if (!running?.fiber) return
+    const { title, output }: Progress = JSON.parse(json)
+    try {
+      const { constructor, context } = running.fiber
+      const fiber = Reflect.construct(constructor, [context, true])
+      fiber.evaluate(running.context.metadata({ title, metadata: { output } }))
+    } catch {
+      running.fiber = undefined
+    }
   }
 
   // Neither is awaited: OpenCode must not wait for a toast, nor a toast for its terminal.

@@ -141,6 +141,12 @@ edge! {
         pub metadata: Value,
     }
 
+    /// What a running command has printed so far.
+    struct Progress {
+        pub title: String,
+        pub output: String,
+    }
+
     /// A line for the user's eyes.
     struct Toast {
         pub title: String,
@@ -203,7 +209,7 @@ macro_rules! calls {
                 Execute::decl(&config), Executed::decl(&config), Done::decl(&config), Call::decl(&config),
                 Session::decl(&config), Event::decl(&config), ToolBefore::decl(&config), ToolVerdict::decl(&config),
                 ToolOffer::decl(&config), System::decl(&config), ConfigNow::decl(&config), ConfigPatch::decl(&config),
-                Permission::decl(&config), Toast::decl(&config),
+                Permission::decl(&config), Progress::decl(&config), Toast::decl(&config),
             ] {
                 out.push_str(&format!("export {declaration}\n\n"));
             }

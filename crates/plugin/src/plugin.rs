@@ -38,6 +38,8 @@ const OUTPUT_LINES: u32 = 100_000;
 const OUTPUT_BYTES: u32 = 4 * 1024 * 1024;
 /// Instruction files that are remembered per session: each costs room in every later `read`.
 const MAX_LOADED: usize = 200;
+/// Characters of a running command's output that are shown, as in OpenCode's own bash.
+const LIVE_CHARS: usize = 30_000;
 /// A session tree deeper than this is a loop.
 const MAX_DEPTH: usize = 16;
 
@@ -62,6 +64,9 @@ pub trait OpenCode {
 
     /// The parent of a session; none for a root session. An error says why it is not known.
     async fn parent(&self, session: &str) -> Result<Option<String>, String>;
+
+    /// Shows what a running command has printed so far.
+    fn progress(&self, call: u32, progress: &Progress);
 
     /// Shows a line to the user.
     fn toast(&self, toast: Toast);
@@ -566,6 +571,7 @@ impl Plugin {
             .saturating_add(OVERDUE_MS);
         let overdue = self.host.now_ms().saturating_add(overdue);
         let (mut replaced, mut stopped) = (None, false);
+        let mut shown = String::new();
         loop {
             let answered = match answer {
                 Ok(answered) => answered,
@@ -592,6 +598,17 @@ impl Plugin {
                 stopped = true;
                 answer = stop(&job.job).await;
                 continue;
+            }
+            if !job.output.is_empty() {
+                shown.push_str(&job.output);
+                keep_tail(&mut shown, LIVE_CHARS);
+                self.opencode.progress(
+                    call.call,
+                    &Progress {
+                        title: command.clone().unwrap_or_default(),
+                        output: shown.clone(),
+                    },
+                );
             }
             let wait = ask(Op::JobWait(JobWait {
                 job: job.job.clone(),
@@ -666,6 +683,13 @@ fn with_notice(text: String, replaced: bool) -> String {
     }
 }
 
+/// Leaves the last `chars` characters.
+fn keep_tail(text: &mut String, chars: usize) {
+    if let Some((start, _)) = text.char_indices().rev().nth(chars.saturating_sub(1)) {
+        text.drain(..start);
+    }
+}
+
 fn failed(message: String) -> Executed {
     Executed::Failed { message }
 }
@@ -683,4 +707,23 @@ fn definitions() -> Vec<ToolDefinition> {
 /// The tools as JSON, for the shim to register when the core cannot be loaded.
 pub fn catalog_json() -> String {
     json!(definitions()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::keep_tail;
+
+    #[test]
+    fn the_tail_is_kept_in_characters() {
+        for (text, chars, expected) in [
+            ("abc", 2, "bc"),
+            ("aé€", 2, "é€"),
+            ("ab", 5, "ab"),
+            ("", 3, ""),
+        ] {
+            let mut text = text.to_string();
+            keep_tail(&mut text, chars);
+            assert_eq!(text, expected);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use host::*;
 use js_sys::{Array, Uint8Array};
-use plugin::{Asked, OpenCode, Permission, Toast};
+use plugin::{Asked, OpenCode, Permission, Progress, Toast};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -59,6 +59,8 @@ extern "C" {
     async fn ask(this: &JsHost, call: u32, question: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
     async fn parent(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method)]
+    fn progress(this: &JsHost, call: u32, progress: &str);
     #[wasm_bindgen(method)]
     fn toast(this: &JsHost, toast: &str);
     #[wasm_bindgen(method)]
@@ -416,6 +418,10 @@ impl OpenCode for JsSide {
     async fn parent(&self, session: &str) -> Result<Option<String>, String> {
         let parent = self.0.parent(session).await;
         Ok(parent.map_err(|error| reason(&error).1)?.as_string())
+    }
+
+    fn progress(&self, call: u32, progress: &Progress) {
+        self.0.progress(call, &json(progress));
     }
 
     fn toast(&self, toast: Toast) {

@@ -70,6 +70,8 @@ permission: Record<string, unknown> | null, toolOutputLines: number, toolOutputB
 
 export type Permission = { permission: string, patterns: Array<string>, always: Array<string>, metadata: Record<string, unknown>, };
 
+export type Progress = { title: string, output: string, };
+
 export type Toast = { title: string, message: string, 
 /**
  * `info`, `success`, `warning` or `error`.

@@ -255,6 +255,7 @@ impl Open {
 pub(crate) struct Fake {
     pub(crate) asked: RefCell<Vec<Permission>>,
     pub(crate) toasts: RefCell<Vec<String>>,
+    pub(crate) shown: RefCell<Vec<String>>,
     /// Permissions that are refused.
     pub(crate) rejects: RefCell<Vec<String>>,
     /// Parents of subagents' sessions.
@@ -285,6 +286,10 @@ impl OpenCode for Fake {
         let parents = self.parents.borrow();
         let found = parents.iter().find(|(child, _)| child == session);
         Ok(found.map(|(_, parent)| parent.clone()))
+    }
+
+    fn progress(&self, _: u32, progress: &Progress) {
+        self.shown.borrow_mut().push(progress.output.clone());
     }
 
     fn toast(&self, toast: Toast) {
