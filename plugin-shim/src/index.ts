@@ -53,7 +53,8 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
       if (result.kind === "failed") throw new Error(result.message)
       const { title, output, metadata, attachments } = result
       const { callID } = context as ToolContext & { callID?: string }
-      if (callID) given.set(callID, metadata)
+      // OpenCode does not come back for an aborted call.
+      if (callID && !context.abort.aborted) given.set(callID, metadata)
       return { title, output, metadata, attachments: attachments.map((file) => ({ type: "file", ...file })) }
     } finally {
       side.running.delete(number)

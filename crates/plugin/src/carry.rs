@@ -24,10 +24,9 @@ pub(crate) struct Carry {
 /// The project's settings, which may hold the API key.
 const DOTENV: &str = ".env";
 
-/// True if a base is in the sandbox already. Runners that were built before the code existed say
-/// it in words.
+/// True if a base is in the sandbox already.
 fn is_at_work(error: &ToolError) -> bool {
-    error.code == Code::HoldsWork || error.message.contains("already holds work on commit")
+    error.code == Code::HoldsWork
 }
 
 impl Carry {
