@@ -9,7 +9,7 @@ import type { Config, Hooks, PluginInput, PluginModule, ToolContext, ToolDefinit
 import { catalog } from "./generated/catalog.js"
 import { Core, initSync } from "./generated/core.js"
 import type { Calls, ToolDefinition as Definition } from "./generated/types.js"
-import { currentFiber, death, Side } from "./side.js"
+import { currentFiber, mortal, Side } from "./side.js"
 
 const here = dirname(fileURLToPath(import.meta.url))
 const id = "opencode-daytona-sandbox"
@@ -21,14 +21,17 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
   let failure: unknown
   const call = async <K extends keyof Calls>(name: K, params: Calls[K]["params"]): Promise<Calls[K]["result"]> => {
     if (!core) throw new Error(`${id} could not be loaded, so every tool refuses: ${message(failure)}`)
-    return JSON.parse(await Promise.race([core.call(name, JSON.stringify(params)), death]))
+    return JSON.parse(await mortal(core.call(name, JSON.stringify(params))))
   }
   let definitions: Definition[] = catalog
+  let events: string[] = []
   try {
     initSync({ module: readFileSync(new URL("./generated/core_bg.wasm", import.meta.url)) })
     const { directory, worktree, project } = input
     core = new Core(side, JSON.stringify({ directory, worktree, projectId: project.id, options: options ?? null, assets: join(here, "runners") }))
-    definitions = (await call("start", {})).tools
+    const started = await call("start", {})
+    definitions = started.tools
+    events = started.events
   } catch (error) {
     failure = error
     side.log("error", message(error))
@@ -76,6 +79,8 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
       if (patch.permission) Object.assign(config, { permission: patch.permission })
     },
     async event({ event }) {
+      // A part in the making comes as an event per word: only what the core asked for crosses.
+      if (!events.includes(event.type)) return
       await call("event", { type: event.type, properties: event.properties }).catch(() => {})
     },
     async "chat.message"({ sessionID }) {

@@ -30,10 +30,25 @@ export interface Running {
   rejection?: unknown
 }
 
-let die: (error: Error) => void
-/** Rejects when the core dies. All instances of this process share its memory and die with it, those to come too. */
-export const death = new Promise<never>((_, reject) => (die = reject))
-death.catch(() => {})
+// All instances of this process share the core's memory and die with it, those to come too.
+let death: Error | undefined
+const mourners = new Set<(error: Error) => void>()
+
+/**
+ * Settles like `promise`, or rejects when the core dies: a promise of a dead core never settles.
+ * (`Promise.race` with one long-lived promise would keep every result for ever.)
+ */
+export async function mortal<T>(promise: Promise<T>): Promise<T> {
+  if (death) throw death
+  let reject!: (error: Error) => void
+  const dying = new Promise<never>((_, fail) => (reject = fail))
+  mourners.add(reject)
+  try {
+    return await Promise.race([promise, dying])
+  } finally {
+    mourners.delete(reject)
+  }
+}
 
 /** Whatever goes wrong with a word to the user is no reason to fail, least of all while loading. */
 async function quietly(say: () => Promise<unknown>): Promise<void> {
@@ -50,7 +65,8 @@ export class Side extends Machine {
   }
 
   dead(message: string): void {
-    die(new Error(`opencode-daytona-sandbox has crashed and refuses every tool until OpenCode is started again: ${message}`))
+    death = new Error(`opencode-daytona-sandbox has crashed and refuses every tool until OpenCode is started again: ${message}`)
+    for (const reject of mourners) reject(death)
   }
 
   async ask(call: number, json: string): Promise<boolean> {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { Side, death } from "../../dist/side.js"
+import { Side, mortal } from "../../dist/side.js"
 
 const toast = JSON.stringify({ title: "t", message: "m", variant: "info" })
 const rejects = () => Promise.reject(new Error("no terminal"))
@@ -38,8 +38,11 @@ test("a session that cannot be looked up is an error, not a root session", async
   await assert.rejects(new Side({ session: { get } }).parent("s"))
 })
 
-test("when the core dies, so does every instance, also one that starts later", async () => {
-  const early = new Side({})
+test("a call settles as it would, and when the core dies so does every call, also one that starts later", async () => {
+  assert.equal(await mortal(Promise.resolve("answer")), "answer")
+  await assert.rejects(mortal(Promise.reject(new Error("its own"))), /its own/)
+  const pending = mortal(new Promise(() => {}))
   new Side({}).dead("panic")
-  for (const side of [early, new Side({})]) await assert.rejects(Promise.race([new Promise(() => {}), death]), /crashed .* panic/, String(side))
+  await assert.rejects(pending, /crashed .* panic/)
+  await assert.rejects(mortal(Promise.resolve("late")), /crashed .* panic/)
 })

@@ -39,6 +39,8 @@ edge! {
     /// What the plugin offers.
     struct Started {
         pub tools: Vec<ToolDefinition>,
+        /// Kinds of events that the plugin wants to hear of.
+        pub events: Vec<String>,
         /// Why every tool will refuse, if it will.
         pub problem: Option<String>,
     }

@@ -38,6 +38,13 @@ const OUTPUT_LINES: u32 = 100_000;
 const OUTPUT_BYTES: u32 = 4 * 1024 * 1024;
 /// Instruction files that are remembered per session: each costs room in every later `read`.
 const MAX_LOADED: usize = 200;
+/// Events that [`Plugin::event`] does something about.
+const EVENTS: &[&str] = &[
+    "session.created",
+    "session.deleted",
+    "session.idle",
+    "session.compacted",
+];
 /// Characters of a running command's output that are shown, as in OpenCode's own bash.
 const LIVE_CHARS: usize = 30_000;
 /// A session tree deeper than this is a loop.
@@ -159,6 +166,7 @@ impl Plugin {
         };
         Started {
             tools: definitions(),
+            events: EVENTS.iter().map(|kind| kind.to_string()).collect(),
             problem,
         }
     }

@@ -14,6 +14,10 @@ export type Nothing = Record<symbol, never>;
 
 export type Started = { tools: Array<ToolDefinition>, 
 /**
+ * Kinds of events that the plugin wants to hear of.
+ */
+events: Array<string>, 
+/**
  * Why every tool will refuse, if it will.
  */
 problem: string | null, };
