@@ -1,23 +1,19 @@
 //! The plugin itself: hooks in, decisions out.
 
+mod calls;
+
 use crate::carry::Carry;
 use crate::config::Config;
 use crate::edge::*;
 use crate::guard::{self, Guard};
 use crate::paths::Paths;
-use crate::remote::{Answer, Remote};
-use crate::{permission, prompt, trust};
+use crate::prompt;
+use crate::remote::Remote;
 use async_trait::async_trait;
 use daytona::Client;
-use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{Either, LocalBoxFuture, Shared, select};
+use futures::future::select;
 use host::{Host, Level};
-use protocol::args::{Bash, DEFAULT_TIMEOUT_MS};
-use protocol::{
-    Code, JobStop, JobWait, Op, Outcome, Request, StopReason, ToolArgs, ToolCall, ToolError,
-    ToolOutput, Wait,
-};
 use serde_json::{Value, json};
 use sessions::{Notice, Project, Sessions, Store};
 use std::cell::{Cell, RefCell};
@@ -28,16 +24,10 @@ use std::rc::Rc;
 const IDLE_MS: u64 = 10 * 60 * 1000;
 /// How long OpenCode's end may be held up.
 const DISPOSE_MS: u64 = 2_500;
-/// How long after its time a command may still be said to run.
-const OVERDUE_MS: u64 = 120_000;
-/// OpenCode stores an aborted tool's result only if it arrives within 250 ms.
-const ABORT_MS: u64 = 180;
 /// Larger than any output of our tools, so that OpenCode never cuts one and saves the rest in a
 /// file on the host. The runner has cut it already.
 const OUTPUT_LINES: u32 = 100_000;
 const OUTPUT_BYTES: u32 = 4 * 1024 * 1024;
-/// Instruction files that are remembered per session: each costs room in every later `read`.
-const MAX_LOADED: usize = 200;
 /// Events that [`Plugin::event`] does something about.
 const EVENTS: &[&str] = &[
     "session.created",
@@ -45,14 +35,8 @@ const EVENTS: &[&str] = &[
     "session.idle",
     "session.compacted",
 ];
-/// Characters of a running command's output that are shown, as in OpenCode's own bash.
-const LIVE_CHARS: usize = 30_000;
 /// A session tree deeper than this is a loop.
 const MAX_DEPTH: usize = 16;
-
-/// Follows the first result from a sandbox that took a deleted one's place.
-const REPLACED: &str = "\n\n<system-reminder>\nThe sandbox of this session had been deleted. This call ran in a new one, which holds the \
-    project as it is on the user's machine now: whatever was done only in the old sandbox is lost.\n</system-reminder>";
 
 /// What a permission question came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +94,6 @@ struct Core {
     remote: Rc<Remote>,
     sessions: Rc<Sessions>,
 }
-
-type Cancel = Shared<LocalBoxFuture<'static, ()>>;
 
 impl Plugin {
     /// A plugin that refuses everything until [`Plugin::start`] has read the configuration.
@@ -451,255 +433,6 @@ impl Plugin {
         }
         Ok(current)
     }
-
-    /// Stops a call.
-    pub async fn abort(self: &Rc<Self>, call: Call) -> Nothing {
-        if let Some(abort) = self.aborts.borrow_mut().remove(&call.call) {
-            let _ = abort.send(());
-        }
-        Nothing {}
-    }
-
-    /// Runs a tool in the session's sandbox.
-    pub async fn execute(self: &Rc<Self>, call: Execute) -> Executed {
-        let (sender, receiver) = oneshot::channel::<()>();
-        let cancel: Cancel = receiver
-            .then(|sent| async move {
-                if sent.is_err() {
-                    futures::future::pending::<()>().await;
-                }
-            })
-            .boxed_local()
-            .shared();
-        let id = call.call;
-        self.aborts.borrow_mut().insert(id, sender);
-        let result = self.run(call, cancel).await;
-        self.aborts.borrow_mut().remove(&id);
-        result
-    }
-
-    async fn run(self: &Rc<Self>, call: Execute, cancel: Cancel) -> Executed {
-        let core = match self.core() {
-            Ok(core) => core,
-            Err(reason) => {
-                return failed(format!(
-                    "This tool works in a Daytona sandbox, which is not available: {reason}"
-                ));
-            }
-        };
-        let args = match tools::catalog::parse(&call.tool, &call.args) {
-            Ok(args) => core.paths.arguments(args),
-            Err(message) => return failed(message),
-        };
-        for question in permission::questions(&args, &core.paths) {
-            // OpenCode leaves the question of an aborted call open for ever.
-            let asked = self.opencode.ask(call.call, &question);
-            match select(asked, cancel.clone()).await {
-                Either::Left((Asked::Allowed, _)) => {}
-                Either::Left((Asked::Rejected, _)) => return Executed::Rejected,
-                Either::Right(_) => return failed("Tool execution aborted".into()),
-            }
-        }
-        // The work goes on if the call is aborted: half a created sandbox helps nobody, and a
-        // command must still be stopped.
-        let (done, result) = oneshot::channel();
-        let (plugin, cancelled) = (Rc::clone(self), cancel.clone());
-        self.host.spawn(Box::pin(async move {
-            let _ = done.send(plugin.work(&core, call, args, cancelled).await);
-        }));
-        let host = Rc::clone(&self.host);
-        let limit = async move {
-            cancel.await;
-            host.sleep(ABORT_MS).await;
-        };
-        match select(result, Box::pin(limit)).await {
-            Either::Left((Ok(result), _)) => result,
-            Either::Left((Err(_), _)) => failed(
-                "the call ended without a result; this is a defect of opencode-daytona-sandbox"
-                    .into(),
-            ),
-            Either::Right(_) => failed("Tool execution aborted".into()),
-        }
-    }
-
-    async fn work(&self, core: &Core, call: Execute, args: ToolArgs, cancel: Cancel) -> Executed {
-        let session = match self.root(&call.session_id).await {
-            Ok(session) => session,
-            Err(reason) => return failed(reason),
-        };
-        self.active(&session);
-        let loaded = match &args {
-            ToolArgs::Read(_) => self.loaded_in(&call.session_id),
-            _ => Vec::new(),
-        };
-        let (command, time) = match &args {
-            ToolArgs::Bash(Bash {
-                command, timeout, ..
-            }) => (Some(command.clone()), *timeout),
-            _ => (None, None),
-        };
-        let op = Op::Tool(ToolCall {
-            root: core.paths.root().into(),
-            cwd: core.paths.cwd().into(),
-            args,
-            wait: Wait::default(),
-            env: Default::default(),
-            loaded,
-        });
-        let ask = |op: Op| Request::new(core.remote.id(), op);
-        let stop = async |job: &str| {
-            let op = Op::JobStop(JobStop {
-                job: job.into(),
-                reason: StopReason::Abort,
-            });
-            let never = || false;
-            core.remote
-                .call(&core.sessions, &session, &ask(op), never)
-                .await
-        };
-        let is_cancelled = || cancel.peek().is_some();
-        let request = ask(op);
-        let first = core
-            .remote
-            .call(&core.sessions, &session, &request, is_cancelled);
-        let mut answer = match select(Box::pin(first), cancel.clone()).await {
-            Either::Left((answer, _)) => answer,
-            // A job has the name of its request, so it can be stopped before it has answered.
-            Either::Right((_, first)) if command.is_some() && core.sessions.is_ready(&session) => {
-                match stop(&request.id).await {
-                    Ok(stopped) if !is_unknown(&stopped) => Ok(stopped),
-                    _ => first.await,
-                }
-            }
-            Either::Right((_, first)) => first.await,
-        };
-        // The runner ends a command in time. One that does not is not believed for ever.
-        let overdue = time
-            .unwrap_or(DEFAULT_TIMEOUT_MS)
-            .saturating_add(OVERDUE_MS);
-        let overdue = self.host.now_ms().saturating_add(overdue);
-        let (mut replaced, mut stopped) = (None, false);
-        let mut shown = String::new();
-        loop {
-            let answered = match answer {
-                Ok(answered) => answered,
-                Err(error) => return failed(error.to_string()),
-            };
-            replaced = answered.replaced.or(replaced);
-            let job = match answered.result {
-                Ok(Outcome::Done(output)) => return self.done(&call, output, replaced.is_some()),
-                Ok(Outcome::Running(job)) => job,
-                Ok(Outcome::Ready(_)) => {
-                    return failed("the runner answered another question than was asked".into());
-                }
-                Err(error) => {
-                    return self.tool_error(error, command.as_deref(), replaced.is_some());
-                }
-            };
-            if self.host.now_ms() > overdue {
-                if stopped {
-                    return failed(
-                        "The command should have ended long ago, and the sandbox does not stop it. Stop its processes with another command."
-                            .into(),
-                    );
-                }
-                stopped = true;
-                answer = stop(&job.job).await;
-                continue;
-            }
-            if !job.output.is_empty() {
-                shown.push_str(&job.output);
-                keep_tail(&mut shown, LIVE_CHARS);
-                self.opencode.progress(
-                    call.call,
-                    &Progress {
-                        title: command.clone().unwrap_or_default(),
-                        output: shown.clone(),
-                    },
-                );
-            }
-            let wait = ask(Op::JobWait(JobWait {
-                job: job.job.clone(),
-                offset: job.offset,
-                wait: Wait::default(),
-            }));
-            let wait = core.remote.call(&core.sessions, &session, &wait, || false);
-            answer = match select(cancel.clone(), Box::pin(wait)).await {
-                Either::Right((answer, _)) => answer,
-                Either::Left(_) => stop(&job.job).await,
-            };
-        }
-    }
-
-    /// Instruction files that the session has seen. After a compaction it has seen none.
-    fn loaded_in(&self, session: &str) -> Vec<String> {
-        self.loaded
-            .borrow()
-            .get(session)
-            .cloned()
-            .unwrap_or_default()
-    }
-
-    fn done(&self, call: &Execute, output: ToolOutput, replaced: bool) -> Executed {
-        let output = trust::output(output);
-        if let Some(shown) = output.metadata.get("loaded").and_then(Value::as_array) {
-            let mut loaded = self.loaded.borrow_mut();
-            let seen = loaded.entry(call.session_id.clone()).or_default();
-            let shown = shown.iter().filter_map(Value::as_str).map(str::to_string);
-            seen.extend(shown.take(MAX_LOADED.saturating_sub(seen.len())));
-        }
-        let text = with_notice(output.output, replaced);
-        Executed::Done(Done {
-            title: output.title,
-            output: text,
-            metadata: output.metadata,
-            attachments: output.attachments,
-        })
-    }
-
-    fn tool_error(&self, error: ToolError, command: Option<&str>, replaced: bool) -> Executed {
-        if error.code != Code::Tool {
-            self.host.log(
-                Level::Warn,
-                &format!("runner: {:?}: {}", error.code, error.message),
-            );
-        }
-        let text = with_notice(trust::text(error.message), replaced);
-        match (command, &error.metadata) {
-            // A command that was cut off has output worth showing.
-            (Some(command), Some(metadata)) if metadata.is_object() => Executed::Done(Done {
-                title: command.into(),
-                output: text,
-                metadata: metadata.clone(),
-                attachments: Vec::new(),
-            }),
-            _ => failed(text),
-        }
-    }
-}
-
-/// True if the runner does not know the job that was asked for.
-fn is_unknown(answer: &Answer) -> bool {
-    matches!(&answer.result, Err(error) if error.code == Code::NoSuchJob)
-}
-
-/// Tells the model why files may be missing.
-fn with_notice(text: String, replaced: bool) -> String {
-    match replaced {
-        true => text + REPLACED,
-        false => text,
-    }
-}
-
-/// Leaves the last `chars` characters.
-fn keep_tail(text: &mut String, chars: usize) {
-    if let Some((start, _)) = text.char_indices().rev().nth(chars.saturating_sub(1)) {
-        text.drain(..start);
-    }
-}
-
-fn failed(message: String) -> Executed {
-    Executed::Failed { message }
 }
 
 /// The tools, for the model.
@@ -715,23 +448,4 @@ fn definitions() -> Vec<ToolDefinition> {
 /// The tools as JSON, for the shim to register when the core cannot be loaded.
 pub fn catalog_json() -> String {
     json!(definitions()).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::keep_tail;
-
-    #[test]
-    fn the_tail_is_kept_in_characters() {
-        for (text, chars, expected) in [
-            ("abc", 2, "bc"),
-            ("aé€", 2, "é€"),
-            ("ab", 5, "ab"),
-            ("", 3, ""),
-        ] {
-            let mut text = text.to_string();
-            keep_tail(&mut text, chars);
-            assert_eq!(text, expected);
-        }
-    }
 }
