@@ -2,14 +2,13 @@
 // and decides nothing. The one thing it must do by itself: whatever fails here, the same tools are
 // registered and refuse, because without them OpenCode would use its own, on the host.
 
-import { readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import type { Config, Hooks, PluginInput, PluginModule, ToolContext, ToolDefinition, ToolResult } from "@opencode-ai/plugin"
 import { catalog } from "./generated/catalog.js"
-import { Core, initSync } from "./generated/core.js"
-import type { Calls, ToolDefinition as Definition } from "./generated/types.js"
-import { currentFiber, mortal, Side } from "./side.js"
+import { type Call, load } from "./core.js"
+import type { ToolDefinition as Definition } from "./generated/types.js"
+import { currentFiber, Side } from "./side.js"
 
 const here = dirname(fileURLToPath(import.meta.url))
 const id = "opencode-daytona-sandbox"
@@ -17,21 +16,22 @@ let serial = 0
 
 async function server(input: PluginInput, options?: Record<string, unknown>): Promise<Hooks> {
   const side = new Side(input.client)
-  let core: Core | undefined
+  const shell = join(here, "sandbox-shell")
   let failure: unknown
-  const call = async <K extends keyof Calls>(name: K, params: Calls[K]["params"]): Promise<Calls[K]["result"]> => {
-    if (!core) throw new Error(`${id} could not be loaded, so every tool refuses: ${message(failure)}`)
-    return JSON.parse(await mortal(core.call(name, JSON.stringify(params))))
+  let call: Call = async () => {
+    throw new Error(`${id} could not be loaded, so every tool refuses: ${message(failure)}`)
   }
   let definitions: Definition[] = catalog
   let events: string[] = []
+  let results: string[] = []
   try {
-    initSync({ module: readFileSync(new URL("./generated/core_bg.wasm", import.meta.url)) })
     const { directory, worktree, project } = input
-    core = new Core(side, JSON.stringify({ directory, worktree, projectId: project.id, options: options ?? null, assets: join(here, "runners") }))
+    const assets = join(here, "runners")
+    call = load(side, { directory, worktree, projectId: project.id, options: options ?? null, assets, shell, javascript: process.execPath })
     const started = await call("start", {})
     definitions = started.tools
     events = started.events
+    results = started.results
   } catch (error) {
     failure = error
     side.log("error", message(error))
@@ -73,18 +73,26 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
   return {
     tool: Object.fromEntries(definitions.map(define)),
     async config(config: Config) {
-      const patch = await call("config", { permission: config.permission ?? null }).catch(() => undefined)
-      if (!patch) return
-      Object.assign(config, { tool_output: { max_lines: patch.toolOutputLines, max_bytes: patch.toolOutputBytes } })
-      if (patch.permission) Object.assign(config, { permission: patch.permission })
+      const { settings } = await call("config", { permission: config.permission ?? null }).catch(() => ({ settings: { shell, snapshot: false } }))
+      Object.assign(config, settings)
     },
     async event({ event }) {
       // A part in the making comes as an event per word: only what the core asked for crosses.
       if (!events.includes(event.type)) return
       await call("event", { type: event.type, properties: event.properties }).catch(() => {})
     },
-    async "chat.message"({ sessionID }) {
-      await call("message", { sessionId: sessionID }).catch(() => {})
+    async "chat.message"({ sessionID }, output) {
+      const { parts } = await call("message", { sessionId: sessionID, parts: output.parts }).catch(() => output)
+      output.parts.splice(0, output.parts.length, ...(parts as typeof output.parts))
+    },
+    async "command.execute.before"({ sessionID }, output) {
+      const { parts } = await call("command", { sessionId: sessionID, parts: output.parts }).catch(() => output)
+      output.parts.splice(0, output.parts.length, ...(parts as typeof output.parts))
+    },
+    async "shell.env"({ sessionID }, output) {
+      const refused = (error: unknown) => ({ env: { OPENCODE_DAYTONA_REFUSED: message(error) } })
+      const { env } = await call("shellEnv", { sessionId: sessionID ?? null }).catch(refused)
+      Object.assign(output.env, env)
     },
     async "tool.definition"({ toolID }, output) {
       await call("offer", { tool: toolID, builtIn: "fields" in Object(output.parameters) }).catch(() => {})
@@ -96,7 +104,8 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
       if (refuse !== null) throw new Error(refuse)
       Object.assign(output.args, replace)
     },
-    async "tool.execute.after"({ callID }, output) {
+    async "tool.execute.after"({ tool, callID }, output) {
+      if (results.includes(tool)) output.output = (await call("after", { tool, output: output.output, metadata: output.metadata ?? null })).output
       Object.assign(output.metadata ?? {}, given.get(callID))
       given.delete(callID)
     },

@@ -1,8 +1,8 @@
-// OpenCode, for the core: permission questions, parents of sessions, toasts, the log; and the
-// news that the core has died. See `OpenCode` in crates/plugin.
+// OpenCode, for the core: permission questions, parents of sessions, toasts, the log. See `OpenCode` in crates/plugin.
 
 import type { PluginInput, ToolContext } from "@opencode-ai/plugin"
 import { Machine } from "./host.js"
+import { die } from "./mortal.js"
 import type { Permission, Progress, Toast } from "./generated/types.js"
 
 /**
@@ -30,26 +30,6 @@ export interface Running {
   rejection?: unknown
 }
 
-// All instances of this process share the core's memory and die with it, those to come too.
-let death: Error | undefined
-const mourners = new Set<(error: Error) => void>()
-
-/**
- * Settles like `promise`, or rejects when the core dies: a promise of a dead core never settles.
- * (`Promise.race` with one long-lived promise would keep every result for ever.)
- */
-export async function mortal<T>(promise: Promise<T>): Promise<T> {
-  if (death) throw death
-  let reject!: (error: Error) => void
-  const dying = new Promise<never>((_, fail) => (reject = fail))
-  mourners.add(reject)
-  try {
-    return await Promise.race([promise, dying])
-  } finally {
-    mourners.delete(reject)
-  }
-}
-
 /** Whatever goes wrong with a word to the user is no reason to fail, least of all while loading. */
 async function quietly(say: () => Promise<unknown>): Promise<void> {
   try {
@@ -65,8 +45,7 @@ export class Side extends Machine {
   }
 
   dead(message: string): void {
-    death = new Error(`opencode-daytona-sandbox has crashed and refuses every tool until OpenCode is started again: ${message}`)
-    for (const reject of mourners) reject(death)
+    die(message)
   }
 
   async ask(call: number, json: string): Promise<boolean> {

@@ -176,9 +176,9 @@ Core.prototype.call = function (name, params) {
 }
 `
       writeFileSync(core, readFileSync(core, "utf8") + trap)
-      const index = join(dist, "index.js")
-      const text = readFileSync(index, "utf8").replace("initSync }", "initSync, planted }").replace("core = new Core(", "planted.side = side; core = new Core(")
-      writeFileSync(index, text)
+      const loader = join(dist, "core.js")
+      const text = readFileSync(loader, "utf8").replace("initSync }", "initSync, planted }").replace("const core = new Core(", "planted.side = side; const core = new Core(")
+      writeFileSync(loader, text)
     })
     configure(world, { plugin: [[damaged, {}]] })
     world.model.scripts.die = [{ calls: [["bash", { command: "echo x" }]] }, { calls: [["read", { filePath: "canary" }]] }]

@@ -67,6 +67,16 @@ pub const OPTIONS: &[(&str, &str, &str)] = &[
         "`branch` will bring the work home as a branch; not built yet, so for now it is accepted and the work stays in the sandbox",
     ),
     (
+        "network",
+        "`sandbox`",
+        "Where `webfetch` and `websearch` send their requests from: `sandbox`, `host` (your machine), or `off`",
+    ),
+    (
+        "shellMode",
+        "`sandbox`",
+        "Where `!command` and `` !`command` `` run: `sandbox` or `host` (your machine)",
+    ),
+    (
         "allowTools",
         "`[]`",
         "Built-in tools that may run on your machine although the plugin blocks them",
@@ -100,8 +110,23 @@ pub struct Config {
     pub project_dir: String,
     /// Create with the first message.
     pub prewarm: bool,
+    /// Where the web tools send their requests from.
+    pub network: Network,
+    /// Commands that the user types run on the user's machine.
+    pub shell_on_host: bool,
     /// Blocked built-ins that the user allows.
     pub allow_tools: Vec<String>,
+}
+
+/// Where `webfetch` and `websearch` send their requests from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// The sandbox.
+    Sandbox,
+    /// The user's machine: OpenCode's own tools.
+    Host,
+    /// Nowhere.
+    Off,
 }
 
 /// Why the plugin cannot work. The text reaches the model and the user.
@@ -285,6 +310,25 @@ impl Config {
                     .collect::<Option<Vec<_>>>()
             })?
             .unwrap_or_default();
+        let network = options
+            .get("network", "\"sandbox\", \"host\" or \"off\"", |v| {
+                Some(match v.as_str()? {
+                    "sandbox" => Network::Sandbox,
+                    "host" => Network::Host,
+                    "off" => Network::Off,
+                    _ => return None,
+                })
+            })?
+            .unwrap_or(Network::Sandbox);
+        let shell_on_host = options
+            .get("shellMode", "\"sandbox\" or \"host\"", |v| {
+                Some(match v.as_str()? {
+                    "sandbox" => false,
+                    "host" => true,
+                    _ => return None,
+                })
+            })?
+            .unwrap_or(false);
         let prewarm = options
             .get("prewarm", "true or false", Value::as_bool)?
             .unwrap_or(true);
@@ -321,6 +365,8 @@ impl Config {
             template,
             project_dir,
             prewarm,
+            network,
+            shell_on_host,
             allow_tools,
         })
     }

@@ -7,6 +7,7 @@ use crate::plugin::Plugin;
 use protocol::Attachment;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 macro_rules! edge {
@@ -31,6 +32,10 @@ edge! {
         pub options: Value,
         /// Directory of the packaged files (runners).
         pub assets: String,
+        /// The packaged program that stands in for the shell of `!command`.
+        pub shell: String,
+        /// The program that runs JavaScript: OpenCode's own.
+        pub javascript: String,
     }
 
     /// Nothing.
@@ -41,6 +46,8 @@ edge! {
         pub tools: Vec<ToolDefinition>,
         /// Kinds of events that the plugin wants to hear of.
         pub events: Vec<String>,
+        /// Tools of others whose results the plugin wants to see, in `after`.
+        pub results: Vec<String>,
         /// Why every tool will refuse, if it will.
         pub problem: Option<String>,
     }
@@ -78,9 +85,45 @@ edge! {
         pub call: u32,
     }
 
-    /// A session's identity.
-    struct Session {
+    /// What a user's message or command becomes, part by part, in OpenCode's own form.
+    struct Parts {
         pub session_id: String,
+        #[cfg_attr(feature = "ts", ts(type = "unknown[]"))]
+        pub parts: Vec<Value>,
+    }
+
+    /// OpenCode is about to start a shell on its own: for `!command`, or for a terminal, which has
+    /// no session.
+    struct ShellStart {
+        pub session_id: Option<String>,
+    }
+
+    /// Environment of a process.
+    struct Environment {
+        pub env: BTreeMap<String, String>,
+    }
+
+    /// A command that the user typed as `!command`, in the process that stands in for the shell.
+    struct Shell {
+        pub call: u32,
+        pub session_id: String,
+        pub command: String,
+    }
+
+    /// How it ended.
+    struct Shelled {
+        /// Output that was not shown by `progress`.
+        pub rest: String,
+        /// Exit code.
+        pub exit: i32,
+    }
+
+    /// What a tool of OpenCode's own gave.
+    struct ToolResult {
+        pub tool: String,
+        pub output: String,
+        #[cfg_attr(feature = "ts", ts(type = "unknown"))]
+        pub metadata: Value,
     }
 
     /// An event of OpenCode, as far as the plugin needs it.
@@ -127,11 +170,9 @@ edge! {
 
     /// Settings that OpenCode shall run with.
     struct ConfigPatch {
-        /// The permission rules to run with; none leaves them as they are.
-        #[cfg_attr(feature = "ts", ts(type = "Record<string, unknown> | null"))]
-        pub permission: Option<Value>,
-        pub tool_output_lines: u32,
-        pub tool_output_bytes: u32,
+        /// Keys of OpenCode's configuration to set.
+        #[cfg_attr(feature = "ts", ts(type = "Record<string, unknown>"))]
+        pub settings: Value,
     }
 
     /// A permission question, as OpenCode's own tool would ask it.
@@ -209,7 +250,8 @@ macro_rules! calls {
             for declaration in [
                 Init::decl(&config), Nothing::decl(&config), Started::decl(&config), ToolDefinition::decl(&config),
                 Execute::decl(&config), Executed::decl(&config), Done::decl(&config), Call::decl(&config),
-                Session::decl(&config), Event::decl(&config), ToolBefore::decl(&config), ToolVerdict::decl(&config),
+                Parts::decl(&config), ShellStart::decl(&config), Environment::decl(&config), Shell::decl(&config),
+                Shelled::decl(&config), ToolResult::decl(&config), Event::decl(&config), ToolBefore::decl(&config), ToolVerdict::decl(&config),
                 ToolOffer::decl(&config), System::decl(&config), ConfigNow::decl(&config), ConfigPatch::decl(&config),
                 Permission::decl(&config), Progress::decl(&config), Toast::decl(&config),
             ] {
@@ -228,10 +270,14 @@ calls! {
     "config" => config(ConfigNow) -> ConfigPatch;
     "execute" => execute(Execute) -> Executed;
     "abort" => abort(Call) -> Nothing;
-    "message" => message(Session) -> Nothing;
+    "message" => message(Parts) -> Parts;
+    "command" => command(Parts) -> Parts;
+    "shellEnv" => shell_env(ShellStart) -> Environment;
+    "shell" => shell(Shell) -> Shelled;
     "event" => event(Event) -> Nothing;
     "offer" => offer(ToolOffer) -> Nothing;
     "before" => before(ToolBefore) -> ToolVerdict;
+    "after" => after(ToolResult) -> ToolResult;
     "system" => system(System) -> System;
     "dispose" => dispose(Nothing) -> Nothing;
 }

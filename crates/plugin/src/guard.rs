@@ -6,6 +6,9 @@
 //! own choice and stay usable; OpenCode offers a plugin's tool with opaque parameters and a
 //! built-in with a structure, and that is how they are told apart (1.18.33, November 2026).
 
+use crate::config::Network;
+use crate::edge::ToolResult;
+use crate::paths::Paths;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -21,16 +24,14 @@ const HARMLESS: &[&str] = &[
     "todowrite",
 ];
 
-/// Built-ins that touch the host and are not replaced yet.
+/// Built-ins that touch the host and that the sandbox does not replace.
 const BLOCKED: &[(&str, &str)] = &[
     ("execute", "runs code on your machine"),
     ("lsp", "starts language servers on your machine"),
-    (
-        "webfetch",
-        "sends requests from your machine, also to its own network",
-    ),
-    ("websearch", "sends requests from your machine"),
 ];
+
+/// Tools of OpenCode's own whose results name files of the host.
+pub(crate) const RESULTS: &[&str] = &["skill"];
 
 /// What this OpenCode offered so far.
 #[derive(Default)]
@@ -42,6 +43,7 @@ impl Guard {
     /// OpenCode is about to offer a tool.
     pub(crate) fn offered(&self, tool: &str, built_in: bool) {
         let known = HARMLESS.contains(&tool)
+            || WEB.contains(&tool)
             || BLOCKED.iter().any(|b| b.0 == tool)
             || tools::catalog::find(tool).is_some();
         if built_in && !known {
@@ -50,9 +52,22 @@ impl Guard {
     }
 
     /// Why `tool` must not run, if it must not.
-    pub(crate) fn refuse(&self, tool: &str, allowed: &[String]) -> Option<String> {
+    pub(crate) fn refuse(
+        &self,
+        tool: &str,
+        allowed: &[String],
+        network: Network,
+    ) -> Option<String> {
         if allowed.iter().any(|name| name == tool) {
             return None;
+        }
+        if WEB.contains(&tool) {
+            return (network == Network::Off).then(|| {
+                format!(
+                    "The tool {tool} is blocked: the option \"network\" of opencode-daytona-sandbox is \"off\". \
+                     The user can set it to \"sandbox\" or \"host\"."
+                )
+            });
         }
         let why = match BLOCKED.iter().find(|blocked| blocked.0 == tool) {
             Some((_, why)) => *why,
@@ -68,9 +83,22 @@ impl Guard {
     }
 }
 
+/// Tools that send requests: ours or OpenCode's own, as the option `network` says.
+pub(crate) const WEB: &[&str] = &["webfetch", "websearch"];
+
 /// Permissions that the install snippet denies, so that an OpenCode without the plugin has no host
 /// tools, and that a loaded plugin serves or that touch nothing.
-const SERVED: &[&str] = &["bash", "edit", "glob", "grep", "read", "skill", "task"];
+const SERVED: &[&str] = &[
+    "bash",
+    "edit",
+    "glob",
+    "grep",
+    "read",
+    "skill",
+    "task",
+    "webfetch",
+    "websearch",
+];
 
 /// The user's rules with the plain `"deny"` of every served permission lifted. A user who means it
 /// writes `{"*": "deny"}`, which stays; so does every other rule.
@@ -86,6 +114,35 @@ pub(crate) fn lift_denials(permission: &Value) -> Option<Value> {
     }
     lifted.then_some(Value::Object(rules))
 }
+
+/// A skill's text with the files it names as the sandbox knows them. Files of a skill outside the
+/// project are not there, so none is named; the instructions are all the model gets.
+pub(crate) fn result(mut result: ToolResult, paths: &Paths) -> ToolResult {
+    let dir = result.metadata.get("dir").and_then(Value::as_str);
+    if !RESULTS.contains(&result.tool.as_str()) {
+        return result;
+    }
+    if dir.is_some_and(|dir| paths.inside(dir).is_some()) {
+        result.output = paths.text(&result.output);
+        return result;
+    }
+    let line = |line: &str| {
+        if line.starts_with("<file>") {
+            None
+        } else if line.starts_with(BASE) {
+            Some(format!(
+                "{BASE}on the user's machine. Its other files are not in the sandbox."
+            ))
+        } else {
+            Some(line.to_string())
+        }
+    };
+    let lines: Vec<String> = result.output.split('\n').filter_map(line).collect();
+    result.output = lines.join("\n");
+    result
+}
+
+const BASE: &str = "Base directory for this skill: ";
 
 /// Arguments to change before a harmless tool runs.
 ///
@@ -142,20 +199,32 @@ mod tests {
         ] {
             guard.offered(tool, built_in);
         }
-        let allowed = vec!["webfetch".to_string()];
+        let allowed = vec!["execute".to_string()];
         for (tool, runs) in [
             ("bash", true),
             ("todowrite", true),
             ("other_plugin", true),
             ("server_mcp_tool", true),
             ("teleport", false),
-            ("websearch", false),
             ("lsp", false),
+            ("execute", true),
             ("webfetch", true),
         ] {
-            assert_eq!(guard.refuse(tool, &allowed).is_none(), runs, "{tool}");
+            let refused = guard.refuse(tool, &allowed, Network::Sandbox);
+            assert_eq!(refused.is_none(), runs, "{tool}");
         }
-        let reason = guard.refuse("teleport", &[]).expect("refused");
+        for (network, runs) in [
+            (Network::Sandbox, true),
+            (Network::Host, true),
+            (Network::Off, false),
+        ] {
+            for tool in WEB {
+                assert_eq!(guard.refuse(tool, &[], network).is_none(), runs);
+            }
+        }
+        let reason = guard
+            .refuse("teleport", &[], Network::Sandbox)
+            .expect("refused");
         assert!(
             reason.contains("\"allowTools\": [\"teleport\"]"),
             "{reason}"
@@ -167,12 +236,31 @@ mod tests {
         let rules = json!({
             "bash": "deny", "read": "deny", "edit": { "*": "deny" }, "webfetch": "deny", "grep": "ask", "mine_*": "deny",
         });
-        let lifted =
-            json!({ "edit": { "*": "deny" }, "webfetch": "deny", "grep": "ask", "mine_*": "deny" });
+        let lifted = json!({ "edit": { "*": "deny" }, "grep": "ask", "mine_*": "deny" });
         assert_eq!(lift_denials(&rules), Some(lifted));
         for unchanged in [json!({ "bash": "ask" }), json!("deny"), json!(null)] {
             assert_eq!(lift_denials(&unchanged), None, "{unchanged}");
         }
+    }
+
+    #[test]
+    fn a_skill_names_no_file_of_the_host() {
+        let paths = Paths::new("/home/me/app", "/home/me/app", "/p");
+        let text = |dir: &str| {
+            format!(
+                "do this\n\n{BASE}{dir}\n<skill_files>\n<file>{dir}/a.sh</file>\n</skill_files>"
+            )
+        };
+        let given = |dir: &str| ToolResult {
+            tool: "skill".into(),
+            output: text(dir),
+            metadata: json!({ "dir": dir }),
+        };
+        let inside = result(given("/home/me/app/.opencode/skill/x"), &paths);
+        assert_eq!(inside.output, text("/p/.opencode/skill/x"));
+        let outside = result(given("/home/me/.config/opencode/skill/x"), &paths).output;
+        assert!(outside.starts_with("do this\n"), "{outside}");
+        assert!(!outside.contains("/home/me"), "{outside}");
     }
 
     #[test]

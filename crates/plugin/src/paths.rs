@@ -66,7 +66,7 @@ impl Paths {
     }
 
     /// The sandbox's name of a path in the host's worktree; none for any other path.
-    fn inside(&self, path: &str) -> Option<String> {
+    pub(crate) fn inside(&self, path: &str) -> Option<String> {
         if self.host.is_empty() {
             return None;
         }

@@ -1,9 +1,10 @@
 //! The plugin itself: hooks in, decisions out.
 
 mod calls;
+mod typed;
 
 use crate::carry::Carry;
-use crate::config::Config;
+use crate::config::{Config, Network};
 use crate::edge::*;
 use crate::guard::{self, Guard};
 use crate::paths::Paths;
@@ -14,11 +15,13 @@ use daytona::Client;
 use futures::channel::oneshot;
 use futures::future::select;
 use host::{Host, Level};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sessions::{Notice, Project, Sessions, Store};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+
+use calls::Cancel;
 
 /// An unused sandbox is deleted when its session has been idle this long.
 const IDLE_MS: u64 = 10 * 60 * 1000;
@@ -149,6 +152,7 @@ impl Plugin {
         Started {
             tools: definitions(),
             events: EVENTS.iter().map(|kind| kind.to_string()).collect(),
+            results: guard::RESULTS.iter().map(|tool| tool.to_string()).collect(),
             problem,
         }
     }
@@ -267,13 +271,22 @@ impl Plugin {
         self.toast(title, &message, variant);
     }
 
-    /// Settings for OpenCode: nothing of ours may be cut into a host file, and the denials that
-    /// guard an OpenCode without the plugin are lifted.
+    /// Settings for OpenCode: nothing of ours may be cut into a host file, what the user types runs
+    /// in the sandbox, undo writes no file of the host, and the denials that guard an OpenCode
+    /// without the plugin are lifted.
     pub async fn config(self: &Rc<Self>, now: ConfigNow) -> ConfigPatch {
+        let mut settings = Map::new();
+        let cut = json!({ "max_lines": OUTPUT_LINES, "max_bytes": OUTPUT_BYTES });
+        settings.insert("tool_output".into(), cut);
+        settings.insert("snapshot".into(), json!(false));
+        if !self.core().is_ok_and(|core| core.config.shell_on_host) {
+            settings.insert("shell".into(), json!(self.init.shell));
+        }
+        if let Some(permission) = guard::lift_denials(&now.permission) {
+            settings.insert("permission".into(), permission);
+        }
         ConfigPatch {
-            permission: guard::lift_denials(&now.permission),
-            tool_output_lines: OUTPUT_LINES,
-            tool_output_bytes: OUTPUT_BYTES,
+            settings: Value::Object(settings),
         }
     }
 
@@ -285,13 +298,22 @@ impl Plugin {
 
     /// OpenCode is about to run a tool, ours or not.
     pub async fn before(self: &Rc<Self>, tool: ToolBefore) -> ToolVerdict {
-        let allowed = self
-            .core()
-            .map(|core| core.config.allow_tools.clone())
-            .unwrap_or_default();
+        let (allowed, network) = match self.core() {
+            Ok(core) => (core.config.allow_tools.clone(), core.config.network),
+            // Our own tools refuse by themselves, and say why.
+            Err(_) => (Vec::new(), Network::Sandbox),
+        };
         ToolVerdict {
-            refuse: self.guard.refuse(&tool.tool, &allowed),
+            refuse: self.guard.refuse(&tool.tool, &allowed, network),
             replace: Value::Object(guard::rewrite(&tool.tool, &tool.args)),
+        }
+    }
+
+    /// A tool of others that the plugin named in [`Started::results`] is done.
+    pub async fn after(self: &Rc<Self>, result: ToolResult) -> ToolResult {
+        match self.core() {
+            Ok(core) => guard::result(result, &core.paths),
+            Err(_) => result,
         }
     }
 
@@ -305,22 +327,20 @@ impl Plugin {
         }
     }
 
-    /// A user's message arrived: its sandbox can be made while the model thinks.
-    pub async fn message(self: &Rc<Self>, session: Session) -> Nothing {
-        self.active(&session.session_id);
+    /// Makes the session's sandbox, unless it is there.
+    fn prewarm(self: &Rc<Self>, session: &str) {
         if let Ok(core) = self.core()
             && core.config.prewarm
             && !self.disposed.get()
         {
-            let plugin = Rc::clone(self);
+            let (plugin, session) = (Rc::clone(self), session.to_string());
             self.host.spawn(Box::pin(async move {
                 // A failure is shown by its notice, and again by the first tool call.
-                if let Ok(root) = plugin.root(&session.session_id).await {
+                if let Ok(root) = plugin.root(&session).await {
                     let _ = core.sessions.ensure(&root).await;
                 }
             }));
         }
-        Nothing {}
     }
 
     /// Something happened in OpenCode.

@@ -46,7 +46,7 @@ fn packages() -> Result<()> {
     run(Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" }).arg("ci"))
 }
 
-/// The shim, and beside it what wasm-bindgen made.
+/// The shim, and beside it what wasm-bindgen made and the stand-in for a shell.
 fn shim() -> Result<()> {
     run(Command::new("node").args([
         "node_modules/typescript/bin/tsc",
@@ -58,6 +58,11 @@ fn shim() -> Result<()> {
         fs::copy(from.join(name), root().join("dist/generated").join(name))
             .with_context(|| format!("{name} is missing: run `cargo xtask wasm`"))?;
     }
+    // With its permission to run.
+    fs::copy(
+        root().join("plugin-shim/src/sandbox-shell"),
+        root().join("dist/sandbox-shell"),
+    )?;
     Ok(())
 }
 

@@ -8,7 +8,15 @@ options: unknown,
 /**
  * Directory of the packaged files (runners).
  */
-assets: string, };
+assets: string, 
+/**
+ * The packaged program that stands in for the shell of `!command`.
+ */
+shell: string, 
+/**
+ * The program that runs JavaScript: OpenCode's own.
+ */
+javascript: string, };
 
 export type Nothing = Record<symbol, never>;
 
@@ -17,6 +25,10 @@ export type Started = { tools: Array<ToolDefinition>,
  * Kinds of events that the plugin wants to hear of.
  */
 events: Array<string>, 
+/**
+ * Tools of others whose results the plugin wants to see, in `after`.
+ */
+results: Array<string>, 
 /**
  * Why every tool will refuse, if it will.
  */
@@ -40,7 +52,25 @@ export type Done = { title: string, output: string, metadata: Record<string, unk
 
 export type Call = { call: number, };
 
-export type Session = { sessionId: string, };
+export type Parts = { sessionId: string, parts: unknown[], };
+
+export type ShellStart = { sessionId: string | null, };
+
+export type Environment = { env: { [key in string]: string }, };
+
+export type Shell = { call: number, sessionId: string, command: string, };
+
+export type Shelled = { 
+/**
+ * Output that was not shown by `progress`.
+ */
+rest: string, 
+/**
+ * Exit code.
+ */
+exit: number, };
+
+export type ToolResult = { tool: string, output: string, metadata: unknown, };
 
 export type Event = { type: string, properties: unknown, };
 
@@ -68,9 +98,9 @@ export type ConfigNow = { permission: unknown, };
 
 export type ConfigPatch = { 
 /**
- * The permission rules to run with; none leaves them as they are.
+ * Keys of OpenCode's configuration to set.
  */
-permission: Record<string, unknown> | null, toolOutputLines: number, toolOutputBytes: number, };
+settings: Record<string, unknown>, };
 
 export type Permission = { permission: string, patterns: Array<string>, always: Array<string>, metadata: Record<string, unknown>, };
 
@@ -88,10 +118,14 @@ export interface Calls {
   config: { params: ConfigNow, result: ConfigPatch }
   execute: { params: Execute, result: Executed }
   abort: { params: Call, result: Nothing }
-  message: { params: Session, result: Nothing }
+  message: { params: Parts, result: Parts }
+  command: { params: Parts, result: Parts }
+  shellEnv: { params: ShellStart, result: Environment }
+  shell: { params: Shell, result: Shelled }
   event: { params: Event, result: Nothing }
   offer: { params: ToolOffer, result: Nothing }
   before: { params: ToolBefore, result: ToolVerdict }
+  after: { params: ToolResult, result: ToolResult }
   system: { params: System, result: System }
   dispose: { params: Nothing, result: Nothing }
 }

@@ -29,7 +29,7 @@ const LIVE_CHARS: usize = 30_000;
 const REPLACED: &str = "\n\n<system-reminder>\nThe sandbox of this session had been deleted. This call ran in a new one, which holds the \
     project as it is on the user's machine now: whatever was done only in the old sandbox is lost.\n</system-reminder>";
 
-type Cancel = Shared<LocalBoxFuture<'static, ()>>;
+pub(super) type Cancel = Shared<LocalBoxFuture<'static, ()>>;
 
 impl Plugin {
     /// Stops a call.
@@ -42,20 +42,23 @@ impl Plugin {
 
     /// Runs a tool in the session's sandbox.
     pub async fn execute(self: &Rc<Self>, call: Execute) -> Executed {
-        let (sender, receiver) = oneshot::channel::<()>();
-        let cancel: Cancel = receiver
-            .then(|sent| async move {
-                if sent.is_err() {
-                    futures::future::pending::<()>().await;
-                }
-            })
-            .boxed_local()
-            .shared();
         let id = call.call;
-        self.aborts.borrow_mut().insert(id, sender);
+        let cancel = self.cancellable(id);
         let result = self.run(call, cancel).await;
         self.aborts.borrow_mut().remove(&id);
         result
+    }
+
+    /// Resolves when the call is aborted.
+    pub(super) fn cancellable(&self, call: u32) -> Cancel {
+        let (sender, receiver) = oneshot::channel::<()>();
+        self.aborts.borrow_mut().insert(call, sender);
+        let sent = receiver.then(|sent| async move {
+            if sent.is_err() {
+                futures::future::pending::<()>().await;
+            }
+        });
+        sent.boxed_local().shared()
     }
 
     async fn run(self: &Rc<Self>, call: Execute, cancel: Cancel) -> Executed {
@@ -85,7 +88,24 @@ impl Plugin {
         let (done, result) = oneshot::channel();
         let (plugin, cancelled) = (Rc::clone(self), cancel.clone());
         self.host.spawn(Box::pin(async move {
-            let _ = done.send(plugin.work(&core, call, args, cancelled).await);
+            let (mut shown, title) = (String::new(), title(&args));
+            let mut show = |fresh: &str| {
+                shown.push_str(fresh);
+                keep_tail(&mut shown, LIVE_CHARS);
+                plugin.opencode.progress(
+                    call.call,
+                    &Progress {
+                        title: title.clone(),
+                        output: shown.clone(),
+                    },
+                );
+            };
+            let session = &call.session_id;
+            let _ = done.send(
+                plugin
+                    .work(&core, session, args, cancelled, &mut show)
+                    .await,
+            );
         }));
         let host = Rc::clone(&self.host);
         let limit = async move {
@@ -102,14 +122,22 @@ impl Plugin {
         }
     }
 
-    async fn work(&self, core: &Core, call: Execute, args: ToolArgs, cancel: Cancel) -> Executed {
-        let session = match self.root(&call.session_id).await {
+    /// Runs a tool that may run. `show` is told what a command prints while it runs.
+    pub(super) async fn work(
+        &self,
+        core: &Core,
+        session_id: &str,
+        args: ToolArgs,
+        cancel: Cancel,
+        show: &mut dyn FnMut(&str),
+    ) -> Executed {
+        let session = match self.root(session_id).await {
             Ok(session) => session,
             Err(reason) => return failed(reason),
         };
         self.active(&session);
         let loaded = match &args {
-            ToolArgs::Read(_) => self.loaded_in(&call.session_id),
+            ToolArgs::Read(_) => self.loaded_in(session_id),
             _ => Vec::new(),
         };
         let (command, time) = match &args {
@@ -159,7 +187,6 @@ impl Plugin {
             .saturating_add(OVERDUE_MS);
         let overdue = self.host.now_ms().saturating_add(overdue);
         let (mut replaced, mut stopped) = (None, false);
-        let mut shown = String::new();
         loop {
             let answered = match answer {
                 Ok(answered) => answered,
@@ -167,7 +194,9 @@ impl Plugin {
             };
             replaced = answered.replaced.or(replaced);
             let job = match answered.result {
-                Ok(Outcome::Done(output)) => return self.done(&call, output, replaced.is_some()),
+                Ok(Outcome::Done(output)) => {
+                    return self.done(session_id, output, replaced.is_some());
+                }
                 Ok(Outcome::Running(job)) => job,
                 Ok(Outcome::Ready(_)) => {
                     return failed("the runner answered another question than was asked".into());
@@ -188,15 +217,7 @@ impl Plugin {
                 continue;
             }
             if !job.output.is_empty() {
-                shown.push_str(&job.output);
-                keep_tail(&mut shown, LIVE_CHARS);
-                self.opencode.progress(
-                    call.call,
-                    &Progress {
-                        title: command.clone().unwrap_or_default(),
-                        output: shown.clone(),
-                    },
-                );
+                show(&job.output);
             }
             let wait = ask(Op::JobWait(JobWait {
                 job: job.job.clone(),
@@ -220,11 +241,11 @@ impl Plugin {
             .unwrap_or_default()
     }
 
-    fn done(&self, call: &Execute, output: ToolOutput, replaced: bool) -> Executed {
+    fn done(&self, session: &str, output: ToolOutput, replaced: bool) -> Executed {
         let output = trust::output(output);
         if let Some(shown) = output.metadata.get("loaded").and_then(Value::as_array) {
             let mut loaded = self.loaded.borrow_mut();
-            let seen = loaded.entry(call.session_id.clone()).or_default();
+            let seen = loaded.entry(session.into()).or_default();
             let shown = shown.iter().filter_map(Value::as_str).map(str::to_string);
             seen.extend(shown.take(MAX_LOADED.saturating_sub(seen.len())));
         }
@@ -255,6 +276,14 @@ impl Plugin {
             }),
             _ => failed(text),
         }
+    }
+}
+
+/// What a running command is called.
+fn title(args: &ToolArgs) -> String {
+    match args {
+        ToolArgs::Bash(bash) => bash.command.clone(),
+        _ => String::new(),
     }
 }
 

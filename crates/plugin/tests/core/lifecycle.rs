@@ -1,14 +1,15 @@
 //! When a sandbox comes and when it goes.
 
 use crate::world::{Open, World, until};
-use plugin::{Nothing, Session};
+use plugin::{Nothing, Parts};
 use serde_json::json;
 use testkit::run;
 
 async fn message(open: &Open, session: &str) {
     open.plugin
-        .message(Session {
+        .message(Parts {
             session_id: session.into(),
+            parts: Vec::new(),
         })
         .await;
 }

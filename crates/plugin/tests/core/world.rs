@@ -85,6 +85,8 @@ impl World {
             project_id: self.project_id.clone(),
             options,
             assets: runners(),
+            shell: "/packaged/sandbox-shell".into(),
+            javascript: "/opencode".into(),
         };
         let opencode = Rc::new(Fake::default());
         let plugin = Plugin::new(host.clone(), opencode.clone(), init);

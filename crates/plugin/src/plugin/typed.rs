@@ -1,0 +1,401 @@
+//! What the user types and OpenCode acts on by itself: `!command`, `` !`command` `` and `@file`.
+//!
+//! No tool hook sees these. A command is run by the shell that the configuration names, so the
+//! configuration names a program of ours, `sandbox-shell`. For `!command` OpenCode tells it the
+//! session (through `shell.env`), and it runs the command in that session's sandbox. For
+//! `` !`command` ``, in command files, in what is typed behind a command and in prompts of MCP
+//! servers, it tells nothing: then the program runs nothing and prints a marker, and
+//! [`Plugin::command`], which knows the session, puts the sandbox's output in its place.
+//!
+//! A file is read by OpenCode before [`Plugin::message`] hears of it. In the project, the sandbox
+//! has the newer text, so what was read is replaced; other files of the user's machine are the
+//! user's own choice. (All of this as 1.18.33 does it, November 2026.)
+
+use super::{Cancel, Core, Plugin, State};
+use crate::config::DEFAULT_PROJECT_DIR;
+use crate::edge::*;
+use crate::paths::Paths;
+use futures::FutureExt;
+use futures::future::pending;
+use protocol::ToolArgs;
+use protocol::args::{Bash, Read};
+use serde_json::{Value, json};
+use std::rc::Rc;
+
+/// Carries [`ShellSession`] to the program that stands in for the shell.
+const SESSION: &str = "OPENCODE_DAYTONA_SHELL";
+/// Names the program that runs JavaScript.
+const JAVASCRIPT: &str = "OPENCODE_DAYTONA_JAVASCRIPT";
+/// Says why nothing runs.
+const REFUSED: &str = "OPENCODE_DAYTONA_REFUSED";
+/// A command that waits for its session, in hexadecimal.
+const MARKER: (&str, char) = ("<opencode-daytona-shell:", '>');
+/// OpenCode gives `!command` no time limit.
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+const CALLED: &str = "Called the Read tool with the following input: ";
+const FAILED: &str = "Read tool failed to read ";
+const RESOURCE: &str = "Reading MCP resource: ";
+const ONLY_THERE: &str =
+    "\n\n(This file is on the user's machine only: the sandbox does not have it.)";
+
+impl Plugin {
+    /// Environment for a shell that OpenCode starts.
+    pub async fn shell_env(self: &Rc<Self>, start: ShellStart) -> Environment {
+        let env = match (start.session_id, self.core()) {
+            (Some(_), Ok(core)) if core.config.shell_on_host => Vec::new(),
+            (Some(session), Ok(_)) => match self.root(&session).await {
+                Ok(session) => vec![
+                    (
+                        SESSION,
+                        json!({ "init": self.init, "session": session }).to_string(),
+                    ),
+                    (JAVASCRIPT, self.init.javascript.clone()),
+                ],
+                Err(reason) => vec![(REFUSED, reason)],
+            },
+            (Some(_), Err(reason)) => vec![(REFUSED, unavailable(&reason))],
+            // A terminal, which is the user's own.
+            (None, _) => Vec::new(),
+        };
+        Environment {
+            env: env
+                .into_iter()
+                .map(|(name, value)| (name.to_string(), value))
+                .collect(),
+        }
+    }
+
+    /// Runs a typed command, in a process of its own.
+    pub async fn shell(self: &Rc<Self>, shell: Shell) -> Shelled {
+        let core = match self.load().await {
+            Ok(core) => Rc::new(core),
+            Err(reason) => {
+                return Shelled {
+                    rest: unavailable(&reason) + "\n",
+                    exit: 1,
+                };
+            }
+        };
+        *self.state.borrow_mut() = State::Working(Rc::clone(&core));
+        let cancel = self.cancellable(shell.call);
+        let args = bash(&shell.command, DAY_MS);
+        let mut printed = String::new();
+        let mut print = |fresh: &str| {
+            printed.push_str(fresh);
+            self.opencode.progress(
+                shell.call,
+                &Progress {
+                    title: String::new(),
+                    output: fresh.into(),
+                },
+            );
+        };
+        let done = self
+            .unasked(&core, &shell.session_id, args, cancel, &mut print)
+            .await;
+        self.aborts.borrow_mut().remove(&shell.call);
+        match done {
+            Executed::Done(done) => Shelled {
+                rest: rest(&done, &printed),
+                exit: done
+                    .metadata
+                    .get("exit")
+                    .and_then(Value::as_i64)
+                    .map_or(1, |code| code as i32),
+            },
+            Executed::Failed { message } => Shelled {
+                rest: message + "\n",
+                exit: 1,
+            },
+            Executed::Rejected => Shelled {
+                rest: String::new(),
+                exit: 1,
+            },
+        }
+    }
+
+    /// Runs the commands that OpenCode left as markers in the parts of a command.
+    pub async fn command(self: &Rc<Self>, mut command: Parts) -> Parts {
+        for part in &mut command.parts {
+            for name in ["text", "prompt"] {
+                let Some(text) = part.get(name).and_then(Value::as_str) else {
+                    continue;
+                };
+                if text.contains(MARKER.0) {
+                    let expanded = self.expand(&command.session_id, text).await;
+                    part[name] = Value::String(expanded);
+                }
+            }
+        }
+        command
+    }
+
+    async fn expand(self: &Rc<Self>, session: &str, text: &str) -> String {
+        let mut out = String::new();
+        let mut text = text;
+        while let Some((before, after)) = text.split_once(MARKER.0) {
+            out.push_str(before);
+            let marked = after.split_once(MARKER.1);
+            let Some((line, after)) = marked.and_then(|(hex, after)| Some((decode(hex)?, after)))
+            else {
+                out.push_str(MARKER.0);
+                text = after;
+                continue;
+            };
+            // Like OpenCode, which takes what is printed and not what is complained about.
+            let args = bash(&format!("exec 2>/dev/null\n{line}"), DAY_MS);
+            let done = match self.core() {
+                Ok(core) => {
+                    self.unasked(&core, session, args, never(), &mut |_| {})
+                        .await
+                }
+                Err(reason) => Executed::Failed {
+                    message: unavailable(&reason),
+                },
+            };
+            match done {
+                Executed::Done(done) => out.push_str(&rest(&done, "")),
+                Executed::Failed { message } => {
+                    out.push_str(&format!("(`{line}` was not run: {message})"))
+                }
+                Executed::Rejected => {}
+            }
+            text = after;
+        }
+        out + text
+    }
+
+    /// A user's message arrived: its sandbox can be made while the model thinks. The files of the
+    /// project that it names are read in the sandbox.
+    pub async fn message(self: &Rc<Self>, mut message: Parts) -> Parts {
+        self.active(&message.session_id);
+        self.prewarm(&message.session_id);
+        let paths = match self.core() {
+            Ok(core) => core.paths.clone(),
+            Err(_) => Paths::new(
+                &self.init.worktree,
+                &self.init.directory,
+                DEFAULT_PROJECT_DIR,
+            ),
+        };
+        let mut parts = Vec::new();
+        let mut rest = std::mem::take(&mut message.parts);
+        while !rest.is_empty() {
+            let len = group(&rest);
+            let after = rest.split_off(len);
+            let here = std::mem::replace(&mut rest, after);
+            let file = asked(&here).and_then(|file| Some((paths.inside(&file.file_path)?, file)));
+            match file {
+                Some((path, file)) => {
+                    let read = Read {
+                        file_path: path,
+                        ..file
+                    };
+                    parts.extend(self.attach(&message.session_id, here, read).await);
+                }
+                None => parts.extend(here),
+            }
+        }
+        message.parts = parts;
+        message
+    }
+
+    /// What OpenCode read, as the sandbox has it.
+    async fn attach(self: &Rc<Self>, session: &str, group: Vec<Value>, read: Read) -> Vec<Value> {
+        let path = read.file_path.clone();
+        let input = json!(read).to_string();
+        let done = match self.core() {
+            Ok(core) => {
+                self.unasked(&core, session, ToolArgs::Read(read), never(), &mut |_| {})
+                    .await
+            }
+            Err(reason) => Executed::Failed {
+                message: unavailable(&reason),
+            },
+        };
+        let text = |part: &Value, text: String| {
+            let mut part = part.clone();
+            part["type"] = json!("text");
+            part["synthetic"] = json!(true);
+            part["text"] = Value::String(text);
+            for field in ["mime", "url", "filename", "source"] {
+                part.as_object_mut().map(|part| part.remove(field));
+            }
+            part
+        };
+        // A new part sorts behind the first by its id.
+        let second = |group: &[Value]| match group {
+            [_, second, ..] if is_text(second) => second.clone(),
+            [first, ..] => {
+                let mut part = first.clone();
+                let id = part.get("id").and_then(Value::as_str).unwrap_or_default();
+                part["id"] = json!(format!("{id}a"));
+                part
+            }
+            [] => Value::Null,
+        };
+        let file = group.iter().rev().find(|part| part["type"] == "file");
+        match done {
+            Executed::Done(done) => {
+                let called = text(&group[0], format!("{CALLED}{input}"));
+                let Some(picture) = done.attachments.first() else {
+                    let shown = text(&second(&group), done.output);
+                    let file = file.filter(|file| {
+                        file["url"]
+                            .as_str()
+                            .is_some_and(|url| url.starts_with("file:"))
+                    });
+                    return [called, shown].into_iter().chain(file.cloned()).collect();
+                };
+                let mut attached = file.cloned().unwrap_or_else(|| {
+                    let mut part = second(&group);
+                    part.as_object_mut().map(|part| part.remove("text"));
+                    part["filename"] = json!(path.rsplit('/').next());
+                    part
+                });
+                attached["type"] = json!("file");
+                attached["mime"] = json!(picture.mime);
+                attached["url"] = json!(picture.url);
+                vec![called, attached]
+            }
+            // The user named it and OpenCode found it, so it is meant.
+            Executed::Failed { message }
+                if message.starts_with("File not found: ") && file.is_some() =>
+            {
+                let mut group = group;
+                let shown = if group.len() > 2 { 1 } else { 0 };
+                let said = group[shown]["text"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_string();
+                group[shown]["text"] = Value::String(said + ONLY_THERE);
+                group
+            }
+            Executed::Failed { message } => {
+                let called = text(&group[0], format!("{CALLED}{input}"));
+                let failed = format!("{FAILED}{path} with the following error: {message}");
+                vec![called, text(&second(&group), failed)]
+            }
+            Executed::Rejected => Vec::new(),
+        }
+    }
+
+    /// A tool call that needs no permission: the user asked for it.
+    async fn unasked(
+        self: &Rc<Self>,
+        core: &Core,
+        session: &str,
+        args: ToolArgs,
+        cancel: Cancel,
+        print: &mut dyn FnMut(&str),
+    ) -> Executed {
+        let args = core.paths.arguments(args);
+        self.work(core, session, args, cancel, print).await
+    }
+}
+
+fn unavailable(reason: &str) -> String {
+    format!("This runs in a Daytona sandbox, which is not available: {reason}")
+}
+
+fn bash(command: &str, timeout: u64) -> ToolArgs {
+    ToolArgs::Bash(Bash {
+        command: command.into(),
+        timeout: Some(timeout),
+        workdir: None,
+    })
+}
+
+fn never() -> Cancel {
+    pending().boxed_local().shared()
+}
+
+/// What a command printed beyond what was shown.
+fn rest(done: &Done, printed: &str) -> String {
+    let shown = match done.metadata.get("exit").and_then(Value::as_i64) {
+        Some(_) if done.output == NO_OUTPUT => "",
+        _ => &done.output,
+    };
+    match shown.strip_prefix(printed) {
+        Some(rest) => rest.into(),
+        // It was cut: what follows is its end, and where all of it is.
+        None => format!("\n{shown}"),
+    }
+}
+
+const NO_OUTPUT: &str = "(no output)";
+
+fn decode(hex: &str) -> Option<String> {
+    if !hex.len().is_multiple_of(2) || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let bytes = (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok());
+    String::from_utf8(bytes.collect::<Option<Vec<u8>>>()?).ok()
+}
+
+fn said(part: &Value) -> Option<&str> {
+    part["text"].as_str().filter(|_| is_text(part))
+}
+
+fn is_text(part: &Value) -> bool {
+    part["type"] == "text" && part["synthetic"] == true
+}
+
+/// How many parts at the start belong together: what OpenCode made of one file, or one part.
+fn group(parts: &[Value]) -> usize {
+    if !said(&parts[0]).is_some_and(|text| text.starts_with(CALLED)) {
+        return 1;
+    }
+    let mut len = 1;
+    for part in &parts[1..] {
+        let more = match said(part) {
+            Some(text) => !text.starts_with(CALLED) && !text.starts_with(RESOURCE),
+            None => part["type"] == "file",
+        };
+        if !more {
+            break;
+        }
+        len += 1;
+        if part["type"] == "file" && part["synthetic"] != true {
+            break;
+        }
+    }
+    len
+}
+
+/// The file that OpenCode read for these parts. What a client sent as data has a name only.
+fn asked(group: &[Value]) -> Option<Read> {
+    let text = said(&group[0])?;
+    let sent = |part: &Value| {
+        part["mime"] == "text/plain"
+            && part["url"]
+                .as_str()
+                .is_some_and(|url| url.starts_with("data:"))
+    };
+    if group.iter().any(sent) {
+        return None;
+    }
+    let plain = |path: &str| Read {
+        file_path: path.into(),
+        offset: None,
+        limit: None,
+    };
+    if let Some(input) = text.strip_prefix(CALLED) {
+        // For pictures OpenCode puts the path between quotes as it is.
+        let bare = || {
+            Some(plain(
+                input
+                    .strip_prefix("{\"filePath\":\"")?
+                    .strip_suffix("\"}")?,
+            ))
+        };
+        return serde_json::from_str(input).ok().or_else(bare);
+    }
+    let (path, _) = text
+        .strip_prefix(FAILED)?
+        .split_once(" with the following error: ")?;
+    Some(plain(path))
+}
