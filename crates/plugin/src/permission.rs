@@ -53,6 +53,18 @@ pub(crate) fn questions(args: &ToolArgs, paths: &Paths) -> Vec<Permission> {
                 .and_then(|path| outside_directory(paths, &paths.absolute(path)));
             [own].into_iter().chain(dir).collect()
         }
+        ToolArgs::Webfetch(a) => {
+            let mut metadata = json!({ "url": a.url, "format": a.format });
+            if let Some(timeout) = a.timeout {
+                metadata["timeout"] = json!(timeout);
+            }
+            vec![ask("webfetch", vec![a.url.clone()], any(), metadata)]
+        }
+        ToolArgs::Websearch(a) => {
+            let mut metadata = json!(a);
+            metadata["provider"] = json!("exa");
+            vec![ask("websearch", vec![a.query.clone()], any(), metadata)]
+        }
         ToolArgs::Bash(a) => {
             let dir = a
                 .workdir

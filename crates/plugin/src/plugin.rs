@@ -149,8 +149,14 @@ impl Plugin {
                 Some(reason)
             }
         };
+        let on_host = self
+            .core()
+            .is_ok_and(|core| core.config.network != Network::Sandbox);
+        let tools = definitions().into_iter();
         Started {
-            tools: definitions(),
+            tools: tools
+                .filter(|tool| !(on_host && guard::WEB.contains(&tool.name.as_str())))
+                .collect(),
             events: EVENTS.iter().map(|kind| kind.to_string()).collect(),
             results: guard::RESULTS.iter().map(|tool| tool.to_string()).collect(),
             problem,

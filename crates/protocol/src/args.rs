@@ -20,6 +20,8 @@ pub enum ToolArgs {
     Glob(Glob),
     Grep(Grep),
     Bash(Bash),
+    Webfetch(Webfetch),
+    Websearch(Websearch),
 }
 
 impl ToolArgs {
@@ -33,6 +35,8 @@ impl ToolArgs {
             ToolArgs::Glob(_) => "glob",
             ToolArgs::Grep(_) => "grep",
             ToolArgs::Bash(_) => "bash",
+            ToolArgs::Webfetch(_) => "webfetch",
+            ToolArgs::Websearch(_) => "websearch",
         }
     }
 }
@@ -118,4 +122,50 @@ pub struct Bash {
     /// Directory to run in; default the working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workdir: Option<String>,
+}
+
+/// Fetches a page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Webfetch {
+    /// An http or https URL.
+    pub url: String,
+    /// What to make of an HTML page.
+    #[serde(default)]
+    pub format: Format,
+    /// Seconds; default 30, at most 120.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<f64>,
+}
+
+/// What becomes of an HTML page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Its text, without markup.
+    Text,
+    /// Markdown.
+    #[default]
+    Markdown,
+    /// The page as it is.
+    Html,
+}
+
+/// Searches the web.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Websearch {
+    /// What to look for.
+    pub query: String,
+    /// Default 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_results: Option<f64>,
+    /// `fallback` (default) or `preferred`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub livecrawl: Option<String>,
+    /// `auto` (default), `fast` or `deep`.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Characters of context; the service's default is 10,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_max_characters: Option<f64>,
 }

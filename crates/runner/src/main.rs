@@ -17,6 +17,7 @@ mod record;
 mod serve;
 mod setup;
 mod state;
+mod web;
 
 use protocol::{Code, Outcome, Reply, Runner, ToolError, frame};
 use std::io::Write;

@@ -2,7 +2,7 @@
 
 use crate::record::{Claim, Records};
 use crate::state::State;
-use crate::{error, job, reply, setup};
+use crate::{error, job, reply, setup, web};
 use protocol::{Code, Op, Outcome, Reply, Request, ToolArgs, ToolCall, ToolError};
 use std::path::{Path, PathBuf};
 use tools::catalog;
@@ -54,7 +54,12 @@ fn tool(state: &State, id: &str, call: &ToolCall) -> Reply {
     let answer = reply(
         id,
         false,
-        tools::fs::run(&tree, &call.args).map(Outcome::Done),
+        match &call.args {
+            ToolArgs::Webfetch(args) => web::fetch(state, id, args),
+            ToolArgs::Websearch(args) => web::search(state, id, args),
+            args => tools::fs::run(&tree, args),
+        }
+        .map(Outcome::Done),
     );
     claim.answer(&answer, mutates);
     answer

@@ -41,6 +41,12 @@ enum Kind {
     Count,
     /// An integer from 1.
     Positive,
+    /// Any number.
+    Number,
+    /// One of these texts.
+    Choice(&'static [&'static str]),
+    /// One of these texts; the second is the default.
+    ChoiceOr(&'static [&'static str], &'static str),
 }
 
 const MAX_SAFE: i64 = 9_007_199_254_740_991;
@@ -178,6 +184,44 @@ pub const TOOLS: &[Tool] = &[
         ],
     },
     Tool {
+        name: "webfetch",
+        description: text::WEBFETCH,
+        mutates: false,
+        params: &[
+            need("url", Kind::Text, "The page's URL"),
+            may(
+                "format",
+                Kind::ChoiceOr(&["text", "markdown", "html"], "markdown"),
+                "What to make of the page (default markdown)",
+            ),
+            may("timeout", Kind::Number, "Seconds to wait (at most 120)"),
+        ],
+    },
+    Tool {
+        name: "websearch",
+        description: text::WEBSEARCH,
+        mutates: false,
+        params: &[
+            need("query", Kind::Text, "What to look for"),
+            may("numResults", Kind::Number, "Results wanted (default 8)"),
+            may(
+                "livecrawl",
+                Kind::Choice(&["fallback", "preferred"]),
+                "Read pages live only if they are not cached (fallback, the default), or first (preferred)",
+            ),
+            may(
+                "type",
+                Kind::Choice(&["auto", "fast", "deep"]),
+                "How thorough the search is (default auto)",
+            ),
+            may(
+                "contextMaxCharacters",
+                Kind::Number,
+                "Longest text of all results, in characters (default 10000)",
+            ),
+        ],
+    },
+    Tool {
         name: "write",
         description: text::WRITE,
         mutates: true,
@@ -224,6 +268,11 @@ impl Param {
             Kind::Count => json!({ "type": "integer", "minimum": 0, "maximum": MAX_SAFE }),
             Kind::Positive => {
                 json!({ "type": "integer", "exclusiveMinimum": 0, "maximum": MAX_SAFE })
+            }
+            Kind::Number => json!({ "type": "number" }),
+            Kind::Choice(values) => json!({ "type": "string", "enum": values }),
+            Kind::ChoiceOr(values, default) => {
+                json!({ "type": "string", "enum": values, "default": default })
             }
         };
         schema["description"] = json!(self.description);

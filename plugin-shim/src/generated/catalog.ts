@@ -155,6 +155,79 @@ export const catalog: ToolDefinition[] = [
     }
   },
   {
+    "description": "Fetches a web page from the sandbox and returns it as Markdown, as text or as it is.\n\n- Takes a complete http or https URL. The request leaves from the sandbox: services of the user's machine cannot be reached.\n- `format` is markdown (the default), text or html; only HTML pages are converted.\n- Images are attached to the answer. A long page is cut and kept whole in a file of the sandbox.\n- If another tool fetches pages better for the task, prefer that.",
+    "name": "webfetch",
+    "schema": {
+      "$schema": "https://json-schema.org/draft/2020-12/schema",
+      "properties": {
+        "format": {
+          "default": "markdown",
+          "description": "What to make of the page (default markdown)",
+          "enum": [
+            "text",
+            "markdown",
+            "html"
+          ],
+          "type": "string"
+        },
+        "timeout": {
+          "description": "Seconds to wait (at most 120)",
+          "type": "number"
+        },
+        "url": {
+          "description": "The page's URL",
+          "type": "string"
+        }
+      },
+      "required": [
+        "url"
+      ],
+      "type": "object"
+    }
+  },
+  {
+    "description": "Searches the web from the sandbox and returns what the best pages say.\n\n- Use it for what is newer than your training, and name the current year in a query about recent things.\n- `numResults`, `contextMaxCharacters`, `type` and `livecrawl` say how much, how thorough and how fresh.",
+    "name": "websearch",
+    "schema": {
+      "$schema": "https://json-schema.org/draft/2020-12/schema",
+      "properties": {
+        "contextMaxCharacters": {
+          "description": "Longest text of all results, in characters (default 10000)",
+          "type": "number"
+        },
+        "livecrawl": {
+          "description": "Read pages live only if they are not cached (fallback, the default), or first (preferred)",
+          "enum": [
+            "fallback",
+            "preferred"
+          ],
+          "type": "string"
+        },
+        "numResults": {
+          "description": "Results wanted (default 8)",
+          "type": "number"
+        },
+        "query": {
+          "description": "What to look for",
+          "type": "string"
+        },
+        "type": {
+          "description": "How thorough the search is (default auto)",
+          "enum": [
+            "auto",
+            "fast",
+            "deep"
+          ],
+          "type": "string"
+        }
+      },
+      "required": [
+        "query"
+      ],
+      "type": "object"
+    }
+  },
+  {
     "description": "Writes a whole file in the sandbox, making its directories if need be; what was there before is replaced.\n\n- Read an existing file first, and prefer edit or apply_patch for changing a part of it.\n- Make new files, documentation above all, only when the task needs them, and use emojis only if the user asks for them.",
     "name": "write",
     "schema": {

@@ -74,6 +74,11 @@ impl Plugin {
             Ok(args) => core.paths.arguments(args),
             Err(message) => return failed(message),
         };
+        if let ToolArgs::Webfetch(args) = &args
+            && !(args.url.starts_with("http://") || args.url.starts_with("https://"))
+        {
+            return failed("URL must start with http:// or https://".into());
+        }
         for question in permission::questions(&args, &core.paths) {
             // OpenCode leaves the question of an aborted call open for ever.
             let asked = self.opencode.ask(call.call, &question);

@@ -1,5 +1,5 @@
 //! Checks JSON against the small part of JSON Schema that the catalogue uses: an object of
-//! strings, booleans and bounded integers. The first fault, in the schema's order of `required`
+//! strings, choices, booleans and numbers. The first fault, in the schema's order of `required`
 //! and properties, is the one that is told.
 
 use serde_json::{Map, Value};
@@ -35,8 +35,26 @@ pub(super) fn check(schema: &Value, args: &Value) -> Result<Value, String> {
     Ok(Value::Object(clean))
 }
 
+/// Texts that a choice offers, as OpenCode lists them in an error.
+fn choice(schema: &Value) -> Option<(&Vec<Value>, String)> {
+    let values = schema["enum"].as_array()?;
+    let shown: Vec<String> = values.iter().map(js).collect();
+    Some((values, shown.join(" | ")))
+}
+
 /// One value; integers come back as integers, also if they were written `2.0`.
 fn one(schema: &Value, value: &Value, required: bool) -> Result<Value, String> {
+    if let Some((values, shown)) = choice(schema) {
+        if values.contains(value) {
+            return Ok(value.clone());
+        }
+        let or_none = if required || value.is_string() {
+            ""
+        } else {
+            " | undefined"
+        };
+        return Err(format!("Expected {shown}{or_none}, got {}", js(value)));
+    }
     let (name, fits) = match schema["type"].as_str() {
         Some("string") => ("string", value.is_string()),
         Some("boolean") => ("boolean", value.is_boolean()),
@@ -46,7 +64,7 @@ fn one(schema: &Value, value: &Value, required: bool) -> Result<Value, String> {
         let or_none = if required { "" } else { " | undefined" };
         return Err(format!("Expected {name}{or_none}, got {}", js(value)));
     }
-    if name != "number" {
+    if name != "number" || schema["type"] == "number" {
         return Ok(value.clone());
     }
     let number = value.as_f64().unwrap_or(f64::NAN);

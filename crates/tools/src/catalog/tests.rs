@@ -8,6 +8,8 @@ fn full_args(tool: &Tool) -> Value {
             Kind::Text => json!("x"),
             Kind::Flag => json!(true),
             Kind::Count | Kind::Positive => json!(7),
+            Kind::Number => json!(1.5),
+            Kind::Choice(values) | Kind::ChoiceOr(values, _) => json!(values[0]),
         };
         (param.name.to_string(), value)
     });

@@ -91,3 +91,17 @@ Writes a whole file in the sandbox, making its directories if need be; what was 
 
 - Read an existing file first, and prefer edit or apply_patch for changing a part of it.
 - Make new files, documentation above all, only when the task needs them, and use emojis only if the user asks for them.";
+
+pub(super) const WEBFETCH: &str = "\
+Fetches a web page from the sandbox and returns it as Markdown, as text or as it is.
+
+- Takes a complete http or https URL. The request leaves from the sandbox: services of the user's machine cannot be reached.
+- `format` is markdown (the default), text or html; only HTML pages are converted.
+- Images are attached to the answer. A long page is cut and kept whole in a file of the sandbox.
+- If another tool fetches pages better for the task, prefer that.";
+
+pub(super) const WEBSEARCH: &str = "\
+Searches the web from the sandbox and returns what the best pages say.
+
+- Use it for what is newer than your training, and name the current year in a query about recent things.
+- `numResults`, `contextMaxCharacters`, `type` and `livecrawl` say how much, how thorough and how fresh.";
