@@ -57,7 +57,10 @@ export class Machine {
       }
     }
     const signal = AbortSignal.timeout(call.timeoutMs)
-    const response = await fetch(call.url, { method: call.method, headers, body, signal, redirect: "manual" })
+    const response = await fetch(call.url, { method: call.method, headers, body, signal, redirect: "manual" }).catch((error) => {
+      // Node wraps what the system said.
+      throw error.cause ?? error
+    })
     const chunks: Uint8Array[] = []
     let size = 0
     for await (const chunk of response.body ?? []) {

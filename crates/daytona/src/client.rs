@@ -123,6 +123,15 @@ impl Client {
         Ok(all)
     }
 
+    /// A snapshot, by id or name.
+    pub async fn snapshot(&self, name: &str) -> Result<Snapshot> {
+        let path = format!("/snapshots/{}", segment(name));
+        let response = self
+            .repeat("GET", &path, &format!("snapshot {name}"))
+            .await?;
+        parse("a snapshot", response)
+    }
+
     /// Starts a sandbox and waits until it runs.
     pub async fn start(&self, id: &str) -> Result<Sandbox> {
         let response = self

@@ -132,6 +132,15 @@ pub enum State {
     Changing,
 }
 
+/// What sandboxes start from (`GET /snapshots/{id}`).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Snapshot {
+    /// Its name.
+    pub name: String,
+    /// `active`, or why it cannot be used: `inactive`, `building`, `error`, …
+    pub state: String,
+}
+
 /// A page of `GET /sandbox`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

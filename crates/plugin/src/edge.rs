@@ -118,6 +118,18 @@ edge! {
         pub exit: i32,
     }
 
+    /// A run of the command line program.
+    struct Cli {
+        pub args: Vec<String>,
+        pub directory: String,
+    }
+
+    /// What it says.
+    struct CliDone {
+        pub output: String,
+        pub exit: i32,
+    }
+
     /// What a tool of OpenCode's own gave.
     struct ToolResult {
         pub tool: String,
@@ -251,7 +263,7 @@ macro_rules! calls {
                 Init::decl(&config), Nothing::decl(&config), Started::decl(&config), ToolDefinition::decl(&config),
                 Execute::decl(&config), Executed::decl(&config), Done::decl(&config), Call::decl(&config),
                 Parts::decl(&config), ShellStart::decl(&config), Environment::decl(&config), Shell::decl(&config),
-                Shelled::decl(&config), ToolResult::decl(&config), Event::decl(&config), ToolBefore::decl(&config), ToolVerdict::decl(&config),
+                Shelled::decl(&config), Cli::decl(&config), CliDone::decl(&config), ToolResult::decl(&config), Event::decl(&config), ToolBefore::decl(&config), ToolVerdict::decl(&config),
                 ToolOffer::decl(&config), System::decl(&config), ConfigNow::decl(&config), ConfigPatch::decl(&config),
                 Permission::decl(&config), Progress::decl(&config), Toast::decl(&config),
             ] {
@@ -279,5 +291,6 @@ calls! {
     "before" => before(ToolBefore) -> ToolVerdict;
     "after" => after(ToolResult) -> ToolResult;
     "system" => system(System) -> System;
+    "cli" => cli(Cli) -> CliDone;
     "dispose" => dispose(Nothing) -> Nothing;
 }

@@ -88,7 +88,7 @@ pub(crate) const WEB: &[&str] = &["webfetch", "websearch"];
 
 /// Permissions that the install snippet denies, so that an OpenCode without the plugin has no host
 /// tools, and that a loaded plugin serves or that touch nothing.
-const SERVED: &[&str] = &[
+pub(crate) const SERVED: &[&str] = &[
     "bash",
     "edit",
     "glob",

@@ -9,6 +9,7 @@
 
 mod carry;
 mod config;
+mod doctor;
 mod edge;
 mod guard;
 mod paths;

@@ -8,8 +8,8 @@ use crate::config::{Config, Network};
 use crate::edge::*;
 use crate::guard::{self, Guard};
 use crate::paths::Paths;
-use crate::prompt;
 use crate::remote::Remote;
+use crate::{doctor, prompt};
 use async_trait::async_trait;
 use daytona::Client;
 use futures::channel::oneshot;
@@ -331,6 +331,11 @@ impl Plugin {
             },
             Err(_) => system,
         }
+    }
+
+    /// The command line program, which needs no OpenCode.
+    pub async fn cli(self: &Rc<Self>, cli: Cli) -> CliDone {
+        doctor::run(&self.host, &self.init.assets, &self.init.shell, cli).await
     }
 
     /// Makes the session's sandbox, unless it is there.

@@ -70,6 +70,10 @@ rest: string,
  */
 exit: number, };
 
+export type Cli = { args: Array<string>, directory: string, };
+
+export type CliDone = { output: string, exit: number, };
+
 export type ToolResult = { tool: string, output: string, metadata: unknown, };
 
 export type Event = { type: string, properties: unknown, };
@@ -127,5 +131,6 @@ export interface Calls {
   before: { params: ToolBefore, result: ToolVerdict }
   after: { params: ToolResult, result: ToolResult }
   system: { params: System, result: System }
+  cli: { params: Cli, result: CliDone }
   dispose: { params: Nothing, result: Nothing }
 }

@@ -1,0 +1,366 @@
+//! OpenCode's configuration files: which there are, what they say together, and changes to one of
+//! them that leave comments and layout as they are.
+
+use host::{FileErrorKind, Host};
+use jsonc_parser::ParseOptions;
+use jsonc_parser::cst::{CstInputValue, CstRootNode};
+use serde_json::{Map, Value};
+
+/// Name of the package, as users write it in `plugin`.
+pub(super) const PACKAGE: &str = "opencode-daytona-sandbox";
+
+/// One configuration file.
+pub(super) struct File {
+    pub(super) path: String,
+    root: CstRootNode,
+    pub(super) value: Value,
+}
+
+/// An entry of `plugin` (or `plugins`) that names this package.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Entry {
+    /// `opencode-daytona-sandbox@0.1.0`, or a path.
+    pub(super) spec: String,
+    pub(super) options: Value,
+}
+
+/// What OpenCode 1.18 reads, weakest first: the user's files, the one that `OPENCODE_CONFIG` names,
+/// then those from the project's root down to the directory, then `.opencode` (November 2026).
+pub(super) fn places(
+    config_home: &str,
+    named: Option<String>,
+    root: &str,
+    directory: &str,
+) -> Vec<String> {
+    let mut places: Vec<String> = ["config.json", "opencode.json", "opencode.jsonc"]
+        .iter()
+        .map(|name| format!("{config_home}/opencode/{name}"))
+        .collect();
+    places.extend(named);
+    let mut dirs = vec![root.to_string()];
+    if let Some(below) = directory.strip_prefix(root) {
+        let mut dir = root.to_string();
+        for part in below.split('/').filter(|part| !part.is_empty()) {
+            dir = format!("{}/{part}", dir.trim_end_matches('/'));
+            dirs.push(dir.clone());
+        }
+    }
+    for place in ["", ".opencode/"] {
+        for dir in &dirs {
+            for name in ["opencode.json", "opencode.jsonc"] {
+                places.push(format!("{}/{place}{name}", dir.trim_end_matches('/')));
+            }
+        }
+    }
+    places
+}
+
+impl File {
+    /// Reads a file; none if there is none. The error says what is wrong with it.
+    pub(super) async fn read(host: &dyn Host, path: &str) -> Result<Option<File>, String> {
+        let bytes = match host.read_file(path).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind == FileErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        File::parse(path, &text).map(Some)
+    }
+
+    /// A file with this text; an empty one is an empty object.
+    pub(super) fn parse(path: &str, text: &str) -> Result<File, String> {
+        let text = if text.trim().is_empty() { "{}\n" } else { text };
+        // JSON with comments and trailing commas, and nothing else: what OpenCode takes.
+        let options = ParseOptions {
+            allow_loose_object_property_names: false,
+            allow_missing_commas: false,
+            allow_single_quoted_strings: false,
+            allow_hexadecimal_numbers: false,
+            allow_unary_plus_numbers: false,
+            ..ParseOptions::default()
+        };
+        let root =
+            CstRootNode::parse(text, &options).map_err(|error| format!("{path}: {error}"))?;
+        let value = root.to_serde_value().filter(Value::is_object);
+        let value = value.ok_or_else(|| format!("{path}: there is no JSON object in it"))?;
+        Ok(File {
+            path: path.into(),
+            root,
+            value,
+        })
+    }
+
+    pub(super) fn text(&self) -> String {
+        self.root.to_string()
+    }
+
+    fn changed(&mut self) {
+        self.value = self.root.to_serde_value().unwrap_or_default();
+    }
+
+    /// The first entry under `key` that names this package, by name or as one of `directories`.
+    pub(super) fn entry(&self, key: &str, directories: &[String]) -> Option<Entry> {
+        let ours = |spec: &String| is_ours(spec) || directories.contains(spec);
+        entries(&self.value, key).find(|entry| ours(&entry.spec))
+    }
+
+    /// Entries of `plugin` that are directories.
+    pub(super) fn directories(&self) -> Vec<String> {
+        let specs = entries(&self.value, "plugin").map(|entry| entry.spec);
+        specs.filter(|spec| directory(spec).is_some()).collect()
+    }
+
+    /// Adds the package to `plugin`.
+    pub(super) fn add(&mut self, spec: &str) {
+        let plugins = self.root.object_value_or_set().array_value_or_set("plugin");
+        plugins.append(CstInputValue::String(spec.into()));
+        self.changed();
+    }
+
+    /// Moves the package from `plugins` to `plugin`.
+    pub(super) fn rename(&mut self) {
+        let object = self.root.object_value_or_set();
+        let Some(wrong) = object.array_value("plugins") else {
+            return;
+        };
+        let right = object.array_value_or_set("plugin");
+        for element in wrong.elements() {
+            if let Some(value) = element.to_serde_value()
+                && entry(&value).is_some_and(|entry| is_ours(&entry.spec))
+            {
+                right.append(input(&value));
+                element.remove();
+            }
+        }
+        if wrong.elements().is_empty()
+            && let Some(property) = object.get("plugins")
+        {
+            property.remove();
+        }
+        self.changed();
+    }
+
+    /// Names the version of the package in `plugin`.
+    pub(super) fn pin(&mut self, spec: &str) {
+        let plugins = self.root.object_value_or_set().array_value_or_set("plugin");
+        for element in plugins.elements() {
+            let name = match element.as_array() {
+                Some(pair) => pair.elements().into_iter().next(),
+                None => Some(element),
+            };
+            let name = name.and_then(|name| name.as_string_lit());
+            if let Some(name) = name
+                && name.decoded_value().is_ok_and(|name| is_ours(&name))
+            {
+                name.replace_with(CstInputValue::String(spec.into()));
+            }
+        }
+        self.changed();
+    }
+
+    /// Denies permissions that have no rule.
+    pub(super) fn deny(&mut self, names: &[&str]) {
+        let object = self.root.object_value_or_set();
+        // `"permission": "ask"` means this.
+        let all = self
+            .value
+            .get("permission")
+            .and_then(Value::as_str)
+            .map(str::to_string);
+        let rules = object.object_value_or_set("permission");
+        if let Some(all) = all {
+            rules.append("*", CstInputValue::String(all));
+        }
+        for name in names {
+            rules.append(name, CstInputValue::String("deny".into()));
+        }
+        self.changed();
+    }
+
+    /// Sets a text.
+    pub(super) fn set(&mut self, key: &str, value: &str) {
+        let object = self.root.object_value_or_set();
+        match object.get(key) {
+            Some(property) => property.set_value(CstInputValue::String(value.into())),
+            None => drop(object.append(key, CstInputValue::String(value.into()))),
+        }
+        self.changed();
+    }
+}
+
+/// All files together, later ones stronger.
+pub(super) fn merged(files: &[File]) -> Value {
+    let mut all = Value::Object(Map::new());
+    for file in files {
+        merge(&mut all, &file.value);
+    }
+    all
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
+
+fn entries(value: &Value, key: &str) -> impl Iterator<Item = Entry> {
+    let list = value.get(key).and_then(Value::as_array).cloned();
+    list.unwrap_or_default()
+        .into_iter()
+        .filter_map(|value| entry(&value))
+}
+
+fn entry(value: &Value) -> Option<Entry> {
+    let (spec, options) = match value {
+        Value::Array(pair) => (pair.first()?.as_str()?, pair.get(1).cloned()),
+        value => (value.as_str()?, None),
+    };
+    Some(Entry {
+        spec: spec.into(),
+        options: options.unwrap_or(Value::Null),
+    })
+}
+
+/// The absolute directory that a spec names, if it names one.
+pub(super) fn directory(spec: &str) -> Option<&str> {
+    let path = spec.strip_prefix("file://").unwrap_or(spec);
+    path.starts_with('/').then_some(path)
+}
+
+/// The package by name, or a directory of that name.
+pub(super) fn is_ours(spec: &str) -> bool {
+    let name = spec
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or(spec);
+    name == PACKAGE
+        || name
+            .strip_prefix(PACKAGE)
+            .is_some_and(|rest| rest.starts_with('@'))
+}
+
+fn input(value: &Value) -> CstInputValue {
+    match value {
+        Value::Null => CstInputValue::Null,
+        Value::Bool(flag) => CstInputValue::Bool(*flag),
+        Value::Number(number) => CstInputValue::Number(number.to_string()),
+        Value::String(text) => CstInputValue::String(text.clone()),
+        Value::Array(items) => CstInputValue::Array(items.iter().map(input).collect()),
+        Value::Object(map) => CstInputValue::Object(
+            map.iter()
+                .map(|(key, value)| (key.clone(), input(value)))
+                .collect(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(text: &str, change: impl Fn(&mut File)) -> String {
+        let mut file = File::parse("opencode.json", text).expect("parses");
+        change(&mut file);
+        let text = file.text();
+        let again = File::parse("opencode.json", &text).expect("still parses");
+        assert_eq!(again.value, file.value);
+        text
+    }
+
+    #[test]
+    fn changes_keep_comments_and_layout() {
+        let text = "// mine\n{\n  // theme\n  \"theme\": \"x\", /* y */\n}\n";
+        let out = changed(text, |file| {
+            file.add("opencode-daytona-sandbox@1.0.0");
+            file.deny(&["bash", "read"]);
+            file.set("shell", "false");
+        });
+        for kept in [
+            "// mine",
+            "// theme\n  \"theme\": \"x\"",
+            "/* y */",
+            "\"bash\": \"deny\"",
+            "\"shell\": \"false\"",
+        ] {
+            assert!(out.contains(kept), "{kept}: {out}");
+        }
+    }
+
+    #[test]
+    fn the_wrong_key_is_renamed_and_other_plugins_stay_where_they_are() {
+        let out = changed(
+            r#"{"plugins": ["other", ["opencode-daytona-sandbox", {"sync": "off"}]], "plugin": ["mine"]}"#,
+            File::rename,
+        );
+        let file = File::parse("x", &out).expect("parses");
+        assert_eq!(file.value["plugins"], serde_json::json!(["other"]));
+        assert_eq!(
+            file.entry("plugin", &[]),
+            Some(Entry {
+                spec: PACKAGE.into(),
+                options: serde_json::json!({ "sync": "off" })
+            })
+        );
+        let out = changed(r#"{"plugins": ["opencode-daytona-sandbox"]}"#, File::rename);
+        assert!(!out.contains("plugins"), "{out}");
+    }
+
+    #[test]
+    fn a_version_is_named_in_either_form() {
+        for text in [
+            r#"{"plugin": ["opencode-daytona-sandbox"]}"#,
+            r#"{"plugin": [["opencode-daytona-sandbox@0.0.1", {"sync": "off"}]]}"#,
+        ] {
+            let out = changed(text, |file| file.pin("opencode-daytona-sandbox@2.0.0"));
+            assert!(out.contains("\"opencode-daytona-sandbox@2.0.0\""), "{out}");
+        }
+    }
+
+    #[test]
+    fn a_rule_for_all_stays_before_the_denials() {
+        let out = changed(r#"{"permission": "ask"}"#, |file| file.deny(&["bash"]));
+        let (all, bash) = (
+            out.find("\"*\"").expect("kept"),
+            out.find("\"bash\"").expect("added"),
+        );
+        assert!(all < bash, "{out}");
+    }
+
+    #[test]
+    fn later_files_are_stronger() {
+        let file = |text| File::parse("x", text).expect("parses");
+        let all = merged(&[
+            file(r#"{"permission": {"bash": "ask", "read": "deny"}}"#),
+            file(r#"{"permission": {"bash": "deny"}}"#),
+        ]);
+        assert_eq!(
+            all["permission"],
+            serde_json::json!({ "bash": "deny", "read": "deny" })
+        );
+        let of = places("/h/.config", Some("/n".into()), "/p", "/p/a/b");
+        let at = |path: &str| of.iter().position(|place| place == path).expect("is read");
+        assert!(at("/h/.config/opencode/opencode.json") < at("/n"));
+        assert!(at("/n") < at("/p/opencode.json"));
+        assert!(at("/p/opencode.json") < at("/p/a/b/opencode.jsonc"));
+        assert!(at("/p/a/b/opencode.jsonc") < at("/p/.opencode/opencode.json"));
+    }
+
+    #[test]
+    fn who_is_ours() {
+        for (spec, ours) in [
+            ("opencode-daytona-sandbox", true),
+            ("opencode-daytona-sandbox@1.2.3", true),
+            ("file:///x/opencode-daytona-sandbox", true),
+            ("opencode-daytona-sandbox-extra", false),
+            ("other", false),
+        ] {
+            assert_eq!(is_ours(spec), ours, "{spec}");
+        }
+    }
+}
