@@ -76,7 +76,7 @@ describe("doctor", () => {
   for (const [name, value, env, expected] of [
     ["no key", { plugin: [spec] }, { DAYTONA_API_KEY: "" }, /^BAD {3}options .*DAYTONA_API_KEY is not set/m],
     ["a wrong key", { plugin: [spec] }, { DAYTONA_API_KEY: "not-the-key" }, /^BAD {3}API .*refused the API key \(401/m],
-    ["an API that nobody serves", { plugin: [spec] }, { DAYTONA_API_URL: "http://127.0.0.1:9/api" }, /^BAD {3}API .*cannot connect/m],
+    ["an API that nobody serves", { plugin: [spec] }, { DAYTONA_API_URL: "http://127.0.0.1:2/api" }, /^BAD {3}API .*cannot connect/m],
     ["an unknown option", { plugin: [[spec, { snapshto: "x" }]] }, {}, /^BAD {3}options .*has no option "snapshto"/m],
     ["a snapshot that is not there", { plugin: [[spec, { snapshot: "nope" }]] }, {}, /^BAD {3}snapshot .*nope/m],
     ["no version", { plugin: ["opencode-daytona-sandbox"] }, {}, /^BAD {3}version .*No version is named/m],
