@@ -1,9 +1,9 @@
 //! One tool call: permission first, then the sandbox, then what OpenCode shows of it.
 
-use super::{Asked, Core, Plugin};
+use super::{Core, Plugin};
 use crate::edge::*;
 use crate::remote::Answer;
-use crate::{permission, trust};
+use crate::trust;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{Either, LocalBoxFuture, Shared, select};
@@ -25,11 +25,14 @@ const MAX_LOADED: usize = 200;
 /// Characters of a running command's output that are shown, as in OpenCode's own bash.
 const LIVE_CHARS: usize = 30_000;
 
+pub(super) const OTHER: &str = "the runner answered another question than was asked";
+pub(super) const ABORTED: &str = "Tool execution aborted";
+
 /// Follows the first result from a sandbox that took a deleted one's place.
 const REPLACED: &str = "\n\n<system-reminder>\nThe sandbox of this session had been deleted. This call ran in a new one, which holds the \
     project as it is on the user's machine now: whatever was done only in the old sandbox is lost.\n</system-reminder>";
 
-type Cancel = Shared<LocalBoxFuture<'static, ()>>;
+pub(super) type Cancel = Shared<LocalBoxFuture<'static, ()>>;
 
 impl Plugin {
     /// Stops a call.
@@ -71,21 +74,16 @@ impl Plugin {
             Ok(args) => core.paths.arguments(args),
             Err(message) => return failed(message),
         };
-        for question in permission::questions(&args, &core.paths) {
-            // OpenCode leaves the question of an aborted call open for ever.
-            let asked = self.opencode.ask(call.call, &question);
-            match select(asked, cancel.clone()).await {
-                Either::Left((Asked::Allowed, _)) => {}
-                Either::Left((Asked::Rejected, _)) => return Executed::Rejected,
-                Either::Right(_) => return failed("Tool execution aborted".into()),
-            }
-        }
+        let replaced = match self.permit(&core, &call, &args, &cancel).await {
+            Ok(replaced) => replaced,
+            Err(refused) => return refused,
+        };
         // The work goes on if the call is aborted: half a created sandbox helps nobody, and a
         // command must still be stopped.
         let (done, result) = oneshot::channel();
         let (plugin, cancelled) = (Rc::clone(self), cancel.clone());
         self.host.spawn(Box::pin(async move {
-            let _ = done.send(plugin.work(&core, call, args, cancelled).await);
+            let _ = done.send(plugin.work(&core, call, args, cancelled, replaced).await);
         }));
         let host = Rc::clone(&self.host);
         let limit = async move {
@@ -98,11 +96,19 @@ impl Plugin {
                 "the call ended without a result; this is a defect of opencode-daytona-sandbox"
                     .into(),
             ),
-            Either::Right(_) => failed("Tool execution aborted".into()),
+            Either::Right(_) => failed(ABORTED.into()),
         }
     }
 
-    async fn work(&self, core: &Core, call: Execute, args: ToolArgs, cancel: Cancel) -> Executed {
+    /// `replaced` names the sandbox that took a deleted one's place while permission was asked.
+    async fn work(
+        &self,
+        core: &Core,
+        call: Execute,
+        args: ToolArgs,
+        cancel: Cancel,
+        replaced: Option<String>,
+    ) -> Executed {
         let session = match self.root(&call.session_id).await {
             Ok(session) => session,
             Err(reason) => return failed(reason),
@@ -158,7 +164,7 @@ impl Plugin {
             .unwrap_or(DEFAULT_TIMEOUT_MS)
             .saturating_add(OVERDUE_MS);
         let overdue = self.host.now_ms().saturating_add(overdue);
-        let (mut replaced, mut stopped) = (None, false);
+        let (mut replaced, mut stopped) = (replaced, false);
         let mut shown = String::new();
         loop {
             let answered = match answer {
@@ -169,9 +175,7 @@ impl Plugin {
             let job = match answered.result {
                 Ok(Outcome::Done(output)) => return self.done(&call, output, replaced.is_some()),
                 Ok(Outcome::Running(job)) => job,
-                Ok(Outcome::Ready(_)) => {
-                    return failed("the runner answered another question than was asked".into());
-                }
+                Ok(Outcome::Ready(_) | Outcome::Previewed(_)) => return failed(OTHER.into()),
                 Err(error) => {
                     return self.tool_error(error, command.as_deref(), replaced.is_some());
                 }
@@ -278,7 +282,7 @@ fn keep_tail(text: &mut String, chars: usize) {
     }
 }
 
-fn failed(message: String) -> Executed {
+pub(super) fn failed(message: String) -> Executed {
     Executed::Failed { message }
 }
 
