@@ -2,11 +2,13 @@
 // asked, what came of each call, and whether the turn went on, are compared. Roots and nothing else
 // are mapped to one name.
 
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs"
+import { dirname, join } from "node:path"
 import { createWorld, toolResult } from "../lib/world.mjs"
 import { agents, files, sessions } from "./table.mjs"
 
 const SANDBOX = { root: "/home/daytona/project", home: "/home/daytona" }
-/** Sessions that run at once: enough to hide waiting, few enough for two cores. */
+/** Sessions with sandboxes that run at once: enough to hide waiting, few enough for two cores. */
 const WIDTH = 3
 
 /** Answers every question of this server as the row says, and keeps it with its call. */
@@ -51,6 +53,14 @@ function groups(rows) {
   return groups
 }
 
+function restore(project) {
+  for (const name of readdirSync(project)) if (name !== ".git") rmSync(join(project, name), { recursive: true })
+  for (const [path, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(project, path)), { recursive: true })
+    writeFileSync(join(project, path), content)
+  }
+}
+
 /** Runs all rows; gives what came of each. */
 async function side({ plain, sets }) {
   const agent = Object.fromEntries(Object.entries(agents).map(([name, permission]) => [name, { mode: "primary", prompt: "Work.", permission }]))
@@ -66,6 +76,8 @@ async function side({ plain, sets }) {
     for (const { rows, model, inOrder } of sets) {
       const outcomes = []
       const run = async (indexes) => {
+        // A sandbox starts with the project as it was; without one the project must.
+        if (plain) restore(world.project)
         const [agent, , , answer] = rows[indexes[0]]
         const id = await opencode.session(sessions[agent] ? { permission: sessions[agent] } : {})
         answers.set(id, answer)
@@ -91,7 +103,7 @@ async function side({ plain, sets }) {
       const worker = async () => {
         for (let next = waiting.shift(); next; next = waiting.shift()) await run(next)
       }
-      await Promise.all(Array.from({ length: inOrder ? 1 : WIDTH }, worker))
+      await Promise.all(Array.from({ length: inOrder || plain ? 1 : WIDTH }, worker))
       results.push(outcomes)
     }
     await events.stop()
@@ -101,12 +113,16 @@ async function side({ plain, sets }) {
   }
 }
 
-/** One name for each root; the way up from a project to `/` has one length. */
+/**
+ * One name for each root. The sandbox's home is also where the project is, so both have one name;
+ * OpenCode's own data, which some default rules are about, stays on the host.
+ */
 function mapped(text, { root, home }, world) {
   return text
+    .replaceAll(join(world.home, ".local"), "<data>")
     .replaceAll(root, "<root>")
     .replaceAll(home, "<home>")
-    .replaceAll(world.base, "<base>")
+    .replaceAll(world.base, "<home>")
     .replace(/(\.\.\/){2,}/g, "<up>/")
 }
 
