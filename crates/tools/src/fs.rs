@@ -173,3 +173,5 @@ fn io_error(action: &str, path: &Path, error: &io::Error) -> ToolError {
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod preview_test;
