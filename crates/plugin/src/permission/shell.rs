@@ -1,11 +1,11 @@
 //! The simple commands of a command line, as OpenCode's own parser (tree-sitter with its bash
 //! grammar) finds them: their source text, and the words that count as arguments.
 //!
-//! A parser of our own, by recursive descent over the source: `brush-parser` nearly doubles the
-//! core, recurses without a bound (a deep line would kill the core) and stops at the first error.
-//! This one knows where everything stands, looks into every quote and expansion, and never fails:
-//! a line that it does not understand to the end is also cut at every operator, quoted or not, so
-//! that a rule rather sees a command too many.
+//! A parser of our own, by recursive descent over the source: `brush-parser` (0.4, MIT) adds half
+//! a megabyte to a core of 0.7, recurses without a bound (a deep line would kill the core) and
+//! stops at the first error. This one knows where everything stands, looks into every quote and
+//! expansion, and never fails: a line that it does not understand to the end is also cut at every
+//! operator, quoted or not, so that a rule rather sees a command too many.
 //!
 //! Surprises, all OpenCode's: a redirection belongs to a command's text only at the start of a
 //! pipeline or list; words behind a redirection are no arguments; `export`, `[` and bare

@@ -238,7 +238,10 @@ impl Parser<'_> {
                     return self.expect(")");
                 }
                 b')' => depth -= 1,
-                b'\\' => self.pos = (self.pos + 1).min(self.end),
+                b'\\' => {
+                    self.pos = (self.pos + 2).min(self.end);
+                    continue;
+                }
                 b'\'' => {
                     self.pos += 1;
                     self.single_quoted();
