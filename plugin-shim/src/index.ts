@@ -48,8 +48,8 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
     side.running.set(number, own)
     context.abort.addEventListener("abort", abort)
     try {
-      const { sessionID: sessionId } = context
-      const running = call("execute", { call: number, tool, args, sessionId })
+      const { sessionID: sessionId, agent } = context
+      const running = call("execute", { call: number, tool, args, sessionId, agent })
       if (context.abort.aborted) abort()
       const result = await running
       if (result.kind === "rejected") throw own.rejection ?? new Error("The permission question could not be asked.")

@@ -66,6 +66,14 @@ export class Side extends Machine {
     return session.data.parentID
   }
 
+  async rules(sessionID: string): Promise<string> {
+    const [agents, session] = await Promise.all([
+      this.client.app.agents({ throwOnError: true }),
+      this.client.session.get({ path: { id: sessionID }, throwOnError: true }),
+    ])
+    return JSON.stringify({ agents: agents.data, session: session.data })
+  }
+
   progress(call: number, json: string): void {
     const running = this.running.get(call)
     if (!running?.fiber) return

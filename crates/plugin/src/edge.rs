@@ -68,6 +68,8 @@ edge! {
         #[cfg_attr(feature = "ts", ts(type = "unknown"))]
         pub args: Value,
         pub session_id: String,
+        /// Whose rules hold.
+        pub agent: String,
     }
 
     /// A finished tool call, as OpenCode takes it.

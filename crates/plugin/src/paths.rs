@@ -186,9 +186,24 @@ impl Paths {
 
     /// A path argument made absolute.
     pub(crate) fn absolute(&self, path: &str) -> String {
+        self.absolute_from(&self.cwd, path)
+    }
+
+    /// A path made absolute where it starts from another directory.
+    pub(crate) fn absolute_from(&self, cwd: &str, path: &str) -> String {
         match path.strip_prefix('/') {
             Some(rest) => format!("/{}", normalize(rest)),
-            None => format!("/{}", normalize(&format!("{}/{path}", self.cwd))),
+            None => format!("/{}", normalize(&format!("{cwd}/{path}"))),
+        }
+    }
+
+    /// What `~` is in the sandbox, as far as the project's place tells.
+    pub(crate) fn home(&self) -> String {
+        let mut parts = self.root.split('/').skip(1);
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some("home"), Some(user), Some(_)) => format!("/home/{user}"),
+            (Some("root"), Some(_), _) => "/root".into(),
+            _ => "/home/daytona".into(),
         }
     }
 

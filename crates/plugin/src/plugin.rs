@@ -1,6 +1,7 @@
 //! The plugin itself: hooks in, decisions out.
 
 mod calls;
+mod permit;
 mod typed;
 
 use crate::carry::Carry;
@@ -8,6 +9,7 @@ use crate::config::{Config, Network};
 use crate::edge::*;
 use crate::guard::{self, Guard};
 use crate::paths::Paths;
+use crate::permission::rules::Approvals;
 use crate::remote::Remote;
 use crate::{doctor, prompt};
 use async_trait::async_trait;
@@ -37,6 +39,8 @@ const EVENTS: &[&str] = &[
     "session.deleted",
     "session.idle",
     "session.compacted",
+    "permission.asked",
+    "permission.replied",
 ];
 /// A session tree deeper than this is a loop.
 const MAX_DEPTH: usize = 16;
@@ -59,6 +63,10 @@ pub trait OpenCode {
     /// The parent of a session; none for a root session. An error says why it is not known.
     async fn parent(&self, session: &str) -> Result<Option<String>, String>;
 
+    /// OpenCode's agents and a session, as it describes them: both hold permission rules. An error
+    /// says why they are not known.
+    async fn rules(&self, session: &str) -> Result<Value, String>;
+
     /// Shows what a running command has printed so far.
     fn progress(&self, call: u32, progress: &Progress);
 
@@ -80,6 +88,8 @@ pub struct Plugin {
     activity: RefCell<HashMap<String, u64>>,
     /// Instruction files that a session has seen: OpenCode shows each once.
     loaded: RefCell<HashMap<String, Vec<String>>>,
+    /// What users have allowed for good.
+    approvals: RefCell<Approvals>,
     disposed: Cell<bool>,
 }
 
@@ -113,6 +123,7 @@ impl Plugin {
             aborts: RefCell::default(),
             activity: RefCell::default(),
             loaded: RefCell::default(),
+            approvals: RefCell::default(),
             disposed: Cell::new(false),
         })
     }
@@ -393,6 +404,8 @@ impl Plugin {
                 }
             }
             "session.idle" => self.idle(core, session),
+            "permission.asked" => self.approvals.borrow_mut().asked(&event.properties),
+            "permission.replied" => self.approvals.borrow_mut().replied(&event.properties),
             "session.compacted" => drop(self.loaded.borrow_mut().remove(&session)),
             _ => {}
         }

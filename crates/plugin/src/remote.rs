@@ -435,7 +435,7 @@ fn hold_ms(op: &Op) -> u64 {
     match op {
         Op::Tool(call) => call.wait.max_ms,
         Op::JobWait(wait) => wait.wait.max_ms,
-        Op::JobStop(_) => 10_000,
+        Op::JobStop(_) | Op::Preview(_) => 10_000,
         Op::Setup(_) => 240_000,
     }
 }

@@ -59,6 +59,8 @@ pub struct Request {
 pub enum Op {
     /// Run one tool.
     Tool(ToolCall),
+    /// Look at what a question about a tool call must show. Changes nothing.
+    Preview(Preview),
     /// Wait for news of a job that a `bash` call left running.
     JobWait(JobWait),
     /// Kill a job's whole process group, then answer like [`Op::JobWait`] with what it printed.
@@ -87,6 +89,16 @@ pub struct ToolCall {
     /// paths that it must not append again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loaded: Vec<String>,
+}
+
+/// What a permission question needs to know before its tool may run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preview {
+    /// The call.
+    pub call: ToolCall,
+    /// Absolute paths: which of them are directories?
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
 }
 
 /// When a request about a command returns although the command still runs.
@@ -193,6 +205,30 @@ pub enum Outcome {
     Running(JobState),
     /// The project directory is there.
     Ready(Ready),
+    /// What a question can show.
+    Previewed(Previewed),
+}
+
+/// The answer to a [`Preview`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Previewed {
+    /// Those of the paths that are directories.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directories: Vec<String>,
+    /// What the call would change, or why it would not; none for a tool that changes no files. A
+    /// patch's error says in its metadata which `section` it is about, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Result<Change, ToolError>>,
+}
+
+/// A change of files, not made yet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// As OpenCode shows it.
+    pub diff: String,
+    /// The files of a patch, as OpenCode shows them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<Value>,
 }
 
 /// A finished tool call, in OpenCode's own terms.

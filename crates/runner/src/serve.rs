@@ -3,7 +3,9 @@
 use crate::record::{Claim, Records};
 use crate::state::State;
 use crate::{error, job, reply, setup, web};
-use protocol::{Code, Op, Outcome, Reply, Request, ToolArgs, ToolCall, ToolError};
+use protocol::{
+    Code, Op, Outcome, Preview, Previewed, Reply, Request, ToolArgs, ToolCall, ToolError,
+};
 use std::path::{Path, PathBuf};
 use tools::catalog;
 use tools::fs::Tree;
@@ -26,6 +28,7 @@ pub(crate) fn serve(request: &Request) -> Reply {
                 _ => tool(&state, id, call),
             }
         }
+        Op::Preview(preview) => reply(id, false, look(preview).map(Outcome::Previewed)),
         Op::JobWait(wait) => reply(id, false, job::wait(&state, wait)),
         Op::JobStop(stop) => reply(id, false, job::stop(&state, stop)),
         Op::Setup(setup) => reply(id, false, setup::run(&state, setup).map(Outcome::Ready)),
@@ -50,6 +53,7 @@ fn tool(state: &State, id: &str, call: &ToolCall) -> Reply {
         cwd: PathBuf::from(&call.cwd),
         locks: if mutates { state.sub("locks") } else { None },
         loaded: call.loaded.clone(),
+        preview: false,
     };
     let answer = reply(
         id,
@@ -63,6 +67,22 @@ fn tool(state: &State, id: &str, call: &ToolCall) -> Reply {
     );
     claim.answer(&answer, mutates);
     answer
+}
+
+/// Reads, and changes nothing; so a repeated request may look again.
+fn look(preview: &Preview) -> Result<Previewed, ToolError> {
+    let call = &preview.call;
+    check_directories(call)?;
+    let tree = Tree {
+        root: PathBuf::from(&call.root),
+        cwd: PathBuf::from(&call.cwd),
+        ..Tree::default()
+    };
+    let directories = preview.paths.iter().filter(|path| Path::new(path).is_dir());
+    Ok(Previewed {
+        directories: directories.cloned().collect(),
+        change: tools::fs::preview(&tree, &call.args),
+    })
 }
 
 fn interrupted(args: &ToolArgs) -> ToolError {

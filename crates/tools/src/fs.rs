@@ -19,7 +19,7 @@ mod text;
 mod walk;
 mod write;
 
-use protocol::{Code, ToolArgs, ToolError, ToolOutput};
+use protocol::{Change, Code, ToolArgs, ToolError, ToolOutput};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,8 @@ pub struct Tree {
     pub locks: Option<PathBuf>,
     /// Instruction files that `read` must not append again.
     pub loaded: Vec<String>,
+    /// Everything is read and checked, and nothing is written.
+    pub preview: bool,
 }
 
 /// Runs one tool. `bash` is not one of them: it is a process, not a change of files.
@@ -51,6 +53,28 @@ pub fn run(tree: &Tree, args: &ToolArgs) -> Result<ToolOutput, ToolError> {
             "this tool is run by the runner, not by the file tools",
         )),
     }
+}
+
+/// What a tool would change, or why it refuses; none for a tool that changes no files.
+pub fn preview(tree: &Tree, args: &ToolArgs) -> Option<Result<Change, ToolError>> {
+    let tree = Tree {
+        preview: true,
+        locks: None,
+        ..tree.clone()
+    };
+    let is_change = matches!(
+        args,
+        ToolArgs::Write(_) | ToolArgs::Edit(_) | ToolArgs::ApplyPatch(_)
+    );
+    is_change.then(|| {
+        run(&tree, args).map(|output| Change {
+            diff: output.metadata["diff"].as_str().unwrap_or_default().into(),
+            files: output.metadata["files"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default(),
+        })
+    })
 }
 
 impl Tree {
@@ -151,3 +175,5 @@ fn io_error(action: &str, path: &Path, error: &io::Error) -> ToolError {
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod preview_test;

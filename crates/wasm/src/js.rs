@@ -59,6 +59,8 @@ extern "C" {
     async fn ask(this: &JsHost, call: u32, question: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
     async fn parent(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    async fn rules(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method)]
     fn progress(this: &JsHost, call: u32, progress: &str);
     #[wasm_bindgen(method)]
@@ -418,6 +420,12 @@ impl OpenCode for JsSide {
     async fn parent(&self, session: &str) -> Result<Option<String>, String> {
         let parent = self.0.parent(session).await;
         Ok(parent.map_err(|error| reason(&error).1)?.as_string())
+    }
+
+    async fn rules(&self, session: &str) -> Result<serde_json::Value, String> {
+        let rules = self.0.rules(session).await;
+        let rules = text(rules.map_err(|error| reason(&error).1)?);
+        serde_json::from_str(&rules).map_err(|error| error.to_string())
     }
 
     fn progress(&self, call: u32, progress: &Progress) {

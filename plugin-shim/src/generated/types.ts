@@ -40,7 +40,11 @@ export type Execute = {
 /**
  * Names this call in `abort` and in permission questions.
  */
-call: number, tool: string, args: unknown, sessionId: string, };
+call: number, tool: string, args: unknown, sessionId: string, 
+/**
+ * Whose rules hold.
+ */
+agent: string, };
 
 export type Executed = { "kind": "done" } & Done | { "kind": "failed", 
 /**

@@ -1,9 +1,9 @@
 //! One tool call: permission first, then the sandbox, then what OpenCode shows of it.
 
-use super::{Asked, Core, Plugin};
+use super::{Core, Plugin};
 use crate::edge::*;
 use crate::remote::Answer;
-use crate::{permission, trust};
+use crate::trust;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{Either, LocalBoxFuture, Shared, select};
@@ -24,6 +24,9 @@ const ABORT_MS: u64 = 180;
 const MAX_LOADED: usize = 200;
 /// Characters of a running command's output that are shown, as in OpenCode's own bash.
 const LIVE_CHARS: usize = 30_000;
+
+pub(super) const OTHER: &str = "the runner answered another question than was asked";
+pub(super) const ABORTED: &str = "Tool execution aborted";
 
 /// Follows the first result from a sandbox that took a deleted one's place.
 const REPLACED: &str = "\n\n<system-reminder>\nThe sandbox of this session had been deleted. This call ran in a new one, which holds the \
@@ -79,15 +82,10 @@ impl Plugin {
         {
             return failed("URL must start with http:// or https://".into());
         }
-        for question in permission::questions(&args, &core.paths) {
-            // OpenCode leaves the question of an aborted call open for ever.
-            let asked = self.opencode.ask(call.call, &question);
-            match select(asked, cancel.clone()).await {
-                Either::Left((Asked::Allowed, _)) => {}
-                Either::Left((Asked::Rejected, _)) => return Executed::Rejected,
-                Either::Right(_) => return failed("Tool execution aborted".into()),
-            }
-        }
+        let replaced = match self.permit(&core, &call, &args, &cancel).await {
+            Ok(replaced) => replaced,
+            Err(refused) => return refused,
+        };
         // The work goes on if the call is aborted: half a created sandbox helps nobody, and a
         // command must still be stopped.
         let (done, result) = oneshot::channel();
@@ -108,7 +106,7 @@ impl Plugin {
             let session = &call.session_id;
             let _ = done.send(
                 plugin
-                    .work(&core, session, args, cancelled, &mut show)
+                    .work(&core, session, args, cancelled, replaced, &mut show)
                     .await,
             );
         }));
@@ -123,17 +121,19 @@ impl Plugin {
                 "the call ended without a result; this is a defect of opencode-daytona-sandbox"
                     .into(),
             ),
-            Either::Right(_) => failed("Tool execution aborted".into()),
+            Either::Right(_) => failed(ABORTED.into()),
         }
     }
 
-    /// Runs a tool that may run. `show` is told what a command prints while it runs.
+    /// Runs a tool that may run. `replaced` names the sandbox that took a deleted one's place
+    /// while permission was asked; `show` is told what a command prints while it runs.
     pub(super) async fn work(
         &self,
         core: &Core,
         session_id: &str,
         args: ToolArgs,
         cancel: Cancel,
+        replaced: Option<String>,
         show: &mut dyn FnMut(&str),
     ) -> Executed {
         let session = match self.root(session_id).await {
@@ -191,7 +191,7 @@ impl Plugin {
             .unwrap_or(DEFAULT_TIMEOUT_MS)
             .saturating_add(OVERDUE_MS);
         let overdue = self.host.now_ms().saturating_add(overdue);
-        let (mut replaced, mut stopped) = (None, false);
+        let (mut replaced, mut stopped) = (replaced, false);
         loop {
             let answered = match answer {
                 Ok(answered) => answered,
@@ -203,9 +203,7 @@ impl Plugin {
                     return self.done(session_id, output, replaced.is_some());
                 }
                 Ok(Outcome::Running(job)) => job,
-                Ok(Outcome::Ready(_)) => {
-                    return failed("the runner answered another question than was asked".into());
-                }
+                Ok(Outcome::Ready(_) | Outcome::Previewed(_)) => return failed(OTHER.into()),
                 Err(error) => {
                     return self.tool_error(error, command.as_deref(), replaced.is_some());
                 }
@@ -312,7 +310,7 @@ fn keep_tail(text: &mut String, chars: usize) {
     }
 }
 
-fn failed(message: String) -> Executed {
+pub(super) fn failed(message: String) -> Executed {
     Executed::Failed { message }
 }
 

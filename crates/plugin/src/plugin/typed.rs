@@ -291,7 +291,7 @@ impl Plugin {
         print: &mut dyn FnMut(&str),
     ) -> Executed {
         let args = core.paths.arguments(args);
-        self.work(core, session, args, cancel, print).await
+        self.work(core, session, args, cancel, None, print).await
     }
 }
 

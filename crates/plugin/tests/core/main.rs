@@ -6,6 +6,7 @@
 mod bash;
 mod faults;
 mod lifecycle;
+mod permissions;
 mod refusals;
 mod snapshots;
 mod store;

@@ -210,6 +210,7 @@ impl Open {
             tool: tool.into(),
             args,
             session_id: session.into(),
+            agent: "build".into(),
         }
     }
 
@@ -264,8 +265,10 @@ pub(crate) struct Fake {
     pub(crate) parents: RefCell<Vec<(String, String)>>,
     /// Questions stay open.
     pub(crate) silent: Cell<bool>,
-    /// Parents cannot be looked up.
+    /// Neither parents nor rules can be looked up.
     pub(crate) forgetful: Cell<bool>,
+    /// Rules of the agent, after one that allows everything: permission, pattern, action.
+    pub(crate) rules: RefCell<Vec<[&'static str; 3]>>,
 }
 
 #[async_trait(?Send)]
@@ -288,6 +291,21 @@ impl OpenCode for Fake {
         let parents = self.parents.borrow();
         let found = parents.iter().find(|(child, _)| child == session);
         Ok(found.map(|(_, parent)| parent.clone()))
+    }
+
+    async fn rules(&self, _: &str) -> Result<Value, String> {
+        if self.forgetful.get() {
+            return Err("no answer".into());
+        }
+        let rules = self.rules.borrow();
+        let rules: Vec<Value> = [["*", "*", "allow"]]
+            .iter()
+            .chain(rules.iter())
+            .map(|[permission, pattern, action]| {
+                json!({ "permission": permission, "pattern": pattern, "action": action })
+            })
+            .collect();
+        Ok(json!({ "agents": [{ "name": "build", "permission": rules }], "session": {} }))
     }
 
     fn progress(&self, _: u32, progress: &Progress) {

@@ -49,8 +49,16 @@ pub(super) fn run(tree: &Tree, args: &args::ApplyPatch) -> Result<ToolOutput, To
         diff: String::new(),
     };
     let mut lines = Vec::new();
-    for section in &sections {
-        lines.push(plan.add(section)?);
+    for (index, section) in sections.iter().enumerate() {
+        let line = plan.add(section).map_err(|error| ToolError {
+            // What is asked before OpenCode says so depends on how far it came.
+            metadata: tree.preview.then(|| json!({ "section": index })),
+            ..error
+        });
+        lines.push(line?);
+    }
+    if tree.preview {
+        plan.changes.clear();
     }
     replace::apply(plan.changes)
         .map_err(|failed| io_error("writeFile", &failed.path, &failed.error))?;

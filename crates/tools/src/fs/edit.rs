@@ -32,7 +32,7 @@ pub(super) fn run(tree: &Tree, args: &args::Edit) -> Result<ToolOutput, ToolErro
             return Err(fail(EMPTY));
         }
         let new = Text::new(&args.new_string);
-        store(&path, &new.text, new.bom)?;
+        store(tree, &path, &new.text, new.bom)?;
         let patch = diff::patch(&path.to_string_lossy(), "", &new.text);
         return Ok(done(tree, &path, patch, diff::counts("", &new.text)));
     }
@@ -60,7 +60,7 @@ pub(super) fn run(tree: &Tree, args: &args::Edit) -> Result<ToolOutput, ToolErro
     )
     .map_err(fail)?;
     let new = Text::new(&new);
-    store(&path, &new.text, old.bom || new.bom)?;
+    store(tree, &path, &new.text, old.bom || new.bom)?;
     let shown = |text: &str| text::show(&text.replace("\r\n", "\n"));
     let patch = diff::patch(
         &path.to_string_lossy(),
@@ -70,7 +70,10 @@ pub(super) fn run(tree: &Tree, args: &args::Edit) -> Result<ToolOutput, ToolErro
     Ok(done(tree, &path, patch, diff::counts(&old.text, &new.text)))
 }
 
-fn store(path: &Path, text: &str, bom: bool) -> Result<(), ToolError> {
+fn store(tree: &Tree, path: &Path, text: &str, bom: bool) -> Result<(), ToolError> {
+    if tree.preview {
+        return Ok(());
+    }
     replace::replace(path, encode(text, bom))
         .map_err(|failed| io_error("writeFile", &failed.path, &failed.error))
 }

@@ -1,0 +1,126 @@
+//! Permission for a call: every question OpenCode's own tool would ask, before anything is done.
+
+use super::calls::{ABORTED, Cancel, OTHER, failed};
+use super::{Asked, Core, Plugin};
+use crate::edge::*;
+use crate::permission::{self, Facts, Needed, Step, rules};
+use crate::trust;
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+use host::Level;
+use protocol::{Op, Outcome, Preview, Previewed, Request, ToolArgs, ToolCall, Wait};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// What a preview came to, and the sandbox that took a deleted one's place meanwhile.
+type Looked = Result<(Previewed, Option<String>), String>;
+
+impl Plugin {
+    /// Asks; an error is how the call ends. What must be shown and is only known in the sandbox is
+    /// looked up there, by a request of its own, unless every rule says "allow" already.
+    ///
+    /// The files may change between that look and the call. The call then goes by its own checks:
+    /// what was allowed is the call, and an edit that no longer fits is refused by the runner.
+    pub(super) async fn permit(
+        self: &Rc<Self>,
+        core: &Rc<Core>,
+        call: &Execute,
+        args: &ToolArgs,
+        cancel: &Cancel,
+    ) -> Result<Option<String>, Executed> {
+        let (mut facts, mut replaced) = (Facts::Files(RefCell::default()), None);
+        if let Some(needed) = permission::needed(args, &core.paths)
+            && !self.is_allowed(call, &needed).await
+        {
+            let look = self.look(core, call, args, needed.paths);
+            let looked = match select(Box::pin(look), cancel.clone()).await {
+                Either::Left((looked, _)) => looked,
+                Either::Right(_) => return Err(failed(ABORTED.into())),
+            };
+            let (preview, instead) = looked.map_err(failed)?;
+            (facts, replaced) = (Facts::found(preview), instead);
+        }
+        for step in permission::steps(args, &core.paths, &facts) {
+            let question = match step {
+                Step::Ask(question) => question,
+                Step::Refuse(message) => return Err(failed(trust::text(message))),
+            };
+            // OpenCode leaves the question of an aborted call open for ever.
+            let asked = self.opencode.ask(call.call, &question);
+            match select(asked, cancel.clone()).await {
+                Either::Left((Asked::Allowed, _)) => {}
+                Either::Left((Asked::Rejected, _)) => return Err(Executed::Rejected),
+                Either::Right(_) => return Err(failed(ABORTED.into())),
+            }
+        }
+        Ok(replaced)
+    }
+
+    /// True if OpenCode will allow all of it without a word. If the rules are not to be had, that
+    /// is not known: one look too many costs less than a question without its diff.
+    async fn is_allowed(&self, call: &Execute, needed: &Needed) -> bool {
+        let known = match self.opencode.rules(&call.session_id).await {
+            Ok(known) => known,
+            Err(reason) => {
+                let message = format!("OpenCode does not tell its permission rules: {reason}");
+                self.host.log(Level::Warn, &message);
+                return false;
+            }
+        };
+        rules::of(&call.agent, &known)
+            .is_some_and(|rules| self.approvals.borrow().allow(&rules, &needed.questions))
+    }
+
+    /// Looks at what the questions must show. Goes on if the call is aborted: half a created
+    /// sandbox helps nobody.
+    async fn look(
+        self: &Rc<Self>,
+        core: &Rc<Core>,
+        call: &Execute,
+        args: &ToolArgs,
+        paths: Vec<String>,
+    ) -> Looked {
+        let (done, looked) = oneshot::channel();
+        let (plugin, core) = (Rc::clone(self), Rc::clone(core));
+        let (session, args) = (call.session_id.clone(), args.clone());
+        self.host.spawn(Box::pin(async move {
+            let _ = done.send(plugin.look_now(&core, &session, args, paths).await);
+        }));
+        looked.await.unwrap_or_else(|_| Err(OTHER.into()))
+    }
+
+    async fn look_now(
+        &self,
+        core: &Core,
+        session: &str,
+        args: ToolArgs,
+        paths: Vec<String>,
+    ) -> Looked {
+        let session = self.root(session).await?;
+        self.active(&session);
+        let call = ToolCall {
+            root: core.paths.root().into(),
+            cwd: core.paths.cwd().into(),
+            args,
+            wait: Wait::default(),
+            env: Default::default(),
+            loaded: Vec::new(),
+        };
+        let request = Request::new(core.remote.id(), Op::Preview(Preview { call, paths }));
+        let answer = core
+            .remote
+            .call(&core.sessions, &session, &request, || false)
+            .await
+            .map_err(|error| error.to_string())?;
+        match answer.result {
+            Ok(Outcome::Previewed(mut preview)) => {
+                if let Some(Ok(change)) = &mut preview.change {
+                    change.diff = trust::text(std::mem::take(&mut change.diff));
+                }
+                Ok((preview, answer.replaced))
+            }
+            Ok(_) => Err(OTHER.into()),
+            Err(error) => Err(trust::text(error.message)),
+        }
+    }
+}
