@@ -132,6 +132,11 @@ fn spawn(
             format!("{what}: FileSystem.access ({})", cwd.display()),
         )));
     }
+    if bash.command.is_empty() {
+        // What OpenCode's own bash says.
+        let why = "The argument 'file' cannot be empty. Received ''";
+        return Err(undo(error(Code::Tool, why.to_string())));
+    }
     let spec = Spec {
         command: bash.command.clone(),
         cwd,

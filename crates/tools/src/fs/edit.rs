@@ -8,8 +8,10 @@
 
 mod find;
 
+pub use find::WAYS;
+
 use super::text::{Text, encode};
-use super::{Tree, diff, fail, io_error, replace, text};
+use super::{Tree, diff, fail, io_error, path, replace, text};
 use protocol::{ToolError, ToolOutput, args};
 use serde_json::json;
 use std::path::Path;
@@ -24,8 +26,13 @@ pub(super) fn run(tree: &Tree, args: &args::Edit) -> Result<ToolOutput, ToolErro
     if args.old_string == args.new_string {
         return Err(fail(SAME));
     }
-    let path = tree.absolute(&args.file_path);
+    let path = tree.joined(&args.file_path);
     let _lock = tree.lock(&[&path]);
+    let lstat = std::fs::symlink_metadata(path::resolve(&path, ""));
+    if lstat.is_err_and(|error| error.kind() == std::io::ErrorKind::NotADirectory) {
+        let path = path.display();
+        return Err(fail(format!("ENOTDIR: not a directory, lstat '{path}'")));
+    }
     let exists = path.exists();
     if args.old_string.is_empty() {
         if exists {
@@ -46,16 +53,10 @@ pub(super) fn run(tree: &Tree, args: &args::Edit) -> Result<ToolOutput, ToolErro
         )));
     }
     let old = text::read(&path).map_err(|error| io_error("readFile", &path, &error))?;
-    let ending = if old.text.contains("\r\n") {
-        "\r\n"
-    } else {
-        "\n"
-    };
-    let with_ending = |text: &str| text.replace("\r\n", "\n").replace('\n', ending);
     let new = find::replace(
         &old.text,
-        &with_ending(&args.old_string),
-        &with_ending(&args.new_string),
+        &with_ending_of(&old.text, &args.old_string),
+        &with_ending_of(&old.text, &args.new_string),
         args.replace_all.unwrap_or(false),
     )
     .map_err(fail)?;
@@ -70,9 +71,23 @@ pub(super) fn run(tree: &Tree, args: &args::Edit) -> Result<ToolOutput, ToolErro
     Ok(done(tree, &path, patch, diff::counts(&old.text, &new.text)))
 }
 
+/// `text` with the line ending that `file` has.
+fn with_ending_of(file: &str, text: &str) -> String {
+    let ending = if file.contains("\r\n") { "\r\n" } else { "\n" };
+    text.replace("\r\n", "\n").replace('\n', ending)
+}
+
 fn store(path: &Path, text: &str, bom: bool) -> Result<(), ToolError> {
     replace::replace(path, encode(text, bom))
         .map_err(|failed| io_error("writeFile", &failed.path, &failed.error))
+}
+
+/// For tests that count: which of [`WAYS`] propose a part of `file` for `old`, and which of them
+/// decides what an edit does, by place or by refusal.
+#[doc(hidden)]
+pub fn ways(file: &str, old: &str, all: bool) -> (Vec<usize>, Option<usize>) {
+    let file = Text::new(file).text;
+    find::ways(&file, &with_ending_of(&file, old), all)
 }
 
 fn done(
