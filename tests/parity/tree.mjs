@@ -11,6 +11,8 @@ export const tree = {
   "crlf.txt": "one\r\ntwo\r\nthree\r\n",
   "mixed.txt": "one\r\ntwo\nthree\r\n",
   "cr.txt": "one\rtwo\rthree",
+  "cr-everywhere.txt": "\r\ra\r\r\nb\n\rc\r\n\r",
+  "half-at-end.txt": Buffer.from([0x61, 0x0a, 0x62, 0xe2, 0x82]),
   "separators.txt": "one\u2028two\u2029three\u0085four\vfive\ffix\n",
   "bom.txt": "\ufeffwith bom\nsecond\n",
   "only-bom.txt": "\ufeff",

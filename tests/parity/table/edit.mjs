@@ -6,10 +6,14 @@ const edit = (filePath, oldString, newString, replaceAll) => [
   "edit",
   replaceAll === undefined ? { filePath, oldString, newString } : { filePath, oldString, newString, replaceAll },
 ]
-/** One file per row, so that rows do not depend on each other. */
-function each(name, entries) {
+/** One file per row, so that rows do not depend on each other; an object at the end says more. */
+function each(name, entries, trees) {
   const tree = Object.fromEntries(entries.map(([content], n) => [`${n}.txt`, content]))
-  return { name, tree, together: true, rows: entries.map(([, ...args], n) => (typeof args.at(-1) === "string" && args.length === 4 ? [...edit(`${n}.txt`, ...args.slice(0, 3)), args[3]] : edit(`${n}.txt`, ...args))) }
+  const rows = entries.map(([, oldString, newString, { all, id } = {}], n) => {
+    const row = edit(`${n}.txt`, oldString, newString, all)
+    return id ? [...row, id] : row
+  })
+  return { name, tree, trees, together: true, rows }
 }
 const block = "head {\n  one = 1\n  two = 2\n  three = 3\n  four = 4\n}\n"
 const far = Array.from({ length: 40 }, (_, n) => `filler ${n}\n`).join("")
@@ -22,17 +26,16 @@ export const groups = [
     ["a\nb\nc", "c", "c\n"],
     ["a\nb\nc\n", "c\n", "c"],
     ["same\nsame\n", "same", "x"],
-    ["same\nsame\n", "same", "x", true],
-    ["same\nsame\n", "same", "x", false],
-    ["same\n", "same", "x", true],
+    ["same\nsame\n", "same", "x", { all: true }],
+    ["same\nsame\n", "same", "x", { all: false }],
+    ["same\n", "same", "x", { all: true }],
     ["aaa\n", "aa", "b"],
-    ["aaa\n", "aa", "b", true],
+    ["aaa\n", "aa", "b", { all: true }],
     ["price\n", "price", "$& $1 $$ $` $'"],
-    ["price price\n", "price", "$&!", true, "edit-dollar"],
     ["a.b*c\n", ".b*", "[x]"],
     ["x\n", "x", "x"],
     ["x\n", "y", "z"],
-    ["x\n", "y", "z", true],
+    ["x\n", "y", "z", { all: true }],
     ["", "x", "y"],
     ["x\n", "", "y"],
     ["x\n", "", ""],
@@ -55,8 +58,7 @@ export const groups = [
     ["\ufeffmarked\n", "\ufeffmarked", "x"],
     ["plain\n", "plain", "\ufeffmark"],
     ["plain \ufeff inside\n", "inside", "x"],
-    [Buffer.from("caf\xe9 au lait\n", "latin1"), "lait", "sucre", undefined, "edit-bytes"],
-  ].map((row) => (row.length === 5 ? [row[0], row[1], row[2], false, row[4]] : row))),
+  ]),
   each("lines equal but for blanks around them", [
     ["def f():\n    if x:\n        return 1\n    return 2\n", "if x:\n    return 1", "if y:\n    return 3"],
     ["def f():\n    return 1\n", "  def f():  ", "def g():"],
@@ -89,7 +91,7 @@ export const groups = [
     ["a  b   c a b  c\n", "a b c", "x"],
     ["fn  add ( a,  b )\n", "add ( a, b )", "x"],
     ["a  b\na   b\n", "a b", "x"],
-    ["a  b\na   b\n", "a b", "x", true],
+    ["a  b\na   b\n", "a b", "x", { all: true }],
     ["call( 1,2 )\n", "call(1, 2)", "x"],
     ["a.b  c\n", "a.b c", "x"],
     ["x  =  1\ny  =  2\nz\n", "x = 1\ny = 2\nz", "q"],
@@ -121,7 +123,8 @@ export const groups = [
     ["a a\n", " a ", "x"],
     ["x\n", "   ", "y"],
     ["x\n\n\ny\n", "   ", "z"],
-    ["x y\n", "\t", "z", true, "edit-blank"],
+    ["", "   ", "z"],
+    ["", "   ", "z", { all: true }],
     ["x\n", "\n\n\n", "z"],
   ]),
   each("blocks of which half is equal", [
@@ -143,19 +146,22 @@ export const groups = [
     [far, "filler 5\n", "changed\n"],
     [far, "filler 0\n", ""],
     [far, "filler 39\n", "filler 39"],
-    [far, "filler", "changed", true],
+    [far, "filler", "changed", { all: true }],
     [far, "filler 3", "other 3", true],
     ["a\nb\nc\nd\ne\n", "b\nc\nd", "d\nc\nb"],
     ["        deep one\n        deep two\n", "deep one", "deeper"],
     ["\tx\n\n\ty\n", "x", "z"],
     ["--- a\n+++ b\n@@ x\n", "b", "c"],
-    [code, "self.items", "self.table", true],
+    [code, "self.items", "self.table", { all: true }],
     [code, "import os\n", "import os\nimport sys\n"],
     ["no end", "end", "end\n"],
     ["é😀\n", "é", "e"],
     ["a\u2028b\n", "a", "c"],
     ["a\rb\rc\n", "b", "B"],
   ]),
+  each("where OpenCode expands the new text", [["price price\n", "price", "$&!", { all: true, id: "edit-dollar" }]], "edit-dollar"),
+  each("where OpenCode replaces nothing", [["x y\n", "\t", "z", { all: true, id: "edit-blank" }]], "edit-blank"),
+  each("where OpenCode loses bytes", [[Buffer.from("caf\xe9 au lait\n", "latin1"), "lait", "sucre"]], "edit-bytes"),
   {
     name: "places",
     rows: [
@@ -172,6 +178,9 @@ export const groups = [
       edit("broken", "a", "b"),
       edit("run.sh", "ran", "edited"),
       edit("a.txt/x", "a", "b"),
+      edit("a.txt/x", "", "b"),
+      edit("a.txt/", "a", "b"),
+      edit("src/", "a", "b"),
       edit("empty.txt", "a", "b"),
       edit("empty.txt", "", "b"),
       edit("latin.txt", "nothing", "b"),

@@ -24,7 +24,6 @@ export const groups = [
       patch("*** Update File: patch/one.txt", "@@", "+at the end"),
       patch("*** Update File: patch/one.txt", "@@", "-2"),
       patch("*** Update File: patch/twice.txt", "@@ y", "-x", "+after y"),
-      patch("*** Update File: patch/twice.txt", "@@", "-x", "+last x", "*** End of File"),
       patch("*** Update File: patch/two.txt", "*** Move to: patch/moved.txt", "@@", "-b", "+B"),
       patch("*** Update File: patch/moved.txt", "*** Move to: patch/again/moved.txt"),
       patch("*** Update File: noeol.txt", "@@", "-two", "+TWO"),
@@ -59,7 +58,12 @@ export const groups = [
   {
     name: "hunks behind the end",
     model: "gpt-5",
-    rows: [[...patch("*** Update File: patch/one.txt", "@@", "-9", "+nine", "*** End of File", "*** Add File: after.txt", "+after"), ], patch("*** Update File: patch/two.txt", "@@", " c", "+d", "*** End of File")],
+    trees: "patch-end-of-file",
+    rows: [
+      patch("*** Update File: patch/one.txt", "@@", "-9", "+nine", "*** End of File", "*** Add File: after.txt", "+after"),
+      patch("*** Update File: patch/two.txt", "@@", " c", "+d", "*** End of File"),
+      [...patch("*** Update File: patch/twice.txt", "@@", "-x", "+last x", "*** End of File"), "patch-end-of-file"],
+    ],
   },
   {
     name: "lines that are not quite the same",

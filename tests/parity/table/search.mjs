@@ -114,7 +114,8 @@ export const groups = [
       grep("fn", { path: "" }),
       grep("fn", { path: "dirlink" }),
       grep("a", { include: "nul.txt" }),
-      grep("caf", { include: "latin.txt" }),
+      [...grep("caf", { include: "latin.txt" }), "grep-bad-lines"],
+      grep("(a{1000}){1000}"),
       grep("-e"),
       grep("--files"),
       grep("#", { include: "run.sh" }),
@@ -129,7 +130,7 @@ export const groups = [
       [...grep("same", { path: "d1" }), "order"],
       [...glob("*.txt"), "order"],
       [...grep("same"), "order"],
-      [...["read", { filePath: "d0/f" }], "order"],
+      ["read", { filePath: "d0/f" }, "order"],
     ],
   },
   {

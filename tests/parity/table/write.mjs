@@ -24,7 +24,7 @@ export const groups = [
       write("empty.txt", "no longer"),
       write("noeol.txt", "still none"),
       write("crlf-new.txt", "a\r\nb\r\n"),
-      write("odd.txt", "nul \u0000 bell \u0007 😀 \ud800 end"),
+      write("odd.txt", "nul \u0000 bell \u0007 😀 end"),
       write("sp ace/new file's \"name\".txt", "x\n"),
       write("latin.txt", "utf-8 now é\n"),
       write("run.sh", "#!/bin/sh\necho changed\n"),
@@ -40,6 +40,8 @@ export const groups = [
     rows: [
       write("src", "x"),
       write("src/", "x"),
+      write("fresh/", "x"),
+      write("a.txt/", "x"),
       write("", "x"),
       write("ROOT", "x"),
       write("a.txt/below", "x"),
@@ -47,4 +49,5 @@ export const groups = [
       look("cat nowhere; ls -l broken | cut -c1-10"),
     ],
   },
+  { name: "half a character", tree: {}, trees: "half-characters", rows: [[...write("half.txt", "half \ud800 end"), "half-characters"]] },
 ]

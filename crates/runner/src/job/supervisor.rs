@@ -13,14 +13,13 @@ use super::{Answer, Ask, DONE, OUT, Spec, descriptors, is_same_user, kill};
 use crate::error;
 use protocol::{Code, JobState, Outcome, ToolOutput};
 use rustix::process::{Pid, Signal};
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -337,22 +336,9 @@ fn spawn(spec: &Spec) -> io::Result<(PipeReader, Child)> {
             .process_group(0)
             .spawn()
     };
-    let child = start(&bash(spec)).or_else(|error| match error.kind() {
+    let child = start(&spec.shell()).or_else(|error| match error.kind() {
         io::ErrorKind::NotFound => start(Path::new("sh")),
         _ => Err(error),
     })?;
     Ok((reader, child))
-}
-
-/// The path of bash, which is its name in what it says (`/usr/bin/bash: line 1: …`), as in OpenCode.
-fn bash(spec: &Spec) -> PathBuf {
-    let path = spec
-        .env
-        .get("PATH")
-        .map(OsString::from)
-        .or_else(|| std::env::var_os("PATH"));
-    std::env::split_paths(&path.unwrap_or_default())
-        .map(|dir| dir.join("bash"))
-        .find(|file| file.is_absolute() && file.is_file())
-        .unwrap_or_else(|| PathBuf::from("bash"))
 }
