@@ -63,7 +63,7 @@ try {
   }
   const only = options.case === undefined ? undefined : Math.floor(Number(options.case) / CALLS)
   const numbers = only === undefined ? Array.from({ length: Math.ceil(Number(options.calls) / CALLS) }, (_, n) => n) : [only]
-  if (options.table === undefined && numbers.length) {
+  if (numbers.length) {
     const before = wrong
     const sessions = []
     await inLanes(numbers, async (number) => {

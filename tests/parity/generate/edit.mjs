@@ -90,7 +90,7 @@ const aims = {
 
 /** One file and one edit of it: `{ content, args }`. */
 export function edit(random, filePath) {
-  const aim = random.weighted([[8, "exact"], [11, "trimmed lines"], [14, "anchored block"], [12, "collapsed space"], [11, "dedented"], [13, "unescaped"], [13, "trimmed whole"], [12, "half-equal block"], [7, "every occurrence"], [5, "nothing"]])
+  const aim = random.weighted([[8, "exact"], [9, "trimmed lines"], [12, "anchored block"], [13, "collapsed space"], [10, "dedented"], [20, "unescaped"], [12, "trimmed whole"], [12, "half-equal block"], [7, "every occurrence"], [5, "nothing"]])
   const lines = code(random, random.int(3, 30))
   const old = aims[aim](random, lines)
   const oldString = random.chance(0.05) ? old.replaceAll("\n", "\r\n") : old

@@ -149,6 +149,15 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn the_ignore_files_of_ripgrep_count() {
+        let fixture = Fixture::new(
+            "//- /.rgignore\n!b.txt\na.txt\n//- /.ignore\nb.txt\nc.txt\n//- /a.txt\nx\n//- /b.txt\nx\n//- /c.txt\nx\n",
+        );
+        let found = fixture.run("grep", json!({ "pattern": "^x$" })).unwrap();
+        assert_eq!(found.output, "Found 1 matches\n/T/b.txt:\n  Line 1: x\n");
+    }
+
+    #[test]
     fn a_pattern_is_refused_only_if_it_is_malformed() {
         let fixture = Fixture::new("//- /a.txt\nalpha\nbeta\n");
         let grep = |pattern: &str| fixture.run("grep", json!({ "pattern": pattern }));
