@@ -46,17 +46,22 @@ async function shrink(arena, whole, index, differs) {
   }
   if (!(await attempt([], whole.tree))) {
     if (!(await attempt(best.before, whole.tree))) return { differs, calls: [...best.before, ...last], tree: whole.tree, note: "only when the calls run together" }
-    for (let size = Math.ceil(best.before.length / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
-      for (let at = 0; at < best.before.length; ) {
-        const fewer = best.before.filter((_, place) => place < at || place >= at + size)
-        if (!(await attempt(fewer, best.tree))) at += size
-      }
+    await reduce(best.before, (fewer) => attempt(fewer, best.tree))
+  }
+  await reduce(Object.entries(best.tree), (fewer) => attempt(best.before, Object.fromEntries(fewer)))
+  return { differs: best.differs, calls: [...best.before, ...last], tree: best.tree }
+}
+
+/** Drops parts of a list, large ones first, as long as `works` says yes to what is left. */
+async function reduce(list, works) {
+  let left = list
+  for (let size = list.length; size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
+    for (let at = 0; at < left.length; ) {
+      const fewer = left.filter((_, place) => place < at || place >= at + size)
+      if (await works(fewer)) left = fewer
+      else at += size
     }
   }
-  const named = JSON.stringify([...best.before, ...last])
-  const fewer = Object.fromEntries(Object.entries(best.tree).filter(([path]) => named.includes(JSON.stringify(path).slice(1, -1))))
-  if (Object.keys(fewer).length < Object.keys(best.tree).length) await attempt(best.before, fewer)
-  return { differs: best.differs, calls: [...best.before, ...last], tree: best.tree }
 }
 
 /** A failure as text: files, calls, what differs, and how to see it again. */
@@ -75,7 +80,7 @@ export function describe(seed, failure) {
 export async function countWays(binary, sessions) {
   const edits = sessions
     .filter(({ kind }) => kind === "edit")
-    .flatMap(({ tree, steps }) => steps.flat().map(([, args]) => ({ file: tree[args.filePath.replace("ROOT/", "")], old: args.oldString, all: args.replaceAll ?? false, same: args.oldString === args.newString })))
+    .flatMap(({ tree, steps }) => steps.flat().map(([, args]) => ({ file: tree[args.filePath.replace("ROOT/", "")], old: args.oldString, all: args.replaceAll ?? false, same: args.oldString.replaceAll("\r\n", "\n") === args.newString.replaceAll("\r\n", "\n") })))
     .filter(({ old, same }) => old !== "" && !same)
   const child = spawn(binary, [], { cwd: root, stdio: ["pipe", "pipe", "inherit"] })
   child.stdin.end(edits.map((edit) => JSON.stringify(edit)).join("\n"))

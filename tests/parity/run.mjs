@@ -45,6 +45,7 @@ const complain = (text) => {
 const start = Date.now()
 const seconds = () => `${((Date.now() - start) / 1000).toFixed(0)} s`
 const arena = await openArena({ lanes })
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => arena.close().then(() => process.exit(1)))
 try {
   if (options.case === undefined) {
     const chosen = groups.filter(({ name }) => name.includes(options.table ?? ""))

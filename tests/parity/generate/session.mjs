@@ -8,6 +8,8 @@ import { patch } from "./patch.mjs"
 import { letters } from "./text.mjs"
 
 export const CALLS = 25
+/** Calls in one reply of the model. */
+const TOGETHER = 13
 
 /** Calls that do not disturb each other, some of them in one reply of the model. */
 function replies(list, together) {
@@ -20,27 +22,27 @@ const kinds = {
   edit(random) {
     const cases = random.many(CALLS, (n) => edit(random, `${random.pick(["", "src/", "ROOT/"])}f${n}.txt`))
     const tree = Object.fromEntries(cases.map(({ content, args }) => [args.filePath.replace("ROOT/", ""), content]))
-    return { tree, steps: replies(cases.map(({ args }) => ["edit", args]), 9) }
+    return { tree, steps: replies(cases.map(({ args }) => ["edit", args]), TOGETHER) }
   },
   patch(random) {
     const cases = random.many(CALLS, (n) => patch(random, `d${n}`))
-    return { model: "gpt-5", tree: Object.assign({ "readme.txt": "here\n" }, ...cases.map(({ tree }) => tree)), steps: replies(cases.map(({ call }) => call), 9) }
+    return { model: "gpt-5", tree: Object.assign({ "readme.txt": "here\n" }, ...cases.map(({ tree }) => tree)), steps: replies(cases.map(({ call }) => call), TOGETHER) }
   },
   read(random) {
     const tree = calls.tree(random)
-    return { tree, steps: replies(random.many(CALLS, () => calls.read(random, tree)), 9) }
+    return { tree, steps: replies(random.many(CALLS, () => calls.read(random, tree)), TOGETHER) }
   },
   search(random) {
     const tree = calls.tree(random, { plain: true })
     const looks = random.many(CALLS - 1, () => (random.chance(0.5) ? calls.glob : calls.grep)(random, tree))
-    return { tree, steps: [[calls.ignoring(random)], ...replies(looks, 9)] }
+    return { tree, steps: [[calls.ignoring(random)], ...replies(looks, TOGETHER)] }
   },
   write(random) {
     const tree = calls.tree(random)
     const fresh = (n) => random.pick([`new${n}.txt`, `new${n}/a/b.txt`, `src/new${n}`, `.hidden${n}/x`])
     const known = random.shuffle(Object.keys(tree).filter((path) => !path.startsWith("to-")))
     const writes = random.many(CALLS - 8, (n) => calls.write(random, known[n] && random.chance(0.6) ? known[n] : fresh(n)))
-    return { tree, steps: [...replies(writes, 9), random.many(8, () => ["read", { filePath: random.pick(writes)[1].filePath }])] }
+    return { tree, steps: [...replies(writes, TOGETHER), random.many(8, () => ["read", { filePath: random.pick(writes)[1].filePath }])] }
   },
   mixed(random) {
     const tree = {}
@@ -83,6 +85,6 @@ const kinds = {
 /** The session with that number. */
 export function session(seed, number) {
   const random = randomFor(seed, number)
-  const kind = random.weighted([[42, "edit"], [16, "patch"], [11, "read"], [10, "search"], [7, "write"], [6, "mixed"], [5, "bash"], [3, "arguments"]])
+  const kind = random.weighted([[42, "edit"], [16, "patch"], [11, "read"], [10, "search"], [7, "write"], [5, "mixed"], [5, "bash"], [3, "arguments"]])
   return { kind, model: "m", ...kinds[kind](random) }
 }

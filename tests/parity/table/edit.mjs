@@ -52,6 +52,7 @@ export const groups = [
     ["one\r\ntwo\nthree\r\n", "two\nthree", "TWO\nTHREE"],
     ["one\ntwo\nthree\r\n", "one\ntwo", "ONE\nTWO"],
     ["one\ntwo\n", "one\r\ntwo", "ONE\r\nTWO"],
+    ["one\ntwo\n", "one\r\ntwo", "one\ntwo"],
     ["one\rtwo\rthree", "two", "TWO"],
     ["one\rtwo\r\n", "one\rtwo", "x"],
     ["\ufeffmarked\nmore\n", "marked", "still marked"],

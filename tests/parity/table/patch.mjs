@@ -83,6 +83,7 @@ export const groups = [
   {
     name: "around a patch",
     model: "gpt-5",
+    together: true,
     rows: [
       text(`cat <<'EOF'\n${body.replace("FILE", "h1.txt")}\nEOF`),
       text(`cat <<EOF\n${body.replace("FILE", "h2.txt")}\nEOF\n`),
@@ -100,6 +101,7 @@ export const groups = [
   {
     name: "what is refused, with nothing written",
     model: "gpt-5",
+    together: true,
     rows: [
       patch("*** Update File: patch/one.txt", "@@", "-zzz", "+y"),
       patch("*** Update File: patch/one.txt", "@@", "-1", "-3", "+y"),

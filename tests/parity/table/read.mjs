@@ -99,6 +99,7 @@ export const groups = [
       read("dot.png", { offset: 5, limit: 1 }),
       read("nothing.txt"),
       read("crl"),
+      read("ROOT//crl"),
       read("CRLF.TXT"),
       read("src/mai.rs"),
       read("src/main.rs.orig"),

@@ -139,6 +139,11 @@ export const groups = [
     rows: [glob("*.txt"), grep("same"), grep("same [0-9]$"), glob("f?.txt")],
   },
   {
+    name: "files that say what is ignored",
+    tree: { ".rgignore": "!b.txt\na.txt\n", ".ignore": "b.txt\nc.txt\n", "a.txt": "x\n", "b.txt": "x\n", "c.txt": "x\n", "d/.gitignore": "/e.txt\n", "d/f/e.txt": "x\n" },
+    rows: [["bash", { command: "echo x > d/e.txt; echo x > .h.txt" }], glob("*.txt"), grep("x"), glob("*", "d"), grep("x", { path: "d" })],
+  },
+  {
     name: "lines that are not text",
     tree: { "bad.txt": Buffer.from("alpha one\nalpha \xff two\nalpha three\n", "latin1"), "fine.txt": "alpha\n" },
     rows: [[...grep("alpha"), "grep-bad-lines"], grep("one$"), grep("nothing")],

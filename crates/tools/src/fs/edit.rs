@@ -53,13 +53,13 @@ pub(super) fn run(tree: &Tree, args: &args::Edit) -> Result<ToolOutput, ToolErro
         )));
     }
     let old = text::read(&path).map_err(|error| io_error("readFile", &path, &error))?;
-    let new = find::replace(
-        &old.text,
-        &with_ending_of(&old.text, &args.old_string),
-        &with_ending_of(&old.text, &args.new_string),
-        args.replace_all.unwrap_or(false),
-    )
-    .map_err(fail)?;
+    let old_string = with_ending_of(&old.text, &args.old_string);
+    let new_string = with_ending_of(&old.text, &args.new_string);
+    if old_string == new_string {
+        return Err(fail(SAME));
+    }
+    let all = args.replace_all.unwrap_or(false);
+    let new = find::replace(&old.text, &old_string, &new_string, all).map_err(fail)?;
     let new = Text::new(&new);
     store(&path, &new.text, old.bom || new.bom)?;
     let shown = |text: &str| text::show(&text.replace("\r\n", "\n"));
@@ -107,5 +107,19 @@ fn done(
             },
         }),
         attachments: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SAME;
+    use crate::fs::fixture::Fixture;
+    use serde_json::json;
+
+    #[test]
+    fn texts_that_differ_only_in_their_line_ending_are_identical() {
+        let fixture = Fixture::new("//- /f\na\nb\n");
+        let args = json!({ "filePath": "f", "oldString": "a\r\nb", "newString": "a\nb" });
+        assert_eq!(fixture.run("edit", args).unwrap_err().message, SAME);
     }
 }

@@ -71,7 +71,7 @@ fn not_found(path: &Path) -> ToolError {
             let other = lower(&entry.file_name());
             other.contains(&name) || name.contains(&other)
         })
-        .map(|entry| entry.path())
+        .map(|entry| path::resolve(parent, entry.file_name()))
         .collect();
     near.sort();
     near.truncate(3);

@@ -148,6 +148,10 @@ fn what_is_not_there_has_neighbors() {
             "readme.m",
             "File not found: /T/readme.m\n\nDid you mean one of these?\n/T/README.md\n/T/readme",
         ),
+        (
+            &format!("{}//readm", fixture.path("").display()),
+            "File not found: /T///readm\n\nDid you mean one of these?\n/T/README.md\n/T/readme",
+        ),
         ("no/dir", "File not found: /T/no/dir"),
     ] {
         assert_eq!(
