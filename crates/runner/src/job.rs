@@ -23,6 +23,7 @@ use crate::state::home_hash;
 use protocol::{Outcome, StopReason, ToolError, Wait};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
@@ -38,6 +39,19 @@ struct Spec {
     /// `jobs/ID`, if there is a place for it.
     dir: Option<PathBuf>,
     job: String,
+}
+
+impl Spec {
+    /// The path of bash, which is its name in what it says (`/usr/bin/bash: line 1: …`), as in
+    /// OpenCode.
+    fn shell(&self) -> PathBuf {
+        let own = self.env.get("PATH").map(OsString::from);
+        let path = own.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+        std::env::split_paths(&path)
+            .map(|dir| dir.join("bash"))
+            .find(|file| file.is_absolute() && file.is_file())
+            .unwrap_or_else(|| PathBuf::from("bash"))
+    }
 }
 
 /// One question to a supervisor.

@@ -238,6 +238,11 @@ pub fn find(name: &str) -> Option<&'static Tool> {
 }
 
 impl Tool {
+    /// Its parameters in their order.
+    fn names(&self) -> Vec<&'static str> {
+        self.params.iter().map(|param| param.name).collect()
+    }
+
     /// JSON Schema of the input, in the shape that OpenCode sends to models.
     pub fn schema(&self) -> Value {
         let properties: serde_json::Map<String, Value> = self
@@ -285,7 +290,8 @@ pub fn parse(tool: &str, args: &Value) -> Result<ToolArgs, String> {
     let Some(found) = find(tool) else {
         return Err(format!("The sandbox has no tool named {tool}."));
     };
-    let clean = check::check(&found.schema(), args).map_err(|why| refuse(tool, &why))?;
+    let clean =
+        check::check(&found.schema(), &found.names(), args).map_err(|why| refuse(tool, &why))?;
     serde_json::from_value(json!({ "tool": tool, "args": clean }))
         .map_err(|error| refuse(tool, &error.to_string()))
 }

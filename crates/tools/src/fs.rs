@@ -19,6 +19,9 @@ mod text;
 mod walk;
 mod write;
 
+pub use edit::{WAYS, ways};
+pub use text::incomplete;
+
 use protocol::{Change, Code, ToolArgs, ToolError, ToolOutput};
 use std::fs::File;
 use std::io;
@@ -84,6 +87,16 @@ impl Tree {
             PathBuf::from(path)
         } else {
             path::resolve(&self.cwd, path)
+        }
+    }
+
+    /// Like [`Tree::absolute`], but a slash at the end stays, as with `path.join`.
+    fn joined(&self, path: &str) -> PathBuf {
+        let absolute = self.absolute(path);
+        if path.ends_with('/') {
+            absolute.join("")
+        } else {
+            absolute
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use tools::fs::incomplete;
 
 const MAX_LINES: usize = 2000;
 const MAX_BYTES: usize = 51_200;
@@ -100,15 +101,21 @@ impl Capture {
         } else {
             skip_continuation(&self.tail)
         };
-        let text = String::from_utf8_lossy(bytes).into_owned();
-        let (shown, cut) = tail(&text);
+        // As in OpenCode, a mark at the start and half a character at the end are not text.
+        let bytes = &bytes[..bytes.len() - incomplete(bytes)];
+        let text = String::from_utf8_lossy(bytes);
+        let text = text
+            .strip_prefix('\u{feff}')
+            .filter(|_| whole)
+            .unwrap_or(&text);
+        let (shown, cut) = tail(text);
         let cut = cut || !whole;
         let mut output = if shown.is_empty() {
             "(no output)".to_string()
         } else {
             shown.to_string()
         };
-        let live = live(&text, whole);
+        let live = live(text, whole);
         let saved = if cut { self.save() } else { self.forget() };
         if cut {
             let place = match &saved {
@@ -223,22 +230,6 @@ fn skip_continuation(bytes: &[u8]) -> &[u8] {
     &bytes[skip..]
 }
 
-/// How many bytes at the end are the beginning of a character that may still be completed.
-fn incomplete(bytes: &[u8]) -> usize {
-    for back in 1..=bytes.len().min(3) {
-        let byte = bytes[bytes.len() - back];
-        let need = match byte {
-            0xc2..=0xdf => 2,
-            0xe0..=0xef => 3,
-            0xf0..=0xf4 => 4,
-            0x80..=0xbf => continue,
-            _ => return 0,
-        };
-        return if back < need { back } else { 0 };
-    }
-    0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,6 +282,17 @@ mod tests {
         );
         assert_eq!(done.metadata["exit"], serde_json::Value::Null);
         assert_eq!(captured(b"").finish(Some(0), None).output, "(no output)");
+    }
+
+    #[test]
+    fn a_mark_before_and_half_a_character_behind_are_not_shown() {
+        let done = captured(b"\xef\xbb\xbfbom\n\xe2\x82").finish(Some(0), None);
+        assert_eq!(done.output, "bom\n");
+        assert_eq!(done.metadata["output"], "bom\n");
+        assert_eq!(
+            captured(b"\xe2\x82").finish(Some(0), None).output,
+            "(no output)"
+        );
     }
 
     #[test]

@@ -121,17 +121,6 @@ fn spawn(
         }
         error
     };
-    if !cwd.is_dir() {
-        let what = if cwd.exists() {
-            "BadResource"
-        } else {
-            "NotFound"
-        };
-        return Err(undo(error(
-            Code::Tool,
-            format!("{what}: FileSystem.access ({})", cwd.display()),
-        )));
-    }
     let spec = Spec {
         command: bash.command.clone(),
         cwd,
@@ -140,6 +129,9 @@ fn spawn(
         dir: dir.clone(),
         job: id.to_string(),
     };
+    if let Some(why) = refusal(&spec) {
+        return Err(undo(error(Code::Tool, why)));
+    }
     let begin = || -> io::Result<UnixStream> {
         let (mut ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(std::env::current_exe()?);
@@ -160,6 +152,22 @@ fn spawn(
         Ok(ours)
     };
     begin().map_err(|error| undo(sandbox(format!("cannot start the command: {error}"))))
+}
+
+/// What OpenCode's own bash says where it cannot start.
+fn refusal(spec: &Spec) -> Option<String> {
+    if spec.command.is_empty() {
+        return Some("The argument 'file' cannot be empty. Received ''".to_string());
+    }
+    if !spec.cwd.exists() {
+        let cwd = spec.cwd.display();
+        return Some(format!("NotFound: FileSystem.access ({cwd})"));
+    }
+    let shell = spec.shell();
+    (!spec.cwd.is_dir()).then(|| {
+        let shell = shell.display();
+        format!("ENOTDIR: not a directory, posix_spawn '{shell}'")
+    })
 }
 
 fn ask_job(state: &State, job: &str, ask: Ask) -> Answer {

@@ -19,6 +19,7 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -321,7 +322,7 @@ impl Job {
 fn spawn(spec: &Spec) -> io::Result<(PipeReader, Child)> {
     let null = File::open("/dev/null")?;
     let (reader, writer) = io::pipe()?;
-    let start = |shell: &str| -> io::Result<Child> {
+    let start = |shell: &Path| -> io::Result<Child> {
         Command::new(shell)
             .arg("-c")
             .arg(&spec.command)
@@ -335,8 +336,8 @@ fn spawn(spec: &Spec) -> io::Result<(PipeReader, Child)> {
             .process_group(0)
             .spawn()
     };
-    let child = start("bash").or_else(|error| match error.kind() {
-        io::ErrorKind::NotFound => start("sh"),
+    let child = start(&spec.shell()).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => start(Path::new("sh")),
         _ => Err(error),
     })?;
     Ok((reader, child))

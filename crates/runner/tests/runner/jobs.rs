@@ -35,6 +35,18 @@ fn a_command_says_what_it_printed_and_how_it_ended() {
             sandbox.path("nope").display()
         )
     );
+    let error = sandbox.run("bash", json!({ "command": "" })).unwrap_err();
+    assert_eq!(
+        error.message,
+        "The argument 'file' cannot be empty. Received ''"
+    );
+    // The shell has a full path, and says so.
+    let said = bash(&sandbox, "no-such-command").output;
+    assert!(said.starts_with('/'), "{said}");
+    assert!(
+        said.ends_with("/bash: line 1: no-such-command: command not found\n"),
+        "{said}"
+    );
     // Nobody types: a reader of stdin is at the end at once.
     assert_eq!(bash(&sandbox, "cat; read x; echo \"[$?]\"").output, "[1]\n");
     let mut call = sandbox.call("bash", json!({ "command": "echo $GREETING" }));

@@ -1,11 +1,12 @@
 //! Checks JSON against the small part of JSON Schema that the catalogue uses: an object of
-//! strings, choices, booleans and numbers. The first fault, in the schema's order of `required`
-//! and properties, is the one that is told.
+//! strings, choices, booleans and numbers. The first fault, in the order of the parameters, is the
+//! one that is told.
 
 use serde_json::{Map, Value};
 
-/// The arguments that the schema names, or what is wrong with the first bad one.
-pub(super) fn check(schema: &Value, args: &Value) -> Result<Value, String> {
+/// The arguments that the schema names, or what is wrong with the first bad one. `order` has all
+/// names of the schema, whose own objects do not keep their order.
+pub(super) fn check(schema: &Value, order: &[&str], args: &Value) -> Result<Value, String> {
     let Value::Object(args) = args else {
         return Err(format!("Expected object, got {}", js(args)));
     };
@@ -13,18 +14,10 @@ pub(super) fn check(schema: &Value, args: &Value) -> Result<Value, String> {
     let no_names = Vec::new();
     let required = schema["required"].as_array().unwrap_or(&no_names);
     let is_required = |name: &str| required.iter().any(|known| known == name);
-    let no_properties = Map::new();
-    let properties = schema["properties"].as_object().unwrap_or(&no_properties);
-    // `required` keeps the declared order, which a JSON object may not.
-    let order = required.iter().filter_map(Value::as_str);
-    let rest = properties
-        .keys()
-        .map(String::as_str)
-        .filter(|name| !is_required(name));
-    for name in order.chain(rest) {
+    for &name in order {
         match args.get(name) {
             Some(value) => {
-                let value = one(&properties[name], value, is_required(name))
+                let value = one(&schema["properties"][name], value, is_required(name))
                     .map_err(|why| format!("{why}\n  at [\"{name}\"]"))?;
                 clean.insert(name.to_string(), value);
             }

@@ -147,6 +147,11 @@ fn each_fault_has_its_text() {
             json!({"filePath": "a", "oldString": "b", "newString": "c", "replaceAll": "yes"}),
             "Expected boolean | undefined, got \"yes\"\n  at [\"replaceAll\"]",
         ),
+        (
+            "read",
+            json!({"filePath": "a", "limit": -2, "offset": -1}),
+            "Expected a value greater than or equal to 0, got -1\n  at [\"offset\"]",
+        ),
         ("glob", json!("x"), "Expected object, got \"x\""),
         (
             "glob",

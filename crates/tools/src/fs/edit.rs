@@ -8,8 +8,10 @@
 
 mod find;
 
+pub use find::WAYS;
+
 use super::text::{Text, encode};
-use super::{Tree, diff, fail, io_error, replace, text};
+use super::{Tree, diff, fail, io_error, path, replace, text};
 use protocol::{ToolError, ToolOutput, args};
 use serde_json::json;
 use std::path::Path;
@@ -24,8 +26,13 @@ pub(super) fn run(tree: &Tree, args: &args::Edit) -> Result<ToolOutput, ToolErro
     if args.old_string == args.new_string {
         return Err(fail(SAME));
     }
-    let path = tree.absolute(&args.file_path);
+    let path = tree.joined(&args.file_path);
     let _lock = tree.lock(&[&path]);
+    let lstat = std::fs::symlink_metadata(path::resolve(&path, ""));
+    if lstat.is_err_and(|error| error.kind() == std::io::ErrorKind::NotADirectory) {
+        let path = path.display();
+        return Err(fail(format!("ENOTDIR: not a directory, lstat '{path}'")));
+    }
     let exists = path.exists();
     if args.old_string.is_empty() {
         if exists {
@@ -46,19 +53,13 @@ pub(super) fn run(tree: &Tree, args: &args::Edit) -> Result<ToolOutput, ToolErro
         )));
     }
     let old = text::read(&path).map_err(|error| io_error("readFile", &path, &error))?;
-    let ending = if old.text.contains("\r\n") {
-        "\r\n"
-    } else {
-        "\n"
-    };
-    let with_ending = |text: &str| text.replace("\r\n", "\n").replace('\n', ending);
-    let new = find::replace(
-        &old.text,
-        &with_ending(&args.old_string),
-        &with_ending(&args.new_string),
-        args.replace_all.unwrap_or(false),
-    )
-    .map_err(fail)?;
+    let old_string = with_ending_of(&old.text, &args.old_string);
+    let new_string = with_ending_of(&old.text, &args.new_string);
+    if old_string == new_string {
+        return Err(fail(SAME));
+    }
+    let all = args.replace_all.unwrap_or(false);
+    let new = find::replace(&old.text, &old_string, &new_string, all).map_err(fail)?;
     let new = Text::new(&new);
     store(tree, &path, &new.text, old.bom || new.bom)?;
     let shown = |text: &str| text::show(&text.replace("\r\n", "\n"));
@@ -70,12 +71,26 @@ pub(super) fn run(tree: &Tree, args: &args::Edit) -> Result<ToolOutput, ToolErro
     Ok(done(tree, &path, patch, diff::counts(&old.text, &new.text)))
 }
 
+/// `text` with the line ending that `file` has.
+fn with_ending_of(file: &str, text: &str) -> String {
+    let ending = if file.contains("\r\n") { "\r\n" } else { "\n" };
+    text.replace("\r\n", "\n").replace('\n', ending)
+}
+
 fn store(tree: &Tree, path: &Path, text: &str, bom: bool) -> Result<(), ToolError> {
     if tree.preview {
         return Ok(());
     }
     replace::replace(path, encode(text, bom))
         .map_err(|failed| io_error("writeFile", &failed.path, &failed.error))
+}
+
+/// For tests that count: which of [`WAYS`] propose a part of `file` for `old`, and which of them
+/// decides what an edit does, by place or by refusal.
+#[doc(hidden)]
+pub fn ways(file: &str, old: &str, all: bool) -> (Vec<usize>, Option<usize>) {
+    let file = Text::new(file).text;
+    find::ways(&file, &with_ending_of(&file, old), all)
 }
 
 fn done(
@@ -95,5 +110,19 @@ fn done(
             },
         }),
         attachments: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SAME;
+    use crate::fs::fixture::Fixture;
+    use serde_json::json;
+
+    #[test]
+    fn texts_that_differ_only_in_their_line_ending_are_identical() {
+        let fixture = Fixture::new("//- /f\na\nb\n");
+        let args = json!({ "filePath": "f", "oldString": "a\r\nb", "newString": "a\nb" });
+        assert_eq!(fixture.run("edit", args).unwrap_err().message, SAME);
     }
 }

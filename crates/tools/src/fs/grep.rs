@@ -30,14 +30,17 @@ pub(super) fn run(tree: &Tree, args: &args::Grep) -> Result<ToolOutput, ToolErro
     if !dir.is_dir() {
         return Err(fail("ripgrep execution failed"));
     }
+    if let Some(why) = fault(&args.pattern) {
+        return Err(fail(why));
+    }
     let matcher = RegexMatcherBuilder::new()
         .line_terminator(Some(b'\n'))
         .multi_line(true)
-        .build(&args.pattern)
-        .map_err(|error| fail(explain(&args.pattern, &error)))?;
+        .build(&args.pattern);
     let best = Best::default();
-    // An invalid glob finds nothing, as in OpenCode.
-    if let Ok(globs) = walk::globs(dir, args.include.as_deref()) {
+    // An invalid glob finds nothing, and so does a pattern that cannot be used though it is well
+    // formed (it names a newline, or grows too large), as in OpenCode.
+    if let (Ok(globs), Ok(matcher)) = (walk::globs(dir, args.include.as_deref()), matcher) {
         walk::files(dir, globs, true, &best, || {
             let matcher = matcher.clone();
             let mut searcher = searcher();
@@ -60,16 +63,14 @@ pub(super) fn run(tree: &Tree, args: &args::Grep) -> Result<ToolOutput, ToolErro
     })
 }
 
-/// What is wrong with the pattern as the user wrote it; the matcher speaks of a wrapped one.
-fn explain(pattern: &str, error: &grep_regex::Error) -> String {
-    let plain = regex_syntax::Parser::new()
-        .parse(pattern)
-        .err()
-        .map(|error| error.to_string());
-    plain
-        .unwrap_or_else(|| error.to_string())
-        .trim()
-        .to_string()
+/// What is wrong with the pattern, in ripgrep's words.
+fn fault(pattern: &str) -> Option<String> {
+    let error = regex_syntax::Parser::new().parse(pattern).err()?;
+    let mut text = error.to_string().trim().to_string();
+    if text.contains("backreferences") || text.contains("look-around") {
+        text += "\n\nConsider enabling PCRE2 with the --pcre2 flag, which can handle backreferences\nand look-around.";
+    }
+    Some(text)
 }
 
 fn searcher() -> Searcher {
@@ -140,4 +141,38 @@ fn render(hits: &[Hit], truncated: bool) -> String {
         );
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fs::fixture::Fixture;
+    use serde_json::json;
+
+    #[test]
+    fn the_ignore_files_of_ripgrep_count() {
+        let fixture = Fixture::new(
+            "//- /.rgignore\n!b.txt\na.txt\n//- /.ignore\nb.txt\nc.txt\n//- /a.txt\nx\n//- /b.txt\nx\n//- /c.txt\nx\n",
+        );
+        let found = fixture.run("grep", json!({ "pattern": "^x$" })).unwrap();
+        assert_eq!(found.output, "Found 1 matches\n/T/b.txt:\n  Line 1: x\n");
+    }
+
+    #[test]
+    fn a_pattern_is_refused_only_if_it_is_malformed() {
+        let fixture = Fixture::new("//- /a.txt\nalpha\nbeta\n");
+        let grep = |pattern: &str| fixture.run("grep", json!({ "pattern": pattern }));
+        for pattern in ["alpha\\nbeta", "(a{1000}){1000}"] {
+            assert_eq!(grep(pattern).unwrap().output, "No files found");
+        }
+        let advice = "\n\nConsider enabling PCRE2 with the --pcre2 flag, which can handle backreferences\nand look-around.";
+        for (pattern, end) in [
+            ("(a", "error: unclosed group"),
+            ("(?=a)", advice),
+            ("\\1", advice),
+        ] {
+            let error = grep(pattern).unwrap_err().message;
+            assert!(error.starts_with("regex parse error:"), "{error}");
+            assert!(error.ends_with(end), "{error}");
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //!
 //! Surprise: the lines after the last one shown are counted too, so that the model knows the total.
 
-use super::{Tree, fail, io_error, js, path};
+use super::{Tree, fail, io_error, js, path, text};
 use base64::Engine;
 use protocol::{Attachment, ToolError, ToolOutput, args};
 use serde_json::json;
@@ -71,7 +71,7 @@ fn not_found(path: &Path) -> ToolError {
             let other = lower(&entry.file_name());
             other.contains(&name) || name.contains(&other)
         })
-        .map(|entry| entry.path())
+        .map(|entry| path::resolve(parent, entry.file_name()))
         .collect();
     near.sort();
     near.truncate(3);
@@ -184,11 +184,8 @@ fn file(tree: &Tree, path: &Path, meta: &Metadata, page: Page) -> Result<ToolOut
     if is_binary(path, &sample) {
         return Err(fail(format!("Cannot read binary file: {}", path.display())));
     }
-    let lines = lines(
-        BufReader::with_capacity(1 << 16, sample.as_slice().chain(file)),
-        page,
-    )
-    .map_err(wrong)?;
+    let text = sample.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&sample);
+    let lines = lines(BufReader::with_capacity(1 << 16, text.chain(file)), page).map_err(wrong)?;
     if lines.count < page.offset && !(lines.count == 0 && page.offset == 1) {
         return Err(fail(format!(
             "Offset {} is out of range for this file ({} lines)",
@@ -364,12 +361,7 @@ fn lines(mut from: impl BufRead, page: Page) -> io::Result<Lines> {
             lines.end = End::More;
             continue;
         }
-        let start = if lines.count == 1 && line.starts_with(b"\xef\xbb\xbf") {
-            3
-        } else {
-            0
-        };
-        let text = String::from_utf8_lossy(&line[start..]);
+        let text = String::from_utf8_lossy(&line);
         let head = js::head(&text, MAX_LINE);
         let text = if head.len() < text.len() {
             format!("{head}... (line truncated to {MAX_LINE} chars)")
@@ -386,7 +378,8 @@ fn lines(mut from: impl BufRead, page: Page) -> io::Result<Lines> {
     }
 }
 
-/// Reads one line without its ending, and of that no more than can be shown; false at the end.
+/// Reads one line without its ending (LF, CR LF or CR), and of that no more than can be shown; false
+/// at the end. What is left of a character at the end of the file is not text.
 fn next_line(from: &mut impl BufRead, mut keep: Option<&mut Vec<u8>>) -> io::Result<bool> {
     const ENOUGH: usize = MAX_LINE * 4 + 16;
     let mut any = false;
@@ -397,22 +390,41 @@ fn next_line(from: &mut impl BufRead, mut keep: Option<&mut Vec<u8>>) -> io::Res
             Err(error) => return Err(error),
         };
         if chunk.is_empty() {
+            if let Some(keep) = keep {
+                keep.truncate(keep.len() - text::incomplete(keep));
+                any = any && !keep.is_empty();
+            }
             return Ok(any);
         }
         any = true;
-        let newline = memchr::memchr(b'\n', chunk);
+        let newline = memchr::memchr2(b'\n', b'\r', chunk);
         let part = &chunk[..newline.unwrap_or(chunk.len())];
         if let Some(keep) = &mut keep {
             let room = ENOUGH.saturating_sub(keep.len());
             keep.extend_from_slice(&part[..part.len().min(room)]);
         }
+        let is_cr = newline.is_some_and(|at| chunk[at] == b'\r');
         let used = newline.map_or(chunk.len(), |at| at + 1);
         from.consume(used);
+        if is_cr {
+            skip_lf(from)?;
+        }
         if newline.is_some() {
-            if let Some(keep) = keep.filter(|keep| keep.ends_with(b"\r")) {
-                keep.pop();
-            }
             return Ok(true);
+        }
+    }
+}
+
+fn skip_lf(from: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        match from.fill_buf() {
+            Ok(next) => {
+                let lf = usize::from(next.first() == Some(&b'\n'));
+                from.consume(lf);
+                return Ok(());
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

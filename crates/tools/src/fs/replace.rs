@@ -99,7 +99,11 @@ impl Step {
             Change::Write(path, bytes) => {
                 let target = follow(&path)?;
                 if let Some(parent) = target.parent() {
-                    fs::create_dir_all(parent)?;
+                    fs::create_dir_all(parent).map_err(|error| match error.kind() {
+                        // The name of a directory is taken by a file.
+                        io::ErrorKind::AlreadyExists => io::ErrorKind::NotADirectory.into(),
+                        _ => error,
+                    })?;
                 }
                 let meta = match fs::metadata(&target) {
                     Ok(meta) if meta.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),

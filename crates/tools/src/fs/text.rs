@@ -73,6 +73,15 @@ pub(super) fn show(text: &str) -> String {
         .collect()
 }
 
+/// How many bytes at the end are the beginning of a character that never came.
+pub fn incomplete(bytes: &[u8]) -> usize {
+    let is_start = |back: &usize| {
+        std::str::from_utf8(&bytes[bytes.len() - back..])
+            .is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    };
+    (1..=bytes.len().min(3)).find(is_start).unwrap_or(0)
+}
+
 /// Only bytes from 0x80 can be invalid, so a private character below that stands for itself.
 fn raw(c: char) -> Option<u8> {
     u8::try_from(u32::from(c).checked_sub(RAW)?)
@@ -137,6 +146,23 @@ mod tests {
         );
         assert_eq!(encode("\u{feff}b", true), "\u{feff}b".as_bytes());
         assert_eq!(encode("\u{feff}b", false), b"b");
+    }
+
+    #[test]
+    fn what_may_still_become_a_character_is_incomplete() {
+        for (bytes, expected) in [
+            (&b"a"[..], 0),
+            (b"", 0),
+            ("\u{e9}".as_bytes(), 0),
+            (b"a\xe2\x82", 2),
+            (b"\xf0\x9f\x98", 3),
+            (b"\xe2", 1),
+            (b"\xe0\x80", 0),
+            (b"\xff", 0),
+            (b"\x82\x82\x82", 0),
+        ] {
+            assert_eq!(incomplete(bytes), expected, "{bytes:?}");
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub(super) fn files<V: FnMut(&Path) + Send>(
     WalkBuilder::new(dir)
         .hidden(!hidden)
         .overrides(globs)
+        .add_custom_ignore_filename(".rgignore")
         .threads(threads)
         .build_parallel()
         .visit(&mut builder);

@@ -7,7 +7,7 @@ use serde_json::json;
 use std::path::Path;
 
 pub(super) fn run(tree: &Tree, args: &args::Write) -> Result<ToolOutput, ToolError> {
-    let path = tree.absolute(&args.file_path);
+    let path = tree.joined(&args.file_path);
     let _lock = tree.lock(&[&path]);
     let exists = path.exists();
     // What was there matters only for its mark, but a directory or a device in its place must fail.
@@ -44,4 +44,28 @@ fn preview(tree: &Tree, path: &Path, new: &str, exists: bool) -> Result<ToolOutp
         metadata: json!({ "diff": diff }),
         attachments: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fs::fixture::Fixture;
+    use serde_json::json;
+
+    #[test]
+    fn a_place_that_is_taken_is_named_as_it_was_given() {
+        let fixture = Fixture::new("//- /a.txt\na\n//- /dir/x\nx\n");
+        for (path, expected) in [
+            ("dir", "BadResource: FileSystem.readFile (/T/dir)"),
+            ("dir/", "BadResource: FileSystem.readFile (/T/dir/)"),
+            ("a.txt/x", "BadResource: FileSystem.writeFile (/T/a.txt/x)"),
+        ] {
+            let args = json!({ "filePath": path, "content": "new" });
+            assert_eq!(fixture.run("write", args).unwrap_err().message, expected);
+        }
+        let args = json!({ "filePath": "a.txt/x", "oldString": "a", "newString": "b" });
+        assert_eq!(
+            fixture.run("edit", args).unwrap_err().message,
+            "ENOTDIR: not a directory, lstat '/T/a.txt/x'"
+        );
+    }
 }

@@ -5,8 +5,8 @@
 //! larger than what was asked for stops everything, because a loose match of that kind has eaten
 //! half a file before.
 //!
-//! Surprise: an empty candidate is never taken, though OpenCode takes it (a blank `oldString` with
-//! `replaceAll` puts the new text between all characters there).
+//! Surprise: an empty candidate replaces nothing but an empty file, though in OpenCode a blank
+//! `oldString` with `replaceAll` puts the new text between all characters.
 
 use crate::fs::js;
 use std::ops::ControlFlow;
@@ -21,16 +21,17 @@ type Found<'a> = &'a mut dyn FnMut(&str) -> ControlFlow<()>;
 /// Proposes candidates for `old` in `content` until told to stop.
 type Way = fn(content: &str, old: &str, found: Found) -> ControlFlow<()>;
 
-const WAYS: [Way; 9] = [
-    exact,
-    trimmed_lines,
-    anchored_block,
-    collapsed_space,
-    dedented,
-    unescaped,
-    trimmed_whole,
-    half_equal_block,
-    every_occurrence,
+/// The ways in their order, with the names that tests call them by.
+pub const WAYS: [(&str, Way); 9] = [
+    ("exact", exact),
+    ("trimmed lines", trimmed_lines),
+    ("anchored block", anchored_block),
+    ("collapsed space", collapsed_space),
+    ("dedented", dedented),
+    ("unescaped", unescaped),
+    ("trimmed whole", trimmed_whole),
+    ("half-equal block", half_equal_block),
+    ("every occurrence", every_occurrence),
 ];
 
 /// `content` with `old` replaced by `new`, once or everywhere.
@@ -41,28 +42,21 @@ pub(super) fn replace(
     all: bool,
 ) -> Result<String, &'static str> {
     let mut result = Err(NOT_FOUND);
-    for way in WAYS {
+    for (_, way) in WAYS {
         let flow = way(content, old, &mut |candidate| {
-            if candidate.is_empty() {
-                return ControlFlow::Continue(());
+            match judge(content, old, candidate, all) {
+                Verdict::Absent => return ControlFlow::Continue(()),
+                Verdict::Ambiguous => {
+                    result = Err(AMBIGUOUS);
+                    return ControlFlow::Continue(());
+                }
+                Verdict::TooLarge => result = Err(TOO_LARGE),
+                Verdict::Everywhere => result = Ok(content.replace(candidate, new)),
+                Verdict::Once(at) => {
+                    let (before, rest) = content.split_at(at);
+                    result = Ok([before, new, &rest[candidate.len()..]].concat());
+                }
             }
-            let Some(first) = content.find(candidate) else {
-                return ControlFlow::Continue(());
-            };
-            if is_much_larger(candidate, old) {
-                result = Err(TOO_LARGE);
-                return ControlFlow::Break(());
-            }
-            if all {
-                result = Ok(content.replace(candidate, new));
-                return ControlFlow::Break(());
-            }
-            // Occurrences may overlap, so look from the end rather than count.
-            if content.rfind(candidate) != Some(first) {
-                result = Err(AMBIGUOUS);
-                return ControlFlow::Continue(());
-            }
-            result = Ok([&content[..first], new, &content[first + candidate.len()..]].concat());
             ControlFlow::Break(())
         });
         if flow.is_break() {
@@ -70,6 +64,74 @@ pub(super) fn replace(
         }
     }
     result
+}
+
+/// The indices of the ways that propose something, and of the one that decides.
+pub(super) fn ways(content: &str, old: &str, all: bool) -> (Vec<usize>, Option<usize>) {
+    let mut hits = Vec::new();
+    for (index, (_, way)) in WAYS.iter().enumerate() {
+        let mut hit = false;
+        let flow = way(
+            content,
+            old,
+            &mut |candidate| match judge(content, old, candidate, all) {
+                Verdict::Absent => ControlFlow::Continue(()),
+                Verdict::Ambiguous => {
+                    hit = true;
+                    ControlFlow::Continue(())
+                }
+                Verdict::TooLarge | Verdict::Everywhere | Verdict::Once(_) => {
+                    hit = true;
+                    ControlFlow::Break(())
+                }
+            },
+        );
+        if hit {
+            hits.push(index);
+        }
+        if flow.is_break() {
+            return (hits, Some(index));
+        }
+    }
+    (hits, None)
+}
+
+/// What becomes of a candidate.
+enum Verdict {
+    /// It is not in the file, or it is nothing.
+    Absent,
+    /// It is there more than once, and once was asked for.
+    Ambiguous,
+    TooLarge,
+    /// All its copies are replaced.
+    Everywhere,
+    /// The one copy, at this place.
+    Once(usize),
+}
+
+fn judge(content: &str, old: &str, candidate: &str, all: bool) -> Verdict {
+    if candidate.is_empty() && !content.is_empty() {
+        return if all {
+            Verdict::Absent
+        } else {
+            Verdict::Ambiguous
+        };
+    }
+    let Some(first) = content.find(candidate) else {
+        return Verdict::Absent;
+    };
+    if is_much_larger(candidate, old) {
+        return Verdict::TooLarge;
+    }
+    if all {
+        return Verdict::Everywhere;
+    }
+    // Occurrences may overlap, so look from the end rather than count.
+    if content.rfind(candidate) == Some(first) {
+        Verdict::Once(first)
+    } else {
+        Verdict::Ambiguous
+    }
 }
 
 fn is_much_larger(span: &str, old: &str) -> bool {

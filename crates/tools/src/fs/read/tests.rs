@@ -51,6 +51,39 @@ fn pages_of_a_file_say_what_is_missing() {
 }
 
 #[test]
+fn any_line_ending_ends_a_line_and_half_a_character_is_none() {
+    let fixture = Fixture::new("");
+    for (bytes, expected) in [
+        (
+            &b"a\rb\r\nc\n\rd"[..],
+            "1: a\n2: b\n3: c\n4: \n5: d\n\n(End of file - total 5 lines)",
+        ),
+        (b"a\r", "1: a\n\n(End of file - total 1 lines)"),
+        (b"\xef\xbb\xbf", "\n\n(End of file - total 0 lines)"),
+        (b"\xef\xbb\xbfa", "1: a\n\n(End of file - total 1 lines)"),
+        (
+            b"a\nb\xe2\x82",
+            "1: a\n2: b\n\n(End of file - total 2 lines)",
+        ),
+        (b"a\n\xe2\x82", "1: a\n\n(End of file - total 1 lines)"),
+    ] {
+        std::fs::write(fixture.path("f"), bytes).unwrap();
+        assert_eq!(
+            content(&fixture, json!({"filePath": "f"})),
+            expected,
+            "{bytes:?}"
+        );
+    }
+    // A carriage return that is the last byte of a buffer.
+    let long = format!("{}\r\nb\n", "a".repeat((1 << 16) - 1));
+    std::fs::write(fixture.path("f"), long).unwrap();
+    assert!(
+        content(&fixture, json!({"filePath": "f", "offset": 2}))
+            .starts_with("2: b\n\n(End of file - total 2")
+    );
+}
+
+#[test]
 fn long_lines_and_long_pages_are_cut() {
     let fixture = Fixture::new("");
     std::fs::write(
@@ -114,6 +147,10 @@ fn what_is_not_there_has_neighbors() {
         (
             "readme.m",
             "File not found: /T/readme.m\n\nDid you mean one of these?\n/T/README.md\n/T/readme",
+        ),
+        (
+            &format!("{}//readm", fixture.path("").display()),
+            "File not found: /T///readm\n\nDid you mean one of these?\n/T/README.md\n/T/readme",
         ),
         ("no/dir", "File not found: /T/no/dir"),
     ] {

@@ -77,6 +77,8 @@ fn the_outcome_of_an_edit() {
         // The new text goes in as it is, not indented again.
         ("    a\n      b\n", "a\n  b", "c", false, Ok("c\n")),
         ("a\n\nb", "   ", "X", true, Err(NOT_FOUND)),
+        ("a\n\nb", "   ", "X", false, Err(AMBIGUOUS)),
+        ("", "   ", "X", false, Ok("X")),
         (large.as_str(), "s\n\ne", "", false, Err(NOT_FOUND)),
         (
             "a\n b\n\n\n\n\n c",
@@ -92,6 +94,52 @@ fn the_outcome_of_an_edit() {
             "{content:?} {old:?}"
         );
     }
+}
+
+#[test]
+fn the_way_that_decides_is_named() {
+    for (content, old, all, expected) in [
+        ("a b", "b", false, Some("exact")),
+        ("  a\n\tb\nc", "a\nb", false, Some("trimmed lines")),
+        (
+            "f {\n one\n twoo\n}\n",
+            "f {\n one\n two\n}",
+            false,
+            Some("anchored block"),
+        ),
+        ("if   x:\n", "if x:", false, Some("collapsed space")),
+        ("a\tb", "a\\tb", false, Some("unescaped")),
+        (
+            "z\n  a\n  b\nz",
+            "\n  a\n  b\n\n",
+            false,
+            Some("trimmed whole"),
+        ),
+        (
+            "s\nabcd\nefgh\ne\n",
+            "s\nabcd\nqqqqqqq\ne",
+            false,
+            Some("half-equal block"),
+        ),
+        ("a a", "a", false, None),
+        ("a a", "a", true, Some("exact")),
+        ("a", "zzz", false, None),
+    ] {
+        let (hits, decides) = ways(content, old, all);
+        assert_eq!(
+            decides.map(|way| WAYS[way].0),
+            expected,
+            "{content:?} {old:?}"
+        );
+        assert_eq!(
+            replace(content, old, "NEW", all).is_ok(),
+            expected.is_some()
+        );
+        assert!(decides.is_none_or(|way| hits.contains(&way)));
+    }
+    // What is there twice goes through all ways that know it.
+    let (hits, _) = ways("  a\n  b\n\n  a\n  b\n", "  a\n  b", false);
+    assert_eq!(hits, [0, 1, 3, 4, 5, 6, 8]);
 }
 
 #[test]
@@ -112,7 +160,7 @@ proptest! {
 
     #[test]
     fn no_way_panics_or_invents_text(content in "[ab\t \\\\n\n]{0,60}", old in "[ab\t \\\\n\n]{1,20}") {
-        for way in &WAYS[1..] {
+        for (_, way) in &WAYS[1..] {
             for candidate in candidates(*way, &content, &old) {
                 // Only the decoded form may differ, and only if it is there.
                 prop_assert!(content.contains(&candidate));
