@@ -2,6 +2,8 @@
 // `agents`; the answer goes to every question of the call: "once", "always", "reject", or a text,
 // which rejects with that feedback. ROOT is the project, wherever it is.
 
+import { line } from "./lines.mjs"
+
 export const files = {
   "a.txt": "one\ntwo\nthree\n",
   "b.txt": "b\n",
@@ -29,6 +31,7 @@ export const agents = {
   reader: { edit: "deny" },
   nothing: { "*": "deny", read: "allow" },
   session: {},
+  lines: { bash: "ask", external_directory: "allow" },
 }
 
 /** Rules of the session, where it has some; they come after the agent's. */
@@ -105,6 +108,9 @@ export const rows = [
   ["asks", ...edit("/opt/none/x", "a", "b"), "once"],
   ["asks", "grep", { pattern: "x", path: "/usr/lib" }, "Not there."],
   ["asks", ...bash("cat /opt/none/x /usr/lib 2> /dev/null; cd /usr/lib/..; pwd", { workdir: "/usr" }), "once"],
+  // Sixty statements a line, and the paths in them; nothing of it runs.
+  ...[1, 2, 3, 4, 5, 6].map((seed) => ["lines", ...bash(line(seed, 60)), "No."]),
+  ...[7, 8, 9].map((seed) => ["asks", ...bash(line(seed, 60)), "No."]),
   // Rules about some arguments.
   ["narrow", "read", { filePath: "secret/key.txt" }, "once"],
   ["narrow", "read", { filePath: "ROOT/src/../secret/key.txt" }, "once"],

@@ -241,6 +241,7 @@ impl Parser<'_> {
                 break (line, line + text.len(), line + text.len());
             }
             if line + text.len() >= self.end {
+                self.broken = true;
                 break (self.end, self.end, self.end);
             }
             line = next;

@@ -235,6 +235,7 @@ fn a_line_that_is_not_understood_is_cut_everywhere() {
         "echo a); rm b",
         "}; rm b",
         "echo $(true; 'x | rm b",
+        "cat <<E\nrm b",
     ] {
         assert!(texts(line).contains(&"rm b".to_string()), "{line}");
     }
