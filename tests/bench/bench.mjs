@@ -122,7 +122,7 @@ function search(base, packed) {
   writeFileSync(runner, gunzipSync(readFileSync(join(packed, "dist/runners", `runner-${process.arch === "arm64" ? "aarch64" : "x86_64"}.gz`))), { mode: 0o755 })
   const rg = ripgrep()
   let serial = 0
-  const request = (tool, args) => ({ protocol: 1, id: `bench${process.pid}x${serial++}`, op: "tool", root: tree, cwd: tree, tool, args })
+  const request = (tool, args) => ({ protocol: 2, id: `bench${process.pid}x${serial++}`, op: "tool", root: tree, cwd: tree, tool, args })
   const time = (command, args, env) => {
     const t = performance.now()
     const result = spawnSync(command, args, { cwd: tree, env: { PATH: process.env.PATH, HOME: base, ...env }, encoding: "utf8", maxBuffer: 1 << 28 })

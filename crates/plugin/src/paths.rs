@@ -162,7 +162,7 @@ impl Paths {
                 (a.command, a.workdir) = (self.text(&a.command), path(a.workdir));
                 ToolArgs::Bash(a)
             }
-            web @ (ToolArgs::Webfetch(_) | ToolArgs::Websearch(_)) => web,
+            other @ (ToolArgs::Job(_) | ToolArgs::Webfetch(_) | ToolArgs::Websearch(_)) => other,
         }
     }
 

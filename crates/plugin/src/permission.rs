@@ -12,6 +12,7 @@ mod shell;
 
 use crate::edge::Permission;
 use crate::paths::{Paths, normalize};
+use protocol::args::Bash;
 use protocol::{Change, Previewed, ToolArgs};
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -157,6 +158,16 @@ pub(crate) fn steps(args: &ToolArgs, paths: &Paths, facts: &Facts) -> Vec<Step> 
             vec![ask("websearch", vec![a.query.clone()], any(), metadata)]
         }
         ToolArgs::Bash(a) => bash::questions(a, paths, facts),
+        // What is typed into a shell is a command.
+        ToolArgs::Job(a) => a.input.as_ref().map_or_else(Vec::new, |input| {
+            let typed = Bash {
+                command: input.clone(),
+                timeout: None,
+                workdir: None,
+                background: None,
+            };
+            bash::questions(&typed, paths, facts)
+        }),
     };
     questions.into_iter().map(Step::Ask).collect()
 }

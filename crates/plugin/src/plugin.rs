@@ -90,6 +90,8 @@ pub struct Plugin {
     loaded: RefCell<HashMap<String, Vec<String>>>,
     /// What users have allowed for good.
     approvals: RefCell<Approvals>,
+    /// Bytes of a background job's output that the model has seen.
+    jobs: RefCell<HashMap<String, u64>>,
     disposed: Cell<bool>,
 }
 
@@ -124,6 +126,7 @@ impl Plugin {
             activity: RefCell::default(),
             loaded: RefCell::default(),
             approvals: RefCell::default(),
+            jobs: RefCell::default(),
             disposed: Cell::new(false),
         })
     }

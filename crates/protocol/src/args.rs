@@ -22,6 +22,7 @@ pub enum ToolArgs {
     Bash(Bash),
     Webfetch(Webfetch),
     Websearch(Websearch),
+    Job(Job),
 }
 
 impl ToolArgs {
@@ -37,6 +38,7 @@ impl ToolArgs {
             ToolArgs::Bash(_) => "bash",
             ToolArgs::Webfetch(_) => "webfetch",
             ToolArgs::Websearch(_) => "websearch",
+            ToolArgs::Job(_) => "job",
         }
     }
 }
@@ -122,6 +124,32 @@ pub struct Bash {
     /// Directory to run in; default the working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workdir: Option<String>,
+    /// Leave it running and answer at once. Then it is killed only if it has a `timeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<bool>,
+}
+
+/// Looks after a command that runs in the background.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its name, as `bash` gave it.
+    pub job: String,
+    /// Text for its standard input, as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// Milliseconds to wait for new output or the end; default 1,000, at most 10,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<u64>,
+    /// Stop it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<bool>,
+    /// Bytes of its output that were shown before. The host's, not the model's.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub offset: u64,
+}
+
+fn is_zero(offset: &u64) -> bool {
+    *offset == 0
 }
 
 /// Fetches a page.

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 pub use args::ToolArgs;
 
 /// Version of the wire types. A runner answers another version with [`Code::Protocol`].
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Largest reply, in bytes of JSON, that the host accepts and the runner sends.
 ///
@@ -147,6 +147,8 @@ pub struct JobStop {
 pub enum StopReason {
     /// The user interrupted the turn.
     Abort,
+    /// The model no longer needs it.
+    Asked,
 }
 
 /// Makes `root` a directory that holds the project.
@@ -319,6 +321,16 @@ impl Request {
             op,
         }
     }
+}
+
+/// A remark of the tool behind a command's output, in OpenCode's form.
+pub fn shell_note(text: &str) -> String {
+    format!("\n\n<shell_metadata>\n{text}\n</shell_metadata>")
+}
+
+/// The remark that tells the model of an exit code.
+pub fn exit_note(code: i32) -> String {
+    shell_note(&format!("The command ended with exit code {code}."))
 }
 
 /// True for an id that may become a file name.

@@ -16,7 +16,7 @@ mod descriptors;
 mod kill;
 mod supervisor;
 
-pub(crate) use client::{start, stop, wait};
+pub(crate) use client::{start, stop, visit, wait};
 pub(crate) use supervisor::supervise;
 
 use crate::state::home_hash;
@@ -36,6 +36,8 @@ struct Spec {
     cwd: PathBuf,
     env: BTreeMap<String, String>,
     timeout_ms: u64,
+    /// It takes input, and its output is kept to be read later.
+    background: bool,
     /// `jobs/ID`, if there is a place for it.
     dir: Option<PathBuf>,
     job: String,
@@ -55,11 +57,14 @@ impl Spec {
 }
 
 /// One question to a supervisor.
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Ask {
     offset: u64,
     wait: Wait,
     stop: Option<StopReason>,
+    /// Text for the command's standard input, and the request that brought it: what is sent twice
+    /// is written once.
+    input: Option<(String, String)>,
 }
 
 /// The answer, also the content of `done`.

@@ -25,6 +25,8 @@ pub(crate) fn serve(request: &Request) -> Reply {
                     let (replayed, result) = job::start(&state, id, call, bash);
                     reply(id, replayed, result)
                 }
+                // What it repeats is harmless, and input knows its request.
+                ToolArgs::Job(args) => reply(id, false, job::visit(&state, id, args)),
                 _ => tool(&state, id, call),
             }
         }

@@ -97,6 +97,11 @@ pub const TOOLS: &[Tool] = &[
                 Kind::Text,
                 "Directory to run in, absolute or relative to the project directory (the default). Prefer it to `cd`",
             ),
+            may(
+                "background",
+                Kind::Flag,
+                "Leave the command running and return at once; the tool job reads on, sends input and stops it",
+            ),
         ],
     },
     Tool {
@@ -159,6 +164,25 @@ pub const TOOLS: &[Tool] = &[
                 Kind::Text,
                 "Glob that file names must match, such as \"*.js\" or \"*.{ts,tsx}\"",
             ),
+        ],
+    },
+    Tool {
+        name: "job",
+        description: text::JOB,
+        mutates: true,
+        params: &[
+            need("job", Kind::Text, "The job's name, as bash gave it"),
+            may(
+                "input",
+                Kind::Text,
+                "Text for its standard input, as it is; end a line with a newline",
+            ),
+            may(
+                "wait",
+                Kind::Positive,
+                "Milliseconds to wait for new output or its end (default 1000, at most 10000)",
+            ),
+            may("stop", Kind::Flag, "Stop the command"),
         ],
     },
     Tool {

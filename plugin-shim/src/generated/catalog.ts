@@ -27,6 +27,10 @@ export const catalog: ToolDefinition[] = [
     "schema": {
       "$schema": "https://json-schema.org/draft/2020-12/schema",
       "properties": {
+        "background": {
+          "description": "Leave the command running and return at once; the tool job reads on, sends input and stops it",
+          "type": "boolean"
+        },
         "command": {
           "description": "The command line to run",
           "type": "string"
@@ -121,6 +125,37 @@ export const catalog: ToolDefinition[] = [
       },
       "required": [
         "pattern"
+      ],
+      "type": "object"
+    }
+  },
+  {
+    "description": "Looks after a command that bash started with `background`: shows what it printed since the last look and whether it still runs.\n\n- `input` is written to its standard input first, `stop` ends it with all its processes.\n- A job lives as long as the sandbox, beyond the turn and beyond OpenCode. Stop servers that you no longer need.",
+    "name": "job",
+    "schema": {
+      "$schema": "https://json-schema.org/draft/2020-12/schema",
+      "properties": {
+        "input": {
+          "description": "Text for its standard input, as it is; end a line with a newline",
+          "type": "string"
+        },
+        "job": {
+          "description": "The job's name, as bash gave it",
+          "type": "string"
+        },
+        "stop": {
+          "description": "Stop the command",
+          "type": "boolean"
+        },
+        "wait": {
+          "description": "Milliseconds to wait for new output or its end (default 1000, at most 10000)",
+          "exclusiveMinimum": 0,
+          "maximum": 9007199254740991,
+          "type": "integer"
+        }
+      },
+      "required": [
+        "job"
       ],
       "type": "object"
     }

@@ -10,16 +10,23 @@ use futures::future::{Either, LocalBoxFuture, Shared, select};
 use host::Level;
 use protocol::args::{Bash, DEFAULT_TIMEOUT_MS};
 use protocol::{
-    Code, JobStop, JobWait, Op, Outcome, Request, StopReason, ToolArgs, ToolCall, ToolError,
-    ToolOutput, Wait,
+    Code, JobState, JobStop, JobWait, Op, Outcome, Request, StopReason, ToolArgs, ToolCall,
+    ToolError, ToolOutput, Wait,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::rc::Rc;
 
 /// How long after its time a command may still be said to run.
 const OVERDUE_MS: u64 = 120_000;
 /// OpenCode stores an aborted tool's result only if it arrives within 250 ms.
 const ABORT_MS: u64 = 180;
+/// How long a command in the background may fail at once, or say a first word.
+const FIRST_WORDS: Wait = Wait {
+    output_ms: 200,
+    max_ms: 400,
+};
+/// Jobs whose output is remembered as shown.
+const MAX_JOBS: usize = 1_000;
 /// Instruction files that are remembered per session: each costs room in every later `read`.
 const MAX_LOADED: usize = 200;
 /// Characters of a running command's output that are shown, as in OpenCode's own bash.
@@ -131,7 +138,7 @@ impl Plugin {
         &self,
         core: &Core,
         session_id: &str,
-        args: ToolArgs,
+        mut args: ToolArgs,
         cancel: Cancel,
         replaced: Option<String>,
         show: &mut dyn FnMut(&str),
@@ -151,11 +158,24 @@ impl Plugin {
             }) => (Some(command.clone()), *timeout),
             _ => (None, None),
         };
+        let background = matches!(&args, ToolArgs::Bash(bash) if bash.background == Some(true));
+        if let ToolArgs::Job(job) = &mut args {
+            job.offset = self
+                .jobs
+                .borrow()
+                .get(&job.job)
+                .copied()
+                .unwrap_or_default();
+        }
         let op = Op::Tool(ToolCall {
             root: core.paths.root().into(),
             cwd: core.paths.cwd().into(),
             args,
-            wait: Wait::default(),
+            wait: if background {
+                FIRST_WORDS
+            } else {
+                Wait::default()
+            },
             env: Default::default(),
             loaded,
         });
@@ -202,6 +222,9 @@ impl Plugin {
                 Ok(Outcome::Done(output)) => {
                     return self.done(session_id, output, replaced.is_some());
                 }
+                Ok(Outcome::Running(job)) if background => {
+                    return self.left_running(session_id, command, job, replaced.is_some());
+                }
                 Ok(Outcome::Running(job)) => job,
                 Ok(Outcome::Ready(_) | Outcome::Previewed(_)) => return failed(OTHER.into()),
                 Err(error) => {
@@ -244,8 +267,44 @@ impl Plugin {
             .unwrap_or_default()
     }
 
+    /// A command in the background, as the model hears of it.
+    fn left_running(
+        &self,
+        session: &str,
+        command: Option<String>,
+        job: JobState,
+        replaced: bool,
+    ) -> Executed {
+        let note = format!(
+            "The command runs in the background as job {}. The tool job shows what it prints, sends it input and stops it.",
+            job.job
+        );
+        let output = if job.output.is_empty() {
+            "(no output yet)"
+        } else {
+            &job.output
+        };
+        let output = ToolOutput {
+            title: command.unwrap_or_default(),
+            output: output.to_string() + &protocol::shell_note(&note),
+            metadata: json!({ "output": job.output, "exit": null, "truncated": false, "job": job.job, "offset": job.offset }),
+            attachments: Vec::new(),
+        };
+        self.done(session, output, replaced)
+    }
+
     fn done(&self, session: &str, output: ToolOutput, replaced: bool) -> Executed {
         let output = trust::output(output);
+        // How far a job's output was shown. After a restart of OpenCode it is shown from its start.
+        if let (Some(job), Some(offset)) = (
+            output.metadata.get("job").and_then(Value::as_str),
+            output.metadata.get("offset").and_then(Value::as_u64),
+        ) {
+            let mut jobs = self.jobs.borrow_mut();
+            if jobs.len() < MAX_JOBS || jobs.contains_key(job) {
+                jobs.insert(job.into(), offset);
+            }
+        }
         if let Some(shown) = output.metadata.get("loaded").and_then(Value::as_array) {
             let mut loaded = self.loaded.borrow_mut();
             let seen = loaded.entry(session.into()).or_default();

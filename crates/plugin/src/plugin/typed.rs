@@ -304,6 +304,7 @@ fn bash(command: &str, timeout: u64) -> ToolArgs {
         command: command.into(),
         timeout: Some(timeout),
         workdir: None,
+        background: None,
     })
 }
 
@@ -313,9 +314,13 @@ fn never() -> Cancel {
 
 /// What a command printed beyond what was shown.
 fn rest(done: &Done, printed: &str) -> String {
-    let shown = match done.metadata.get("exit").and_then(Value::as_i64) {
-        Some(_) if done.output == NO_OUTPUT => "",
-        _ => &done.output,
+    let exit = done.metadata.get("exit").and_then(Value::as_i64);
+    // The caller sees the exit code itself.
+    let note = exit.map_or_else(String::new, |code| protocol::exit_note(code as i32));
+    let shown = done.output.strip_suffix(&note).unwrap_or(&done.output);
+    let shown = match exit {
+        Some(_) if shown == NO_OUTPUT => "",
+        _ => shown,
     };
     match shown.strip_prefix(printed) {
         Some(rest) => rest.into(),

@@ -244,3 +244,63 @@ fn a_hundred_megabytes_of_output_are_bounded() {
         );
     });
 }
+
+#[test]
+fn a_job_in_the_background_outlives_opencode() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        let args = json!({ "command": "echo ready; while read line; do echo got $line; done", "background": true });
+        let Executed::Done(started) = open.call("s", "bash", args).await else {
+            panic!("it did not start");
+        };
+        let job = started.metadata["job"]
+            .as_str()
+            .expect("a name")
+            .to_string();
+        assert!(
+            started.output.contains(&format!("job {job}")),
+            "{started:?}"
+        );
+        let look = json!({ "job": job, "input": "one\n", "wait": 5_000 });
+        world.forget_requests().await;
+        let said = open.ok("s", "job", look).await;
+        assert_eq!(world.requests().await, 1);
+        assert!(
+            said.starts_with("got one\n"),
+            "what was shown is not shown again: {said}"
+        );
+        drop(open);
+
+        let again = world.open().await;
+        let said = again.ok("s", "job", json!({ "job": job })).await;
+        assert!(said.starts_with("ready\ngot one\n"), "{said}");
+        let said = again
+            .ok("s", "job", json!({ "job": job, "stop": true }))
+            .await;
+        assert!(said.contains("The command has ended"), "{said}");
+        until("it is gone", async || {
+            let processes = world.processes(&world.sandbox_of("s")).await;
+            !processes.contains("while read line")
+        })
+        .await;
+    });
+}
+
+#[test]
+fn what_is_typed_into_a_job_is_asked_like_a_command() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        let args = json!({ "command": "bash", "background": true });
+        let Executed::Done(started) = open.call("s", "bash", args).await else {
+            panic!("it did not start");
+        };
+        open.opencode.asked.borrow_mut().clear();
+        let input = json!({ "job": started.metadata["job"], "input": "rm -rf x && ls\n" });
+        open.ok("s", "job", input).await;
+        let asked = open.opencode.asked.borrow();
+        assert_eq!(asked[0].permission, "bash");
+        assert_eq!(asked[0].patterns, ["rm -rf x", "ls"]);
+    });
+}

@@ -21,6 +21,8 @@ const NEWS_BYTES: usize = 64 * 1024;
 pub(super) struct Capture {
     path: Option<PathBuf>,
     file: Option<File>,
+    /// The file stays also if the output is short.
+    keep: bool,
     /// Bytes that went to the file.
     filed: u64,
     /// The last bytes, at least `TAIL_BYTES` of them once there were that many.
@@ -36,11 +38,12 @@ pub(super) struct Finished {
 
 impl Capture {
     /// `path` is the file to fill, if there is a place for it.
-    pub(super) fn new(path: Option<PathBuf>) -> Capture {
+    pub(super) fn new(path: Option<PathBuf>, keep: bool) -> Capture {
         let file = path.as_deref().and_then(|path| File::create(path).ok());
         Capture {
             path,
             file,
+            keep,
             filed: 0,
             tail: Vec::new(),
             total: 0,
@@ -116,7 +119,11 @@ impl Capture {
             shown.to_string()
         };
         let live = live(text, whole);
-        let saved = if cut { self.save() } else { self.forget() };
+        let saved = if cut || self.keep {
+            self.save().filter(|_| cut)
+        } else {
+            self.forget()
+        };
         if cut {
             let place = match &saved {
                 Some(path) => format!("Full output saved to: {}", path.display()),
@@ -128,7 +135,7 @@ impl Capture {
             output = format!("...output truncated...\n\n{place}\n\n{output}");
         }
         if let Some(note) = note {
-            output += &format!("\n\n<shell_metadata>\n{note}\n</shell_metadata>");
+            output += &protocol::shell_note(&note);
         }
         let live = if live.is_empty() {
             output.clone()
@@ -136,6 +143,9 @@ impl Capture {
             live
         };
         let mut metadata = json!({ "output": live, "exit": exit, "truncated": cut });
+        if self.keep {
+            metadata["bytes"] = json!(self.total);
+        }
         if let Some(path) = saved {
             metadata["outputPath"] = json!(path.to_string_lossy());
         }
@@ -235,7 +245,7 @@ mod tests {
     use super::*;
 
     fn captured(text: &[u8]) -> Capture {
-        let mut capture = Capture::new(None);
+        let mut capture = Capture::new(None, false);
         text.chunks(7).for_each(|chunk| capture.push(chunk));
         capture
     }
@@ -299,7 +309,7 @@ mod tests {
     fn the_file_says_how_much_is_missing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
-        let mut capture = Capture::new(Some(path.clone()));
+        let mut capture = Capture::new(Some(path.clone()), false);
         let block = vec![b'x'; 1 << 20];
         (0..40).for_each(|_| capture.push(&block));
         capture.push(b"\nthe end\n");

@@ -3,7 +3,10 @@
 use super::{Answer, Ask, DONE, OUT, Spec, address, is_same_user};
 use crate::state::State;
 use crate::{error, input};
-use protocol::{Code, JobStop, JobWait, ToolCall, ToolError, Wait, args};
+use protocol::{
+    Code, JobStop, JobWait, Outcome, StopReason, ToolCall, ToolError, ToolOutput, Wait, args,
+};
+use serde_json::{Value, json};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::Shutdown;
@@ -15,14 +18,15 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Most that one look at a job shows.
+const NEWS_BYTES: u64 = 50 * 1024;
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Starts the command, or asks for it if this id was started before (then the first value is true).
 pub(crate) fn start(state: &State, id: &str, call: &ToolCall, bash: &args::Bash) -> (bool, Answer) {
     let ask = Ask {
-        offset: 0,
         wait: call.wait,
-        stop: None,
+        ..Ask::default()
     };
     let listener = match address(id).and_then(|address| UnixListener::bind_addr(&address)) {
         Ok(listener) => listener,
@@ -61,7 +65,7 @@ pub(crate) fn wait(state: &State, wait: &JobWait) -> Answer {
         Ask {
             offset: wait.offset,
             wait: wait.wait,
-            stop: None,
+            ..Ask::default()
         },
     )
 }
@@ -72,11 +76,77 @@ pub(crate) fn stop(state: &State, stop: &JobStop) -> Answer {
         state,
         &stop.job,
         Ask {
-            offset: 0,
-            wait: Wait::default(),
             stop: Some(stop.reason),
+            ..Ask::default()
         },
     )
+}
+
+/// Looks after a job in the background, for the model: what is new, and whether it still runs.
+pub(crate) fn visit(state: &State, id: &str, args: &args::Job) -> Answer {
+    let wait = args.wait.unwrap_or(1_000).min(10_000);
+    let ask = Ask {
+        offset: args.offset,
+        wait: Wait {
+            output_ms: wait.min(Wait::default().output_ms),
+            max_ms: wait,
+        },
+        stop: (args.stop == Some(true)).then_some(StopReason::Asked),
+        input: args.input.clone().map(|input| (id.to_string(), input)),
+    };
+    let shown = |news: &str, offset: u64, note: &str, exit: Value| {
+        let text = if news.is_empty() {
+            "(no new output)"
+        } else {
+            news
+        };
+        Outcome::Done(ToolOutput {
+            title: args.job.clone(),
+            output: text.to_string() + &protocol::shell_note(note),
+            metadata: json!({ "job": args.job, "output": news, "offset": offset, "exit": exit, "truncated": false }),
+            attachments: Vec::new(),
+        })
+    };
+    Ok(match ask_job(state, &args.job, ask)? {
+        Outcome::Running(job) => shown(
+            &job.output,
+            job.offset,
+            "The command still runs.",
+            Value::Null,
+        ),
+        Outcome::Done(done) => {
+            let exit = done.metadata.get("exit").cloned().unwrap_or_default();
+            let (news, offset) = rest(state, &args.job, &done, args.offset);
+            let note = match exit.as_i64() {
+                Some(code) => format!("The command has ended with exit code {code}."),
+                None => "The command has ended: it was stopped, or its time was over.".to_string(),
+            };
+            shown(&news, offset, &note, exit)
+        }
+        other => other,
+    })
+}
+
+/// What a job that is over printed after `offset`, and how much it printed in all.
+fn rest(state: &State, job: &str, done: &ToolOutput, offset: u64) -> (String, u64) {
+    let total = done.metadata.get("bytes").and_then(Value::as_u64);
+    let read = || -> Option<String> {
+        let mut file = File::open(state.find("jobs", job)?.join(OUT)).ok()?;
+        // Where something was left out, places are not what they were.
+        if Some(file.metadata().ok()?.len()) != total {
+            return None;
+        }
+        let from = offset.max(total?.saturating_sub(NEWS_BYTES));
+        file.seek(SeekFrom::Start(from)).ok()?;
+        let mut bytes = Vec::new();
+        file.take(NEWS_BYTES).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let total = total.unwrap_or(offset);
+    if total <= offset && total > 0 {
+        return (String::new(), total);
+    }
+    (read().unwrap_or_else(|| done.output.clone()), total)
 }
 
 fn sandbox(message: String) -> ToolError {
@@ -125,7 +195,11 @@ fn spawn(
         command: bash.command.clone(),
         cwd,
         env: call.env.clone(),
-        timeout_ms: bash.timeout.unwrap_or(args::DEFAULT_TIMEOUT_MS),
+        timeout_ms: bash.timeout.unwrap_or(match bash.background {
+            Some(true) => u64::MAX,
+            _ => args::DEFAULT_TIMEOUT_MS,
+        }),
+        background: bash.background == Some(true),
         dir: dir.clone(),
         job: id.to_string(),
     };

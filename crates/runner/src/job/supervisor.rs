@@ -11,8 +11,9 @@
 use super::capture::Capture;
 use super::{Answer, Ask, DONE, OUT, Spec, descriptors, is_same_user, kill};
 use crate::error;
-use protocol::{Code, JobState, Outcome, ToolOutput};
+use protocol::{Code, JobState, Outcome, StopReason, ToolOutput};
 use rustix::process::{Pid, Signal};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
 use std::net::Shutdown;
@@ -20,7 +21,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,7 +45,11 @@ struct Progress {
     capture: Capture,
     closed: bool,
     exit: Option<ExitStatus>,
-    stop: bool,
+    stop: Option<StopReason>,
+    /// The command's standard input, if it takes any.
+    stdin: Option<Arc<Mutex<ChildStdin>>>,
+    /// Requests whose input was written.
+    written: HashSet<String>,
     answer: Option<Answer>,
     /// Connections that wait for an answer.
     asking: usize,
@@ -63,10 +68,12 @@ pub(crate) fn supervise() {
     let job = Arc::new(Job {
         state: Mutex::new(Progress {
             job: spec.job.clone(),
-            capture: Capture::new(spec.dir.as_ref().map(|dir| dir.join(OUT))),
+            capture: Capture::new(spec.dir.as_ref().map(|dir| dir.join(OUT)), spec.background),
             closed: false,
             exit: None,
-            stop: false,
+            stop: None,
+            stdin: None,
+            written: HashSet::new(),
             answer: None,
             asking: 1,
             told: false,
@@ -100,7 +107,7 @@ fn begin() -> io::Result<(UnixListener, BufReader<UnixStream>, Spec)> {
 enum End {
     Exit,
     Timeout,
-    Stop,
+    Stop(StopReason),
 }
 
 impl Job {
@@ -136,6 +143,7 @@ impl Job {
             }
         };
         let pid = Pid::from_child(&child);
+        self.lock().stdin = child.stdin.take().map(|stdin| Arc::new(Mutex::new(stdin)));
         let shared = Arc::clone(self);
         thread::spawn(move || shared.read(pipe));
         let shared = Arc::clone(self);
@@ -156,9 +164,13 @@ impl Job {
                 "shell tool terminated command after exceeding timeout {} ms. If this command is expected to take longer and is not waiting for interactive input, retry with a larger timeout value in milliseconds.",
                 spec.timeout_ms
             )),
-            (End::Stop, _) => Some("User aborted the command".to_string()),
+            (End::Stop(StopReason::Abort), _) => Some("User aborted the command".to_string()),
+            (End::Stop(StopReason::Asked), _) => Some("The command was stopped".to_string()),
             (End::Exit, Some(signal)) => Some(format!("The shell was killed by signal {signal}")),
-            (End::Exit, None) => None,
+            (End::Exit, None) => exit
+                .and_then(|exit| exit.code())
+                .filter(|code| *code != 0)
+                .map(|code| format!("The command ended with exit code {code}.")),
         };
         // A shell that a signal killed has the exit code another shell would give it.
         let exit = exit.and_then(|exit| exit.code().or(exit.signal().map(|signal| 128 + signal)));
@@ -177,8 +189,8 @@ impl Job {
         let mut drained = None;
         loop {
             let now = Instant::now();
-            if state.stop {
-                return End::Stop;
+            if let Some(reason) = state.stop {
+                return End::Stop(reason);
             }
             if let Some(exit) = state.exit {
                 if state.closed || drained.is_some_and(|drained| now >= drained) {
@@ -273,8 +285,21 @@ impl Job {
         );
         let mut state = self.lock();
         if ask.stop.is_some() {
-            state.stop = true;
+            state.stop = state.stop.or(ask.stop);
             self.changed.notify_all();
+        }
+        if let (Some((request, text)), Some(stdin)) = (ask.input, state.stdin.clone())
+            && state.written.insert(request)
+        {
+            // A command that does not read holds up its own input, and nothing else.
+            thread::spawn(move || {
+                let mut stdin = stdin
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                let _ = stdin
+                    .write_all(text.as_bytes())
+                    .and_then(|()| stdin.flush());
+            });
         }
         // When there is news: the moment to return with it.
         let mut due = None;
@@ -330,7 +355,10 @@ fn spawn(spec: &Spec) -> io::Result<(PipeReader, Child)> {
             .env("AGENT", "1")
             .env("OPENCODE", "1")
             .envs(&spec.env)
-            .stdin(Stdio::from(null.try_clone()?))
+            .stdin(match spec.background {
+                true => Stdio::piped(),
+                false => Stdio::from(null.try_clone()?),
+            })
             .stdout(Stdio::from(writer.try_clone()?))
             .stderr(Stdio::from(writer.try_clone()?))
             .process_group(0)

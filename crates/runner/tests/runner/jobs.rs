@@ -11,7 +11,8 @@ fn bash(sandbox: &Sandbox, command: &str) -> ToolOutput {
 fn a_command_says_what_it_printed_and_how_it_ended() {
     let sandbox = Sandbox::with("//- /sub dir/f\n");
     let out = bash(&sandbox, "echo out; echo err >&2; echo out2; exit 3");
-    assert_eq!(out.output, "out\nerr\nout2\n");
+    let note = "\n\n<shell_metadata>\nThe command ended with exit code 3.\n</shell_metadata>";
+    assert_eq!(out.output, format!("out\nerr\nout2\n{note}"));
     assert_eq!(out.title, "echo out; echo err >&2; echo out2; exit 3");
     assert_eq!(
         out.metadata,
@@ -44,7 +45,7 @@ fn a_command_says_what_it_printed_and_how_it_ended() {
     let said = bash(&sandbox, "no-such-command").output;
     assert!(said.starts_with('/'), "{said}");
     assert!(
-        said.ends_with("/bash: line 1: no-such-command: command not found\n"),
+        said.contains("/bash: line 1: no-such-command: command not found\n"),
         "{said}"
     );
     // Nobody types: a reader of stdin is at the end at once.
@@ -315,4 +316,74 @@ fn cut_output_names_a_file_that_holds_all_of_it() {
             .join(".opencode-daytona/jobs/id-1/out")
             .exists()
     );
+}
+
+/// What the model reads of a visit, and the metadata.
+fn visit(sandbox: &Sandbox, args: Value) -> (String, Value) {
+    let out = sandbox.run("job", args).expect("the job is known");
+    (out.output, out.metadata)
+}
+
+#[test]
+fn a_job_in_the_background_reads_input_and_is_read_from_where_one_was() {
+    let sandbox = Sandbox::new();
+    let command = "echo ready; while read line; do echo got $line; done; echo over; exit 4";
+    let mut call = sandbox.call("bash", json!({ "command": command, "background": true }));
+    call["wait"] = json!({ "output_ms": 0, "max_ms": 5_000 });
+    let Ok(Outcome::Running(job)) = sandbox.send(&call).result else {
+        panic!("it does not run in the background");
+    };
+    assert_eq!((job.output.as_str(), job.offset), ("ready\n", 6));
+
+    let input = json!({ "job": job.job, "input": "one\n", "wait": 5_000, "offset": job.offset });
+    let request = sandbox.call("job", input);
+    let Ok(Outcome::Done(first)) = sandbox.send(&request).result else {
+        panic!("no answer");
+    };
+    let note = |text: &str| format!("\n\n<shell_metadata>\n{text}\n</shell_metadata>");
+    assert_eq!(
+        first.output,
+        format!("got one\n{}", note("The command still runs."))
+    );
+    // The same request again, as a proxy may send it, is not typed again.
+    sandbox.send(&request);
+    let (said, metadata) = visit(
+        &sandbox,
+        json!({ "job": job.job, "input": "two\n", "wait": 5_000, "offset": first.metadata["offset"] }),
+    );
+    assert_eq!(
+        said,
+        format!("got two\n{}", note("The command still runs."))
+    );
+
+    let (said, end) = visit(
+        &sandbox,
+        json!({ "job": job.job, "stop": true, "offset": metadata["offset"] }),
+    );
+    let ended = "The command has ended: it was stopped, or its time was over.";
+    assert_eq!(said, format!("(no new output){}", note(ended)));
+    // It can be read from the start after its end, also by another OpenCode.
+    let (said, again) = visit(&sandbox, json!({ "job": job.job }));
+    assert_eq!(said, format!("ready\ngot one\ngot two\n{}", note(ended)));
+    assert_eq!(again["offset"], end["offset"]);
+}
+
+#[test]
+fn a_job_in_the_background_that_ends_tells_its_exit_code() {
+    let sandbox = Sandbox::new();
+    let mut call = sandbox.call(
+        "bash",
+        json!({ "command": "until [ -e go ]; do sleep 0.02; done; echo end; exit 7", "background": true }),
+    );
+    call["wait"] = json!({ "output_ms": 0, "max_ms": 1 });
+    let Ok(Outcome::Running(job)) = sandbox.send(&call).result else {
+        panic!("it does not run in the background");
+    };
+    std::fs::write(sandbox.path("go"), "").unwrap();
+    eventually("it has ended", || {
+        let (said, metadata) = visit(&sandbox, json!({ "job": job.job }));
+        metadata["exit"] == 7 && said.starts_with("end\n") && said.contains("exit code 7")
+    });
+    let error = sandbox.run("job", json!({ "job": "nobody" })).unwrap_err();
+    assert_eq!(error.code, Code::NoSuchJob);
 }

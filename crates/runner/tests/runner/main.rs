@@ -93,7 +93,7 @@ impl Sandbox {
 
     fn call(&self, tool: &str, args: Value) -> Value {
         json!({
-            "protocol": 1, "id": self.id(), "op": "tool", "root": self.root(), "cwd": self.root(),
+            "protocol": protocol::VERSION, "id": self.id(), "op": "tool", "root": self.root(), "cwd": self.root(),
             "tool": tool, "args": args, "wait": { "output_ms": 60_000, "max_ms": 60_000 },
         })
     }
@@ -103,7 +103,7 @@ impl Sandbox {
     }
 
     fn op(&self, op: &str, fields: Value) -> Value {
-        let mut request = json!({ "protocol": 1, "id": self.id(), "op": op });
+        let mut request = json!({ "protocol": protocol::VERSION, "id": self.id(), "op": op });
         request
             .as_object_mut()
             .unwrap()

@@ -105,3 +105,9 @@ Searches the web from the sandbox and returns what the best pages say.
 
 - Use it for what is newer than your training, and name the current year in a query about recent things.
 - `numResults`, `contextMaxCharacters`, `type` and `livecrawl` say how much, how thorough and how fresh.";
+
+pub(super) const JOB: &str = "\
+Looks after a command that bash started with `background`: shows what it printed since the last look and whether it still runs.
+
+- `input` is written to its standard input first, `stop` ends it with all its processes.
+- A job lives as long as the sandbox, beyond the turn and beyond OpenCode. Stop servers that you no longer need.";
