@@ -68,6 +68,9 @@ fn without_a_store_every_tool_refuses_and_nothing_is_made() {
                     "apply_patch" => {
                         json!({ "patchText": "*** Begin Patch\n*** Add File: x\n+1\n*** End Patch" })
                     }
+                    "job" => json!({ "job": "j" }),
+                    "webfetch" => json!({ "url": "http://a" }),
+                    "websearch" => json!({ "query": "a" }),
                     _ => json!({ "pattern": "a" }),
                 };
                 let error = open.error("s", &tool.name, args).await;
