@@ -79,16 +79,22 @@ export const groups = [
     ],
   },
   {
-    name: "long output",
+    name: "what is kept of long output",
     rows: [
-      bash("seq 1 2000"),
-      bash("seq 1 1999"),
       [...bash("seq 1 2001"), "saved-output"],
       ["read", { filePath: "SAVED", limit: 3 }],
       ["read", { filePath: "SAVED", offset: 2000 }],
-      bash("seq 1 3000"),
       bash("seq 1 2500; echo only-in-this-file-77"),
       ["grep", { pattern: "^only-in-this-file-77$", path: "SAVED" }],
+    ],
+  },
+  {
+    name: "long output",
+    together: true,
+    rows: [
+      bash("seq 1 2000"),
+      bash("seq 1 1999"),
+      bash("seq 1 3000"),
       bash("yes 0123456789012345678901234567890123456789 | head -n 1250"),
       bash("yes 0123456789012345678901234567890123456789 | head -n 1248"),
       bash("head -c 51200 /dev/zero | tr '\\0' a"),
