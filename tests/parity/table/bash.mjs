@@ -53,6 +53,8 @@ export const groups = [
       bash("pwd", { workdir: "ROOT/src/deep" }),
       bash("pwd", { workdir: "./src/../src/" }),
       bash("pwd", { workdir: "." }),
+      bash("pwd", { workdir: "ROOT/nothing/../src" }),
+      bash("pwd", { workdir: "dirlink/.." }),
       bash("pwd", { workdir: "" }),
       bash("pwd", { workdir: "/" }),
       bash("pwd -P", { workdir: "dirlink" }),

@@ -25,6 +25,16 @@ fn a_command_says_what_it_printed_and_how_it_ended() {
         out.output,
         format!("{}\n", sandbox.path("sub dir").display())
     );
+    let out = sandbox
+        .run(
+            "bash",
+            json!({ "command": "pwd", "workdir": "gone/../sub dir/" }),
+        )
+        .unwrap();
+    assert_eq!(
+        out.output,
+        format!("{}\n", sandbox.path("sub dir").display())
+    );
     let error = sandbox
         .run("bash", json!({ "command": "pwd", "workdir": "nope" }))
         .unwrap_err();
