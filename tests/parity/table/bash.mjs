@@ -62,6 +62,8 @@ export const groups = [
       [...bash("pwd", { workdir: "missing" }), "error-metadata"],
       [...bash("pwd", { workdir: "a.txt" }), "error-metadata"],
       bash("./run.sh"),
+      bash("cd - 2>&1; pwd"),
+      bash("cd src; cd -; pwd"),
       bash("cat src/main.rs | head -1"),
       bash("ls -a src/deep"),
       [...bash("env | cut -d= -f1 | sort"), "environment"],

@@ -57,6 +57,7 @@ fn a_command_says_what_it_printed_and_how_it_ended() {
         said.ends_with("/bash: line 1: no-such-command: command not found\n"),
         "{said}"
     );
+    assert_eq!(bash(&sandbox, "echo [$OLDPWD]").output, "[]\n");
     // Nobody types: a reader of stdin is at the end at once.
     assert_eq!(bash(&sandbox, "cat; read x; echo \"[$?]\"").output, "[1]\n");
     let mut call = sandbox.call("bash", json!({ "command": "echo $GREETING" }));
