@@ -8,7 +8,7 @@ import { deviations } from "../parity/compare.mjs"
 import { describe as text, runSession } from "../parity/generated.mjs"
 import { groups, named, runGroup } from "../parity/table.mjs"
 
-const LANES = 2
+const LANES = 3
 const SEED = 150
 const SESSIONS = 6
 

@@ -25,6 +25,8 @@ function differing({ steps }, { parts, trees }) {
   return found.filter(({ differs }) => differs.length)
 }
 
+const fields = (differs) => differs.map(({ path }) => path).join()
+
 function stepOf({ steps }, index) {
   let before = 0
   return steps.findIndex((calls) => (before += calls.length) > index)
@@ -41,8 +43,10 @@ async function shrink(arena, whole, index, differs) {
     if (!steps.length) return false
     const outcome = await arena.run({ model: whole.model, tree, steps })
     const now = isTree ? compareTrees(outcome.trees) : compareParts(outcome.parts.at(-1))
-    if (now.length) best = { before, tree, differs: now }
-    return now.length > 0
+    // The same difference, not just any.
+    const same = fields(now) === fields(differs)
+    if (same) best = { before, tree, differs: now }
+    return same
   }
   if (!(await attempt([], whole.tree))) {
     if (!(await attempt(best.before, whole.tree))) return { differs, calls: [...best.before, ...last], tree: whole.tree, note: "only when the calls run together" }

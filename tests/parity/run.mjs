@@ -74,13 +74,19 @@ try {
       if (sessions.length % 40 === 0) console.log(`${sessions.length * CALLS} calls, ${wrong - before} differences, ${seconds()}`)
     })
     console.log(`seed ${seed}: ${sessions.length * CALLS} calls, ${wrong - before} differences, ${seconds()}`)
-    console.log("way of finding the text: edits it proposed something for, edits it decided")
-    for (const { name, hit, decided } of await countWays(ways, sessions)) {
-      console.log(`  ${name.padEnd(18)} ${String(hit).padStart(5)} ${String(decided).padStart(5)}`)
-      if (hit < Math.min(100, Number(options.calls) / 50)) complain(`${name} was hit by only ${hit} edits`)
-    }
+    // One case says nothing about how often a way is hit.
+    if (options.case === undefined) await report(sessions)
   }
 } finally {
   await arena.close()
 }
 process.exitCode = wrong ? 1 : 0
+
+/** Prints how often each way of finding the text was hit; in a large run each must be. */
+async function report(sessions) {
+  console.log("way of finding the text: edits it proposed something for, edits it decided")
+  for (const { name, hit, decided } of await countWays(ways, sessions)) {
+    console.log(`  ${name.padEnd(18)} ${String(hit).padStart(5)} ${String(decided).padStart(5)}`)
+    if (hit < Math.min(100, Number(options.calls) / 50)) complain(`${name} was hit by only ${hit} edits`)
+  }
+}

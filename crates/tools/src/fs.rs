@@ -20,6 +20,7 @@ mod walk;
 mod write;
 
 pub use edit::{WAYS, ways};
+pub use path::resolve;
 pub use text::incomplete;
 
 use protocol::{Change, Code, ToolArgs, ToolError, ToolOutput};

@@ -104,7 +104,7 @@ export function bash(random, files) {
     [2, `yes ${text.repeat(random.int(1, 5))} | head -n ${random.int(800, 2100)}`],
     [2, `mkdir -p made/${text} && echo ${n} > made/${text}/${text[0]} && ls -R made/${text}`],
     [1, `ls -1A '${path}'; cat '${path}' | head -c 3000 | od -An -tx1 | head -5`],
-    [1, `cd src 2>/dev/null; pwd; cd - > /dev/null; pwd`],
+    [1, `{ cd src; pwd; cd - > /dev/null; pwd; } 2>&1`],
     [1, `for x in ${text} ${n}; do echo "[$x]"; done | sort`],
     [1, `cat <<EOF\n${text} $((${n} + 1))\nEOF`],
     [1, `f() { return ${n}; }; f; echo $?`],

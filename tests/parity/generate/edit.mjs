@@ -96,7 +96,7 @@ export function edit(random, filePath) {
   const oldString = random.chance(0.05) ? old.replaceAll("\n", "\r\n") : old
   const text = random.weighted([[6, () => code(random, random.int(1, 4)).join("\n")], [2, () => old.replace(/[a-z]+/, word(random))], [1, () => ""], [1, () => "$& $1 $$ é😀"], [0.3, () => old]])()
   const args = { filePath, oldString, newString: text + final(random) }
-  // Where OpenCode expands `$`, and where it replaces nothing: DEVIATIONS.md.
+  // Not where OpenCode expands `$` or replaces nothing: `edit-all` in DEVIATIONS.md.
   if (random.chance(0.12) && !args.newString.includes("$") && oldString.trim()) args.replaceAll = true
   else if (random.chance(0.1)) args.replaceAll = false
   return { content: dress(random, lines), args }

@@ -1,5 +1,5 @@
 // Patches: each call has files of its own. Left out is where OpenCode loses something: two sections
-// about one file, a move onto itself, `*** End of File` (DEVIATIONS.md).
+// about one file, a move onto itself, `*** End of File` (`patch-loses` in DEVIATIONS.md).
 
 import { blanks, code, dress, letters, word } from "./text.mjs"
 

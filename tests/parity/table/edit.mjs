@@ -160,8 +160,8 @@ export const groups = [
     ["a\u2028b\n", "a", "c"],
     ["a\rb\rc\n", "b", "B"],
   ]),
-  each("where OpenCode expands the new text", [["price price\n", "price", "$&!", { all: true, id: "edit-dollar" }]], "edit-dollar"),
-  each("where OpenCode replaces nothing", [["x y\n", "\t", "z", { all: true, id: "edit-blank" }]], "edit-blank"),
+  each("where OpenCode expands the new text", [["price price\n", "price", "$&!", { all: true, id: "edit-all" }]], "edit-all"),
+  each("where OpenCode replaces nothing", [["x y\n", "\t", "z", { all: true, id: "edit-all" }]], "edit-all"),
   each("where OpenCode loses bytes", [[Buffer.from("caf\xe9 au lait\n", "latin1"), "lait", "sucre"]], "edit-bytes"),
   {
     name: "places",

@@ -58,11 +58,11 @@ export const groups = [
   {
     name: "hunks behind the end",
     model: "gpt-5",
-    trees: "patch-end-of-file",
+    trees: "patch-loses",
     rows: [
       patch("*** Update File: patch/one.txt", "@@", "-9", "+nine", "*** End of File", "*** Add File: after.txt", "+after"),
       patch("*** Update File: patch/two.txt", "@@", " c", "+d", "*** End of File"),
-      [...patch("*** Update File: patch/twice.txt", "@@", "-x", "+last x", "*** End of File"), "patch-end-of-file"],
+      [...patch("*** Update File: patch/twice.txt", "@@", "-x", "+last x", "*** End of File"), "patch-loses"],
     ],
   },
   {

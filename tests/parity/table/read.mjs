@@ -123,6 +123,8 @@ export const groups = [
     ],
   },
   { name: "instructions, the file first", apart: true, rows: [read("src/deep/AGENTS.md"), read("src/deep/note.md"), read("src/deep/er/more/y.ts", { limit: 0 })] },
+  { name: "the order of names", tree: Object.fromEntries(["_", "-", ".b", "(c)", "@d", "#e", "~f", "$g", "10", "9", "a", "A", "a b", "a-b", "a_b", "a.b", "ab", "B", "b", "Z", "z", "%h", "+i", "=j", ",k", ";l", "!m", "'n", "[o]", "{p}", "^q", "&r"].map((name) => [name, name])), rows: [read(".")] },
+  { name: "the order of other names", tree: { "zebra": "", "éa": "", "eb": "", "ß": "", "日本": "" }, rows: [[...read("."), "name-order"], read("ß"), read("日本x")] },
   {
     name: "what git ignores",
     tree: { ".gitignore": "*.log\n", "debug.log": "ignored\n", "a.txt": "a\n" },

@@ -181,10 +181,8 @@ fn spawn(
     bash: &args::Bash,
     dir: Option<PathBuf>,
 ) -> Result<UnixStream, ToolError> {
-    let cwd = match &bash.workdir {
-        Some(workdir) => Path::new(&call.cwd).join(workdir),
-        None => PathBuf::from(&call.cwd),
-    };
+    let workdir = bash.workdir.as_deref().unwrap_or_default();
+    let cwd = tools::fs::resolve(Path::new(&call.cwd), workdir);
     let undo = |error: ToolError| {
         if let Some(dir) = &dir {
             let _ = fs::remove_dir_all(dir);

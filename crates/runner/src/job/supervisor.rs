@@ -352,6 +352,8 @@ fn spawn(spec: &Spec) -> io::Result<(PipeReader, Child)> {
             .arg("-c")
             .arg(&spec.command)
             .current_dir(&spec.cwd)
+            // Where the toolbox's own shell was before it started the runner.
+            .env_remove("OLDPWD")
             .env("AGENT", "1")
             .env("OPENCODE", "1")
             .envs(&spec.env)

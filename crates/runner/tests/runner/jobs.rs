@@ -26,6 +26,16 @@ fn a_command_says_what_it_printed_and_how_it_ended() {
         out.output,
         format!("{}\n", sandbox.path("sub dir").display())
     );
+    let out = sandbox
+        .run(
+            "bash",
+            json!({ "command": "pwd", "workdir": "gone/../sub dir/" }),
+        )
+        .unwrap();
+    assert_eq!(
+        out.output,
+        format!("{}\n", sandbox.path("sub dir").display())
+    );
     let error = sandbox
         .run("bash", json!({ "command": "pwd", "workdir": "nope" }))
         .unwrap_err();
@@ -48,6 +58,7 @@ fn a_command_says_what_it_printed_and_how_it_ended() {
         said.contains("/bash: line 1: no-such-command: command not found\n"),
         "{said}"
     );
+    assert_eq!(bash(&sandbox, "echo [$OLDPWD]").output, "[]\n");
     // Nobody types: a reader of stdin is at the end at once.
     assert_eq!(bash(&sandbox, "cat; read x; echo \"[$?]\"").output, "[1]\n");
     let mut call = sandbox.call("bash", json!({ "command": "echo $GREETING" }));

@@ -70,6 +70,8 @@ impl Sandbox {
     /// A runner that has the request in its environment, in chunks, as the host sends it.
     fn command(&self, request: &Value) -> Command {
         let mut command = Command::new(RUNNER);
+        // As the toolbox's own shell leaves it.
+        command.env("OLDPWD", "/");
         let text = request.to_string();
         for (n, chunk) in text.as_bytes().chunks(protocol::ENV_CHUNK).enumerate() {
             command.env(

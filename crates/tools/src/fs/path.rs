@@ -4,7 +4,7 @@
 use std::path::{Component, Path, PathBuf};
 
 /// `path` from `base`, without `.`, `..` and repeated slashes.
-pub(super) fn resolve(base: &Path, path: impl AsRef<Path>) -> PathBuf {
+pub fn resolve(base: &Path, path: impl AsRef<Path>) -> PathBuf {
     let mut out = PathBuf::from("/");
     for part in base.join(path.as_ref()).components() {
         match part {
