@@ -11,5 +11,7 @@ export type Call = <K extends keyof Calls>(name: K, params: Calls[K]["params"]) 
 export function load(side: object, init: Init): Call {
   initSync({ module: readFileSync(new URL("./generated/core_bg.wasm", import.meta.url)) })
   const core = new Core(side, JSON.stringify(init))
-  return async (name, params) => JSON.parse(await mortal(core.call(name, JSON.stringify(params))))
+  // A lone half of a UTF-16 pair, which a model can send, is no text in Rust.
+  const text = (_: string, value: unknown) => (typeof value === "string" ? value.toWellFormed() : value)
+  return async (name, params) => JSON.parse(await mortal(core.call(name, JSON.stringify(params, text))))
 }

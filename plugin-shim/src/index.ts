@@ -102,7 +102,7 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
     async "tool.execute.before"({ tool }, output) {
       const { refuse, replace } = await call("before", { tool, args: output.args })
       if (refuse !== null) throw new Error(refuse)
-      Object.assign(output.args, replace)
+      if (replace) Object.assign(output.args, replace)
     },
     async "tool.execute.after"({ tool, callID }, output) {
       if (results.includes(tool)) output.output = (await call("after", { tool, output: output.output, metadata: output.metadata ?? null })).output

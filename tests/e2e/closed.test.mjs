@@ -121,14 +121,12 @@ describe("with a healthy plugin", () => {
     world.model.scripts.blocked = [
       {
         calls: [
-          ["webfetch", { url: "http://127.0.0.1:9/", format: "text" }],
-          ["websearch", { query: "x" }],
           ["lsp", { operation: "hover", filePath: "canary", line: 1, character: 1 }],
         ],
       },
     ]
     const result = await world.run("script:blocked")
-    assert.deepEqual(result.tools.map((tool) => tool.tool).sort(), ["lsp", "webfetch", "websearch"])
+    assert.deepEqual(result.tools.map((tool) => tool.tool).sort(), ["lsp"])
     for (const tool of result.tools) assert.match(tool.error, new RegExp(`The tool ${tool.tool} is blocked: .*"allowTools": \\["${tool.tool}"\\]`))
   })
 
@@ -150,11 +148,14 @@ test("a user's rules hold: what is denied does not run", async () => {
       { calls: [["bash", { command: "ls -d canary locked open 2>&1" }]] },
     ]
     const { tools } = await world.run("script:rules")
-    assert.match(tools[0].error, /The user has specified a rule which prevents you from using this specific tool call/)
-    assert.match(tools[1].error, /The user has specified a rule/)
-    assert.equal(tools[2].status, "completed", tools[2].error)
-    assert.match(tools[3].output, /canary\n/)
-    assert.doesNotMatch(tools[3].output, /^locked$/m)
+    // In the order in which they end, which is not that of the calls.
+    const of = (field, value) => tools.find((tool) => tool.input[field] === value)
+    assert.match(of("command", "true && rm canary").error, /The user has specified a rule which prevents you from using this specific tool call/)
+    assert.match(of("filePath", "locked/a").error, /The user has specified a rule/)
+    assert.equal(of("filePath", "open/a").status, "completed", of("filePath", "open/a").error)
+    const listed = of("command", "ls -d canary locked open 2>&1").output
+    assert.match(listed, /canary\n/)
+    assert.doesNotMatch(listed, /^locked$/m)
   } finally {
     await world.close()
   }

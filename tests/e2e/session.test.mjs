@@ -72,10 +72,10 @@ describe("a session and its sandbox", () => {
     assert.equal(patch.output, "Success. Updated the following files:\nA p.txt\nM a.txt")
     assert.equal(cat.output, "patched\nALPHA\n")
     const offered = world.model.requests.filter((request) => request.model === "gpt-5" && request.tools?.length).at(-1).tools.map((tool) => tool.function)
-    assert.deepEqual(offered.map((tool) => tool.name), ["apply_patch", "bash", "glob", "grep", "question", "read", "skill", "task", "todowrite", "webfetch"])
+    assert.deepEqual(offered.map((tool) => tool.name), ["apply_patch", "bash", "glob", "grep", "job", "question", "read", "skill", "task", "todowrite", "webfetch"])
     const bash = offered.find((tool) => tool.name === "bash")
     assert.deepEqual(bash.parameters.required, ["command"])
-    assert.deepEqual(Object.keys(bash.parameters.properties).sort(), ["command", "timeout", "workdir"])
+    assert.deepEqual(Object.keys(bash.parameters.properties).sort(), ["background", "command", "timeout", "workdir"])
   })
 
   test("ten parallel calls of a fresh session make one sandbox", async () => {

@@ -4,12 +4,13 @@
 //
 // A session is `{ name, model, tree, steps }`: `tree` maps paths to a text, bytes, `{ link }` or
 // `{ text, exec }`; `steps` are the model's replies, each a list of `[tool, args]` that run together.
-// `ROOT` in arguments stands for the project, and `SAVED` for the file in which the last output that
-// was cut is kept. What comes back is one part per call, and the tree.
+// `ROOT` in arguments stands for the project, `WEB` for a web server that both sides reach, and `SAVED`
+// for the file in which the last output that was cut is kept. What comes back is one part per call, and the tree.
 
 import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { dirname, join, relative } from "node:path"
-import { createWorld, git, toolResult } from "../lib/world.mjs"
+import { startPages } from "../lib/pages.mjs"
+import { createWorld, git, startLocal, toolResult } from "../lib/world.mjs"
 
 const SANDBOX = "/home/daytona/project"
 const config = { permission: { "*": "allow", external_directory: "allow", doom_loop: "allow" }, snapshot: false }
@@ -20,7 +21,10 @@ const LIST =
 
 /** Starts both sides; `run` gives what each made of a session. */
 export async function openArena({ lanes = 2 } = {}) {
-  const [plain, plugin] = await Promise.all([openSide({ plain: true, lanes }), openSide({ plain: false, lanes })])
+  const pages = await startPages()
+  const local = await startLocal({ args: ["--network", "host"] })
+  const sides = [null, local].map((local) => openSide({ local, lanes, web: pages.url }))
+  const [plain, plugin] = await Promise.all(sides)
   return {
     /** Both parts of every call, and both trees. */
     async run(session) {
@@ -28,12 +32,16 @@ export async function openArena({ lanes = 2 } = {}) {
       return { parts: a.parts.map((part, index) => [part, b.parts[index]]), trees: [a.tree, b.tree] }
     },
     lanes,
-    close: () => Promise.all([plain.close(), plugin.close()]),
+    close: async () => {
+      await Promise.all([plain.close(), plugin.close()])
+      await Promise.all([local.stop(), pages.close()])
+    },
   }
 }
 
-async function openSide({ plain, lanes }) {
-  const world = await createWorld({ config: plain ? { ...config, plugin: [] } : config, local: plain ? null : undefined })
+async function openSide({ local, lanes, web }) {
+  const plain = local === null
+  const world = await createWorld({ config: plain ? { ...config, plugin: [] } : config, local, env: { OPENCODE_ENABLE_EXA: "1" } })
   const opencode = await world.serve()
   const free = []
   const waiting = []
@@ -51,7 +59,7 @@ async function openSide({ plain, lanes }) {
       const directory = await take()
       try {
         fill(directory, session.tree)
-        return await play({ world, url: opencode.url, directory, root: plain ? directory : SANDBOX }, session)
+        return await play({ world, url: opencode.url, directory, root: plain ? directory : SANDBOX, web }, session)
       } finally {
         give(directory)
       }
@@ -75,7 +83,7 @@ function fill(directory, tree) {
 
 let serial = 0
 
-async function play({ world, url, directory, root }, { model = "m", steps }) {
+async function play({ world, url, directory, root, web }, { model = "m", steps }) {
   const request = async (method, path, body) => {
     const response = await fetch(url + path, {
       method,
@@ -88,7 +96,7 @@ async function play({ world, url, directory, root }, { model = "m", steps }) {
   }
   const script = `s${++serial}`
   const replies = [...steps, [["bash", { command: LIST }]]]
-  const rooted = JSON.parse(JSON.stringify(replies).replaceAll("ROOT", root))
+  const rooted = JSON.parse(JSON.stringify(replies).replaceAll("ROOT", root).replaceAll("WEB", web))
   world.model.scripts[script] = rooted.map((calls) => (JSON.stringify(calls).includes("SAVED") ? (request) => ({ calls: withSaved(calls, request) }) : { calls }))
   const { id } = await request("POST", "/session", { title: script })
   try {

@@ -11,6 +11,11 @@ const normalizations = {
   "saved-output"(part) {
     return JSON.parse(part.saved.reduce((text, place) => text.replaceAll(place, "<saved>"), JSON.stringify(part)))
   },
+  /** The remark that tells the model of an exit code. */
+  "exit-code"(part) {
+    const note = `\n\n<shell_metadata>\nThe command ended with exit code ${part.metadata?.exit}.\n</shell_metadata>`
+    return part.tool === "bash" && part.output?.endsWith(note) ? { ...part, output: part.output.slice(0, -note.length) } : part
+  },
   /** The order in which files are found: in glob, grep, and names that are suggested. */
   order(part) {
     const sorted = (text, separator) => text.split(separator).sort().join(separator)
@@ -82,7 +87,7 @@ export function deviations() {
 }
 
 /** Where a deviation must not show more than this. */
-const only = { "error-metadata": /^metadata/, "null-arguments": /^error$/ }
+const only = { "error-metadata": /^metadata/, "web-markdown": /^output$/ }
 
 /** What a row or a tree that names the deviation `id` comes to; nothing if all is as it should be. */
 export function verdict(differs, id, both) {

@@ -12,12 +12,13 @@ import { groups as edit } from "./table/edit.mjs"
 import { groups as patch } from "./table/patch.mjs"
 import { groups as read } from "./table/read.mjs"
 import { groups as search } from "./table/search.mjs"
+import { groups as web } from "./table/web.mjs"
 import { groups as write } from "./table/write.mjs"
 
 const TOGETHER = 12
 const LOOKS = new Set(["read", "glob", "grep"])
 
-export const groups = Object.entries({ read, search, write, edit, apply_patch: patch, bash, arguments: args }).flatMap(([tool, groups]) =>
+export const groups = Object.entries({ read, search, write, edit, apply_patch: patch, bash, web, arguments: args }).flatMap(([tool, groups]) =>
   groups.map((group) => ({ ...group, name: `${tool}: ${group.name}` })),
 )
 

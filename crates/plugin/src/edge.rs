@@ -159,9 +159,9 @@ edge! {
     struct ToolVerdict {
         /// The tool must not run, and why.
         pub refuse: Option<String>,
-        /// Arguments to change, by name.
-        #[cfg_attr(feature = "ts", ts(type = "Record<string, unknown>"))]
-        pub replace: Value,
+        /// Arguments to change, by name; none if there is nothing to change.
+        #[cfg_attr(feature = "ts", ts(type = "Record<string, unknown> | null"))]
+        pub replace: Option<Value>,
     }
 
     /// A tool that OpenCode is about to offer.

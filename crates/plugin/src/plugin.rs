@@ -325,7 +325,9 @@ impl Plugin {
         };
         ToolVerdict {
             refuse: self.guard.refuse(&tool.tool, &allowed, network),
-            replace: Value::Object(guard::rewrite(&tool.tool, &tool.args)),
+            replace: Some(guard::rewrite(&tool.tool, &tool.args))
+                .filter(|replace| !replace.is_empty())
+                .map(Value::Object),
         }
     }
 

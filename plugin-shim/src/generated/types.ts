@@ -90,9 +90,9 @@ export type ToolVerdict = {
  */
 refuse: string | null, 
 /**
- * Arguments to change, by name.
+ * Arguments to change, by name; none if there is nothing to change.
  */
-replace: Record<string, unknown>, };
+replace: Record<string, unknown> | null, };
 
 export type ToolOffer = { tool: string, 
 /**

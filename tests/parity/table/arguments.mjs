@@ -30,7 +30,7 @@ export const groups = [
       ["read", []],
       ["read", "text"],
       ["read", 5],
-      ["read", null, "null-arguments"],
+      ["read", null],
       ["read", '{"filePath": "a.txt"'],
       ["read", ""],
       ["write", {}],

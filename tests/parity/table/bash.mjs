@@ -10,7 +10,7 @@ export const groups = [
       bash("echo out; sleep 0.3; echo err >&2; sleep 0.3; echo out2"),
       bash("true"),
       bash("false"),
-      bash("exit 3"),
+      [...bash("exit 3"), "exit-code"],
       bash("exit 300"),
       bash("echo failed >&2; exit 1"),
       bash("printf 'no newline'"),

@@ -134,6 +134,7 @@ impl Capture {
             };
             output = format!("...output truncated...\n\n{place}\n\n{output}");
         }
+        let ended = exit.filter(|code| *code != 0 && note.is_none());
         if let Some(note) = note {
             output += &protocol::shell_note(&note);
         }
@@ -148,6 +149,10 @@ impl Capture {
         }
         if let Some(path) = saved {
             metadata["outputPath"] = json!(path.to_string_lossy());
+        }
+        // For the model alone: the terminal has it in the metadata.
+        if let Some(code) = ended {
+            output += &protocol::exit_note(code);
         }
         Finished { output, metadata }
     }

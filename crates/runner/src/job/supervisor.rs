@@ -167,10 +167,7 @@ impl Job {
             (End::Stop(StopReason::Abort), _) => Some("User aborted the command".to_string()),
             (End::Stop(StopReason::Asked), _) => Some("The command was stopped".to_string()),
             (End::Exit, Some(signal)) => Some(format!("The shell was killed by signal {signal}")),
-            (End::Exit, None) => exit
-                .and_then(|exit| exit.code())
-                .filter(|code| *code != 0)
-                .map(|code| format!("The command ended with exit code {code}.")),
+            (End::Exit, None) => None,
         };
         // A shell that a signal killed has the exit code another shell would give it.
         let exit = exit.and_then(|exit| exit.code().or(exit.signal().map(|signal| 128 + signal)));
