@@ -39,6 +39,7 @@ async function quietly(say: () => Promise<unknown>): Promise<void> {
 
 export class Side extends Machine {
   readonly running = new Map<number, Running>()
+  #agents: Promise<unknown> | undefined
 
   constructor(readonly client: PluginInput["client"]) {
     super()
@@ -67,11 +68,11 @@ export class Side extends Machine {
   }
 
   async rules(sessionID: string): Promise<string> {
-    const [agents, session] = await Promise.all([
-      this.client.app.agents({ throwOnError: true }),
-      this.client.session.get({ path: { id: sessionID }, throwOnError: true }),
-    ])
-    return JSON.stringify({ agents: agents.data, session: session.data })
+    // Agents are fixed as long as an instance of OpenCode lives; a session's own rules are not.
+    this.#agents ??= this.client.app.agents({ throwOnError: true }).then(({ data }) => data)
+    this.#agents.catch(() => (this.#agents = undefined))
+    const session = this.client.session.get({ path: { id: sessionID }, throwOnError: true })
+    return JSON.stringify({ agents: await this.#agents, session: (await session).data })
   }
 
   progress(call: number, json: string): void {

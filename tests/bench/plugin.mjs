@@ -11,7 +11,7 @@ if (orders.kind === "startup-sdk") {
   const { default: plugin } = await import(orders.module)
   const client = {
     tui: { showToast: async () => {} },
-    app: { log: async () => {} },
+    app: { log: async () => {}, agents: async () => ({ data: [{ name: "build", permission: [{ permission: "*", pattern: "*", action: "allow" }] }] }) },
     session: { get: async () => ({ data: {} }) },
   }
   const { directory, worktree } = orders
@@ -23,7 +23,7 @@ if (orders.kind === "startup-sdk") {
   await hooks.event({ event: { type: "session.created", properties: { sessionID: orders.session, info: { id: orders.session } } } })
   let message = 0
   const call = (tool, args) =>
-    hooks.tool[tool].execute(args, { sessionID: orders.session, messageID: `m${++message}`, abort: new AbortController().signal, ask: async () => {} })
+    hooks.tool[tool].execute(args, { sessionID: orders.session, messageID: `m${++message}`, agent: "build", abort: new AbortController().signal, ask: async () => {} })
   const control = (method, path, body) =>
     fetch(orders.server + path, { method, body: JSON.stringify(body), headers: { authorization: `Bearer ${process.env.DAYTONA_API_KEY}`, "content-type": "application/json" } }).then((r) => r.text())
   const requests = async () => JSON.parse(await control("GET", "/_test/requests")).total
