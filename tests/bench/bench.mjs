@@ -21,7 +21,7 @@ ensurePackage({ reuse: true })
 must("cargo", ["build", "--quiet", "--locked", "--release", "--package", "daytona-local"])
 const target = process.env.CARGO_TARGET_DIR ?? join(root, "target")
 process.env.DAYTONA_LOCAL_BIN ??= join(target, "release/daytona-local")
-const { startLocal, opencodeBinary, packedPackage, git } = await import("../lib/world.mjs")
+const { createWorld, startLocal, opencodeBinary, packedPackage, git } = await import("../lib/world.mjs")
 
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]
 const base = mkdtempSync(join(tmpdir(), "opencode-bench-"))
@@ -74,6 +74,9 @@ try {
   figures.warmMs = calls.warmMs
   figures.parallel = calls.parallel
 
+  console.log("live output …")
+  figures.live = await live(local)
+
   console.log("search over 100,000 files …")
   figures.search = search(base, packed)
 
@@ -94,6 +97,35 @@ try {
 } finally {
   await local.stop()
   rmSync(base, { recursive: true, force: true })
+}
+
+/** From the moment at which a command prints to the event that the terminal UI draws, at 40 ms. */
+async function live(local) {
+  const world = await createWorld({ local, files: { "a.txt": "a\n" } })
+  try {
+    const opencode = await world.serve()
+    const session = await opencode.session()
+    // In sandboxes of this machine, whose clock is ours.
+    const command = "date +%s%3N; sleep 3"
+    world.model.scripts.slow = [{ calls: [["bash", { command }]] }]
+    await opencode.prompt(session, "script:slow")
+    await local.latency(40)
+    const delays = []
+    for (let i = 0; i < 5; i++) {
+      let first
+      const stop = await opencode.watch(({ type, properties }) => {
+        const state = properties?.part?.state
+        if (type === "message.part.updated" && state?.status === "running" && /^\d{13}/.test(state.metadata?.output)) first ??= Date.now() - Number(state.metadata.output)
+      })
+      await opencode.prompt(session, "script:slow")
+      await stop()
+      delays.push(first ?? Infinity)
+    }
+    await local.latency(0)
+    return { firstTextMs: median(delays), worstMs: Math.max(...delays) }
+  } finally {
+    await world.close()
+  }
 }
 
 /** The `rg` of this machine, else one built from its crate, which takes a minute once. */
@@ -169,6 +201,7 @@ for (const name of ["grep", "glob"]) {
   const ratio = figures.search[name].ratio
   must_(`${name} over 100,000 files / rg`, ratio, "≤ 1.5", ratio <= 1.5)
 }
+must_("live output: first text at 40 ms, ms", figures.live.firstTextMs, "≤ 1500", figures.live.firstTextMs <= 1500)
 must_("parallel edits of one file applied", figures.parallel.edits, "8", figures.parallel.edits === 8)
 console.table(rows)
 process.exit(rows.every((row) => row.ok === "yes") ? 0 : 1)

@@ -11,25 +11,15 @@ test("a running command's output grows on the event stream, and the result is wh
     scripts: { slow: [{ calls: [["bash", { command }]] }], warm: [{ calls: [["bash", { command: "true" }]] }] },
   })
   const seen = []
-  const watching = new AbortController()
+  let stop
   try {
     const opencode = await world.serve()
     const session = await opencode.session()
     await opencode.prompt(session, "script:warm")
-    const response = await fetch(`${opencode.url}/event`, { signal: watching.signal, headers: { "x-opencode-directory": world.project } })
-    const reading = (async () => {
-      let text = ""
-      for await (const chunk of response.body) {
-        text += Buffer.from(chunk).toString()
-        const lines = text.split("\n")
-        text = lines.pop()
-        for (const line of lines.filter((line) => line.startsWith("data: "))) {
-          const { type, properties } = JSON.parse(line.slice(6))
-          const part = properties?.part
-          if (type === "message.part.updated" && part?.tool === "bash" && part.sessionID === session) seen.push(part.state)
-        }
-      }
-    })().catch(() => {})
+    stop = await opencode.watch(({ type, properties }) => {
+      const part = properties?.part
+      if (type === "message.part.updated" && part?.tool === "bash" && part.sessionID === session) seen.push(part.state)
+    })
     const running = opencode.prompt(session, "script:slow")
     const live = await eventually("live output", () => seen.find((state) => state.status === "running" && state.metadata?.output === "first\n"), 20)
     assert.equal(live.title, command)
@@ -39,11 +29,10 @@ test("a running command's output grows on the event stream, and the result is wh
     const [result] = await running
     assert.equal(result.output, "first\nlast\n")
     assert.equal(result.metadata.output, "first\nlast\n")
-    watching.abort()
-    await reading
+    await stop()
     assert.equal(seen.at(-1).status, "completed", "nothing comes after the end")
   } finally {
-    watching.abort()
+    await stop?.()
     await world.close()
   }
 })

@@ -257,6 +257,21 @@ async function serve(cwd, env) {
       const messages = (await request("GET", `/session/${session}/message`)).slice(before)
       return messages.flatMap((message) => message.parts).filter((part) => part.type === "tool").map(toolResult)
     },
+    /** Gives every event of the project to `see`, until the function that this gives is called. */
+    async watch(see) {
+      const watching = new AbortController()
+      const response = await fetch(`${url}/event`, { signal: watching.signal, headers: { "x-opencode-directory": cwd } })
+      const reading = (async () => {
+        let text = ""
+        for await (const chunk of response.body) {
+          text += Buffer.from(chunk).toString()
+          const lines = text.split("\n")
+          text = lines.pop()
+          for (const line of lines.filter((line) => line.startsWith("data: "))) see(JSON.parse(line.slice(6)))
+        }
+      })().catch(() => {})
+      return () => (watching.abort(), reading)
+    },
     async stop(signal = "SIGTERM") {
       if (child.exitCode !== null || child.signalCode !== null) return
       const ended = new Promise((done) => child.once("exit", done))
