@@ -23,7 +23,6 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
   }
   let definitions: Definition[] = catalog
   let events: string[] = []
-  let results: string[] = []
   try {
     const { directory, worktree, project } = input
     const assets = join(here, "runners")
@@ -31,7 +30,6 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
     const started = await call("start", {})
     definitions = started.tools
     events = started.events
-    results = started.results
   } catch (error) {
     failure = error
     side.log("error", message(error))
@@ -104,8 +102,8 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
       if (refuse !== null) throw new Error(refuse)
       if (replace) Object.assign(output.args, replace)
     },
-    async "tool.execute.after"({ tool, callID }, output) {
-      if (results.includes(tool)) output.output = (await call("after", { tool, output: output.output, metadata: output.metadata ?? null })).output
+    async "tool.execute.after"({ tool, sessionID, callID }, output) {
+      if (output && !schemas.has(tool)) Object.assign(output, (await call("after", { tool, sessionId: sessionID, result: output })).result)
       Object.assign(output.metadata ?? {}, given.get(callID))
       given.delete(callID)
     },

@@ -99,7 +99,7 @@ describe("with a healthy plugin", () => {
   let world
   before(async () => {
     world = await createWorld({
-      files: { ...files, ".opencode/tool/mine.ts": 'export default { description: "mine", args: {}, async execute() { return "my own tool ran" } }\n' },
+      files: { ...files, ".opencode/tool/mine.ts": 'export default { description: "mine", args: {}, async execute() { return "my own tool ran" } }\n', ".opencode/tool/loud.ts": 'export default { description: "loud", args: {}, async execute() { return "a line\\n".repeat(3000) } }\n' },
       config: {
         ...allow,
         mcp: { echo: { type: "local", command: ["node", fileURLToPath(new URL("../lib/mcp-echo.mjs", import.meta.url))], enabled: true } },
@@ -128,6 +128,22 @@ describe("with a healthy plugin", () => {
     const result = await world.run("script:blocked")
     assert.deepEqual(result.tools.map((tool) => tool.tool).sort(), ["lsp"])
     for (const tool of result.tools) assert.match(tool.error, new RegExp(`The tool ${tool.tool} is blocked: .*"allowTools": \\["${tool.tool}"\\]`))
+  })
+
+  test("a long output of other tools is cut, and kept in the sandbox", async () => {
+    world.model.scripts.loud = [
+      { calls: [["loud", {}], ["echo_say", { text: "word\n".repeat(3000) }]] },
+      (request) => ({ calls: [...JSON.stringify(request.messages).matchAll(/Full output saved to: ([^\s\\]+)/g)].map(([, path]) => ["bash", { command: `wc -l < ${path}` }]) }),
+    ]
+    const opencode = await world.serve()
+    const results = await opencode.prompt(await opencode.session(), "script:loud")
+    const [loud, said, ...counts] = results
+    for (const { tool, output } of [loud, said]) {
+      assert.match(output, /\n\n\.\.\.\d+ lines truncated\.\.\.\n\nThe tool call succeeded but the output was truncated\. Full output saved to: \/tmp\//, tool)
+      assert.ok(!output.includes(world.base), `${tool} names a path of the host`)
+    }
+    assert.deepEqual(counts.map(({ output }) => output.trim()), ["3000", "3000"])
+    await opencode.stop()
   })
 
   test("tools of MCP servers and of other plugins stay usable", async () => {

@@ -87,7 +87,7 @@ export function deviations() {
 }
 
 /** Where a deviation must not show more than this. */
-const only = { "error-metadata": /^metadata/, "web-markdown": /^output$/ }
+const only = { "web-markdown": /^output$/ }
 
 /** What a row or a tree that names the deviation `id` comes to; nothing if all is as it should be. */
 export function verdict(differs, id, both) {

@@ -46,8 +46,6 @@ edge! {
         pub tools: Vec<ToolDefinition>,
         /// Kinds of events that the plugin wants to hear of.
         pub events: Vec<String>,
-        /// Tools of others whose results the plugin wants to see, in `after`.
-        pub results: Vec<String>,
         /// Why every tool will refuse, if it will.
         pub problem: Option<String>,
     }
@@ -132,12 +130,14 @@ edge! {
         pub exit: i32,
     }
 
-    /// What a tool of OpenCode's own gave.
+    /// What a tool that is not ours gave.
     struct ToolResult {
+        pub session_id: String,
         pub tool: String,
-        pub output: String,
-        #[cfg_attr(feature = "ts", ts(type = "unknown"))]
-        pub metadata: Value,
+        /// With `output` for OpenCode's own and plugins' tools, with `content` (a list of texts and
+        /// files) for those of MCP servers.
+        #[cfg_attr(feature = "ts", ts(type = "object"))]
+        pub result: Value,
     }
 
     /// An event of OpenCode, as far as the plugin needs it.

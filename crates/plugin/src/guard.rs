@@ -7,7 +7,6 @@
 //! built-in with a structure, and that is how they are told apart (1.18.33, November 2026).
 
 use crate::config::Network;
-use crate::edge::ToolResult;
 use crate::paths::Paths;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
@@ -29,9 +28,6 @@ const BLOCKED: &[(&str, &str)] = &[
     ("execute", "runs code on your machine"),
     ("lsp", "starts language servers on your machine"),
 ];
-
-/// Tools of OpenCode's own whose results name files of the host.
-pub(crate) const RESULTS: &[&str] = &["skill"];
 
 /// What this OpenCode offered so far.
 #[derive(Default)]
@@ -117,14 +113,9 @@ pub(crate) fn lift_denials(permission: &Value) -> Option<Value> {
 
 /// A skill's text with the files it names as the sandbox knows them. Files of a skill outside the
 /// project are not there, so none is named; the instructions are all the model gets.
-pub(crate) fn result(mut result: ToolResult, paths: &Paths) -> ToolResult {
-    let dir = result.metadata.get("dir").and_then(Value::as_str);
-    if !RESULTS.contains(&result.tool.as_str()) {
-        return result;
-    }
+pub(crate) fn skill(text: &str, dir: Option<&str>, paths: &Paths) -> String {
     if dir.is_some_and(|dir| paths.inside(dir).is_some()) {
-        result.output = paths.text(&result.output);
-        return result;
+        return paths.text(text);
     }
     let line = |line: &str| {
         if line.starts_with("<file>") {
@@ -137,9 +128,8 @@ pub(crate) fn result(mut result: ToolResult, paths: &Paths) -> ToolResult {
             Some(line.to_string())
         }
     };
-    let lines: Vec<String> = result.output.split('\n').filter_map(line).collect();
-    result.output = lines.join("\n");
-    result
+    let lines: Vec<String> = text.split('\n').filter_map(line).collect();
+    lines.join("\n")
 }
 
 const BASE: &str = "Base directory for this skill: ";
@@ -251,14 +241,10 @@ mod tests {
                 "do this\n\n{BASE}{dir}\n<skill_files>\n<file>{dir}/a.sh</file>\n</skill_files>"
             )
         };
-        let given = |dir: &str| ToolResult {
-            tool: "skill".into(),
-            output: text(dir),
-            metadata: json!({ "dir": dir }),
-        };
-        let inside = result(given("/home/me/app/.opencode/skill/x"), &paths);
-        assert_eq!(inside.output, text("/p/.opencode/skill/x"));
-        let outside = result(given("/home/me/.config/opencode/skill/x"), &paths).output;
+        let shown = |dir: &str| skill(&text(dir), Some(dir), &paths);
+        let inside = shown("/home/me/app/.opencode/skill/x");
+        assert_eq!(inside, text("/p/.opencode/skill/x"));
+        let outside = shown("/home/me/.config/opencode/skill/x");
         assert!(outside.starts_with("do this\n"), "{outside}");
         assert!(!outside.contains("/home/me"), "{outside}");
     }

@@ -17,6 +17,8 @@ use daytona::Client;
 use futures::channel::oneshot;
 use futures::future::select;
 use host::{Host, Level};
+use protocol::ToolArgs;
+use protocol::args::Write;
 use serde_json::{Map, Value, json};
 use sessions::{Notice, Project, Sessions, Store};
 use std::cell::{Cell, RefCell};
@@ -172,7 +174,6 @@ impl Plugin {
                 .filter(|tool| !(on_host && guard::WEB.contains(&tool.name.as_str())))
                 .collect(),
             events: EVENTS.iter().map(|kind| kind.to_string()).collect(),
-            results: guard::RESULTS.iter().map(|tool| tool.to_string()).collect(),
             problem,
         }
     }
@@ -331,12 +332,56 @@ impl Plugin {
         }
     }
 
-    /// A tool of others that the plugin named in [`Started::results`] is done.
-    pub async fn after(self: &Rc<Self>, result: ToolResult) -> ToolResult {
-        match self.core() {
-            Ok(core) => guard::result(result, &core.paths),
-            Err(_) => result,
+    /// A tool that is not ours is done. OpenCode would cut a long output and keep it in a file on
+    /// the host: it is kept in the sandbox instead.
+    pub async fn after(self: &Rc<Self>, mut done: ToolResult) -> ToolResult {
+        let core = self.core();
+        if let Some(output) = done.result.get("output").and_then(Value::as_str) {
+            let text = match &core {
+                Ok(core) if done.tool == "skill" => {
+                    let dir = done.result.pointer("/metadata/dir");
+                    guard::skill(output, dir.and_then(Value::as_str), &core.paths)
+                }
+                _ => output.to_string(),
+            };
+            done.result["output"] = self.cut(&core, &done.session_id, text).await.into();
+        } else if let Some(content) = done.result.get_mut("content").and_then(Value::as_array_mut) {
+            // OpenCode joins the texts and cuts them as one.
+            let of_text = |part: &Value| part["type"] == "text";
+            let texts = content.iter().filter(|part| of_text(part));
+            let texts: Vec<&str> = texts.filter_map(|part| part["text"].as_str()).collect();
+            let text = texts.join("\n\n");
+            if tools::cut::cut(&text).is_some() {
+                let text = self.cut(&core, &done.session_id, text).await;
+                content.retain(|part| !of_text(part));
+                content.insert(0, json!({ "type": "text", "text": text }));
+            }
         }
+        done
+    }
+
+    /// The text, or its head and where the whole of it is.
+    async fn cut(&self, core: &Result<Rc<Core>, String>, session: &str, text: String) -> String {
+        let Some(cut) = tools::cut::cut(&text) else {
+            return text;
+        };
+        let saved = match core {
+            Ok(core) => self.keep(core, session, &text).await,
+            Err(_) => None,
+        };
+        cut.explain(saved.as_deref())
+    }
+
+    /// Puts an output into a file of the sandbox.
+    async fn keep(&self, core: &Core, session: &str, text: &str) -> Option<String> {
+        let path = format!("/tmp/opencode-{}.txt", core.remote.id());
+        let args = ToolArgs::Write(Write {
+            file_path: path.clone(),
+            content: text.into(),
+        });
+        let (cancel, mut show) = (calls::never(), |_: &str| {});
+        let kept = self.work(core, session, args, cancel, None, &mut show);
+        matches!(kept.await, Executed::Done(_)).then_some(path)
     }
 
     /// The system prompt.

@@ -25,9 +25,6 @@ const MAX_TIMEOUT_S: f64 = 120.0;
 const SEARCH_TIMEOUT_S: f64 = 25.0;
 const SEARCH_URL: &str = "https://mcp.exa.ai/mcp";
 const BROWSER: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/143.0.0.0 Safari/537.36";
-/// What OpenCode shows of a long output.
-const MAX_LINES: usize = 2000;
-const MAX_SHOWN: usize = 50 * 1024;
 
 /// What came back.
 struct Response {
@@ -314,24 +311,16 @@ fn read_limited(path: &Path) -> Result<Vec<u8>, Problem> {
 /// A long text is cut as OpenCode cuts it, but kept in the sandbox and not on the host.
 fn shown(state: &State, id: &str, title: String, text: String, mut metadata: Value) -> ToolOutput {
     metadata["truncated"] = json!(false);
-    let (head, rest) = head(&text);
-    let output = if rest.is_empty() {
-        text
-    } else {
-        metadata["truncated"] = json!(true);
-        let place = match save(state, id, &text) {
-            Some(path) => {
+    let output = match tools::cut::cut(&text) {
+        None => text,
+        Some(cut) => {
+            metadata["truncated"] = json!(true);
+            let saved = save(state, id, &text);
+            if let Some(path) = &saved {
                 metadata["outputPath"] = json!(path);
-                format!(
-                    "Full output saved to: {path}\nUse the Task tool to have explore agent process this file with Grep and Read (with offset/limit). Do NOT read the full file yourself - delegate to save context."
-                )
             }
-            None => "The full output could not be saved: there is no space for it in the sandbox."
-                .into(),
-        };
-        format!(
-            "{head}\n\n...{rest}...\n\nThe tool call succeeded but the output was truncated. {place}"
-        )
+            cut.explain(saved.as_deref())
+        }
     };
     ToolOutput {
         title,
@@ -339,31 +328,6 @@ fn shown(state: &State, id: &str, title: String, text: String, mut metadata: Val
         metadata,
         attachments: Vec::new(),
     }
-}
-
-/// The first lines that fit, and what was left out, in words; nothing if all fits.
-fn head(text: &str) -> (&str, String) {
-    let lines = text.split('\n').count();
-    if lines <= MAX_LINES && text.len() <= MAX_SHOWN {
-        return (text, String::new());
-    }
-    let (mut end, mut kept, mut bytes) = (0, 0, 0);
-    let mut full = false;
-    for line in text.split('\n').take(MAX_LINES) {
-        let more = line.len() + usize::from(kept > 0);
-        if bytes + more > MAX_SHOWN {
-            full = true;
-            break;
-        }
-        bytes += more;
-        kept += 1;
-        end = bytes;
-    }
-    let left = match full {
-        true => format!("{} bytes truncated", text.len() - end),
-        false => format!("{} lines truncated", lines - kept),
-    };
-    (&text[..end], left)
 }
 
 /// Beside the output of commands, which is pruned.
@@ -390,23 +354,6 @@ mod tests {
             (String::new(), None),
         ] {
             assert_eq!(found(&body).as_deref(), expected, "{body}");
-        }
-    }
-
-    #[test]
-    fn the_head_keeps_whole_lines_within_both_limits() {
-        let many = "x\n".repeat(3000);
-        let wide = format!("{}\n{}\nend", "a".repeat(40_000), "b".repeat(20_000));
-        for (text, expected, left) in [
-            ("a\nb\n", "a\nb\n", ""),
-            (
-                many.as_str(),
-                &"x\n".repeat(2000)[..3999],
-                "1001 lines truncated",
-            ),
-            (wide.as_str(), &wide[..40_000], "20005 bytes truncated"),
-        ] {
-            assert_eq!(head(text), (expected, left.to_string()));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The tools: what the model is told about them, and what each one does to a file tree.
 //!
-//! [`catalog`] is always built and compiles for wasm: names, descriptions, JSON Schemas, and the
-//! check of arguments against those schemas. `fs`, behind the feature of that name, does the work
-//! of every tool but `bash` (which is a process, and the runner's business).
+//! [`catalog`] and [`cut`] are always built and compile for wasm: names, descriptions, JSON Schemas,
+//! the check of arguments against those, and how a long output is cut. `fs`, behind the feature of
+//! that name, does the work of every tool on files; processes and the web are the runner's business.
 //!
 //! Never: network, OpenCode's permission rules, Daytona.
 //!
@@ -11,5 +11,6 @@
 //! so.
 
 pub mod catalog;
+pub mod cut;
 #[cfg(feature = "fs")]
 pub mod fs;

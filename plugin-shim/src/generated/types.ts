@@ -26,10 +26,6 @@ export type Started = { tools: Array<ToolDefinition>,
  */
 events: Array<string>, 
 /**
- * Tools of others whose results the plugin wants to see, in `after`.
- */
-results: Array<string>, 
-/**
  * Why every tool will refuse, if it will.
  */
 problem: string | null, };
@@ -78,7 +74,12 @@ export type Cli = { args: Array<string>, directory: string, };
 
 export type CliDone = { output: string, exit: number, };
 
-export type ToolResult = { tool: string, output: string, metadata: unknown, };
+export type ToolResult = { sessionId: string, tool: string, 
+/**
+ * With `output` for OpenCode's own and plugins' tools, with `content` (a list of texts and
+ * files) for those of MCP servers.
+ */
+result: object, };
 
 export type Event = { type: string, properties: unknown, };
 

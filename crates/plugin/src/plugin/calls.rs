@@ -110,6 +110,11 @@ impl Plugin {
                     },
                 );
             };
+            if matches!(args, ToolArgs::Bash(_)) {
+                // As OpenCode does: the terminal shows the command before it prints, and an error
+                // keeps this.
+                show("");
+            }
             let session = &call.session_id;
             let _ = done.send(
                 plugin
@@ -339,6 +344,11 @@ impl Plugin {
             _ => failed(text),
         }
     }
+}
+
+/// Nobody aborts.
+pub(super) fn never() -> Cancel {
+    futures::future::pending().boxed_local().shared()
 }
 
 /// What a running command is called.

@@ -11,12 +11,11 @@
 //! has the newer text, so what was read is replaced; other files of the user's machine are the
 //! user's own choice. (All of this as 1.18.33 does it, November 2026.)
 
+use super::calls::never;
 use super::{Cancel, Core, Plugin, State};
 use crate::config::DEFAULT_PROJECT_DIR;
 use crate::edge::*;
 use crate::paths::Paths;
-use futures::FutureExt;
-use futures::future::pending;
 use protocol::ToolArgs;
 use protocol::args::{Bash, Read};
 use serde_json::{Value, json};
@@ -306,10 +305,6 @@ fn bash(command: &str, timeout: u64) -> ToolArgs {
         workdir: None,
         background: None,
     })
-}
-
-fn never() -> Cancel {
-    pending().boxed_local().shared()
 }
 
 /// What a command printed beyond what was shown.
