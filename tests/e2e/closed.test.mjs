@@ -5,6 +5,7 @@ import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { after, before, describe, test } from "node:test"
+import { startPages } from "../lib/pages.mjs"
 import { createWorld, packedPackage, root, startLocal } from "../lib/world.mjs"
 
 /** Every tool that could touch the host, aimed at canaries in the project and beside it. */
@@ -155,6 +156,25 @@ describe("with a healthy plugin", () => {
     assert.equal(of("todowrite").status, "completed", of("todowrite").error)
   })
 })
+
+for (const [network, expected, reached] of [
+  ["sandbox", /^Transport error \(GET /, false],
+  ["host", /^plain é/, true],
+  ["off", /^The tool webfetch is blocked: the option "network" .* is "off"/, false],
+]) {
+  test(`with network "${network}" a fetch ${reached ? "reaches" : "does not reach"} the host's loopback`, async () => {
+    const pages = await startPages()
+    const world = await createWorld({ files, options: { network }, scripts: { fetch: [{ calls: [["webfetch", { url: `${pages.url}/text` }]] }] } })
+    try {
+      const { tools } = await world.run("script:fetch")
+      assert.match(tools[0].text, expected)
+      assert.equal(pages.seen.length > 0, reached)
+    } finally {
+      await world.close()
+      await pages.close()
+    }
+  })
+}
 
 test("a user's rules hold: what is denied does not run", async () => {
   const world = await createWorld({ files, config: { permission: { bash: { "*": "allow", "rm *": "deny" }, edit: { "*": "allow", "locked/*": "deny" } } } })

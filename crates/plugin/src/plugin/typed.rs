@@ -399,3 +399,102 @@ fn asked(group: &[Value]) -> Option<Read> {
         .split_once(" with the following error: ")?;
     Some(plain(path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        json!({ "type": "text", "synthetic": true, "text": text })
+    }
+
+    fn file(url: &str, mime: &str) -> Value {
+        json!({ "type": "file", "url": url, "mime": mime })
+    }
+
+    #[test]
+    fn what_opencode_made_of_one_file_stays_together() {
+        let called = text(&format!(
+            "{CALLED}{{\"filePath\":\"/w/a\",\"offset\":2,\"limit\":3}}"
+        ));
+        let picture = text(&format!("{CALLED}{{\"filePath\":\"/w/odd\\name.png\"}}"));
+        let failed = text(&format!("{FAILED}/w/b with the following error: no"));
+        let plain = file("file:///w/a", "text/plain");
+        let own = json!({ "type": "text", "text": "look at this" });
+        for (parts, len, path) in [
+            (
+                vec![called.clone(), text("1: x"), plain.clone(), own.clone()],
+                3,
+                Some("/w/a"),
+            ),
+            (
+                vec![called.clone(), failed.clone(), own.clone()],
+                2,
+                Some("/w/a"),
+            ),
+            (vec![failed, own.clone()], 1, Some("/w/b")),
+            (
+                vec![picture, file("data:image/png;base64,AA==", "image/png")],
+                2,
+                Some("/w/odd\\name.png"),
+            ),
+            (
+                vec![
+                    called.clone(),
+                    text("sent"),
+                    file("data:text/plain,sent", "text/plain"),
+                ],
+                3,
+                None,
+            ),
+            (vec![called.clone(), called, plain], 1, Some("/w/a")),
+            (vec![own], 1, None),
+        ] {
+            assert_eq!(group(&parts), len, "{parts:?}");
+            let read = asked(&parts[..len]);
+            assert_eq!(
+                read.as_ref().map(|read| read.file_path.as_str()),
+                path,
+                "{parts:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_whole_markers_are_commands() {
+        for (hex, expected) in [
+            ("6c73", Some("ls")),
+            ("", Some("")),
+            ("6", None),
+            ("zz", None),
+            ("ff", None),
+        ] {
+            assert_eq!(decode(hex).as_deref(), expected, "{hex}");
+        }
+    }
+
+    #[test]
+    fn a_typed_command_shows_every_byte_once_and_no_remark() {
+        let done = |output: &str, exit: i32| Done {
+            title: String::new(),
+            output: output.into(),
+            metadata: json!({ "exit": exit }),
+            attachments: Vec::new(),
+        };
+        let failed = format!("a\nb\n{}", protocol::exit_note(3));
+        for (output, exit, printed, expected) in [
+            ("a\nb\n", 0, "", "a\nb\n"),
+            ("a\nb\n", 0, "a\n", "b\n"),
+            (failed.as_str(), 3, "a\nb\n", ""),
+            ("(no output)", 0, "", ""),
+            (
+                "...output truncated...\n\nend",
+                0,
+                "start",
+                "\n...output truncated...\n\nend",
+            ),
+        ] {
+            assert_eq!(rest(&done(output, exit), printed), expected);
+        }
+    }
+}
