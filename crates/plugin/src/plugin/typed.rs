@@ -384,15 +384,16 @@ fn asked(group: &[Value]) -> Option<Read> {
         limit: None,
     };
     if let Some(input) = text.strip_prefix(CALLED) {
-        // For pictures OpenCode puts the path between quotes as it is.
-        let bare = || {
-            Some(plain(
-                input
-                    .strip_prefix("{\"filePath\":\"")?
-                    .strip_suffix("\"}")?,
-            ))
+        let is_data = |part: &Value| {
+            let url = part["url"].as_str();
+            url.is_some_and(|url| url.starts_with("data:"))
         };
-        return serde_json::from_str(input).ok().or_else(bare);
+        if !group.iter().any(is_data) {
+            return serde_json::from_str(input).ok();
+        }
+        // For pictures OpenCode puts the path between quotes as it is.
+        let path = input.strip_prefix("{\"filePath\":\"")?;
+        return path.strip_suffix("\"}").map(plain);
     }
     let (path, _) = text
         .strip_prefix(FAILED)?
