@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto"
 import { execFileSync } from "node:child_process"
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { homedir } from "node:os"
 import { basename, dirname, join, relative } from "node:path"
 import { createWorld, git, opencodeBinary, packedPackage } from "../lib/world.mjs"
 import { modelRows } from "./rows-model.mjs"
@@ -56,8 +57,10 @@ export async function round(name, { chosen = rows, trace }) {
     local: state.env || state.damage || state.install || state.plain ? null : undefined,
     env: {
       AUDIT_SECRET: `E${secret}`,
-      OPENCODE_EXPERIMENTAL: "1",
+      ...Object.fromEntries(["LSP_TOOL", "PLAN_MODE", "CODE_MODE", "BACKGROUND_SUBAGENTS"].map((flag) => [`OPENCODE_EXPERIMENTAL_${flag}`, "1"])),
       OPENCODE_ENABLE_EXA: "1",
+      // The index of the search box opens every file of the project by itself: no try could be told from it.
+      OPENCODE_DISABLE_FFF: "1",
       HTTP_PROXY: `http://127.0.0.1:${loopback.port}`,
       HTTPS_PROXY: `http://127.0.0.1:${loopback.port}`,
       NO_PROXY: "127.0.0.1,localhost",
@@ -73,16 +76,18 @@ export async function round(name, { chosen = rows, trace }) {
   const { base, project, home } = world
   const traces = []
   try {
-    const tries = chosen.flatMap((row) => (row.by === "model" ? FAMILIES : ["m"]).map((family) => ({ row, t: { ...canaries(base, secret, row.id, family, loopback.port), row: row.id } })))
-    const owners = new Map([...tries.map(({ row, t }) => [t.secret, row.id]), [`E${secret}`, undefined], [world.environment.DAYTONA_API_KEY || `K${secret}`, undefined]])
-    configure(world, state, tries)
+    // All rows are set up, as some use what another configures; the chosen ones are tried.
+    const all = rows.flatMap((row) => (row.by === "model" ? FAMILIES : ["m"]).map((family) => ({ row, t: { ...canaries(base, secret, row.id, family, loopback.port), row: row.id } })))
+    const tries = all.filter(({ row }) => chosen.includes(row))
+    const owners = new Map([...all.map(({ row, t }) => [t.secret, row.id]), [`E${secret}`, undefined], [world.environment.DAYTONA_API_KEY || `K${secret}`, undefined]])
+    configure(world, state, all)
     const before = tree(base)
     const expect = (path) => before.set(relative(base, path), createHash("sha256").update(readFileSync(path)).digest("hex"))
 
     const env = { ...world.environment }
     const prefix = (file) => (trace ? under(file) : [])
     const traceOf = (name) => {
-      const file = join(base, `trace-${name}`)
+      const file = join(base, `trace-${name}-${traces.length}`)
       if (trace) traces.push(file)
       return file
     }
@@ -147,9 +152,15 @@ export async function round(name, { chosen = rows, trace }) {
     texts.push(...world.model.requests.map((request) => ({ where: "a request of the model", row: undefined, text: JSON.stringify(request) })))
 
     const effects = [...told(texts, owners), ...written(base, before, tree(base)), ...requested(loopback.log)]
+    if (process.env.KEEP) for (const file of traces) cpSync(file, join(process.env.KEEP, name + basename(file)))
     for (const file of traces) effects.push(...traced(file, programs(world, state)))
     for (const row of chosen.filter(({ quiet }) => quiet)) {
-      for (const { text } of results.get(row.id)) if (text?.includes(base)) effects.push({ kind: "p", row: row.id, what: `names ${text.slice(Math.max(0, text.indexOf(base) - 80), text.indexOf(base) + 160)}` })
+      for (const { text } of results.get(row.id)) {
+        for (const dir of [project, home, homedir()]) {
+          const at = text?.indexOf(dir) ?? -1
+          if (at >= 0) effects.push({ kind: "p", row: row.id, what: `names a path of the host: ${text.slice(Math.max(0, at - 60), at + 120)}` })
+        }
+      }
     }
     return { name, effects, results, tries: tries.length, seconds: (Date.now() - started) / 1000, env }
   } finally {
@@ -159,7 +170,7 @@ export async function round(name, { chosen = rows, trace }) {
 }
 
 /** Makes project, home and configuration. */
-function configure(world, state, tries) {
+function configure(world, state, all) {
   const { base, project, home } = world
   const config = JSON.parse(readFileSync(world.configFile, "utf8"))
   // All is allowed: what holds is the plugin, and where it is missing, what `init` has written.
@@ -173,7 +184,7 @@ function configure(world, state, tries) {
     plugin.push(`file://${copy}`)
   } else if (!state.plain && !state.install) plugin.push(`file://${packedPackage()}`)
   git(project, "init", "--quiet", "--initial-branch=main")
-  for (const { row, t } of tries) {
+  for (const { row, t } of all) {
     put(project, { ...harmless(t), ...row.files?.(t) })
     plant(t, home)
     put(home, row.home?.(t) ?? {})
@@ -185,7 +196,7 @@ function configure(world, state, tries) {
   }
   git(project, "add", "--all")
   git(project, "commit", "--quiet", "--message=first")
-  for (const { row, t } of tries) {
+  for (const { row, t } of all) {
     const planted = row.repository?.(t)
     if (!planted) continue
     put(project, Object.fromEntries(planted.hooks.map((hook) => [`.git/hooks/${hook}`, `#!/bin/sh\n'${planted.program}'\n`])))
@@ -204,14 +215,16 @@ function configure(world, state, tries) {
   }
 }
 
-/** The programs that OpenCode's processes may run. */
+/** The programs that OpenCode's processes may run: git for both, what `sandbox-shell` is made of, and `pgrep` to end processes. */
 function programs(world, state) {
   const shell = join(state.damage ? join(world.base, "package") : packedPackage(), "dist/sandbox-shell")
   const typed = join(dirname(shell), "shell.js")
   return (path, line) => {
     if (path === opencodeBinary()) return /^execve\("[^"]*", \["[^"]*", "(serve|run)"/.test(line) || line.includes(`, "${typed}"`)
     if (path === shell) return true
-    return /^\/(usr\/)?(local\/)?s?bin\/|^\/usr\/lib(exec)?\/git-core\//.test(path) && ["git", "od", "tr", "false"].includes(basename(path))
+    // The tool `skill` lists a skill's files so; no other tool may.
+    if (basename(path) === "rg") return line.includes('"--files", "--hidden", "--glob=!**/SKILL.md"')
+    return /^\/(usr\/)?(local\/)?s?bin\/|^\/usr\/lib(exec)?\/git-core\//.test(path) && ["git", "od", "tr", "false", "pgrep"].includes(basename(path))
   }
 }
 

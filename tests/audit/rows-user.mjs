@@ -7,6 +7,7 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { eventually } from "../lib/world.mjs"
 import { command } from "./rows-model.mjs"
 
 const FILES = "`@file` outside the project, and files that only your machine has"
@@ -55,7 +56,7 @@ export const userRows = [
     files: (t) => ({ [`inside/dir${t.token}/AGENTS.md`]: "Be kind.\n", [`inside/dir${t.token}/two.txt`]: "2\n" }), change: (t) => writeFileSync(join(t.project, `inside/dir${t.token}/AGENTS.md`), `${t.secret}\n`),
     act: (t, world) => world.attach(file(t, `inside/dir${t.token}/two.txt`)) },
   { id: "attach-server", what: "@file of the project: starts a language server", plain: "x",
-    config: (t) => ({ lsp: { "audit-attach": { command: [t.program], extensions: [".lspattach"] } } }), files: () => ({ "inside/a.lspattach": "x\n" }),
+    config: (t) => ({ lsp: { "audit-attach": { command: [t.server], extensions: [".lspattach"] } } }), files: () => ({ "inside/a.lspattach": "x\n" }),
     act: (t, world) => world.attach(file(t, "inside/a.lspattach")) },
   { id: "attach-outside", what: "@file outside the project, a link that leads there", plain: "r", own: [FILES, "r"], act: (t, world) => world.attach(file(t, t.file), file(t, t.link)) },
   { id: "run", what: "opencode run: bash, read, write, edit, apply_patch, webfetch, task", plain: "rwxn", act: (t, world) => world.run("script:run") ,
@@ -75,7 +76,7 @@ export const userRows = [
   } },
   { id: "system-prompt", what: "the system prompt names no path of the host", plain: "p", quiet: true, act: (t, world) =>
     world.model.requests.flatMap(({ messages }) => messages.filter(({ role }) => role === "system").map(({ content }) => JSON.stringify(content))) },
-  { id: "git-host", what: "git hooks, fsmonitor and filters of the repository", plain: "",
+  { id: "git-host", what: "git hooks and filters of the repository", plain: "wx",
     repository: (t) => ({ hooks: ["pre-commit", "post-commit", "post-checkout", "reference-transaction", "post-index-change", "pre-auto-gc"], program: t.program, config: { "filter.audit.clean": t.program, "filter.audit.smudge": t.program, "diff.external": t.program, "gpg.program": t.program, "commit.gpgSign": "true" } }),
     files: () => ({ ".gitattributes": "*.filtered filter=audit\n", "inside/a.filtered": "x\n" }), change: (t) => writeFileSync(join(t.project, "inside/a.filtered"), "y\n"),
     act: async (t, world) => world.say(await world.open(), "script:warm") },
@@ -85,8 +86,8 @@ export const userRows = [
   { id: "other-plugin", what: "another plugin", plain: "rw", own: [CONFIGURED, "rw"],
     plugin: (t) => `import { readFileSync, writeFileSync } from "node:fs"\nexport default { id: "other", server: async () => ({ event: async () => writeFileSync(${JSON.stringify(t.mark("plugin"))}, readFileSync(${JSON.stringify(t.file)})) }) }\n`, act: () => {} },
   { id: "pty", what: "a terminal: POST /pty", plain: "x", own: [INTERFACES, "rwxn"], act: (t, world) => world.request("POST", "/pty", { command: t.program, args: [] }) },
-  { id: "file-view", what: "file views: /file, /file/content, /find", plain: "r", own: [INTERFACES, "r"], act: (t, world) =>
-    Promise.all([world.request("GET", `/file/content?path=${encodeURIComponent(t.inside)}`), world.request("GET", `/find?pattern=${t.secret}`), world.request("GET", `/file?path=${encodeURIComponent("inside")}`)]) },
+  { id: "file-view", what: "file views: GET /file, /file/content", plain: "r", own: [INTERFACES, "r"], act: (t, world) =>
+    Promise.all([world.request("GET", `/file/content?path=${encodeURIComponent(t.inside)}`), world.request("GET", `/file?path=${encodeURIComponent("inside")}`)]) },
   { id: "vcs-apply", what: "POST /vcs/apply", plain: "w", own: [INTERFACES, "w"], act: (t, world) =>
     world.request("POST", "/vcs/apply", { patch: `diff --git a/inside/mark${t.token} b/inside/mark${t.token}\nnew file mode 100644\n--- /dev/null\n+++ b/inside/mark${t.token}\n@@ -0,0 +1 @@\n+x\n` }) },
   { id: "engine-2", what: "OpenCode's second engine: /api/session", plain: "rwx", own: [INTERFACES, "rwxn"], script: (t) => [{ calls: [["bash", { command: command(t) }], ["shell", { command: command(t) }], ["read", { path: t.file, filePath: t.file }]] }],
@@ -94,7 +95,8 @@ export const userRows = [
       const created = await world.request("POST", "/api/session", { location: { directory: t.project }, model: { id: "m", providerID: "fake" } })
       const id = (created.data ?? created).id
       await world.request("POST", `/api/session/${id}/prompt`, { prompt: { text: "script:engine-2" } })
-      await world.request("POST", `/api/session/${id}/wait`)
+      // Its own "wait" is not there yet.
+      await eventually("the second engine's tools", () => world.model.requests.some(({ messages }) => messages.at(-1).role === "tool" && JSON.stringify(messages).includes("script:engine-2")), 15)
       return world.request("GET", `/api/session/${id}/message`)
     } },
 ]

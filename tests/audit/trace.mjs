@@ -10,7 +10,7 @@ import { basename } from "node:path"
 import { must } from "../lib/setup.mjs"
 import { eventually } from "../lib/world.mjs"
 
-const CALLS = "trace=execve,execveat,open,openat,openat2,creat"
+const CALLS = "trace=execve,execveat,open,openat,openat2,creat,clone,clone3,fork,vfork"
 
 /** Whether processes can be traced here. Installs strace where that needs no question. */
 export function ensureTrace() {
@@ -35,8 +35,11 @@ export const whole = (file, pid) =>
  * `{ kind: "read" | "write", path, by, line }` for each file that was opened. `by` is the program
  * that the process runs at that time.
  */
-export function* happened(file) {
+export function happened(file) {
+  const events = []
   const program = new Map()
+  const parent = new Map()
+  const runs = (pid) => program.get(pid) ?? (parent.has(pid) ? runs(parent.get(pid)) : "")
   const waiting = new Map()
   for (const text of readFileSync(file, "utf8").split("\n")) {
     const [, pid, entry] = text.match(/^(\d+) +(.*)$/) ?? []
@@ -59,15 +62,21 @@ export function* happened(file) {
     }
     const [, call, args, result] = line.match(/^(\w+)\((.*)\) += (-?\d+)/) ?? []
     if (!call || Number(result) < 0) continue
+    if (/fork|clone/.test(call)) {
+      parent.set(result, pid)
+      continue
+    }
     const path = unquote(args.match(/"((?:[^"\\]|\\.)*)"/)?.[1] ?? "")
     if (call.startsWith("exec")) {
       program.set(pid, path)
-      yield { kind: "execute", path, line: unquote(line) }
+      events.push({ kind: "execute", path, line: unquote(line) })
     } else if (!/O_PATH/.test(args)) {
       const kind = call === "creat" || /O_WRONLY|O_RDWR|O_CREAT|O_TRUNC/.test(args) ? "write" : "read"
-      yield { kind, path, by: basename(program.get(pid) ?? ""), line }
+      events.push({ kind, path, pid, program: program.get(pid) })
     }
   }
+  // Only now: a child's first calls can stand before the line that says whose child it is.
+  return events.map((event) => (event.pid ? { ...event, by: basename(event.program ?? runs(event.pid)) } : event))
 }
 
 // strace writes what is not ASCII in octal, and C's short forms.

@@ -16,7 +16,7 @@ import { happened } from "./trace.mjs"
 /** What can happen to a host. `name`: a path of the host was told, where nobody had named it. */
 export const KINDS = { r: "read", w: "write", x: "execute", n: "network", p: "path named" }
 
-const TOKEN = /=([\w.-]+)=(\w+)=/
+const TOKEN = /=([\w.-]+)=([\w.-]+)=/
 
 /** The row whose token is in `text`. */
 export const rowOf = (text) => TOKEN.exec(text)?.[1]
@@ -42,6 +42,8 @@ export function canaries(base, salt, row, family, port) {
     link: `links/file${token}`,
     linkDir: `links/dir${token}`,
     program: join(outside, `run${token}`),
+    // A language server that says no.
+    server: join(outside, `serve${token}`),
     mark: (name) => join(outside, `mark${token}${name}`),
     upMark: `../outside/mark${token}up`,
     insideMark: join(project, `inside/mark${token}`),
@@ -64,7 +66,9 @@ export function plant(t, home) {
   put(join(t.dir, `name-${t.secret}.txt`), `${t.secret}\n`)
   put(join(home, t.home.slice(2)), `${t.secret}\n`)
   put(t.program, `#!/bin/sh\n: > '${t.mark("run")}'\n`)
-  chmodSync(t.program, 0o755)
+  const no = JSON.stringify({ jsonrpc: "2.0", id: 0, error: { code: -32603, message: "no" } })
+  put(t.server, `#!/bin/sh\n: > '${t.mark("serve")}'\nprintf 'Content-Length: ${no.length}\\r\\n\\r\\n%s' '${no}'\nread line\n`)
+  for (const program of [t.program, t.server]) chmodSync(program, 0o755)
   for (const [link, target] of [[t.link, t.file], [t.linkDir, t.dir]]) {
     mkdirSync(dirname(join(t.project, link)), { recursive: true })
     symlinkSync(relative(dirname(join(t.project, link)), target), join(t.project, link))
@@ -86,7 +90,11 @@ const KEPT = [
 const OUTPUTS = "home/.local/share/opencode/tool-output/"
 export const kept = KEPT.map(([dir, why, only]) => `${dir}${only ? " (some)" : ""}: ${why}`)
 
+/** Made on the way to what is kept. */
+const PARENTS = ["home/.local/", "home/.local/share/", "home/.local/state/"]
+
 const isKept = (path) =>
+  PARENTS.includes(path) ||
   !path.startsWith(OUTPUTS) && KEPT.some(([dir, , only]) => path.startsWith(dir) && (!only || only.test(path.slice(dir.length))))
 
 /** Every file below `base` with a hash of what it holds; links are not followed. */
