@@ -28,7 +28,8 @@ export async function audit({ chosen = rows, names = STATES, say = () => {} } = 
     if (process.env.CI) problems.push("no process trace, which CI must have")
   }
   packedPackage()
-  const waiting = ["plain", ...names]
+  // The slow ones first.
+  const waiting = ["plain", "down", "healthy", "missing", "no-key", "corrupt"].filter((name) => name === "plain" || names.includes(name))
   const done = new Map()
   const lane = async () => {
     for (let name; (name = waiting.shift()); ) {
@@ -72,7 +73,8 @@ export async function audit({ chosen = rows, names = STATES, say = () => {} } = 
   const tries = names.map((name) => done.get(name).tries).reduce((sum, count) => sum + count, 0)
   const calls = names.map((name) => [...done.get(name).results.values()].flat().length).reduce((sum, count) => sum + count, 0)
   lines.push(`${chosen.length} rows × ${names.length} states, ${FAMILIES.length} model families; ${tries} tries with ${calls} calls`)
-  if (effects.length) lines.push("", ...effects.map(({ row, state, kind, what }) => `HOST EFFECT ${state} ${row} ${KINDS[kind]}: ${what}`))
+  const told = effects.map(({ row, state, kind, what }) => `HOST EFFECT ${state} ${row} ${KINDS[kind]}: ${what}`)
+  if (effects.length) lines.push("", ...new Set(told))
   lines.push(...problems.map((problem) => `PROBLEM ${problem}`))
   return { lines, effects, problems, rows: chosen.length, states: names.length }
 }

@@ -15,8 +15,10 @@ export const FAMILIES = ["m", "gpt-5"]
 export const rows = [...modelRows.map((row) => ({ ...row, by: "model" })), ...userRows.map((row) => ({ ...row, by: "user" }))]
 
 const NOWHERE = "http://127.0.0.1:9/"
-/** Tool calls in one reply of the model. */
-const CALLS = 12
+/** Tool calls in one reply of the model: they run at the same time. */
+const CALLS = 40
+/** Rows of the user's at a time, where there is no sandbox that they must share. */
+const ABREAST = 8
 
 /** The five states, and OpenCode without the plugin, for the self-check. */
 export const states = {
@@ -91,7 +93,6 @@ export async function round(name, { chosen = rows, trace }) {
       if (trace) traces.push(file)
       return file
     }
-    const lap = (what) => process.env.LAPS && console.error(((Date.now() - started) / 1000).toFixed(1), what)
     const main = traceOf("serve")
     const opencode = await world.serve({ under: prefix(main) })
     const session = await opencode.session()
@@ -100,7 +101,6 @@ export async function round(name, { chosen = rows, trace }) {
     world.model.scripts["*"] = [{ text: "I see." }]
     world.model.scripts.warm = [{ calls: [["bash", { command: "true" }]] }]
     await opencode.prompt(session, "script:warm")
-    lap("warm")
     for (const { row, t } of tries) {
       change(t)
       expect(t.insideHost)
@@ -121,16 +121,19 @@ export async function round(name, { chosen = rows, trace }) {
       for (let at = 0; at < calls.length; at += CALLS) steps.push({ calls: calls.slice(at, at + CALLS).map(({ call }) => call) })
       world.model.scripts[`try-${family}`] = steps
       const done = await opencode.prompt(session, `script:try-${family}`, { model: family })
-      lap(family)
-      if (process.env.LAPS) for (const m of await opencode.request('GET', `/session/${session}/message`)) for (const p of m.parts) if (p.type==='tool' && p.state.time.end-p.state.time.start>1500) console.error(p.tool, p.state.time.end-p.state.time.start, JSON.stringify(p.state.input).slice(0,150))
       if (done.length !== calls.length) throw new Error(`${name}, ${family}: ${calls.length} calls were made and ${done.length} came to something; the last: ${JSON.stringify(done.at(-1))?.slice(0, 500)}`)
       done.forEach((result, at) => results.get(calls[at].row.id).push({ ...result, family }))
     }
 
-    for (const { row, t } of tries) {
-      if (row.by !== "user") continue
+    // With a sandbox, all is tried in the session whose sandbox has the older files.
+    const sessions = [session]
+    const open = async () => {
+      sessions.push(await opencode.session())
+      return sessions.at(-1)
+    }
+    const user = async ({ row, t }) => {
       if (row.script) world.model.scripts[row.id] = row.script(t)
-      const driver = drive({ world, opencode, session, expect, traced: (file) => ({ under: prefix(traceOf(file)) }) })
+      const driver = drive({ world, opencode, session: world.local ? session : await open(), open, expect, traced: (file) => ({ under: prefix(traceOf(file)) }) })
       let answer
       let failed
       try {
@@ -138,21 +141,27 @@ export async function round(name, { chosen = rows, trace }) {
       } catch (error) {
         failed = error.message
       }
-      lap(row.id)
       const text = typeof answer === "string" ? answer : JSON.stringify(answer ?? "")
       results.get(row.id).push({ tool: row.by, status: failed ? "error" : "completed", text: failed ?? text })
     }
+    const last = (row) => row.quiet
+    for (const some of [tries.filter(({ row }) => !last(row)), tries.filter(({ row }) => last(row))]) {
+      const waiting = some.filter(({ row }) => row.by === "user")
+      const lane = async () => {
+        for (let next; (next = waiting.shift()); ) await user(next)
+      }
+      await Promise.all(Array.from({ length: world.local ? 1 : ABREAST }, lane))
+    }
 
-    const messages = await opencode.request("GET", `/session/${session}/message`)
+    const messages = await Promise.all(sessions.map((id) => opencode.request("GET", `/session/${id}/message`)))
     await opencode.stop()
     if (trace) await whole(main, opencode.child.pid)
 
     for (const [row, done] of results) texts.push(...done.map(({ tool, text }) => ({ where: `the result of ${tool}`, row, text: String(text) })))
-    texts.push({ where: "the session", row: undefined, text: JSON.stringify(messages) })
+    texts.push({ where: "a session", row: undefined, text: JSON.stringify(messages.flat().map(({ parts }) => parts)) })
     texts.push(...world.model.requests.map((request) => ({ where: "a request of the model", row: undefined, text: JSON.stringify(request) })))
 
     const effects = [...told(texts, owners), ...written(base, before, tree(base)), ...requested(loopback.log)]
-    if (process.env.KEEP) for (const file of traces) cpSync(file, join(process.env.KEEP, name + basename(file)))
     for (const file of traces) effects.push(...traced(file, programs(world, state)))
     for (const row of chosen.filter(({ quiet }) => quiet)) {
       for (const { text } of results.get(row.id)) {
@@ -215,6 +224,9 @@ function configure(world, state, all) {
   }
 }
 
+/** How ripgrep may be run: the search box lists the project's files, the tool `skill` those of a skill. */
+const LISTS = ['"--files", "--glob=!**/.git/**"', '"--files", "--hidden", "--glob=!**/SKILL.md", "--glob=!**/.git/**"']
+
 /** The programs that OpenCode's processes may run: git for both, what `sandbox-shell` is made of, and `pgrep` to end processes. */
 function programs(world, state) {
   const shell = join(state.damage ? join(world.base, "package") : packedPackage(), "dist/sandbox-shell")
@@ -222,14 +234,13 @@ function programs(world, state) {
   return (path, line) => {
     if (path === opencodeBinary()) return /^execve\("[^"]*", \["[^"]*", "(serve|run)"/.test(line) || line.includes(`, "${typed}"`)
     if (path === shell) return true
-    // The tool `skill` lists a skill's files so; no other tool may.
-    if (basename(path) === "rg") return line.includes('"--files", "--hidden", "--glob=!**/SKILL.md"')
+    if (basename(path) === "rg") return LISTS.some((args) => line.includes(`"--no-config", ${args}, "."]`))
     return /^\/(usr\/)?(local\/)?s?bin\/|^\/usr\/lib(exec)?\/git-core\//.test(path) && ["git", "od", "tr", "false", "pgrep"].includes(basename(path))
   }
 }
 
 /** What a row of the user's can do. */
-function drive({ world, opencode, session, expect, traced }) {
+function drive({ world, opencode, session, open, expect, traced }) {
   const fake = { providerID: "fake", modelID: "m" }
   const { request } = opencode
   const output = ({ parts }) => parts.map(({ state, text }) => state?.output ?? state?.error ?? text ?? "").join("\n")
@@ -237,7 +248,7 @@ function drive({ world, opencode, session, expect, traced }) {
     model: world.model,
     expect,
     request,
-    open: () => opencode.session(),
+    open,
     say: (id, text) => opencode.prompt(id, text),
     shell: async (command) => output(await request("POST", `/session/${session}/shell`, { agent: "build", command, model: fake })),
     command: (command, text) => request("POST", `/session/${session}/command`, { command, arguments: text, model: "fake/m" }),

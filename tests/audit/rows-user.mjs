@@ -2,9 +2,10 @@
 // for `act`, which does it: `world` has `shell`, `command`, `attach`, `request` and the model. What
 // it returns is searched for secrets, like all that the model is sent.
 //
+// unnamed    states in which paths may be named, and why
 // missing    like `own`, in the state in which the plugin is not there
 
-import { readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { eventually } from "../lib/world.mjs"
@@ -15,7 +16,8 @@ const INTERFACES = "terminals and file views of OpenCode's web and desktop inter
 const CONFIGURED = "MCP servers, other plugins, custom tools"
 /** OpenCode's reader is asked by the user and cannot be stopped; what it read is thrown away. */
 const OPENS = "OpenCode opens the file that the user named; the model is given the sandbox's"
-const fake = { providerID: "fake", modelID: "m" }
+/** A path is no effect by itself, and no tool is left to use it. */
+const NOBODY = "nothing of the plugin runs that could take the paths out of OpenCode's own words"
 
 const file = (t, path, mime = "text/plain") => ({ type: "file", url: `file://${path.startsWith("/") ? path : join(t.project, path)}`, mime, filename: path.split("/").at(-1) })
 
@@ -74,7 +76,7 @@ export const userRows = [
     world.expect(path)
     await world.request("POST", `/session/${session}/unrevert`)
   } },
-  { id: "system-prompt", what: "the system prompt names no path of the host", plain: "p", quiet: true, act: (t, world) =>
+  { id: "system-prompt", what: "the system prompt names no path of the host", plain: "p", quiet: true, unnamed: { corrupt: NOBODY, missing: NOBODY }, act: (t, world) =>
     world.model.requests.flatMap(({ messages }) => messages.filter(({ role }) => role === "system").map(({ content }) => JSON.stringify(content))) },
   { id: "git-host", what: "git hooks and filters of the repository", plain: "wx",
     repository: (t) => ({ hooks: ["pre-commit", "post-commit", "post-checkout", "reference-transaction", "post-index-change", "pre-auto-gc"], program: t.program, config: { "filter.audit.clean": t.program, "filter.audit.smudge": t.program, "diff.external": t.program, "gpg.program": t.program, "commit.gpgSign": "true" } }),
@@ -90,7 +92,7 @@ export const userRows = [
     Promise.all([world.request("GET", `/file/content?path=${encodeURIComponent(t.inside)}`), world.request("GET", `/file?path=${encodeURIComponent("inside")}`)]) },
   { id: "vcs-apply", what: "POST /vcs/apply", plain: "w", own: [INTERFACES, "w"], act: (t, world) =>
     world.request("POST", "/vcs/apply", { patch: `diff --git a/inside/mark${t.token} b/inside/mark${t.token}\nnew file mode 100644\n--- /dev/null\n+++ b/inside/mark${t.token}\n@@ -0,0 +1 @@\n+x\n` }) },
-  { id: "engine-2", what: "OpenCode's second engine: /api/session", plain: "rwx", own: [INTERFACES, "rwxn"], script: (t) => [{ calls: [["bash", { command: command(t) }], ["shell", { command: command(t) }], ["read", { path: t.file, filePath: t.file }]] }],
+  { id: "engine-2", what: "OpenCode's second engine: /api/session", plain: "r", own: [INTERFACES, "rwxn"], script: (t) => [{ calls: [["bash", { command: command(t) }], ["shell", { command: command(t) }], ["read", { path: t.inside }]] }],
     act: async (t, world) => {
       const created = await world.request("POST", "/api/session", { location: { directory: t.project }, model: { id: "m", providerID: "fake" } })
       const id = (created.data ?? created).id

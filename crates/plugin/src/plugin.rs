@@ -5,7 +5,7 @@ mod permit;
 mod typed;
 
 use crate::carry::Carry;
-use crate::config::{Config, Network};
+use crate::config::{Config, DEFAULT_PROJECT_DIR, Network};
 use crate::edge::*;
 use crate::guard::{self, Guard};
 use crate::paths::Paths;
@@ -299,6 +299,13 @@ impl Plugin {
         let cut = json!({ "max_lines": OUTPUT_LINES, "max_bytes": OUTPUT_BYTES });
         settings.insert("tool_output".into(), cut);
         settings.insert("snapshot".into(), json!(false));
+        // OpenCode starts the user's language server for a file that the user attaches.
+        let lsp = self
+            .core()
+            .is_ok_and(|core| core.config.allow_tools.iter().any(|tool| tool == "lsp"));
+        if !lsp {
+            settings.insert("lsp".into(), json!(false));
+        }
         if !self.core().is_ok_and(|core| core.config.shell_on_host) {
             settings.insert("shell".into(), json!(self.init.shell));
         }
@@ -331,19 +338,25 @@ impl Plugin {
 
     /// A tool of others that the plugin named in [`Started::results`] is done.
     pub async fn after(self: &Rc<Self>, result: ToolResult) -> ToolResult {
-        match self.core() {
-            Ok(core) => guard::result(result, &core.paths),
-            Err(_) => result,
-        }
+        guard::result(result, &self.paths())
     }
 
     /// The system prompt.
     pub async fn system(self: &Rc<Self>, system: System) -> System {
+        System {
+            system: prompt::rewrite(system.system, &self.paths()),
+        }
+    }
+
+    /// The project's paths, also while nothing works.
+    fn paths(&self) -> Paths {
         match self.core() {
-            Ok(core) => System {
-                system: prompt::rewrite(system.system, &core.paths),
-            },
-            Err(_) => system,
+            Ok(core) => core.paths.clone(),
+            Err(_) => Paths::new(
+                &self.init.worktree,
+                &self.init.directory,
+                DEFAULT_PROJECT_DIR,
+            ),
         }
     }
 

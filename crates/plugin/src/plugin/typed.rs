@@ -12,9 +12,7 @@
 //! user's own choice. (All of this as 1.18.33 does it, November 2026.)
 
 use super::{Cancel, Core, Plugin, State};
-use crate::config::DEFAULT_PROJECT_DIR;
 use crate::edge::*;
-use crate::paths::Paths;
 use futures::FutureExt;
 use futures::future::pending;
 use protocol::ToolArgs;
@@ -171,14 +169,7 @@ impl Plugin {
     pub async fn message(self: &Rc<Self>, mut message: Parts) -> Parts {
         self.active(&message.session_id);
         self.prewarm(&message.session_id);
-        let paths = match self.core() {
-            Ok(core) => core.paths.clone(),
-            Err(_) => Paths::new(
-                &self.init.worktree,
-                &self.init.directory,
-                DEFAULT_PROJECT_DIR,
-            ),
-        };
+        let paths = self.paths();
         let mut parts = Vec::new();
         let mut rest = std::mem::take(&mut message.parts);
         while !rest.is_empty() {
