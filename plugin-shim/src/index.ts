@@ -71,7 +71,7 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
   return {
     tool: Object.fromEntries(definitions.map(define)),
     async config(config: Config) {
-      const { settings } = await call("config", { permission: config.permission ?? null }).catch(() => ({ settings: { shell, snapshot: false } }))
+      const { settings } = await call("config", { permission: config.permission ?? null }).catch(() => ({ settings: { shell, snapshot: false, lsp: false } }))
       Object.assign(config, settings)
     },
     async event({ event }) {
@@ -80,7 +80,9 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
       await call("event", { type: event.type, properties: event.properties }).catch(() => {})
     },
     async "chat.message"({ sessionID }, output) {
-      const { parts } = await call("message", { sessionId: sessionID, parts: output.parts }).catch(() => output)
+      // What OpenCode has read of the host goes no further, if nobody can say what it is.
+      const typed = () => ({ parts: output.parts.filter((part) => part.type !== "file" && !(part.type === "text" && part.synthetic)) })
+      const { parts } = await call("message", { sessionId: sessionID, parts: output.parts }).catch(typed)
       output.parts.splice(0, output.parts.length, ...(parts as typeof output.parts))
     },
     async "command.execute.before"({ sessionID }, output) {

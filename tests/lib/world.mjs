@@ -181,11 +181,14 @@ export async function createWorld({ files = {}, git: withGit = true, options = {
       const dir = join(home, ".local/share/opencode/log")
       return existsSync(dir) ? readdirSync(dir).map((name) => readFileSync(join(dir, name), "utf8")).join("\n") : ""
     },
-    /** `opencode run`: one prompt, one process. Gives its parts. */
-    run: (prompt, { args = [], cwd = project, env: more = {} } = {}) => run(opencodeBinary(), ["run", "--format", "json", ...args, prompt], { cwd, env: { ...environment, ...more } }),
+    /** `opencode run`: one prompt, one process, as an argument of `under` if that is given. Gives its parts. */
+    run(prompt, { args = [], cwd = project, env: more = {}, under = [] } = {}) {
+      const [program, ...rest] = [...under, opencodeBinary(), "run", "--format", "json", ...args, prompt]
+      return run(program, rest, { cwd, env: { ...environment, ...more } })
+    },
     /** `opencode serve`: a client of its HTTP API. */
-    async serve({ cwd = project, env: more = {} } = {}) {
-      const opencode = await serve(cwd, { ...environment, ...more })
+    async serve({ cwd = project, env: more = {}, under = [] } = {}) {
+      const opencode = await serve(cwd, { ...environment, ...more }, under)
       servers.push(opencode)
       return opencode
     },
@@ -222,8 +225,9 @@ export function toolResult(part) {
   return { tool: part.tool, status, output, error, title, metadata, input, attachments, text: output ?? error }
 }
 
-async function serve(cwd, env) {
-  const child = spawn(opencodeBinary(), ["serve", "--port", "0", "--hostname", "127.0.0.1"], { cwd, env, stdio: ["ignore", "pipe", "pipe"] })
+async function serve(cwd, env, under) {
+  const [program, ...args] = [...under, opencodeBinary(), "serve", "--port", "0", "--hostname", "127.0.0.1"]
+  const child = spawn(program, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] })
   let output = ""
   const url = await new Promise((done, fail) => {
     const read = (data) => {

@@ -494,7 +494,11 @@ impl Setup<'_> {
                 Fix::Rename => file.rename(),
                 Fix::Pin => file.pin(&spec),
                 Fix::Deny(names) => file.deny(names),
-                Fix::Shell => file.set("shell", NO_SHELL),
+                Fix::Shell => {
+                    file.set("shell", NO_SHELL);
+                    // Without the plugin, undo and redo of messages would write the user's files.
+                    file.turn_off("snapshot");
+                }
             }
         }
         let written = self

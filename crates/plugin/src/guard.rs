@@ -94,6 +94,8 @@ pub(crate) const SERVED: &[&str] = &[
     "task",
     "webfetch",
     "websearch",
+    // Never served: it is denied for the case that nobody is there to block it.
+    "lsp",
 ];
 
 /// The user's rules with the plain `"deny"` of every served permission lifted. A user who means it

@@ -5,7 +5,7 @@ mod permit;
 mod typed;
 
 use crate::carry::Carry;
-use crate::config::{Config, Network};
+use crate::config::{Config, DEFAULT_PROJECT_DIR, Network};
 use crate::edge::*;
 use crate::guard::{self, Guard};
 use crate::paths::Paths;
@@ -300,6 +300,13 @@ impl Plugin {
         let cut = json!({ "max_lines": OUTPUT_LINES, "max_bytes": OUTPUT_BYTES });
         settings.insert("tool_output".into(), cut);
         settings.insert("snapshot".into(), json!(false));
+        // OpenCode starts the user's language server for a file that the user attaches.
+        let lsp = self
+            .core()
+            .is_ok_and(|core| core.config.allow_tools.iter().any(|tool| tool == "lsp"));
+        if !lsp {
+            settings.insert("lsp".into(), json!(false));
+        }
         if !self.core().is_ok_and(|core| core.config.shell_on_host) {
             settings.insert("shell".into(), json!(self.init.shell));
         }
@@ -337,10 +344,10 @@ impl Plugin {
     pub async fn after(self: &Rc<Self>, mut done: ToolResult) -> ToolResult {
         let core = self.core();
         if let Some(output) = done.result.get("output").and_then(Value::as_str) {
-            let text = match &core {
-                Ok(core) if done.tool == "skill" => {
+            let text = match done.tool.as_str() {
+                "skill" => {
                     let dir = done.result.pointer("/metadata/dir");
-                    guard::skill(output, dir.and_then(Value::as_str), &core.paths)
+                    guard::skill(output, dir.and_then(Value::as_str), &self.paths())
                 }
                 _ => output.to_string(),
             };
@@ -386,11 +393,20 @@ impl Plugin {
 
     /// The system prompt.
     pub async fn system(self: &Rc<Self>, system: System) -> System {
+        System {
+            system: prompt::rewrite(system.system, &self.paths()),
+        }
+    }
+
+    /// The project's paths, also while nothing works.
+    fn paths(&self) -> Paths {
         match self.core() {
-            Ok(core) => System {
-                system: prompt::rewrite(system.system, &core.paths),
-            },
-            Err(_) => system,
+            Ok(core) => core.paths.clone(),
+            Err(_) => Paths::new(
+                &self.init.worktree,
+                &self.init.directory,
+                DEFAULT_PROJECT_DIR,
+            ),
         }
     }
 

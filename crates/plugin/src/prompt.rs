@@ -6,7 +6,7 @@ use crate::paths::Paths;
 pub(crate) fn rewrite(system: Vec<String>, paths: &Paths) -> Vec<String> {
     let mut blocks: Vec<String> = system
         .iter()
-        .map(|block| platform(&paths.text(block)))
+        .map(|block| skills(&platform(&paths.text(block)), paths))
         .collect();
     blocks.push(rules(paths));
     blocks
@@ -22,6 +22,16 @@ fn platform(block: &str) -> String {
         None => line.to_string(),
     };
     block.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// OpenCode lists its skills with the host's files that hold them; the tool `skill` needs the name only.
+fn skills(block: &str, paths: &Paths) -> String {
+    let elsewhere = |line: &&str| match line.trim_start().strip_prefix("<location>") {
+        Some(path) => path.starts_with(paths.root()),
+        None => true,
+    };
+    let lines: Vec<&str> = block.split('\n').filter(elsewhere).collect();
+    lines.join("\n")
 }
 
 fn rules(paths: &Paths) -> String {
@@ -55,5 +65,22 @@ mod tests {
         ] {
             assert!(out.contains(expected), "{expected}: {out}");
         }
+    }
+
+    #[test]
+    fn skills_are_listed_without_files_of_the_host() {
+        let paths = Paths::new("/home/me/app", "/home/me/app", "/p");
+        let skill = |path: &str| {
+            format!("  <skill>\n    <name>x</name>\n    <location>{path}</location>\n  </skill>\n")
+        };
+        let list = skill("/home/me/.config/opencode/skill/x/SKILL.md")
+            + &skill("/home/me/app/.opencode/skill/x/SKILL.md");
+        let out = rewrite(vec![list], &paths).join("\n");
+        assert!(!out.contains("/home/me"), "{out}");
+        assert!(
+            out.contains("<location>/p/.opencode/skill/x/SKILL.md</location>"),
+            "{out}"
+        );
+        assert_eq!(out.matches("<name>x</name>").count(), 2, "{out}");
     }
 }

@@ -179,10 +179,19 @@ impl File {
 
     /// Sets a text.
     pub(super) fn set(&mut self, key: &str, value: &str) {
+        self.put(key, CstInputValue::String(value.into()));
+    }
+
+    /// Sets `key` to false.
+    pub(super) fn turn_off(&mut self, key: &str) {
+        self.put(key, CstInputValue::Bool(false));
+    }
+
+    fn put(&mut self, key: &str, value: CstInputValue) {
         let object = self.root.object_value_or_set();
         match object.get(key) {
-            Some(property) => property.set_value(CstInputValue::String(value.into())),
-            None => drop(object.append(key, CstInputValue::String(value.into()))),
+            Some(property) => property.set_value(value),
+            None => drop(object.append(key, value)),
         }
         self.changed();
     }

@@ -13,9 +13,7 @@
 
 use super::calls::never;
 use super::{Cancel, Core, Plugin, State};
-use crate::config::DEFAULT_PROJECT_DIR;
 use crate::edge::*;
-use crate::paths::Paths;
 use protocol::ToolArgs;
 use protocol::args::{Bash, Read};
 use serde_json::{Value, json};
@@ -170,14 +168,7 @@ impl Plugin {
     pub async fn message(self: &Rc<Self>, mut message: Parts) -> Parts {
         self.active(&message.session_id);
         self.prewarm(&message.session_id);
-        let paths = match self.core() {
-            Ok(core) => core.paths.clone(),
-            Err(_) => Paths::new(
-                &self.init.worktree,
-                &self.init.directory,
-                DEFAULT_PROJECT_DIR,
-            ),
-        };
+        let paths = self.paths();
         let mut parts = Vec::new();
         let mut rest = std::mem::take(&mut message.parts);
         while !rest.is_empty() {

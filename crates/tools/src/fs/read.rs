@@ -391,7 +391,7 @@ fn next_line(from: &mut impl BufRead, mut keep: Option<&mut Vec<u8>>) -> io::Res
         };
         if chunk.is_empty() {
             if let Some(keep) = keep {
-                keep.truncate(keep.len() - text::incomplete(keep));
+                keep.truncate(keep.len() - text::unfinished(keep));
                 any = any && !keep.is_empty();
             }
             return Ok(any);

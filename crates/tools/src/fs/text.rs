@@ -73,6 +73,22 @@ pub(super) fn show(text: &str) -> String {
         .collect()
 }
 
+/// How many bytes at the end of a file `read` leaves out: what would begin a character by its first
+/// byte alone, possible or not. That is how Node's `StringDecoder` counts, whose end is not asked for.
+pub(super) fn unfinished(bytes: &[u8]) -> usize {
+    for back in 1..=bytes.len().min(3) {
+        let need = match bytes[bytes.len() - back] {
+            0x80..=0xbf => continue,
+            0xc0..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf7 => 4,
+            _ => 0,
+        };
+        return if back < need { back } else { 0 };
+    }
+    0
+}
+
 /// How many bytes at the end are the beginning of a character that never came.
 pub fn incomplete(bytes: &[u8]) -> usize {
     let is_start = |back: &usize| {
@@ -162,6 +178,23 @@ mod tests {
             (b"\x82\x82\x82", 0),
         ] {
             assert_eq!(incomplete(bytes), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_begins_a_character_by_its_first_byte_is_unfinished() {
+        for (bytes, expected) in [
+            (&b"a"[..], 0),
+            (b"", 0),
+            ("\u{e9}".as_bytes(), 0),
+            (b"a\xc1", 1),
+            (b"a\xed\xa0", 2),
+            (b"a\xf5\x80\x80", 3),
+            (b"a\xf8", 0),
+            (b"a\xc1\x80", 0),
+            (b"\x82\x82\x82\x82", 0),
+        ] {
+            assert_eq!(unfinished(bytes), expected, "{bytes:?}");
         }
     }
 

@@ -1,0 +1,258 @@
+// One state: a world with OpenCode in it, every row tried, and what the watchers saw.
+
+import { createHash } from "node:crypto"
+import { execFileSync } from "node:child_process"
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { homedir } from "node:os"
+import { basename, dirname, join, relative } from "node:path"
+import { createWorld, git, opencodeBinary, packedPackage } from "../lib/world.mjs"
+import { modelRows } from "./rows-model.mjs"
+import { userRows } from "./rows-user.mjs"
+import { under, whole } from "./trace.mjs"
+import { canaries, change, harmless, plant, requested, salt, startLoopback, told, traced, tree, written } from "./watch.mjs"
+
+export const FAMILIES = ["m", "gpt-5"]
+export const rows = [...modelRows.map((row) => ({ ...row, by: "model" })), ...userRows.map((row) => ({ ...row, by: "user" }))]
+
+const NOWHERE = "http://127.0.0.1:9/"
+/** Tool calls in one reply of the model: they run at the same time. */
+const CALLS = 40
+/** Rows of the user's at a time, where there is no sandbox that they must share. */
+const ABREAST = 8
+
+/** The five states, and OpenCode without the plugin, for the self-check. */
+export const states = {
+  healthy: { what: "the plugin works" },
+  "no-key": { what: "no API key", env: { DAYTONA_API_KEY: "", DAYTONA_API_URL: "" } },
+  down: { what: "Daytona is down", env: { DAYTONA_API_URL: `${NOWHERE}api` } },
+  corrupt: { what: "the plugin's wasm is corrupt", damage: (dist) => writeFileSync(join(dist, "generated/core_bg.wasm"), "not wasm") },
+  missing: { what: "the package cannot be installed", install: true },
+  plain: { what: "OpenCode without the plugin", plain: true },
+}
+export const STATES = Object.keys(states).filter((name) => name !== "plain")
+
+const merge = (into, from) => {
+  for (const [key, value] of Object.entries(from)) {
+    if (Array.isArray(value)) into[key] = [...(into[key] ?? []), ...value]
+    else if (value && typeof value === "object") merge((into[key] ??= {}), value)
+    else into[key] = value
+  }
+  return into
+}
+
+const put = (base, files) => {
+  for (const [path, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(base, path)), { recursive: true })
+    writeFileSync(join(base, path), text)
+  }
+}
+
+/** Runs `chosen` rows in a state. Gives `{ effects, results, requests, seconds }`. */
+export async function round(name, { chosen = rows, trace }) {
+  const started = Date.now()
+  const state = states[name]
+  const loopback = await startLoopback()
+  const secret = salt()
+  const world = await createWorld({
+    files: {},
+    git: false,
+    local: state.env || state.damage || state.install || state.plain ? null : undefined,
+    env: {
+      AUDIT_SECRET: `E${secret}`,
+      ...Object.fromEntries(["LSP_TOOL", "PLAN_MODE", "CODE_MODE", "BACKGROUND_SUBAGENTS"].map((flag) => [`OPENCODE_EXPERIMENTAL_${flag}`, "1"])),
+      OPENCODE_ENABLE_EXA: "1",
+      // The index of the search box opens every file of the project by itself: no try could be told from it.
+      OPENCODE_DISABLE_FFF: "1",
+      HTTP_PROXY: `http://127.0.0.1:${loopback.port}`,
+      HTTPS_PROXY: `http://127.0.0.1:${loopback.port}`,
+      NO_PROXY: "127.0.0.1,localhost",
+      npm_config_registry: NOWHERE,
+      npm_config_fetch_retries: "0",
+      DAYTONA_API_KEY: `K${secret}`,
+      ...state.env,
+    },
+    config: {},
+  })
+  // createWorld's own server has a key of its own.
+  if (world.local) world.environment.DAYTONA_API_KEY = world.local.apiKey
+  const { base, project, home } = world
+  const traces = []
+  try {
+    // All rows are set up, as some use what another configures; the chosen ones are tried.
+    const all = rows.flatMap((row) => (row.by === "model" ? FAMILIES : ["m"]).map((family) => ({ row, t: { ...canaries(base, secret, row.id, family, loopback.port), row: row.id } })))
+    const tries = all.filter(({ row }) => chosen.includes(row))
+    const owners = new Map([...all.map(({ row, t }) => [t.secret, row.id]), [`E${secret}`, undefined], [world.environment.DAYTONA_API_KEY || `K${secret}`, undefined]])
+    configure(world, state, all)
+    const before = tree(base)
+    const expect = (path) => before.set(relative(base, path), createHash("sha256").update(readFileSync(path)).digest("hex"))
+
+    const env = { ...world.environment }
+    const prefix = (file) => (trace ? under(file) : [])
+    const traceOf = (name) => {
+      const file = join(base, `trace-${name}-${traces.length}`)
+      if (trace) traces.push(file)
+      return file
+    }
+    const main = traceOf("serve")
+    const opencode = await world.serve({ under: prefix(main) })
+    const session = await opencode.session()
+    const results = new Map(chosen.map((row) => [row.id, []]))
+    const texts = []
+    world.model.scripts["*"] = [{ text: "I see." }]
+    world.model.scripts.warm = [{ calls: [["bash", { command: "true" }]] }]
+    await opencode.prompt(session, "script:warm")
+    for (const { row, t } of tries) {
+      change(t)
+      expect(t.insideHost)
+      if (!row.change) continue
+      row.change(t)
+      for (const [path, hash] of tree(base)) if (path.startsWith("project/inside") && (path.includes(t.token) || row.files?.(t)[path.slice("project/".length)])) before.set(path, hash)
+    }
+
+    for (const family of FAMILIES) {
+      const calls = []
+      for (const { row, t } of tries) {
+        if (row.by !== "model" || t.family !== family) continue
+        if (row.agent) world.model.scripts[`agent-${row.id}-${family}`] = row.agent(t)
+        calls.push(...row.calls(t, family).map((call) => ({ row, call })))
+      }
+      if (!calls.length) continue
+      const steps = []
+      for (let at = 0; at < calls.length; at += CALLS) steps.push({ calls: calls.slice(at, at + CALLS).map(({ call }) => call) })
+      world.model.scripts[`try-${family}`] = steps
+      const done = await opencode.prompt(session, `script:try-${family}`, { model: family })
+      if (done.length !== calls.length) throw new Error(`${name}, ${family}: ${calls.length} calls were made and ${done.length} came to something; the last: ${JSON.stringify(done.at(-1))?.slice(0, 500)}`)
+      done.forEach((result, at) => results.get(calls[at].row.id).push({ ...result, family }))
+    }
+
+    // With a sandbox, all is tried in the session whose sandbox has the older files.
+    const sessions = [session]
+    const open = async () => {
+      sessions.push(await opencode.session())
+      return sessions.at(-1)
+    }
+    const user = async ({ row, t }) => {
+      if (row.script) world.model.scripts[row.id] = row.script(t)
+      const driver = drive({ world, opencode, session: world.local ? session : await open(), open, expect, traced: (file) => ({ under: prefix(traceOf(file)) }) })
+      let answer
+      let failed
+      try {
+        answer = await row.act(t, driver)
+      } catch (error) {
+        failed = error.message
+      }
+      const text = typeof answer === "string" ? answer : JSON.stringify(answer ?? "")
+      results.get(row.id).push({ tool: row.by, status: failed ? "error" : "completed", text: failed ?? text })
+    }
+    const last = (row) => row.quiet
+    for (const some of [tries.filter(({ row }) => !last(row)), tries.filter(({ row }) => last(row))]) {
+      const waiting = some.filter(({ row }) => row.by === "user")
+      const lane = async () => {
+        for (let next; (next = waiting.shift()); ) await user(next)
+      }
+      await Promise.all(Array.from({ length: world.local ? 1 : ABREAST }, lane))
+    }
+
+    const messages = await Promise.all(sessions.map((id) => opencode.request("GET", `/session/${id}/message`)))
+    await opencode.stop()
+    if (trace) await whole(main, opencode.child.pid)
+
+    for (const [row, done] of results) texts.push(...done.map(({ tool, text }) => ({ where: `the result of ${tool}`, row, text: String(text) })))
+    texts.push({ where: "a session", row: undefined, text: JSON.stringify(messages.flat().map(({ parts }) => parts)) })
+    texts.push(...world.model.requests.map((request) => ({ where: "a request of the model", row: undefined, text: JSON.stringify(request) })))
+
+    const effects = [...told(texts, owners), ...written(base, before, tree(base)), ...requested(loopback.log)]
+    for (const file of traces) effects.push(...traced(file, programs(world, state)))
+    for (const row of chosen.filter(({ quiet }) => quiet)) {
+      for (const { text } of results.get(row.id)) {
+        for (const dir of [project, home, homedir()]) {
+          const at = text?.indexOf(dir) ?? -1
+          if (at >= 0) effects.push({ kind: "p", row: row.id, what: `names a path of the host: ${text.slice(Math.max(0, at - 60), at + 120)}` })
+        }
+      }
+    }
+    return { name, effects, results, tries: tries.length, seconds: (Date.now() - started) / 1000, env }
+  } finally {
+    await world.close()
+    await loopback.close()
+  }
+}
+
+/** Makes project, home and configuration. */
+function configure(world, state, all) {
+  const { base, project, home } = world
+  const config = JSON.parse(readFileSync(world.configFile, "utf8"))
+  // All is allowed: what holds is the plugin, and where it is missing, what `init` has written.
+  config.permission = { external_directory: "allow", doom_loop: "allow" }
+  delete config.plugin
+  const plugin = []
+  if (state.damage) {
+    const copy = join(base, "package")
+    cpSync(packedPackage(), copy, { recursive: true })
+    state.damage(join(copy, "dist"))
+    plugin.push(`file://${copy}`)
+  } else if (!state.plain && !state.install) plugin.push(`file://${packedPackage()}`)
+  git(project, "init", "--quiet", "--initial-branch=main")
+  for (const { row, t } of all) {
+    put(project, { ...harmless(t), ...row.files?.(t) })
+    plant(t, home)
+    put(home, row.home?.(t) ?? {})
+    if (row.config) merge(config, row.config(t))
+    if (row.plugin) {
+      put(t.outside, { [`plugin${t.token}.js`]: row.plugin(t) })
+      plugin.push(`file://${t.outside}/plugin${t.token}.js`)
+    }
+  }
+  git(project, "add", "--all")
+  git(project, "commit", "--quiet", "--message=first")
+  for (const { row, t } of all) {
+    const planted = row.repository?.(t)
+    if (!planted) continue
+    put(project, Object.fromEntries(planted.hooks.map((hook) => [`.git/hooks/${hook}`, `#!/bin/sh\n'${planted.program}'\n`])))
+    execFileSync("chmod", ["-R", "+x", join(project, ".git/hooks")])
+    for (const [key, value] of Object.entries(planted.config)) git(project, "config", key, value)
+  }
+  config.plugin = plugin
+  writeFileSync(world.configFile, JSON.stringify(config))
+  // As the README says; without a key, it says so with its exit code and installs all the same.
+  if (state.install) {
+    try {
+      execFileSync(process.execPath, [join(packedPackage(), "dist/cli.js"), "init"], { cwd: project, env: { ...world.environment, DAYTONA_API_KEY: "", DAYTONA_API_URL: "" }, stdio: "pipe" })
+    } catch (error) {
+      if (error.status !== 1) throw error
+    }
+  }
+}
+
+/** How ripgrep may be run: the search box lists the project's files, the tool `skill` those of a skill. */
+const LISTS = ['"--files", "--glob=!**/.git/**"', '"--files", "--hidden", "--glob=!**/SKILL.md", "--glob=!**/.git/**"']
+
+/** The programs that OpenCode's processes may run: git for both, what `sandbox-shell` is made of, and `pgrep` to end processes. */
+function programs(world, state) {
+  const shell = join(state.damage ? join(world.base, "package") : packedPackage(), "dist/sandbox-shell")
+  const typed = join(dirname(shell), "shell.js")
+  return (path, line) => {
+    if (path === opencodeBinary()) return /^execve\("[^"]*", \["[^"]*", "(serve|run)"/.test(line) || line.includes(`, "${typed}"`)
+    if (path === shell) return true
+    if (basename(path) === "rg") return LISTS.some((args) => line.includes(`"--no-config", ${args}, "."]`))
+    return /^\/(usr\/)?(local\/)?s?bin\/|^\/usr\/lib(exec)?\/git-core\//.test(path) && ["git", "od", "tr", "false", "pgrep"].includes(basename(path))
+  }
+}
+
+/** What a row of the user's can do. */
+function drive({ world, opencode, session, open, expect, traced }) {
+  const fake = { providerID: "fake", modelID: "m" }
+  const { request } = opencode
+  const output = ({ parts }) => parts.map(({ state, text }) => state?.output ?? state?.error ?? text ?? "").join("\n")
+  return {
+    model: world.model,
+    expect,
+    request,
+    open,
+    say: (id, text) => opencode.prompt(id, text),
+    shell: async (command) => output(await request("POST", `/session/${session}/shell`, { agent: "build", command, model: fake })),
+    command: (command, text) => request("POST", `/session/${session}/command`, { command, arguments: text, model: "fake/m" }),
+    attach: (...parts) => request("POST", `/session/${session}/message`, { parts: [{ type: "text", text: "look" }, ...parts], model: fake }),
+    run: async (prompt) => (await world.run(prompt, traced("run"))).stdout,
+  }
+}

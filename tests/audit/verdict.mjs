@@ -1,0 +1,56 @@
+// What the watchers' findings mean: for each row and state a verdict, and the README lines that
+// leave an effect to the user.
+
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import { root } from "../lib/world.mjs"
+import { KINDS } from "./watch.mjs"
+
+/** First cells of the README's table "What still runs on your machine", with the whole lines. */
+export function usersOwn() {
+  const readme = readFileSync(join(root, "README.md"), "utf8")
+  const section = readme.split("**What still runs on your machine**")[1]?.split("\n\nWhat goes into a sandbox")[0] ?? ""
+  const lines = [...section.matchAll(/^\| (.+?) \| (.+) \|$/gm)].map(([line, what]) => ({ what, line }))
+  return lines.filter(({ what }) => what !== "what" && !/^-+$/.test(what))
+}
+
+/** The one line of the README that starts with `text`; without it, nothing is the user's own. */
+export function readmeLine(text) {
+  const found = usersOwn().filter(({ what }) => what.startsWith(text))
+  if (found.length !== 1) throw new Error(`The README's list of what still runs on your machine has no line ${text}`)
+  return found[0].line
+}
+
+/** A row in a state: `{ cell, effects, own, opened }`; `effects` are those that count. */
+export function judge(row, state, found) {
+  const [line, kinds] = row.own ?? (state === "missing" ? (row.missing ?? []) : [])
+  const verdict = { cell: "ok", effects: [], own: [], opened: false }
+  if (line) readmeLine(line)
+  for (const effect of found) {
+    if (kinds?.includes(effect.kind)) verdict.own.push(effect)
+    else if (effect.opened && row.opens) verdict.opened = true
+    else if (effect.kind === "p" && row.unnamed?.[state]) continue
+    else verdict.effects.push(effect)
+  }
+  if (verdict.own.length) verdict.cell = "user's own"
+  else if (row.unnamed?.[state]) verdict.cell = "-"
+  if (verdict.effects.length) verdict.cell = "HOST EFFECT"
+  return verdict
+}
+
+/** What the watchers failed to see in plain OpenCode: one text for each row. */
+export function unseen(rows, found) {
+  return rows.flatMap((row) => {
+    const seen = new Set(found.filter((effect) => effect.row === row.id).map(({ kind }) => kind))
+    const missed = [...row.plain].filter((kind) => !seen.has(kind))
+    return missed.length ? [`${row.id}: ${missed.map((kind) => KINDS[kind]).join(", ")}`] : []
+  })
+}
+
+/** Tries that prove nothing, because the sandbox of a healthy plugin did not serve them. */
+export function idle(rows, results) {
+  return rows.flatMap((row) => {
+    const done = results.get(row.id).filter(({ status, tool }) => status === "completed" && tool !== "invalid").length
+    return done < Number(row.works ?? 0) ? [`${row.id}: ${JSON.stringify(results.get(row.id)[0])?.slice(0, 300)}`] : []
+  })
+}
