@@ -86,7 +86,7 @@ export const modelRows = [
   ] },
   { id: "grep", what: "grep: paths outside, links, the host's worktree", plain: "r", works: 1, calls: (t) => [
     ["grep", { pattern: "S", path: t.dir }],
-    ["grep", { pattern: "S", path: t.file, include: `*${t.token}*` }],
+    ["grep", { pattern: "S", path: `${t.dir}/no-such-file` }],
     ["grep", { pattern: "S", path: t.linkDir }],
     ["grep", { pattern: "^S", path: `${t.project}/inside`, include: `${t.token}*` }],
   ] },
