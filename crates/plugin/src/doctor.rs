@@ -58,6 +58,7 @@ enum Fix {
     Pin,
     Deny(Vec<&'static str>),
     Shell,
+    Undo,
 }
 
 /// Where everything is.
@@ -298,6 +299,22 @@ impl Setup<'_> {
             ),
         }
 
+        match all.get("snapshot") {
+            Some(Value::Bool(false)) => say(
+                "undo",
+                Verdict::Good,
+                "If the plugin does not load, undo and redo write no file.".into(),
+                None,
+            ),
+            _ => say(
+                "undo",
+                Verdict::Bad,
+                "If the plugin does not load, undo and redo of messages write files of this machine."
+                    .into(),
+                Some(Fix::Undo),
+            ),
+        }
+
         for (what, good, text) in self.package().await {
             say(
                 what,
@@ -496,9 +513,8 @@ impl Setup<'_> {
                 Fix::Deny(names) => file.deny(names),
                 Fix::Shell => {
                     file.set("shell", NO_SHELL);
-                    // Without the plugin, undo and redo of messages would write the user's files.
-                    file.turn_off("snapshot");
                 }
+                Fix::Undo => file.turn_off("snapshot"),
             }
         }
         let written = self

@@ -382,7 +382,8 @@ fn lines(mut from: impl BufRead, page: Page) -> io::Result<Lines> {
 /// at the end. What is left of a character at the end of the file is not text.
 fn next_line(from: &mut impl BufRead, mut keep: Option<&mut Vec<u8>>) -> io::Result<bool> {
     const ENOUGH: usize = MAX_LINE * 4 + 16;
-    let mut any = false;
+    // How long the line is, and its last bytes, whether it is kept or not.
+    let (mut len, mut last) = (0, Vec::new());
     loop {
         let chunk = match from.fill_buf() {
             Ok(chunk) => chunk,
@@ -390,19 +391,21 @@ fn next_line(from: &mut impl BufRead, mut keep: Option<&mut Vec<u8>>) -> io::Res
             Err(error) => return Err(error),
         };
         if chunk.is_empty() {
-            if let Some(keep) = keep {
-                keep.truncate(keep.len() - text::unfinished(keep));
-                any = any && !keep.is_empty();
+            let unfinished = text::unfinished(&last);
+            if let Some(keep) = keep.filter(|keep| keep.len() == len) {
+                keep.truncate(len - unfinished);
             }
-            return Ok(any);
+            return Ok(len > unfinished);
         }
-        any = true;
         let newline = memchr::memchr2(b'\n', b'\r', chunk);
         let part = &chunk[..newline.unwrap_or(chunk.len())];
         if let Some(keep) = &mut keep {
             let room = ENOUGH.saturating_sub(keep.len());
             keep.extend_from_slice(&part[..part.len().min(room)]);
         }
+        len += part.len();
+        last.extend_from_slice(&part[part.len().saturating_sub(4)..]);
+        last.drain(..last.len().saturating_sub(4));
         let is_cr = newline.is_some_and(|at| chunk[at] == b'\r');
         let used = newline.map_or(chunk.len(), |at| at + 1);
         from.consume(used);
