@@ -57,7 +57,7 @@ export const userRows = [
   { id: "attach-instructions", what: "@file of the project: AGENTS.md beside it", plain: "r", missing: [FILES, "r"], opens: OPENS,
     files: (t) => ({ [`inside/dir${t.token}/AGENTS.md`]: "Be kind.\n", [`inside/dir${t.token}/two.txt`]: "2\n" }), change: (t) => writeFileSync(join(t.project, `inside/dir${t.token}/AGENTS.md`), `${t.secret}\n`),
     act: (t, world) => world.attach(file(t, `inside/dir${t.token}/two.txt`)) },
-  { id: "attach-server", what: "@file of the project: starts a language server", plain: "x", missing: ["language servers that you configured", "x"],
+  { id: "attach-server", what: "@file of the project: starts a language server", plain: "x", missing: ["language servers that you configured", "xw"],
     config: (t) => ({ lsp: { "audit-attach": { command: [t.server], extensions: [".lspattach"] } } }), files: () => ({ "inside/a.lspattach": "x\n" }),
     act: (t, world) => world.attach(file(t, "inside/a.lspattach")) },
   { id: "attach-outside", what: "@file outside the project, a link that leads there", plain: "r", own: [FILES, "r"], act: (t, world) => world.attach(file(t, t.file), file(t, t.link)) },
