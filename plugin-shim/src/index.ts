@@ -70,8 +70,8 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
 
   return {
     tool: Object.fromEntries(definitions.map(define)),
-    async config(config: Config) {
-      const { settings } = await call("config", { permission: config.permission ?? null }).catch(() => ({ settings: { shell, snapshot: false, lsp: false } }))
+    async config(config: Config & { shell?: string }) {
+      const { settings } = await call("config", { permission: config.permission ?? null, shell: config.shell ?? null }).catch(() => ({ settings: { shell, snapshot: false, lsp: false } }))
       Object.assign(config, settings)
     },
     async event({ event }) {

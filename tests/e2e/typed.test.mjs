@@ -119,6 +119,19 @@ describe("with a sandbox", () => {
   })
 })
 
+test("with shellMode \"host\" !command runs on the host, also if the configuration names no shell", async () => {
+  const world = await createWorld({ files, config: { ...config, shell: "false" }, options: { shellMode: "host" } })
+  try {
+    const opencode = await world.serve()
+    const session = await opencode.session()
+    const model = { providerID: "fake", modelID: "m" }
+    const { parts } = await opencode.request("POST", `/session/${session}/shell`, { agent: "build", command: "pwd", model })
+    assert.equal(parts[0].state.output.trim(), world.project)
+  } finally {
+    await world.close()
+  }
+})
+
 describe("without a sandbox nothing runs on the host instead", () => {
   for (const [name, env] of [["no key", { DAYTONA_API_KEY: "", DAYTONA_API_URL: "" }], ["Daytona is down", { DAYTONA_API_URL: "http://127.0.0.1:9/api" }]]) {
     test(name, async () => {

@@ -32,7 +32,7 @@ Usage: opencode-daytona-sandbox <command>
 /// A label that no sandbox carries: a list by it only shows whether the key is accepted.
 const NOBODY: (&str, &str) = ("opencode-daytona-sandbox-doctor", "none");
 /// The program that stands in for a shell when the plugin does not load.
-const NO_SHELL: &str = "false";
+pub(crate) const NO_SHELL: &str = "false";
 
 /// What was found about one matter.
 struct Finding {

@@ -180,6 +180,8 @@ edge! {
     struct ConfigNow {
         #[cfg_attr(feature = "ts", ts(type = "unknown"))]
         pub permission: Value,
+        /// The program that runs `!command`.
+        pub shell: Option<String>,
     }
 
     /// Settings that OpenCode shall run with.

@@ -6,12 +6,13 @@ mod typed;
 
 use crate::carry::Carry;
 use crate::config::{Config, DEFAULT_PROJECT_DIR, Network};
+use crate::doctor::{self, NO_SHELL};
 use crate::edge::*;
 use crate::guard::{self, Guard};
 use crate::paths::Paths;
 use crate::permission::rules::Approvals;
+use crate::prompt;
 use crate::remote::Remote;
-use crate::{doctor, prompt};
 use async_trait::async_trait;
 use daytona::Client;
 use futures::channel::oneshot;
@@ -309,6 +310,9 @@ impl Plugin {
         }
         if !self.core().is_ok_and(|core| core.config.shell_on_host) {
             settings.insert("shell".into(), json!(self.init.shell));
+        } else if now.shell.as_deref() == Some(NO_SHELL) {
+            // It stands for no shell while the plugin is not there; no name is the user's own.
+            settings.insert("shell".into(), json!(""));
         }
         if let Some(permission) = guard::lift_denials(&now.permission) {
             settings.insert("permission".into(), permission);

@@ -103,7 +103,11 @@ builtIn: boolean, };
 
 export type System = { system: Array<string>, };
 
-export type ConfigNow = { permission: unknown, };
+export type ConfigNow = { permission: unknown, 
+/**
+ * The program that runs `!command`.
+ */
+shell: string | null, };
 
 export type ConfigPatch = { 
 /**
