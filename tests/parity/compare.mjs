@@ -47,7 +47,7 @@ function comparable(part, raw) {
 }
 
 /** Paths of the fields in which two values differ, with both values. */
-function differences(a, b, path = "") {
+export function differences(a, b, path = "") {
   if (JSON.stringify(a) === JSON.stringify(b)) return []
   const bothObjects = a && b && typeof a === "object" && typeof b === "object"
   if (!bothObjects) return [{ path, opencode: a, plugin: b }]
