@@ -106,7 +106,7 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
     },
     async "tool.execute.after"({ tool, sessionID, callID }, output) {
       if (output && !schemas.has(tool)) Object.assign(output, (await call("after", { tool, sessionId: sessionID, result: output })).result)
-      Object.assign(output.metadata ?? {}, given.get(callID))
+      Object.assign(output?.metadata ?? {}, given.get(callID))
       given.delete(callID)
     },
     async "experimental.chat.system.transform"(_, output) {
