@@ -19,7 +19,7 @@ use protocol::args::{Bash, Read};
 use serde_json::{Value, json};
 use std::rc::Rc;
 
-/// Carries [`ShellSession`] to the program that stands in for the shell.
+/// Carries the plugin's [`Init`] and the session to the program that stands in for the shell.
 const SESSION: &str = "OPENCODE_DAYTONA_SHELL";
 /// Names the program that runs JavaScript.
 const JAVASCRIPT: &str = "OPENCODE_DAYTONA_JAVASCRIPT";

@@ -363,12 +363,22 @@ fn dedented(content: &str, old: &str, found: Found) -> ControlFlow<()> {
         };
         lines.iter().map(cut).collect::<Vec<_>>().join("\n")
     }
-    let wanted = dedent(old);
     let count = old.split('\n').count();
+    blocks_that_become(&dedent(old), content, count, dedent, found)
+}
+
+/// Proposes every block of `count` lines that `normalize` turns into `wanted`.
+fn blocks_that_become(
+    wanted: &str,
+    content: &str,
+    count: usize,
+    normalize: impl Fn(&str) -> String,
+    found: Found,
+) -> ControlFlow<()> {
     let content = Lines::new(content);
     for at in content.windows(count) {
         let block = content.block(at, at + count);
-        if dedent(block) == wanted {
+        if normalize(block) == wanted {
             found(block)?;
         }
     }
@@ -408,14 +418,7 @@ fn unescaped(content: &str, old: &str, found: Found) -> ControlFlow<()> {
         found(&wanted)?;
     }
     let count = wanted.split('\n').count();
-    let content = Lines::new(content);
-    for at in content.windows(count) {
-        let block = content.block(at, at + count);
-        if unescape(block) == wanted {
-            found(block)?;
-        }
-    }
-    ControlFlow::Continue(())
+    blocks_that_become(&wanted, content, count, unescape, found)
 }
 
 /// Without the white space around the whole.
