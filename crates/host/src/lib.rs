@@ -20,6 +20,9 @@ pub trait Host {
     /// must not carry a key elsewhere.
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError>;
 
+    /// Reads at most `length` bytes from `offset` of a file.
+    async fn read_part(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, FileError>;
+
     /// Reads a whole file.
     async fn read_file(&self, path: &str) -> Result<Vec<u8>, FileError>;
 
@@ -114,6 +117,8 @@ pub struct HttpRequest {
     pub timeout_ms: u64,
     /// Refuse a longer response.
     pub max_bytes: usize,
+    /// A successful response's body goes to this file, not to the core's memory.
+    pub save_to: Option<String>,
 }
 
 /// What a request carries.
@@ -239,6 +244,8 @@ pub struct GitCall {
     pub env: Vec<(String, String)>,
     /// Standard input.
     pub stdin: Vec<u8>,
+    /// Standard input comes from this file instead, from this byte on.
+    pub stdin_file: Option<(String, u64)>,
     /// Standard output goes to this file, not to the core's memory.
     pub stdout_file: Option<String>,
 }

@@ -23,6 +23,8 @@ pub enum ToolArgs {
     Webfetch(Webfetch),
     Websearch(Websearch),
     Job(Job),
+    Preview(Preview),
+    Sync(Sync),
 }
 
 impl ToolArgs {
@@ -39,6 +41,8 @@ impl ToolArgs {
             ToolArgs::Webfetch(_) => "webfetch",
             ToolArgs::Websearch(_) => "websearch",
             ToolArgs::Job(_) => "job",
+            ToolArgs::Preview(_) => "preview",
+            ToolArgs::Sync(_) => "sync",
         }
     }
 }
@@ -150,6 +154,28 @@ pub struct Job {
 
 fn is_zero(offset: &u64) -> bool {
     *offset == 0
+}
+
+/// Gives a link to a port of the sandbox. The runner waits until something listens there; the link
+/// is the host's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preview {
+    /// TCP port.
+    pub port: u16,
+    /// Milliseconds to wait until something listens; default and at most 10,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<u64>,
+    /// Minutes that the link holds; default 60, at most 1,440.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<u64>,
+}
+
+/// Brings the work home. Only the host can do it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sync {
+    /// First line of the message of the commit for what is not committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// Fetches a page.

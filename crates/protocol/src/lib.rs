@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 pub use args::ToolArgs;
 
 /// Version of the wire types. A runner answers another version with [`Code::Protocol`].
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Largest reply, in bytes of JSON, that the host accepts and the runner sends.
 ///
@@ -37,6 +37,9 @@ pub const ENV_CHUNK: usize = 96 * 1024;
 /// Prefix of the environment variables that carry a request: `OPENCODE_RUNNER_REQUEST_0`, `_1`, …
 /// The runner joins them in order and removes them before it starts anything.
 pub const ENV_REQUEST: &str = "OPENCODE_RUNNER_REQUEST_";
+
+/// Bytes of a bundle that travels in the reply itself: one request instead of two.
+pub const MAX_INLINE: usize = 512 * 1024;
 
 /// Longest request id, in bytes. Ids are `[A-Za-z0-9_-]+`, because they become file names.
 pub const MAX_ID: usize = 64;
@@ -67,6 +70,10 @@ pub enum Op {
     JobStop(JobStop),
     /// Make the project directory from uploaded objects. Idempotent.
     Setup(Setup),
+    /// Commit what the project directory holds and bundle what the host does not have.
+    Sync(Sync),
+    /// Put the files back as they were when a turn began, or undo that.
+    Restore(Restore),
 }
 
 /// One tool call, already validated and translated by the host.
@@ -89,6 +96,11 @@ pub struct ToolCall {
     /// paths that it must not append again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loaded: Vec<String>,
+    /// The user's message that this call works for. Before the first call of a turn that may change
+    /// files, the runner keeps their state under this name: see [`Restore`]. Message ids grow, so
+    /// that names tell which turn came first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<String>,
 }
 
 /// What a permission question needs to know before its tool may run.
@@ -164,12 +176,64 @@ pub struct Setup {
 /// A commit and the packed objects that hold it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Base {
-    /// Absolute path in the sandbox of the uploaded pack; removed when it has been used.
+    /// Absolute path in the sandbox of the uploaded pack; removed when it has been used. It may lack
+    /// what [`Ready::found`] named earlier; if that is not there any more, [`Code::MissingBase`].
     pub pack: String,
     /// Full hash of the commit to check out. Also becomes `refs/opencode/base`.
     pub commit: String,
     /// Branch that is checked out, without `refs/heads/`.
     pub branch: String,
+    /// Commits whose parents did not travel: the shallow boundary.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shallow: Vec<String>,
+}
+
+/// Commits the state of the project directory, without touching the agent's own branch, index or
+/// working files, and bundles it for the host.
+///
+/// The commit's parents are the state that was committed before and the agent's HEAD, each unless
+/// the other holds it already; if the files are just those of HEAD, and HEAD holds what was
+/// committed before, it is HEAD itself. So what came home is never taken back, and the agent's
+/// commits are there as they are. It becomes `refs/opencode/work`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sync {
+    /// Absolute path of the project in the sandbox.
+    pub root: String,
+    /// Message of the commit for what the agent left uncommitted.
+    pub message: String,
+    /// Commits (full hashes) that the host has: what they reach stays out of the bundle. Those the
+    /// sandbox does not know are ignored. None: commit only, no bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub have: Option<Vec<String>>,
+    /// Not the state as it is now, but as it was before the first turn after this message, if one
+    /// followed: what a fork of the session starts from. `refs/opencode/work` stays then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// Puts the files (tracked, and untracked but not ignored) back. HEAD, branches and index stay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Restore {
+    /// Absolute path of the project in the sandbox.
+    pub root: String,
+    /// To which state.
+    pub to: RestoreTo,
+}
+
+/// A state of the files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestoreTo {
+    /// As before the turn of this message: the state kept for it, or for the first turn after it.
+    /// If there is none, nothing was changed since, and nothing is done.
+    Before {
+        /// The user's message.
+        turn: String,
+        /// Nothing is undone yet: the state as it is now is what [`RestoreTo::Latest`] comes back to.
+        first: bool,
+    },
+    /// As it was before anything was undone.
+    Latest,
 }
 
 /// The answer to one request.
@@ -209,6 +273,61 @@ pub enum Outcome {
     Ready(Ready),
     /// What a question can show.
     Previewed(Previewed),
+    /// The state is committed, and bundled if that was asked for.
+    Synced(Synced),
+    /// The files are as they were.
+    Restored(Restored),
+}
+
+/// The answer to a [`Sync`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Synced {
+    /// The commit that holds the state.
+    pub tip: String,
+    /// Further work that `tip` does not reach: the agent's other branches, and its stash as `stash`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<Branch>,
+    /// What the host does not have of all these; none if it has everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Bundle>,
+    /// Files that could not be committed, with the reason, one per line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+    /// Background commands that still run.
+    #[serde(default)]
+    pub jobs: u32,
+}
+
+/// A branch of the agent's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Branch {
+    /// Its name, without `refs/heads/`.
+    pub name: String,
+    /// Full hash.
+    pub commit: String,
+}
+
+/// A git bundle. Its refs are `refs/opencode/out/0` for [`Synced::tip`] and
+/// `refs/opencode/out/1`, … for [`Synced::branches`] in their order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of the whole, in hex.
+    pub sha256: String,
+    /// The whole, base64, if it has at most [`MAX_INLINE`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline: Option<String>,
+    /// Absolute path of the file in the sandbox otherwise. It stays until the next [`Sync`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// The answer to a [`Restore`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// Something was put back; false if there was nothing to go back to.
+    pub changed: bool,
 }
 
 /// The answer to a [`Preview`].
@@ -278,6 +397,10 @@ pub struct Ready {
     pub head: Option<String>,
     /// Machine, as `uname -m` says.
     pub arch: String,
+    /// Commits (full hashes, at most 20) that the image brought in this directory. The host need
+    /// not send them to the next sandbox of this image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub found: Vec<String>,
 }
 
 /// Why a request failed. For a tool, `message` is the text that OpenCode's own tool would give.
@@ -306,6 +429,8 @@ pub enum Code {
     Protocol,
     /// The project directory holds work on another base, which a setup must not overwrite.
     HoldsWork,
+    /// The uploaded pack needs objects that the sandbox does not have: send all of them.
+    MissingBase,
     /// The sandbox cannot do it: disk full, no git, read-only directory.
     Sandbox,
     /// A defect of the runner.
