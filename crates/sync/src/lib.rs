@@ -87,6 +87,7 @@ impl Git<'_> {
             env: self.env.clone(),
             stdin: stdin.into(),
             stdout_file,
+            ..GitCall::default()
         };
         Ok(self.host.git(call).await?)
     }
