@@ -59,11 +59,10 @@ async function* bodyOf(response: Response, maxBytes: number): AsyncGenerator<Uin
 
 /** Writes a file from `start` on; a reader that wants no more is fine, a file that cannot be read is not. */
 async function feed(to: Writable, path: string, start: number): Promise<void> {
-  const from = createReadStream(path, { start })
-  let unread: Error | undefined
-  from.on("error", (error) => (unread = error))
-  await pipeline(from, to).catch(() => {})
-  if (unread) throw unread
+  await pipeline(createReadStream(path, { start }), to).catch((error: NodeJS.ErrnoException) => {
+    // What remains is the reader's end of the pipe, which each runtime names in its own way.
+    if (error.syscall === "open" || error.syscall === "read") throw error
+  })
 }
 
 /** What needs no OpenCode. */
