@@ -2,10 +2,11 @@
 // the system throws; the core decides what it means. See `Host` in crates/host.
 
 import { spawn } from "node:child_process"
-import { constants, createWriteStream, openAsBlob } from "node:fs"
+import { constants, createReadStream, createWriteStream, openAsBlob } from "node:fs"
 import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
+import type { Writable } from "node:stream"
 import { pipeline } from "node:stream/promises"
 
 /** A JSON head with bytes behind it. */
@@ -20,6 +21,7 @@ interface HttpCall {
   headers: [string, string][]
   timeoutMs: number
   maxBytes: number
+  saveTo: string | null
   json: string | null
   parts: { name: string; text: string | null; file: string | null; bytes: number | null }[] | null
 }
@@ -28,6 +30,7 @@ interface GitCall {
   args: string[]
   cwd: string
   env: [string, string][]
+  stdinFile: [path: string, offset: number] | null
   stdoutFile: string | null
 }
 
@@ -35,6 +38,31 @@ const MAX_STDERR = 64 * 1024
 
 class TooLarge extends Error {
   code = "TooLarge"
+}
+
+class CutShort extends Error {
+  code = "CutShort"
+}
+
+/** A response's body as it comes; throws if it is longer than allowed or shorter than announced. */
+async function* bodyOf(response: Response, maxBytes: number): AsyncGenerator<Uint8Array> {
+  let size = 0
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length
+    if (size > maxBytes) throw new TooLarge(`more than ${maxBytes} bytes`)
+    yield chunk
+  }
+  // Not every runtime notices. An encoded body is decoded by now and has another length.
+  const announced = response.headers.has("content-encoding") ? null : response.headers.get("content-length")
+  if (announced !== null && size < Number(announced)) throw new CutShort(`${size} of ${announced} bytes came`)
+}
+
+/** Writes a file from `start` on; a reader that wants no more is fine, a file that cannot be read is not. */
+async function feed(to: Writable, path: string, start: number): Promise<void> {
+  await pipeline(createReadStream(path, { start }), to).catch((error: NodeJS.ErrnoException) => {
+    // What remains is the reader's end of the pipe, which each runtime names in its own way.
+    if (error.syscall === "open" || error.syscall === "read") throw error
+  })
 }
 
 /** What needs no OpenCode. */
@@ -62,15 +90,28 @@ export class Machine {
       throw error.cause ?? error
     })
     const chunks: Uint8Array[] = []
-    let size = 0
-    for await (const chunk of response.body ?? []) {
-      size += chunk.length
-      if (size > call.maxBytes) throw new TooLarge(`more than ${call.maxBytes} bytes`)
-      chunks.push(chunk)
-    }
+    const received = bodyOf(response, call.maxBytes)
+    if (call.saveTo !== null && response.ok) await pipeline(received, createWriteStream(call.saveTo, { mode: 0o600 }))
+    else for await (const chunk of received) chunks.push(chunk)
     return {
       head: JSON.stringify({ status: response.status, headers: [...response.headers] }),
       body: Buffer.concat(chunks),
+    }
+  }
+
+  async readPart(path: string, offset: number, length: number): Promise<Uint8Array> {
+    const file = await open(path)
+    try {
+      const part = Buffer.alloc(Math.max(0, Math.min(length, (await file.stat()).size - offset)))
+      let filled = 0
+      while (filled < part.length) {
+        const { bytesRead } = await file.read(part, filled, part.length - filled, offset + filled)
+        if (bytesRead === 0) break
+        filled += bytesRead
+      }
+      return part.subarray(0, filled)
+    } finally {
+      await file.close()
     }
   }
 
@@ -146,10 +187,11 @@ export class Machine {
     let stderr = ""
     child.stderr.on("data", (data) => (stderr = (stderr + data).slice(-MAX_STDERR)))
     child.stdin.on("error", () => {})
-    child.stdin.end(stdin)
+    const fed = call.stdinFile === null ? undefined : feed(child.stdin, ...call.stdinFile)
+    if (!fed) child.stdin.end(stdin)
     const saved = call.stdoutFile === null ? undefined : pipeline(child.stdout, createWriteStream(call.stdoutFile, { mode: 0o600 }))
     if (!saved) child.stdout.on("data", (data) => chunks.push(data))
-    const [code] = await Promise.all([ended, saved])
+    const [code] = await Promise.all([ended, saved, fed])
     return { head: JSON.stringify({ code, stderr }), body: Buffer.concat(chunks) }
   }
 

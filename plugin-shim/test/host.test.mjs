@@ -39,6 +39,15 @@ describe("files", () => {
     await assert.rejects(machine.createFile(path), { code: "EEXIST" })
   })
 
+  test("a part of a file is read, as far as there is one", async () => {
+    const path = join(dir, "parts")
+    writeFileSync(path, "0123456789")
+    const part = async (offset, length) => Buffer.from(await machine.readPart(path, offset, length)).toString()
+    assert.equal(await part(2, 3), "234")
+    assert.equal(await part(8, 100), "89")
+    assert.equal(await part(20, 5), "")
+  })
+
   test("what is missing: reading fails, removing and listing do not", async () => {
     await assert.rejects(machine.readFile(join(dir, "nothing")), { code: "ENOENT" })
     await machine.removeFile(join(dir, "nothing"))
@@ -66,6 +75,8 @@ describe("http", () => {
       if (req.url === "/redirect") return res.writeHead(307, { location: "/elsewhere" }).end()
       if (req.url === "/drop") return req.socket.destroy()
       if (req.url === "/silent") return
+      if (req.url === "/cut") return res.writeHead(200, { "content-length": 10 }).write("half!", () => req.socket.destroy())
+      if (req.url === "/broken") return res.writeHead(500).end("why")
       res.writeHead(200, { "x-answer": "yes" }).end(req.url === "/large" ? Buffer.alloc(5000) : "body")
     })
     await new Promise((done) => server.listen(0, "127.0.0.1", done))
@@ -74,7 +85,7 @@ describe("http", () => {
   after(() => (server.closeAllConnections(), server.close()))
 
   const call = (path, more = {}) =>
-    machine.http(JSON.stringify({ method: "POST", url: url + path, headers: [["authorization", "Bearer k"]], timeoutMs: 5000, maxBytes: 1000, json: null, parts: null, ...more }), more.bytes ?? [])
+    machine.http(JSON.stringify({ method: "POST", url: url + path, headers: [["authorization", "Bearer k"]], timeoutMs: 5000, maxBytes: 1000, saveTo: null, json: null, parts: null, ...more }), more.bytes ?? [])
 
   test("status, headers and body come back", async () => {
     const { head, body } = await call("/", { json: '{"a":1}' })
@@ -103,7 +114,31 @@ describe("http", () => {
     assert.ok(at.every((position, index) => position >= 0 && (index === 0 || position > at[index - 1])), JSON.stringify(at))
   })
 
+  test("a successful answer goes to a private file, and only there", async () => {
+    const saveTo = join(dir, "saved")
+    const { head, body } = await call("/large", { saveTo, maxBytes: 5000 })
+    assert.equal(JSON.parse(head).status, 200)
+    assert.equal(body.length, 0)
+    assert.equal(statSync(saveTo).size, 5000)
+    assert.equal(statSync(saveTo).mode & 0o777, 0o600)
+    await call("/", { saveTo })
+    assert.equal(readFileSync(saveTo, "utf8"), "body")
+  })
+
+  test("an answer that says no is not saved", async () => {
+    const saveTo = join(dir, "unsaved")
+    assert.equal(Buffer.from((await call("/broken", { saveTo })).body).toString(), "why")
+    assert.ok(!existsSync(saveTo))
+  })
+
+  test("an answer to save that is cut short or too long is an error", async () => {
+    const saveTo = join(dir, "partial")
+    await assert.rejects(call("/cut", { saveTo }), { message: /terminated|bytes came/ })
+    await assert.rejects(call("/large", { saveTo }), { code: "TooLarge" })
+  })
+
   for (const [path, more, error] of [
+    ["/cut", {}, { message: /terminated|bytes came/ }],
     ["/large", {}, { code: "TooLarge" }],
     ["/silent", { timeoutMs: 50 }, { name: "TimeoutError" }],
     ["/drop", {}, { code: "UND_ERR_SOCKET" }],
@@ -114,7 +149,7 @@ describe("http", () => {
 
 describe("git", () => {
   test("code, output and error text", async () => {
-    const run = (...args) => machine.git(JSON.stringify({ args, cwd: dir, env: [["GIT_AUTHOR_NAME", "x"]], stdoutFile: null }), new Uint8Array())
+    const run = (...args) => machine.git(JSON.stringify({ args, cwd: dir, env: [["GIT_AUTHOR_NAME", "x"]], stdinFile: null, stdoutFile: null }), new Uint8Array())
     const good = await run("--version")
     assert.match(Buffer.from(good.body).toString(), /^git version/)
     const bad = JSON.parse((await run("no-such-command")).head)
@@ -125,17 +160,32 @@ describe("git", () => {
   test("standard input goes in, and output may go to a file", async () => {
     execFileSync("git", ["init", "--quiet", dir])
     const stdoutFile = join(dir, "out")
-    const call = { args: ["hash-object", "--stdin"], cwd: dir, env: [], stdoutFile }
+    const call = { args: ["hash-object", "--stdin"], cwd: dir, env: [], stdinFile: null, stdoutFile }
     const { body } = await machine.git(JSON.stringify(call), Buffer.from("hello\n"))
     assert.equal(body.length, 0)
     assert.equal(readFileSync(stdoutFile, "utf8").trim(), "ce013625030ba8dba906f756967f9e9ca394464a")
+  })
+
+  test("standard input may be a file, from a byte on", async () => {
+    const run = (path) => machine.git(JSON.stringify({ args: ["hash-object", "--stdin"], cwd: dir, env: [], stdinFile: [path, 5], stdoutFile: null }), new Uint8Array())
+    const path = join(dir, "framed")
+    writeFileSync(path, "head\nhello\n")
+    assert.equal(Buffer.from((await run(path)).body).toString().trim(), "ce013625030ba8dba906f756967f9e9ca394464a")
+    await assert.rejects(run(join(dir, "nothing")), { code: "ENOENT" })
+  })
+
+  test("a git that reads nothing of a large file ends all the same", async () => {
+    const path = join(dir, "large")
+    writeFileSync(path, Buffer.alloc(1_000_000))
+    const { head } = await machine.git(JSON.stringify({ args: ["--version"], cwd: dir, env: [], stdinFile: [path, 0], stdoutFile: null }), new Uint8Array())
+    assert.equal(JSON.parse(head).code, 0)
   })
 
   test("a git that is not there is an error", async () => {
     const path = process.env.PATH
     process.env.PATH = "/nowhere"
     try {
-      await assert.rejects(machine.git(JSON.stringify({ args: [], cwd: dir, env: [], stdoutFile: null }), new Uint8Array()), { code: "ENOENT" })
+      await assert.rejects(machine.git(JSON.stringify({ args: [], cwd: dir, env: [], stdinFile: null, stdoutFile: null }), new Uint8Array()), { code: "ENOENT" })
     } finally {
       process.env.PATH = path
     }

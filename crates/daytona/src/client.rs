@@ -325,6 +325,7 @@ impl Client {
                 body,
                 timeout_ms,
                 max_bytes,
+                save_to: None,
             })
             .await?)
     }

@@ -4,6 +4,8 @@ use async_trait::async_trait;
 use host::*;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -111,6 +113,26 @@ fn make_parent(path: &str) -> std::io::Result<()> {
     std::fs::create_dir_all(Path::new(path).parent().unwrap_or(Path::new("/")))
 }
 
+fn opened_at(path: &str, offset: u64) -> std::io::Result<std::fs::File> {
+    let mut file = std::fs::File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    Ok(file)
+}
+
+/// An empty file that only its owner reads.
+fn private_file(path: &str) -> std::io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)
+}
+
+fn not_saved(url: &str, path: &str, error: std::io::Error) -> HttpError {
+    HttpError::Dropped {
+        url: url.into(),
+        reason: format!("{path}: {error}"),
+    }
+}
+
 #[async_trait(?Send)]
 impl Host for TestHost {
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
@@ -199,18 +221,46 @@ impl Host for TestHost {
                 )
             })
             .collect();
-        let body = response.bytes().await.map_err(failed)?.to_vec();
-        if body.len() > request.max_bytes {
-            return Err(HttpError::TooLarge {
-                url,
-                max_bytes: request.max_bytes,
-            });
+        let save_to = request.save_to.as_deref();
+        let mut saved = match save_to.filter(|_| (200..300).contains(&status)) {
+            Some(path) => {
+                let file = private_file(path).map_err(|error| not_saved(&url, path, error))?;
+                Some((file, path))
+            }
+            None => None,
+        };
+        let (mut response, mut body, mut size) = (response, Vec::new(), 0);
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            size += chunk.len();
+            if size > request.max_bytes {
+                return Err(HttpError::TooLarge {
+                    url,
+                    max_bytes: request.max_bytes,
+                });
+            }
+            match &mut saved {
+                Some((file, path)) => std::io::Write::write_all(file, &chunk)
+                    .map_err(|error| not_saved(&url, path, error))?,
+                None => body.extend_from_slice(&chunk),
+            }
         }
         Ok(HttpResponse {
             status,
             headers,
             body,
         })
+    }
+
+    async fn read_part(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, FileError> {
+        self.check("read", path)?;
+        let read = || {
+            let mut part = Vec::new();
+            opened_at(path, offset)?
+                .take(length)
+                .read_to_end(&mut part)?;
+            Ok(part)
+        };
+        self.file("read", path, read())
     }
 
     async fn read_file(&self, path: &str) -> Result<Vec<u8>, FileError> {
@@ -293,8 +343,13 @@ impl Host for TestHost {
             .args(&call.args)
             .current_dir(&call.cwd)
             .envs(call.env)
-            .stdin(Stdio::piped())
             .stderr(Stdio::piped());
+        match &call.stdin_file {
+            Some((path, offset)) => {
+                command.stdin(opened_at(path, *offset).map_err(|e| GitError(e.to_string()))?)
+            }
+            None => command.stdin(Stdio::piped()),
+        };
         match &call.stdout_file {
             Some(path) => {
                 command.stdout(std::fs::File::create(path).map_err(|e| GitError(e.to_string()))?)
@@ -302,11 +357,12 @@ impl Host for TestHost {
             None => command.stdout(Stdio::piped()),
         };
         let mut child = command.spawn().map_err(|e| GitError(e.to_string()))?;
-        let mut stdin = child.stdin.take().expect("piped");
-        let bytes = call.stdin;
-        tokio::task::spawn_local(async move {
-            let _ = stdin.write_all(&bytes).await;
-        });
+        if let Some(mut stdin) = child.stdin.take() {
+            let bytes = call.stdin;
+            tokio::task::spawn_local(async move {
+                let _ = stdin.write_all(&bytes).await;
+            });
+        }
         let output = child
             .wait_with_output()
             .await

@@ -17,6 +17,13 @@ extern "C" {
 
     #[wasm_bindgen(method, catch)]
     async fn http(this: &JsHost, request: &str, bytes: Array) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = readPart)]
+    async fn read_part(
+        this: &JsHost,
+        path: &str,
+        offset: f64,
+        length: f64,
+    ) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = readFile)]
     async fn read_file(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = replaceFile)]
@@ -114,6 +121,7 @@ struct Request<'a> {
     headers: &'a [(String, String)],
     timeout_ms: u64,
     max_bytes: usize,
+    save_to: Option<&'a str>,
     json: Option<&'a str>,
     parts: Option<Vec<WirePart<'a>>>,
 }
@@ -159,6 +167,7 @@ struct WireGit<'a> {
     args: &'a [String],
     cwd: &'a str,
     env: &'a [(String, String)],
+    stdin_file: Option<&'a (String, u64)>,
     stdout_file: Option<&'a str>,
 }
 
@@ -251,6 +260,7 @@ impl Host for JsSide {
             headers: &request.headers,
             timeout_ms: request.timeout_ms,
             max_bytes: request.max_bytes,
+            save_to: request.save_to.as_deref(),
             json: None,
             parts: None,
         };
@@ -283,6 +293,11 @@ impl Host for JsSide {
             headers: head.headers,
             body: framed.body().to_vec(),
         })
+    }
+
+    async fn read_part(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, FileError> {
+        let bytes = self.0.read_part(path, offset as f64, length as f64).await;
+        Ok(Uint8Array::new(&bytes.map_err(file_error(path))?).to_vec())
     }
 
     async fn read_file(&self, path: &str) -> Result<Vec<u8>, FileError> {
@@ -357,6 +372,7 @@ impl Host for JsSide {
             args: &call.args,
             cwd: &call.cwd,
             env: &call.env,
+            stdin_file: call.stdin_file.as_ref(),
             stdout_file: call.stdout_file.as_deref(),
         });
         let output = self
