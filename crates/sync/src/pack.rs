@@ -306,8 +306,10 @@ impl Project {
                 return Ok(0);
             }
         }
-        // A commit on top of HEAD is no part of the user's history.
-        Ok(start.history + usize::from(snapshot.commit != *head))
+        // What is on top of HEAD is no part of the user's history.
+        let on_top = ["rev-list", "--count", &snapshot.commit, &format!("^{head}")];
+        let on_top: usize = git.line(&on_top).await?.parse().unwrap_or(0);
+        Ok(start.history + on_top)
     }
 
     /// Where the history of `tip` is cut.
