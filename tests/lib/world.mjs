@@ -3,6 +3,7 @@
 
 import { execFile, execFileSync, spawn } from "node:child_process"
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { get } from "node:http"
 import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
 import { createInterface } from "node:readline"
@@ -216,6 +217,19 @@ function run(binary, args, { cwd, env }) {
         tools: parts.filter((part) => part.type === "tool").map(toolResult),
       })
     }).stdin.end()
+  })
+}
+
+/** Opens a preview of daytona-local as a browser does, which knows that every `*.localhost` is this machine; Node leaves that to the system's resolver. */
+export function visit(url) {
+  const { host, port, pathname, search } = new URL(url)
+  return new Promise((done, fail) => {
+    const request = get({ host: "127.0.0.1", port, path: pathname + search, headers: { host } }, async (response) => {
+      let text = ""
+      for await (const chunk of response) text += chunk
+      done({ status: response.statusCode, text })
+    })
+    request.on("error", fail)
   })
 }
 

@@ -10,8 +10,8 @@ use std::rc::Rc;
 /// How long one request of the control plane may take. The service itself holds a create or a
 /// start up to 30 s.
 const API_TIMEOUT_MS: u64 = 60_000;
-/// How long an upload may take.
-const UPLOAD_TIMEOUT_MS: u64 = 600_000;
+/// How long an upload or a download may take.
+const TRANSFER_TIMEOUT_MS: u64 = 600_000;
 /// Largest answer of the control plane.
 const MAX_API_BYTES: usize = 8 * 1024 * 1024;
 /// How often a transient failure of a repeatable request is tried again.
@@ -239,37 +239,82 @@ impl Client {
                 "POST",
                 url.clone(),
                 Body::Multipart(parts),
-                UPLOAD_TIMEOUT_MS,
+                TRANSFER_TIMEOUT_MS,
                 MAX_API_BYTES,
             )
             .await?;
         check_toolbox(&toolbox.id, &url, response).map(drop)
     }
 
+    /// Downloads a file of the sandbox to the file `save_to` of the host, which may be
+    /// there in part after an error. `max_bytes` bounds it.
+    pub async fn download(
+        &self,
+        toolbox: &Toolbox,
+        path: &str,
+        save_to: &str,
+        max_bytes: usize,
+    ) -> Result<()> {
+        let url = toolbox_url(toolbox, &format!("/files/download?path={}", segment(path)));
+        self.until_answered(&format!("GET {url}"), async || {
+            let request = HttpRequest {
+                method: "GET",
+                url: url.clone(),
+                headers: Vec::new(),
+                body: Body::Empty,
+                timeout_ms: TRANSFER_TIMEOUT_MS,
+                max_bytes,
+                save_to: Some(save_to.into()),
+            };
+            check_toolbox(&toolbox.id, &url, self.send(request).await?).map(drop)
+        })
+        .await
+    }
+
+    /// An address under which anybody reaches a port of the sandbox for `seconds`.
+    pub async fn signed_preview_url(
+        &self,
+        id: &str,
+        port: u16,
+        seconds: u64,
+    ) -> Result<SignedPreview> {
+        let id = segment(id);
+        let path =
+            format!("/sandbox/{id}/ports/{port}/signed-preview-url?expiresInSeconds={seconds}");
+        let response = self.repeat("GET", &path, &format!("sandbox {id}")).await?;
+        let preview: SignedPreview = parse("a signed preview", response)?;
+        match is_web_address(&preview.url) {
+            true => Ok(preview),
+            false => Err(Error::Malformed {
+                what: "a signed preview".into(),
+                reason: format!("{:?} is not an http or https URL", preview.url),
+            }),
+        }
+    }
+
     /// Sends a request of the control plane that may be repeated, until it is answered for good.
     async fn repeat(&self, method: &'static str, path: &str, what: &str) -> Result<HttpResponse> {
         let url = self.api(path);
+        self.until_answered(&format!("{method} {path}"), async || {
+            let (timeout_ms, max_bytes) = (API_TIMEOUT_MS, MAX_API_BYTES);
+            let sent = self.once(method, url.clone(), Body::Empty, timeout_ms, max_bytes);
+            check(what, &url, sent.await?)
+        })
+        .await
+    }
+
+    /// Repeats `send` while it fails in a way that passes; `request` is for the log.
+    async fn until_answered<T>(
+        &self,
+        request: &str,
+        send: impl AsyncFn() -> Result<T>,
+    ) -> Result<T> {
         let mut attempt = 0;
         loop {
-            let result = match self
-                .once(
-                    method,
-                    url.clone(),
-                    Body::Empty,
-                    API_TIMEOUT_MS,
-                    MAX_API_BYTES,
-                )
-                .await
-            {
-                Ok(response) => check(what, &url, response),
-                Err(error) => Err(error),
-            };
-            match result {
+            match send().await {
                 Err(error) if error.is_transient() && attempt < RETRIES => {
-                    self.host.log(
-                        Level::Warn,
-                        &format!("{method} {path}: {error}; trying again"),
-                    );
+                    self.host
+                        .log(Level::Warn, &format!("{request}: {error}; trying again"));
                     self.pause(&error, attempt).await;
                     attempt += 1;
                 }
@@ -296,7 +341,22 @@ impl Client {
         timeout_ms: u64,
         max_bytes: usize,
     ) -> Result<HttpResponse> {
-        let mut headers = vec![
+        self.send(HttpRequest {
+            method,
+            url,
+            headers: Vec::new(),
+            body,
+            timeout_ms,
+            max_bytes,
+            save_to: None,
+        })
+        .await
+    }
+
+    /// Sends a request with the headers that all of ours have.
+    async fn send(&self, mut request: HttpRequest) -> Result<HttpResponse> {
+        let headers = &mut request.headers;
+        headers.extend([
             (
                 "authorization".to_string(),
                 format!("Bearer {}", self.settings.api_key),
@@ -309,25 +369,14 @@ impl Client {
                 "x-daytona-source".to_string(),
                 "opencode-daytona-sandbox".to_string(),
             ),
-        ];
+        ]);
         if let Some(organization) = &self.settings.organization {
             headers.push((
                 "x-daytona-organization-id".to_string(),
                 organization.clone(),
             ));
         }
-        Ok(self
-            .host
-            .http(HttpRequest {
-                method,
-                url,
-                headers,
-                body,
-                timeout_ms,
-                max_bytes,
-                save_to: None,
-            })
-            .await?)
+        Ok(self.host.http(request).await?)
     }
 
     fn api(&self, path: &str) -> String {
@@ -364,6 +413,24 @@ fn parse<T: DeserializeOwned>(what: &str, response: HttpResponse) -> Result<T> {
         what: what.into(),
         reason: error.to_string(),
     })
+}
+
+/// True for `http` and `https` with a host, in characters that nothing takes for something else.
+fn is_web_address(url: &str) -> bool {
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
+    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    let plain = |host: &str| {
+        !host.is_empty()
+            && host
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+    };
+    host.is_some_and(plain)
+        && url
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"\"'`<>\\".contains(&b))
 }
 
 /// Percent-encodes one path segment or query value.
@@ -519,6 +586,27 @@ mod tests {
             (503, "", "unavailable"),
         ] {
             assert_eq!(kind(status, body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn only_a_plain_web_address_is_one() {
+        for (url, want) in [
+            ("https://3000-token.proxy.example", true),
+            ("http://3000-token.localhost:4000/a?b=c#d", true),
+            ("http://[::1]:80/", true),
+            ("", false),
+            ("https://", false),
+            ("https:///path", false),
+            ("ftp://host/", false),
+            ("javascript:alert(1)", false),
+            ("https://good.example@evil.example/", false),
+            ("https://host/\u{1b}[2J", false),
+            ("https://host/a b", false),
+            ("https://host/\"><script>", false),
+            ("https://höst/", false),
+        ] {
+            assert_eq!(is_web_address(url), want, "{url}");
         }
     }
 

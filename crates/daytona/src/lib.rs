@@ -14,6 +14,6 @@ mod types;
 pub use client::{Client, Settings, Toolbox};
 pub use error::{Error, Result};
 pub use types::{
-    CreateSandbox, Execute, ExecuteResult, Resources, Sandbox, Snapshot, State, Upload,
-    UploadSource,
+    CreateSandbox, Execute, ExecuteResult, Resources, Sandbox, SignedPreview, Snapshot, State,
+    Upload, UploadSource,
 };

@@ -132,6 +132,15 @@ pub enum State {
     Changing,
 }
 
+/// An address of a port that needs no key (`GET /sandbox/{id}/ports/{port}/signed-preview-url`).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SignedPreview {
+    /// `http` or `https`.
+    pub url: String,
+    /// What is signed into the address.
+    pub token: String,
+}
+
 /// What sandboxes start from (`GET /snapshots/{id}`).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Snapshot {

@@ -29,6 +29,7 @@ fn requests() -> Vec<HttpRequest> {
         url if url.contains("limit=") && url.contains("cursor=") => r#"{"items":[]}"#,
         url if url.contains("limit=") => r#"{"items":[],"nextCursor":"c"}"#,
         url if url.ends_with("/execute") => "{}",
+        url if url.contains("/signed-preview-url") => r#"{"url":"https://h","token":"t"}"#,
         _ => r#"{"id":"id","state":"started"}"#,
     });
     let settings = Settings {
@@ -80,6 +81,14 @@ fn requests() -> Vec<HttpRequest> {
             .await
             .expect("an execute");
         client.upload(&toolbox, &[upload]).await.expect("an upload");
+        client
+            .download(&toolbox, "/tmp/a b", "/dev/null", bytes)
+            .await
+            .expect("a download");
+        client
+            .signed_preview_url("id", 3000, 60)
+            .await
+            .expect("a preview");
     });
     host.requests()
 }
@@ -117,16 +126,15 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
     }
 }
 
-/// The operation of a request; `{…}` in a path stands for the id.
+/// The operation of a request; `{…}` in a path stands for the id or the port.
 fn operation<'a>(document: &'a Value, request: &HttpRequest, base: &str) -> (&'a Value, String) {
     let path = request.url.strip_prefix(base).expect("its base");
     let path = path.split('?').next().expect("a path");
     let is_it = |known: &str| {
         known.split('/').count() == path.split('/').count()
-            && known
-                .split('/')
-                .zip(path.split('/'))
-                .all(|(known, own)| known == own || (known.starts_with('{') && own == "id"))
+            && known.split('/').zip(path.split('/')).all(|(known, own)| {
+                known == own || (known.starts_with('{') && ["id", "3000"].contains(&own))
+            })
     };
     let at = format!("{} {path}", request.method);
     let paths = document["paths"].as_object().expect("paths");
@@ -147,7 +155,7 @@ fn every_request_is_in_the_published_document() {
         return;
     };
     let requests = requests();
-    assert_eq!(requests.len(), 8);
+    assert_eq!(requests.len(), 10);
     for request in &requests {
         let base = format!("{PROXY}/id");
         let (document, (operation, at)) = match request.url.starts_with(PROXY) {

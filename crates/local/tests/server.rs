@@ -246,6 +246,34 @@ fn every_fault_does_what_it_says() {
 }
 
 #[test]
+fn bytes_are_counted_by_route_as_they_pass() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    let id = server.create(json!({}));
+    server.exec(&id, "head -c 3000000 /dev/zero > ~/large");
+    server.send("DELETE", "/_test/requests", None);
+    let path = format!("/toolbox/{id}/files/download?path=/home/daytona/large");
+    let answer = server.send("GET", &path, None);
+    assert_eq!(answer.text.len(), 3_000_000, "{}", answer.status);
+    assert_eq!(answer.headers["content-length"], "3000000");
+    let request = json!({ "command": format!(": {}", "x".repeat(5000)) });
+    let path = format!("/toolbox/{id}/process/execute");
+    let ran = server.send("POST", &path, Some(&request)).text.len();
+    let got = server.send("GET", "/_test/requests", None).json();
+    let sent = request.to_string().len();
+    let bytes = json!({
+        "GET /toolbox/{sandboxId}/files/download": { "in": 0, "out": 3_000_000 },
+        "POST /toolbox/{sandboxId}/process/execute": { "in": sent, "out": ran },
+    });
+    assert_eq!(got["bytes"], bytes);
+    assert_eq!(
+        got["bytesTotal"],
+        json!({ "in": sent, "out": 3_000_000 + ran })
+    );
+    assert_eq!(got["total"], 2);
+}
+
+#[test]
 fn test_snapshots_are_wrong_in_one_way() {
     let data = tempfile::tempdir().expect("a directory");
     let server = Server::start(data.path());

@@ -1,11 +1,14 @@
-//! Test controls below `/_test`: latency, request counts, planted faults, the clock, process lists.
+//! Test controls below `/_test`: latency, counts of requests and bytes, planted faults, the clock,
+//! process lists.
 //!
 //! They exist only with `--test-controls`, need the key like everything else, and are themselves
 //! neither counted nor faulted. A fault's `match.path` is a glob over the path; `*` also crosses `/`.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -18,6 +21,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use globset::{Glob, GlobMatcher};
 use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -29,8 +33,18 @@ use crate::problem::Problem;
 #[derive(Default)]
 pub(super) struct Controls {
     latency_ms: AtomicU64,
-    counts: Mutex<BTreeMap<String, u64>>,
+    traffic: Arc<Mutex<BTreeMap<String, Traffic>>>,
     faults: Mutex<Vec<Fault>>,
+}
+
+/// What went over one route.
+#[derive(Clone, Copy, Default)]
+struct Traffic {
+    requests: u64,
+    /// Bytes of requests' bodies.
+    received: u64,
+    /// Bytes of replies' bodies.
+    sent: u64,
 }
 
 struct Fault {
@@ -99,10 +113,17 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Controls {
-    fn count(&self, method: &str, path: &str) {
-        *lock(&self.counts)
-            .entry(routes::template(method, path))
-            .or_default() += 1;
+    /// A body whose bytes are counted as they pass, in the field that `field` picks.
+    fn counted(&self, route: &str, body: Body, field: fn(&mut Traffic) -> &mut u64) -> Body {
+        let (traffic, route) = (self.traffic.clone(), route.to_owned());
+        Body::new(Counted {
+            body,
+            count: Box::new(move |bytes| {
+                if let Some(traffic) = lock(&traffic).get_mut(&route) {
+                    *field(traffic) += bytes;
+                }
+            }),
+        })
     }
 
     /// The first fault that applies, used up by this.
@@ -125,8 +146,56 @@ impl Controls {
     }
 }
 
-/// Handles a request as planned: counted, delayed, and with its fault if there is one.
+/// A body that tells how many bytes passed, and is else the body that it wraps.
+struct Counted {
+    body: Body,
+    count: Box<dyn Fn(u64) + Send + Sync>,
+}
+
+impl hyper::body::Body for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            (self.count)(data.len() as u64);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Handles a request with everything counted: it, and what goes in and out.
 pub(super) async fn apply(
+    app: &Arc<App>,
+    controls: &Controls,
+    request: Request,
+) -> Result<Response, CloseConnection> {
+    let route = routes::template(request.method().as_str(), request.uri().path());
+    lock(&controls.traffic)
+        .entry(route.clone())
+        .or_default()
+        .requests += 1;
+    let request = request.map(|body| controls.counted(&route, body, |t| &mut t.received));
+    let reply = planned(app, controls, request).await?;
+    Ok(reply.map(|body| controls.counted(&route, body, |t| &mut t.sent)))
+}
+
+/// Handles a request as planned: delayed, and with its fault if there is one.
+async fn planned(
     app: &Arc<App>,
     controls: &Controls,
     request: Request,
@@ -135,7 +204,6 @@ pub(super) async fn apply(
         request.method().to_string(),
         request.uri().path().to_owned(),
     );
-    controls.count(&method, &path);
     let latency = controls.latency_ms.load(Ordering::Relaxed);
     if latency > 0 {
         tokio::time::sleep(Duration::from_millis(latency)).await;
@@ -273,13 +341,23 @@ async fn advance(Extract(app): Extract<Arc<App>>, body: Bytes) -> Reply {
 }
 
 async fn requests(Extract(app): Extract<Arc<App>>) -> Reply {
-    let counts = lock(&app.controls()?.counts).clone();
-    let total: u64 = counts.values().sum();
-    Ok(Json(json!({ "total": total, "counts": counts })))
+    let traffic = lock(&app.controls()?.traffic).clone();
+    let sum = |field: fn(&Traffic) -> u64| traffic.values().map(field).sum::<u64>();
+    let in_out = |received: u64, sent: u64| json!({ "in": received, "out": sent });
+    let counts = traffic.iter().map(|(route, t)| (route, t.requests));
+    let bytes = traffic
+        .iter()
+        .map(|(route, t)| (route, in_out(t.received, t.sent)));
+    Ok(Json(json!({
+        "total": sum(|t| t.requests),
+        "counts": counts.collect::<BTreeMap<_, _>>(),
+        "bytes": bytes.collect::<BTreeMap<_, _>>(),
+        "bytesTotal": in_out(sum(|t| t.received), sum(|t| t.sent)),
+    })))
 }
 
 async fn reset(Extract(app): Extract<Arc<App>>) -> Result<StatusCode, Problem> {
-    lock(&app.controls()?.counts).clear();
+    lock(&app.controls()?.traffic).clear();
     Ok(StatusCode::NO_CONTENT)
 }
 

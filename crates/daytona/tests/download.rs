@@ -1,0 +1,68 @@
+//! A download against a server that breaks off, on the real machine's files.
+
+use daytona::*;
+use host::Host;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::rc::Rc;
+use testkit::{TestHost, run};
+
+/// Answers one connection after the other with these bytes.
+fn serve(answers: &'static [&'static str]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+fn download(answers: &'static [&'static str], max_bytes: usize) -> (Result<()>, String) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("saved");
+    let host = Rc::new(TestHost::new(&[]));
+    host.fast.set(true);
+    let settings = Settings {
+        api_url: "http://unused".into(),
+        api_key: "key".into(),
+        organization: None,
+    };
+    let toolbox = Toolbox {
+        id: "id".into(),
+        proxy_url: serve(answers),
+    };
+    let client = Client::new(host as Rc<dyn Host>, settings);
+    let save_to = path.to_str().expect("UTF-8");
+    let result = run(client.download(&toolbox, "/tmp/a", save_to, max_bytes));
+    (result, std::fs::read_to_string(path).unwrap_or_default())
+}
+
+const WHOLE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwhole";
+const CUT: &str = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nlonger t";
+const BUSY: &str = "HTTP/1.1 503 No\r\ncontent-length: 4\r\n\r\nbusy";
+const MISSING: &str = "HTTP/1.1 404 No\r\ncontent-length: 2\r\n\r\n{}";
+
+#[test]
+fn a_download_that_breaks_off_is_tried_again_from_the_start() {
+    let (result, saved) = download(&[CUT, BUSY, WHOLE], 100);
+    result.expect("a download");
+    assert_eq!(saved, "whole");
+}
+
+#[test]
+fn a_missing_file_is_not_asked_for_again_and_nothing_is_saved() {
+    let (result, saved) = download(&[MISSING], 100);
+    assert!(matches!(result, Err(Error::NotFound { .. })), "{result:?}");
+    assert_eq!(saved, "");
+}
+
+#[test]
+fn a_download_that_is_too_large_is_given_up() {
+    let (result, _) = download(&[WHOLE], 4);
+    let error = result.expect_err("too large");
+    assert!(error.to_string().contains("larger than 4 bytes"), "{error}");
+}
