@@ -48,9 +48,16 @@ pub(super) struct Snapshot {
 
 /// Commits the state as it is now. `message` is for a new commit, if it takes one.
 pub(super) fn take(repository: &Repository, message: &str) -> Result<Snapshot, ToolError> {
-    // An index that is damaged, or names objects that are gone, is worth reading all files.
-    let (files, tree, left_out) =
-        tree(repository, true).or_else(|first| tree(repository, false).map_err(|_| first))?;
+    // A file that goes while git looks is fatal to it: look again. And an index that is damaged, or
+    // names objects that are gone, is worth reading all files.
+    let mut made = tree(repository, true);
+    for is_copy in [true, false] {
+        made = match made {
+            Err(why) if !is_fault(&why.message) => tree(repository, is_copy).map_err(|_| why),
+            done => done,
+        };
+    }
+    let (files, tree, left_out) = made?;
     Ok(Snapshot {
         commit: commit(&repository.git, &tree, message)?,
         tree,
@@ -75,10 +82,7 @@ fn tree(repository: &Repository, is_copy: bool) -> Result<(Git, String, Vec<Stri
     if !matches!(out.status.code(), Some(0 | 1)) {
         return Err(failed(&args, &out));
     }
-    if let Some(line) = said
-        .lines()
-        .find(|line| SANDBOX_FAULTS.iter().any(|fault| line.contains(fault)))
-    {
+    if let Some(line) = said.lines().find(|line| is_fault(line)) {
         let message = format!(
             "The state of the project cannot be committed in the sandbox: {line}. Make room, or make .git writable, with bash."
         );
@@ -86,6 +90,10 @@ fn tree(repository: &Repository, is_copy: bool) -> Result<(Git, String, Vec<Stri
     }
     let tree = git.feed(&["write-tree"], b"")?;
     Ok((git, first_line(&tree).unwrap_or_default(), left_out(&said)))
+}
+
+fn is_fault(text: &str) -> bool {
+    SANDBOX_FAULTS.iter().any(|fault| text.contains(fault))
 }
 
 /// With its time: git compares it with the files' to know which of them to read again.
@@ -98,7 +106,7 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 /// Takes what only looks like a submodule out of the index, and anchors every repository within the
 /// project, and those within them.
 fn open_nested(git: &Git) -> Result<(), ToolError> {
-    let mut changes = Vec::new();
+    let mut closed: Vec<Vec<u8>> = Vec::new();
     let mut nested: Vec<Vec<u8>> = Vec::new();
     for path in gitlinks(git)? {
         let dir = git.dir.join(OsStr::from_bytes(&path));
@@ -109,8 +117,8 @@ fn open_nested(git: &Git) -> Result<(), ToolError> {
             false => has_files,
         };
         if is_plain {
-            changes.extend(entry("0", &"0".repeat(40), &path));
-            nested.extend(is_populated.then_some(path));
+            nested.extend(is_populated.then(|| path.clone()));
+            closed.push(path);
         }
     }
     let args = ["ls-files", "-z", "--others", "--exclude-standard"];
@@ -118,19 +126,21 @@ fn open_nested(git: &Git) -> Result<(), ToolError> {
         let others = git.feed(&args, b"")?;
         let dirs = names(&others).filter_map(|name| name.strip_suffix(b"/"));
         nested.extend(dirs.map(<[u8]>::to_vec));
-        if !nested.is_empty() {
-            // Of nothing: the hash that git has for it.
-            let empty = git.text(&["hash-object", "--stdin"]).unwrap_or_default();
-            for dir in nested.drain(..) {
-                let path = [&dir, b"/".as_slice(), ANCHOR].concat();
-                changes.extend(entry("100644", &empty, &path));
-            }
-        }
-        if changes.is_empty() {
+        if closed.is_empty() && nested.is_empty() {
             return Ok(());
         }
+        // What git calls a file without content, and so knows how long a hash is here.
+        let empty = git.text(&["hash-object", "--stdin"]).unwrap_or_default();
+        let none = "0".repeat(empty.len());
+        let mut changes = Vec::new();
+        for path in closed.drain(..) {
+            changes.extend(entry("0", &none, &path));
+        }
+        for dir in nested.drain(..) {
+            let path = [&dir, b"/".as_slice(), ANCHOR].concat();
+            changes.extend(entry("100644", &empty, &path));
+        }
         git.feed(&["update-index", "-z", "--index-info"], &changes)?;
-        changes.clear();
     }
     Ok(())
 }
@@ -159,7 +169,14 @@ fn gitlinks(git: &Git) -> Result<HashSet<Vec<u8>>, ToolError> {
 /// True for a submodule that somebody else can get: `.gitmodules` names it, or it came with the
 /// project. Any other is a clone that the agent added, and nobody has its commits.
 fn is_submodule(git: &Git, path: &[u8]) -> bool {
-    let args = ["config", "-z", "-f", ".gitmodules", "--get-regexp", "path$"];
+    let args = [
+        "config",
+        "-z",
+        "-f",
+        ".gitmodules",
+        "--get-regexp",
+        "\\.path$",
+    ];
     let known = git.feed(&args, b"").unwrap_or_default();
     let mut known = names(&known).filter_map(|pair| {
         let end = pair.iter().position(|byte| *byte == b'\n')?;
@@ -188,10 +205,15 @@ fn left_out(said: &str) -> Vec<String> {
             .and_then(|rest| rest.strip_suffix('\''));
         let file = match (opened, indexed) {
             (Some((path, why)), _) => format!("{path}: {why}"),
+            // The reason came in the line before.
             (None, Some(path)) if files.iter().any(|file| file.starts_with(path)) => continue,
             (None, Some(path)) => format!("{path}: it cannot be read"),
             (None, None) => continue,
         };
+        // It went while git looked.
+        if file.ends_with(": No such file or directory") {
+            continue;
+        }
         if !files.contains(&file) && files.len() < MAX_LEFT_OUT {
             files.push(file);
         }

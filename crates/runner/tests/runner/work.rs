@@ -572,7 +572,11 @@ fn a_file_that_cannot_be_read_is_named_and_the_rest_is_committed() {
     let sandbox = project("//- /a.txt\n");
     std::fs::write(sandbox.path("secret"), "s").unwrap();
     std::fs::write(sandbox.path("z.txt"), "z").unwrap();
-    std::fs::set_permissions(sandbox.path("secret"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(
+        sandbox.path("secret"),
+        std::fs::Permissions::from_mode(0o000),
+    )
+    .unwrap();
     if std::fs::read(sandbox.path("secret")).is_ok() {
         println!("skipped: this user may read every file");
         return;
