@@ -74,7 +74,7 @@ fn tree(repository: &Repository, is_copy: bool) -> Result<(Git, String, Vec<Stri
         let _ = copy(&repository.dir.join("index"), &index);
     }
     let git = repository.git.with_index(&index);
-    open_nested(&git)?;
+    let kept_back = open_nested(&git)?;
     let args = ["add", "-A", "--ignore-errors"];
     let out = git.output(&args, b"")?;
     let said = String::from_utf8_lossy(&out.stderr);
@@ -89,7 +89,9 @@ fn tree(repository: &Repository, is_copy: bool) -> Result<(Git, String, Vec<Stri
         return Err(error(Code::Sandbox, message));
     }
     let tree = git.feed(&["write-tree"], b"")?;
-    Ok((git, first_line(&tree).unwrap_or_default(), left_out(&said)))
+    let mut left_out = left_out(&said);
+    left_out.extend(kept_back);
+    Ok((git, first_line(&tree).unwrap_or_default(), left_out))
 }
 
 fn is_fault(text: &str) -> bool {
@@ -104,10 +106,11 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// Takes what only looks like a submodule out of the index, and anchors every repository within the
-/// project, and those within them.
-fn open_nested(git: &Git) -> Result<(), ToolError> {
+/// project, and those within them. The result is what real submodules keep to themselves.
+fn open_nested(git: &Git) -> Result<Vec<String>, ToolError> {
     let mut closed: Vec<Vec<u8>> = Vec::new();
     let mut nested: Vec<Vec<u8>> = Vec::new();
+    let mut kept_back = Vec::new();
     for path in gitlinks(git)? {
         let dir = git.dir.join(OsStr::from_bytes(&path));
         let is_populated = dir.join(".git").symlink_metadata().is_ok();
@@ -119,6 +122,11 @@ fn open_nested(git: &Git) -> Result<(), ToolError> {
         if is_plain {
             nested.extend(is_populated.then(|| path.clone()));
             closed.push(path);
+        } else if is_populated && has_work(&dir) {
+            kept_back.push(format!(
+                "{}: a submodule; what was done in it stays in the sandbox until it is pushed from there",
+                String::from_utf8_lossy(&path)
+            ));
         }
     }
     let args = ["ls-files", "-z", "--others", "--exclude-standard"];
@@ -127,7 +135,7 @@ fn open_nested(git: &Git) -> Result<(), ToolError> {
         let dirs = names(&others).filter_map(|name| name.strip_suffix(b"/"));
         nested.extend(dirs.map(<[u8]>::to_vec));
         if closed.is_empty() && nested.is_empty() {
-            return Ok(());
+            break;
         }
         // What git calls a file without content, and so knows how long a hash is here.
         let empty = git.text(&["hash-object", "--stdin"]).unwrap_or_default();
@@ -142,7 +150,15 @@ fn open_nested(git: &Git) -> Result<(), ToolError> {
         }
         git.feed(&["update-index", "-z", "--index-info"], &changes)?;
     }
-    Ok(())
+    Ok(kept_back)
+}
+
+/// True if a submodule holds changes, or commits that no remote has.
+fn has_work(dir: &Path) -> bool {
+    let git = Git::quiet(dir);
+    let own = ["rev-list", "-n", "1", "HEAD", "--not", "--remotes"];
+    let changes = ["--no-optional-locks", "status", "--porcelain"];
+    git.text(&own).is_some() || git.text(&changes).is_some()
 }
 
 /// A line for `update-index --index-info`; the mode 0 removes.

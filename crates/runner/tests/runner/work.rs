@@ -500,6 +500,15 @@ fn a_repository_within_the_project_comes_as_plain_files() {
     let before = agents(&sandbox);
     let tip = sync(&sandbox, json!({})).tip;
     assert_eq!(agents(&sandbox), before);
+    at(
+        &sandbox,
+        &["commit", "-qm", "a clone as if it were a submodule"],
+    );
+    let committed = sync(&sandbox, json!({})).tip;
+    let same =
+        [&tip, &committed].map(|tip| at(&sandbox, &["rev-parse", &format!("{tip}^{{tree}}")]));
+    assert_eq!(same[0], same[1]);
+    let tip = committed;
     assert_eq!(
         files(&sandbox, &tip),
         [
@@ -543,7 +552,11 @@ fn a_submodule_stays_one_unless_it_became_files() {
             cd populated; git -c user.name=a -c user.email=a@a commit -q --allow-empty -m second" }))
         .unwrap();
     let second = git(&sandbox.path("populated"), &["rev-parse", "HEAD"]);
-    let tip = sync(&sandbox, json!({})).tip;
+    let Synced { tip, left_out, .. } = sync(&sandbox, json!({}));
+    assert!(
+        left_out.len() == 1 && left_out[0].starts_with("populated: a submodule"),
+        "{left_out:?}"
+    );
     let list = at(
         &sandbox,
         &[
@@ -577,12 +590,26 @@ fn a_file_that_cannot_be_read_is_named_and_the_rest_is_committed() {
         std::fs::Permissions::from_mode(0o000),
     )
     .unwrap();
+    std::fs::create_dir(sandbox.path("closed")).unwrap();
+    std::fs::write(sandbox.path("closed/f"), "f").unwrap();
+    let close = |mode| {
+        std::fs::set_permissions(
+            sandbox.path("closed"),
+            std::fs::Permissions::from_mode(mode),
+        )
+        .unwrap();
+    };
+    close(0o000);
     if std::fs::read(sandbox.path("secret")).is_ok() {
         println!("skipped: this user may read every file");
         return;
     }
     let home = sync(&sandbox, json!({}));
-    assert_eq!(home.left_out, ["secret: Permission denied"]);
+    close(0o700);
+    assert_eq!(
+        home.left_out,
+        ["closed/: Permission denied", "secret: Permission denied"]
+    );
     assert_eq!(files(&sandbox, &home.tip), ["100644 a.txt", "100644 z.txt"]);
 }
 
@@ -614,4 +641,92 @@ fn nothing_is_lost_with_the_repository() {
             "{damage}"
         );
     }
+}
+
+#[test]
+fn a_change_in_the_same_moment_as_a_commit_is_seen() {
+    let sandbox = project("//- /a.txt\n00\n");
+    for n in 10..30 {
+        std::fs::write(sandbox.path("a.txt"), format!("{n}\n")).unwrap();
+        commit(&sandbox, "own");
+        std::fs::write(sandbox.path("a.txt"), format!("{}\n", n + 50)).unwrap();
+        let tip = sync(&sandbox, json!({})).tip;
+        assert_eq!(
+            at(&sandbox, &["show", &format!("{tip}:a.txt")]),
+            format!("{}", n + 50)
+        );
+    }
+}
+
+#[test]
+fn nothing_that_the_repository_names_is_started() {
+    let sandbox = project("//- /a.txt\n0\n");
+    let ran = sandbox.path(".git/ran");
+    for hook in [
+        "post-index-change",
+        "reference-transaction",
+        "post-checkout",
+        "pre-commit",
+        "monitor",
+    ] {
+        let path = sandbox.path(".git/hooks").join(hook);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(
+            &path,
+            format!("#!/bin/sh\necho {hook} >> '{}'\n", ran.display()),
+        )
+        .unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    for (key, value) in [
+        ("core.fsmonitor", ".git/hooks/monitor"),
+        ("commit.gpgSign", "true"),
+        ("core.splitIndex", "true"),
+        ("core.safecrlf", "true"),
+        ("core.autocrlf", "input"),
+    ] {
+        at(&sandbox, &["config", key, value]);
+    }
+    let _ = std::fs::remove_file(&ran);
+    std::fs::write(sandbox.path("a.txt"), "1\r\n2\n").unwrap();
+    let mut call = sandbox.call("write", json!({ "filePath": "b.txt", "content": "b" }));
+    call["turn"] = json!("m1");
+    done(sandbox.send(&call).result).unwrap();
+    assert!(sync(&sandbox, json!({ "have": [] })).bundle.is_some());
+    let undo = sandbox.op(
+        "restore",
+        json!({ "root": sandbox.root(), "to": { "before": { "turn": "m1", "first": true } } }),
+    );
+    sandbox.send(&undo).result.unwrap();
+    assert!(!sandbox.path("b.txt").exists());
+    assert!(
+        !ran.exists(),
+        "{}",
+        std::fs::read_to_string(&ran).unwrap_or_default()
+    );
+    // They are there, and the agent's own git does start them.
+    at(&sandbox, &["branch", "other"]);
+    assert!(ran.exists());
+}
+
+#[test]
+fn a_repository_with_long_hashes_goes_home_too() {
+    let sandbox = Sandbox::with("//- /a.txt\n0\n");
+    at(&sandbox, &["init", "-q", "--object-format=sha256"]);
+    at(&sandbox, &["init", "-q", "sub"]);
+    std::fs::write(sandbox.path("sub/f"), "f").unwrap();
+    at(&sandbox, &["init", "-q", "--object-format=sha256", "added"]);
+    git(
+        &sandbox.path("added"),
+        &["commit", "-q", "--allow-empty", "-m", "x"],
+    );
+    std::fs::write(sandbox.path("added/g"), "g").unwrap();
+    at(&sandbox, &["add", "added"]);
+    let home = sync(&sandbox, json!({ "have": [] }));
+    assert_eq!(home.tip.len(), 64);
+    assert_eq!(
+        files(&sandbox, &home.tip),
+        ["100644 a.txt", "100644 added/g", "100644 sub/f"]
+    );
+    fetch_file(&sandbox, &home.bundle.unwrap());
 }
