@@ -20,6 +20,7 @@
 //! becomes a commit without a parent.
 
 mod bundle;
+mod index;
 mod restore;
 mod state;
 

@@ -12,6 +12,7 @@ pub(crate) fn project(fixture: &str) -> Sandbox {
     let root = sandbox.root();
     git(&root, &["init", "-q"]);
     git(&root, &["config", "user.name", "Agent"]);
+    git(&root, &["config", "gc.auto", "0"]);
     git(&root, &["config", "user.email", "agent@localhost"]);
     git(&root, &["add", "-A"]);
     git(&root, &["commit", "-q", "--allow-empty", "-m", "base"]);
@@ -729,4 +730,90 @@ fn a_repository_with_long_hashes_goes_home_too() {
         ["100644 a.txt", "100644 added/g", "100644 sub/f"]
     );
     fetch_file(&sandbox, &home.bundle.unwrap());
+}
+
+#[test]
+fn the_second_state_follows_the_agents_index_and_rules() {
+    /// What happens between two states.
+    const STEPS: &[&str] = &[
+        "echo 2 > untracked; echo 3 > more",
+        "echo more > .gitignore",
+        "git add -f more",
+        "git rm -q --cached more",
+        "echo > .gitignore; echo 'd/' >> .gitignore; mkdir d; echo f > d/f; git add -f d/f",
+        "rm -r d; echo file > d; git add -A",
+        "rm d; mkdir d; git init -q d; echo f > d/f; echo > .gitignore",
+        "rm -rf d/.git; git add -A",
+        "git rm -q --cached a.txt; rm a.txt; ln -s more a.txt",
+        "git update-index --assume-unchanged more; echo changed > more",
+        "git update-index --no-assume-unchanged more",
+        "git reset -q --hard",
+        "git sparse-checkout set --no-cone /untracked",
+        "echo 4 > untracked",
+        "git sparse-checkout disable",
+    ];
+    let sandbox = project("//- /a.txt\n0\n//- /more\n0\n");
+    std::fs::write(sandbox.path("untracked"), "1").unwrap();
+    sync(&sandbox, json!({}));
+    for step in STEPS {
+        sandbox
+            .run("bash", json!({ "command": format!("set -e; {step}") }))
+            .unwrap();
+        let own = agents(&sandbox);
+        let tip = sync(&sandbox, json!({})).tip;
+        assert_eq!(agents(&sandbox), own, "{step}");
+        // What a fresh copy of the agent's index gives.
+        let copy = sandbox.dir.path().join("copy");
+        // With an old time, so that every file is read.
+        std::fs::copy(sandbox.path(".git/index"), &copy).unwrap();
+        let index = std::fs::File::options().write(true).open(&copy).unwrap();
+        index
+            .set_modified(std::time::UNIX_EPOCH + Duration::from_secs(9))
+            .unwrap();
+        let with = |args: &[&str]| {
+            let out = Command::new("git")
+                .args(args)
+                .env("GIT_INDEX_FILE", &copy)
+                .current_dir(sandbox.root())
+                .output()
+                .unwrap();
+            String::from_utf8_lossy(&out.stdout).trim().to_string()
+        };
+        if !sandbox.path("d/.git").exists() {
+            with(&["add", "-A"]);
+            assert_eq!(
+                at(&sandbox, &["rev-parse", &format!("{tip}^{{tree}}")]),
+                with(&["write-tree"]),
+                "{step}"
+            );
+        }
+    }
+}
+
+#[test]
+fn untracked_files_are_read_once() {
+    let sandbox = project("//- /.gitattributes\nlarge filter=count\n");
+    let count = sandbox.dir.path().join("count");
+    at(
+        &sandbox,
+        &[
+            "config",
+            "filter.count.clean",
+            &format!("echo >> '{}'; cat", count.display()),
+        ],
+    );
+    std::fs::write(sandbox.path("large"), "large").unwrap();
+    // A file that is as new as the index may have changed again, and is read again.
+    let old = std::time::SystemTime::now() - Duration::from_secs(60);
+    std::fs::File::options()
+        .write(true)
+        .open(sandbox.path("large"))
+        .unwrap()
+        .set_modified(old)
+        .unwrap();
+    for n in 0..3 {
+        std::fs::write(sandbox.path("small"), format!("{n}")).unwrap();
+        sync(&sandbox, json!({}));
+    }
+    assert_eq!(std::fs::read_to_string(&count).unwrap().lines().count(), 1);
 }
