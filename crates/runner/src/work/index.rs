@@ -71,28 +71,11 @@ pub(super) fn prepare(
             let _ = copy(&repository.dir.join("index"), &index);
         }
     }
-    let links = agents.iter().filter(|(_, entry)| entry.mode == GITLINK);
-    let mut plain = HashSet::new();
-    let mut nested = Vec::new();
-    let mut kept_back = Vec::new();
-    for (path, _) in links {
-        let dir = git.dir.join(OsStr::from_bytes(path));
-        let is_populated = dir.join(".git").symlink_metadata().is_ok();
-        let has_files = fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());
-        let is_plain = match is_populated {
-            true => !is_submodule(&git, path),
-            false => has_files,
-        };
-        if is_plain {
-            nested.extend(is_populated.then(|| path.clone()));
-            plain.insert(path.clone());
-        } else if is_populated && has_work(&dir) {
-            kept_back.push(format!(
-                "{}: a submodule; what was done in it stays in the sandbox until it is pushed from there",
-                String::from_utf8_lossy(path)
-            ));
-        }
-    }
+    let Links {
+        plain,
+        mut nested,
+        kept_back,
+    } = links(&git, &agents);
     let mut changes = Vec::new();
     // What git calls a file without content, and so knows how long a hash is here.
     let empty = git.text(&["hash-object", "--stdin"]).unwrap_or_default();
@@ -121,6 +104,41 @@ pub(super) fn prepare(
         }
     }
     Ok((git, kept_back))
+}
+
+/// What becomes of the index's commits of other repositories.
+#[derive(Default)]
+struct Links {
+    /// They are taken out: they are directories of files.
+    plain: HashSet<Vec<u8>>,
+    /// Those of them that are repositories.
+    nested: Vec<Vec<u8>>,
+    /// What real submodules keep to themselves, one line each.
+    kept_back: Vec<String>,
+}
+
+fn links(git: &Git, agents: &Entries) -> Links {
+    let mut found = Links::default();
+    for (path, _) in agents.iter().filter(|(_, entry)| entry.mode == GITLINK) {
+        let dir = git.dir.join(OsStr::from_bytes(path));
+        let is_populated = dir.join(".git").symlink_metadata().is_ok();
+        let has_files = fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());
+        let is_plain = match is_populated {
+            true => !is_submodule(git, path),
+            false => has_files,
+        };
+        if is_plain {
+            found.nested.extend(is_populated.then(|| path.clone()));
+            found.plain.insert(path.clone());
+        } else if is_populated && has_work(&dir) {
+            found.kept_back.push(format!(
+                "{}: a submodule; what was done in it stays in the sandbox until it is pushed from there",
+                String::from_utf8_lossy(path)
+            ));
+        }
+    }
+    found.kept_back.sort();
+    found
 }
 
 /// Brings the last index in line with the agent's: what that has is in it, also if it is ignored,
