@@ -85,7 +85,7 @@ function transcript(prompt, parts) {
 
 // --- what is looked at -----------------------------------------------------------------------
 
-/** Every file of the worktree and what git's refs name, as one hash. */
+/** Every file of the worktree and what git's refs name, but for the agent's branches, as one hash. */
 function fingerprint(dir) {
   const hash = createHash("sha256")
   const walk = (path) => {
@@ -99,7 +99,8 @@ function fingerprint(dir) {
     }
   }
   walk("")
-  hash.update(git(dir, "for-each-ref") + git(dir, "rev-parse", "HEAD"))
+  const refs = git(dir, "for-each-ref").split("\n").filter((line) => !line.includes("refs/heads/opencode/"))
+  hash.update(refs.join("\n") + git(dir, "rev-parse", "HEAD"))
   return hash.digest("hex").slice(0, 16)
 }
 
@@ -181,12 +182,23 @@ async function show(world) {
   const untouched = () => {
     ok("git status --porcelain prints nothing", git(project, "status", "--porcelain", "--ignored") === "")
     ok("leap.sh is not there", !existsSync(join(project, "leap.sh")))
-    ok(`the hash of all files and refs is still ${before}`, fingerprint(project) === before)
+    ok(`the hash of all files, of HEAD and of your branches is still ${before}`, fingerprint(project) === before)
   }
+  const show = (object) => git(project, "show", object)
   section("Your worktree is as it was")
   print(`   $ ls -A ${project}`)
   block(readdirSync(project).sort().join("\n"))
   untouched()
+
+  section("The work is home, as a branch")
+  await eventually("the homecoming", () => stored(session).home && !stored(session).unsynced)
+  const { branch } = stored(session).home
+  print(`   $ git log --graph --oneline ${branch}`)
+  block(git(project, "log", "--graph", "--oneline", branch))
+  print(`   $ git diff --stat main ${branch}`)
+  block(git(project, "diff", "--stat", "main", branch))
+  ok(`${branch} has the program as the agent left it`, `${show(`${branch}:leap.sh`)}\n` === program(secondTry))
+  ok("its message names the session", git(project, "log", "-1", "--format=%B", branch).includes(session))
 
   section("OpenCode restarts, and the session goes on")
   await opencode.stop()
@@ -215,11 +227,21 @@ async function show(world) {
   ok("OpenCode's log has the plugin's notice: Sandbox resumed", await eventually(`the notice "${told}"`, () => world.logs().includes(told), 10))
   await same(restarted)
 
+  section("The user undoes the first message, and redoes it")
+  const messages = await opencode.request("GET", `/session/${session}/message`)
+  const first = messages.find((message) => message.info.role === "user").info.id
+  const there = async () => (await inSandbox(id, "ls /home/daytona/project")).includes("leap.sh")
+  await opencode.request("POST", `/session/${session}/revert`, { messageID: first })
+  ok("the sandbox has no leap.sh any more", await eventually("the undo", async () => !(await there())))
+  await opencode.request("POST", `/session/${session}/unrevert`)
+  ok("it is there again", await eventually("the redo", there))
+
   section("The session is deleted, and its sandbox with it")
   await opencode.request("DELETE", `/session/${session}`)
   await eventually("the sandbox's end", async () => (await local.sandboxes()).length === 0)
   ok("daytona-local lists no sandbox", (await local.sandboxes()).length === 0)
   ok("the plugin's store has no entry", await eventually("the entry's end", () => !stored(session) && !world.store().cleanup?.length))
+  ok(`${branch} stays, with the program`, `${show(`${branch}:leap.sh`)}\n` === program(secondTry))
   untouched()
 }
 

@@ -127,7 +127,7 @@ impl Remote {
         }
         let toolbox = sessions.enter(session, changes(&request.op)).await?;
         let make = true;
-        self.insist(sessions, session, toolbox, request, cancelled, make)
+        self.insist(sessions, session, toolbox, request, &cancelled, make)
             .await
     }
 
@@ -142,7 +142,7 @@ impl Remote {
         let toolbox = sessions.existing(session).await?;
         let none = || sessions::Error::Gone(format!("of session {session}"));
         let toolbox = toolbox.ok_or_else(none)?;
-        self.insist(sessions, session, toolbox, request, || false, false)
+        self.insist(sessions, session, toolbox, request, &|| false, false)
             .await
     }
 
@@ -153,7 +153,8 @@ impl Remote {
         session: &str,
         mut toolbox: Toolbox,
         request: &Request,
-        cancelled: impl Fn() -> bool,
+        // One copy of this in the wasm, whoever calls.
+        cancelled: &dyn Fn() -> bool,
         make: bool,
     ) -> Result<Answer, RemoteError> {
         let first = toolbox.id.clone();
