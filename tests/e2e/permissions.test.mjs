@@ -12,10 +12,10 @@ const sets = [
   { name: "answers that last", rows: always, model: "m", inOrder: true },
 ]
 
-/** Without what is more than OpenCode's own: the remark on an exit code, and the tool `job`. */
+/** Without what is more than OpenCode's own: the remark on an exit code, and tools. */
 const less = (outcome) => ({
   ...outcome,
-  output: outcome.output?.replace(/\n\n<shell_metadata>\nThe command ended with exit code \d+\.\n<\/shell_metadata>$/, "").replace(" invalid, job,", " invalid,"),
+  output: outcome.output?.replace(/\n\n<shell_metadata>\nThe command ended with exit code \d+\.\n<\/shell_metadata>$/, "").replace(/ (job|preview|sync),/g, ""),
 })
 
 describe("the user's rules have the effect that they have without the plugin:", async () => {
