@@ -15,6 +15,7 @@ use sessions::Sessions;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use tools::catalog;
 
 /// How long a call may be kept alive through faults, on top of its own work.
 const PATIENCE_MS: u64 = 60_000;
@@ -124,7 +125,37 @@ impl Remote {
         if cancelled() {
             return Err(RemoteError::Cancelled);
         }
-        let mut toolbox = sessions.enter(session).await?;
+        let toolbox = sessions.enter(session, changes(&request.op)).await?;
+        let make = true;
+        self.insist(sessions, session, toolbox, request, cancelled, make)
+            .await
+    }
+
+    /// Like [`Remote::call`], in the sandbox that the session has, which is started if it is
+    /// stopped, but never made: it is asked for what it holds.
+    pub(crate) async fn call_existing(
+        &self,
+        sessions: &Sessions,
+        session: &str,
+        request: &Request,
+    ) -> Result<Answer, RemoteError> {
+        let toolbox = sessions.existing(session).await?;
+        let none = || sessions::Error::Gone(format!("of session {session}"));
+        let toolbox = toolbox.ok_or_else(none)?;
+        self.insist(sessions, session, toolbox, request, || false, false)
+            .await
+    }
+
+    /// Sends a request until it is answered. With `make` a sandbox that is gone is replaced.
+    async fn insist(
+        &self,
+        sessions: &Sessions,
+        session: &str,
+        mut toolbox: Toolbox,
+        request: &Request,
+        cancelled: impl Fn() -> bool,
+        make: bool,
+    ) -> Result<Answer, RemoteError> {
         let first = toolbox.id.clone();
         let deadline = self.host.now_ms() + PATIENCE_MS + hold_ms(&request.op);
         let (mut failures, mut damaged, mut installs) = (0, 0, 0);
@@ -205,13 +236,17 @@ impl Remote {
             }
             failures += 1;
             if look {
-                match sessions.recover(session, &toolbox).await {
+                let repaired = match make {
+                    true => sessions.recover(session, &toolbox).await,
+                    false => sessions.revive(session, &toolbox).await,
+                };
+                match repaired {
                     Ok(repaired) => toolbox = repaired,
                     Err(sessions::Error::Daytona(error)) if error.is_transient() => {}
                     Err(error) => return Err(error.into()),
                 }
                 if toolbox.id != first {
-                    toolbox = sessions.enter(session).await?;
+                    toolbox = sessions.enter(session, changes(&request.op)).await?;
                 }
             }
         }
@@ -436,7 +471,16 @@ fn hold_ms(op: &Op) -> u64 {
         Op::Tool(call) => call.wait.max_ms,
         Op::JobWait(wait) => wait.wait.max_ms,
         Op::JobStop(_) | Op::Preview(_) => 10_000,
-        Op::Setup(_) => 240_000,
+        Op::Setup(_) | Op::Sync(_) | Op::Restore(_) => 240_000,
+    }
+}
+
+/// True if there may be work afterwards that is not home.
+fn changes(op: &Op) -> bool {
+    match op {
+        Op::Tool(call) => catalog::find(call.args.tool()).is_none_or(|tool| tool.mutates),
+        Op::Restore(_) => true,
+        _ => false,
     }
 }
 
@@ -538,11 +582,12 @@ mod tests {
                 home: "/h".into(),
                 head: None,
                 arch: "x86_64".into(),
+                found: Vec::new(),
             })),
         };
         let json = serde_json::to_string(&reply).expect("serializes");
         let whole = frame::encode("a", &json);
-        let other = frame::encode("a", &json.replace("\"protocol\":2", "\"protocol\":9"));
+        let other = frame::encode("a", &json.replace(&format!("\"protocol\":{VERSION}"), "\"protocol\":9"));
         for (text, code, expected) in [
             (format!("noise\n{whole}noise"), 0, "reply"),
             (whole[..whole.len() - 30].to_string(), 0, "damaged"),

@@ -6,8 +6,8 @@
 //! a disk. Binding the name is the claim: a second request with the same id finds it taken and
 //! asks the first one's supervisor.
 //!
-//! On disk, if there is a place, is `jobs/ID/`: `out` (the output while it fits) and `done` (the
-//! answer, written once). A directory without `done` and without a listener is a job that died
+//! On disk, if there is a place, is `jobs/ID/`: `out` (the output while it fits), `done` (the
+//! answer, written once) and, empty, `background` for a job that outlives its turn. A directory without `done` and without a listener is a job that died
 //! with its sandbox.
 
 mod capture;
@@ -16,7 +16,7 @@ mod descriptors;
 mod kill;
 mod supervisor;
 
-pub(crate) use client::{start, stop, visit, wait};
+pub(crate) use client::{count_background, start, stop, visit, wait};
 pub(crate) use supervisor::supervise;
 
 use crate::state::home_hash;
@@ -72,6 +72,8 @@ type Answer = Result<Outcome, ToolError>;
 
 const DONE: &str = "done";
 const OUT: &str = "out";
+/// Says of a job that it runs in the background.
+const BACKGROUND: &str = "background";
 
 /// The socket of a job. Abstract names need no disk, vanish with the process, and are not bound by
 /// the length of a home directory's path.

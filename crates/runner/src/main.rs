@@ -10,14 +10,17 @@
 //! Surprise: a command is run by a second process of this same binary (`--supervise`), which
 //! outlives the request; see [`job`].
 
+mod git;
 mod input;
 mod job;
 mod pool;
+mod port;
 mod record;
 mod serve;
 mod setup;
 mod state;
 mod web;
+mod work;
 
 use protocol::{Code, Outcome, Reply, Runner, ToolError, frame};
 use std::io::Write;

@@ -2,9 +2,9 @@
 
 use crate::record::{Claim, Records};
 use crate::state::State;
-use crate::{error, job, reply, setup, web};
+use crate::{error, job, port, reply, setup, web, work};
 use protocol::{
-    Code, Op, Outcome, Preview, Previewed, Reply, Request, ToolArgs, ToolCall, ToolError,
+    Code, Op, Outcome, Preview, Previewed, Reply, Request, Restore, ToolArgs, ToolCall, ToolError,
 };
 use std::path::{Path, PathBuf};
 use tools::catalog;
@@ -19,6 +19,9 @@ pub(crate) fn serve(request: &Request) -> Reply {
             if let Err(error) = check_directories(call) {
                 return reply(id, false, Err(error));
             }
+            if let Err(error) = work::checkpoint(&state, call) {
+                return reply(id, false, Err(error));
+            }
             match &call.args {
                 // A job is its own record.
                 ToolArgs::Bash(bash) => {
@@ -27,6 +30,10 @@ pub(crate) fn serve(request: &Request) -> Reply {
                 }
                 // What it repeats is harmless, and input knows its request.
                 ToolArgs::Job(args) => reply(id, false, job::visit(&state, id, args)),
+                ToolArgs::Sync(_) => {
+                    let message = "only the host can bring the work home: send `sync` as an operation, not as a tool";
+                    reply(id, false, Err(error(Code::BadRequest, message)))
+                }
                 _ => tool(&state, id, call),
             }
         }
@@ -34,7 +41,28 @@ pub(crate) fn serve(request: &Request) -> Reply {
         Op::JobWait(wait) => reply(id, false, job::wait(&state, wait)),
         Op::JobStop(stop) => reply(id, false, job::stop(&state, stop)),
         Op::Setup(setup) => reply(id, false, setup::run(&state, setup).map(Outcome::Ready)),
+        // The state is looked at again: what is asked twice is answered as it is now.
+        Op::Sync(sync) => reply(id, false, work::sync(&state, id, sync).map(Outcome::Synced)),
+        Op::Restore(restore) => put_back(&state, id, restore),
     }
+}
+
+/// What was interrupted is done again: the end is the same.
+fn put_back(state: &State, id: &str, restore: &Restore) -> Reply {
+    let records = Records::open(state);
+    let claim = match records.claim(id) {
+        Claim::Answered(reply) => {
+            return Reply {
+                replayed: true,
+                ..*reply
+            };
+        }
+        Claim::Interrupted(claim) | Claim::Mine(claim) => claim,
+    };
+    let result = work::restore(state, id, restore).map(Outcome::Restored);
+    let answer = reply(id, false, result);
+    claim.answer(&answer, true);
+    answer
 }
 
 fn tool(state: &State, id: &str, call: &ToolCall) -> Reply {
@@ -63,6 +91,7 @@ fn tool(state: &State, id: &str, call: &ToolCall) -> Reply {
         match &call.args {
             ToolArgs::Webfetch(args) => web::fetch(state, id, args),
             ToolArgs::Websearch(args) => web::search(state, id, args),
+            ToolArgs::Preview(args) => port::await_listener(args),
             args => tools::fs::run(&tree, args),
         }
         .map(Outcome::Done),

@@ -7,21 +7,24 @@
 //!
 //! Never: touch the working tree of a repository that has this base already.
 //!
-//! Surprise: git refuses repositories of other owners and reads the configuration of a home
-//! directory that may not be there, so every call names the directory as safe.
+//! Surprise: a pack may build on commits that an image of the same name had yesterday, so nothing
+//! points to the new commit before all of its objects are known to be there.
 
 use crate::error;
+use crate::git::{Git, failed, is_hash};
 use crate::state::State;
 use protocol::{Base, Code, Ready, Setup, ToolError};
-use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-const BASE_REF: &str = "refs/opencode/base";
+pub(crate) const BASE_REF: &str = "refs/opencode/base";
 /// In `.git` from the time the repository is in place until the checkout is complete.
 const UNFINISHED: &str = "opencode-checkout";
+/// In `.git`: the commits that the image brought, one per line, as of the first setup.
+const FOUND: &str = "opencode-found";
+const MAX_FOUND: usize = 20;
 
 /// Temporary files of the tools, as a line for `.git/info/exclude`.
 const LEFTOVERS: &str = ".opencode-*-*.tmp";
@@ -38,23 +41,27 @@ pub(crate) fn run(state: &State, setup: &Setup) -> Result<Ready, ToolError> {
             ),
         ));
     }
-    let _lock = lock(state);
+    let _lock = state.lock("setup");
     fs::create_dir_all(root).map_err(|why| {
         sandbox(format!(
             "The project directory {} cannot be made in the sandbox: {why}. Set the option `projectDir` to a directory that the sandbox's user may write.",
             root.display()
         ))
     })?;
-    let git = Git {
-        dir: root.to_path_buf(),
-    };
+    let git = Git::new(root);
     git.check()?;
+    let found = found(&git);
+    let list: String = found.iter().map(|hash| format!("{hash}\n")).collect();
+    // Before anything of ours is in a repository that was there, and once there is one.
+    let note = || fs::write(root.join(".git").join(FOUND), &list);
+    let _ = note();
     match &setup.base {
         Some(base) => with_base(&git, base)?,
         None if root.join(".git").exists() => {}
         None => git.run(&["init", "--quiet"])?,
     }
     configure(&git)?;
+    let _ = note();
     Ok(Ready {
         home: std::env::var("HOME").unwrap_or_else(|_| "/".to_string()),
         head: git.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]),
@@ -62,29 +69,56 @@ pub(crate) fn run(state: &State, setup: &Setup) -> Result<Ready, ToolError> {
             .machine()
             .to_string_lossy()
             .into_owned(),
+        found,
     })
+}
+
+/// The commits that came with the image. Asked again, later, when the agent has made some of its
+/// own, it is what the first setup wrote down.
+fn found(git: &Git) -> Vec<String> {
+    let repository = git.dir.join(".git");
+    if !repository.exists() {
+        return Vec::new();
+    }
+    if let Ok(list) = fs::read_to_string(repository.join(FOUND)) {
+        return list.lines().map(str::to_string).collect();
+    }
+    if git.resolve(&[BASE_REF]) != [None] {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let tips = git.feed(
+        &[
+            "for-each-ref",
+            "--sort=-committerdate",
+            "--format=%(objectname)",
+            "refs/heads",
+            "refs/remotes",
+        ],
+        b"",
+    );
+    let tips = String::from_utf8_lossy(&tips.unwrap_or_default()).into_owned();
+    let head = git.resolve(&["HEAD^{commit}"]).remove(0);
+    for hash in head.into_iter().chain(tips.lines().map(str::to_string)) {
+        if !found.contains(&hash) {
+            found.push(hash);
+        }
+    }
+    found.truncate(MAX_FOUND);
+    found
 }
 
 fn sandbox(message: String) -> ToolError {
     error(Code::Sandbox, message)
 }
 
-/// Two setups at the same time do the same work one after the other.
-fn lock(state: &State) -> Option<File> {
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(state.sub("locks")?.join("setup"))
-        .ok()?;
-    flock(&file, FlockOperation::LockExclusive).ok()?;
-    Some(file)
-}
-
 fn with_base(git: &Git, base: &Base) -> Result<(), ToolError> {
-    let is_hash =
-        matches!(base.commit.len(), 40 | 64) && base.commit.bytes().all(|b| b.is_ascii_hexdigit());
     let branch_ref = format!("refs/heads/{}", base.branch);
-    if !is_hash || !git.succeeds(&["check-ref-format", &branch_ref]) {
+    if let Some(bad) = base.shallow.iter().find(|hash| !is_hash(hash)) {
+        let message = format!("`{bad}` in `shallow` is not a full commit hash");
+        return Err(error(Code::BadRequest, message));
+    }
+    if !is_hash(&base.commit) || !git.succeeds(&["check-ref-format", &branch_ref]) {
         let message = format!(
             "`{}` is not a full commit hash or `{}` is not a branch name",
             base.commit, base.branch
@@ -112,9 +146,9 @@ fn with_base(git: &Git, base: &Base) -> Result<(), ToolError> {
             if let Some(before) = git.text(&["rev-parse", "--verify", "--quiet", &branch_ref]) {
                 git.run(&["update-ref", "refs/opencode/replaced", &before])?;
             }
-            git.unpack(base)?;
+            unpack(git, base)?;
             mark(&unfinished)?;
-            git.point(base, &branch_ref)?;
+            point(git, base, &branch_ref)?;
         } else {
             build_beside(git, base, &branch_ref)?;
         }
@@ -144,7 +178,7 @@ fn build_beside(git: &Git, base: &Base, branch_ref: &str) -> Result<(), ToolErro
             inside
         }
     };
-    let fresh = Git { dir: place.clone() };
+    let fresh = Git::new(&place);
     let build = || -> Result<(), ToolError> {
         let format = if base.commit.len() == 64 {
             "--object-format=sha256"
@@ -154,9 +188,9 @@ fn build_beside(git: &Git, base: &Base, branch_ref: &str) -> Result<(), ToolErro
         if !fresh.succeeds(&["init", "--quiet", format]) {
             fresh.run(&["init", "--quiet"])?;
         }
-        fresh.unpack(base)?;
+        unpack(&fresh, base)?;
         mark(&place.join(".git").join(UNFINISHED))?;
-        fresh.point(base, branch_ref)?;
+        point(&fresh, base, branch_ref)?;
         fresh.run(&["symbolic-ref", "HEAD", branch_ref])?;
         match fs::rename(place.join(".git"), git.dir.join(".git")) {
             // The root may be a mount of its own.
@@ -192,7 +226,7 @@ fn io_failed(why: io::Error) -> ToolError {
 }
 
 /// A name for commits, where the image brings none, and no commit of what a killed write left.
-fn configure(git: &Git) -> Result<(), ToolError> {
+pub(crate) fn configure(git: &Git) -> Result<(), ToolError> {
     for (key, value) in [
         ("user.name", "OpenCode"),
         ("user.email", "opencode@localhost"),
@@ -220,151 +254,77 @@ fn configure(git: &Git) -> Result<(), ToolError> {
     Ok(())
 }
 
-/// Git, in one directory.
-struct Git {
-    dir: PathBuf,
+/// Adds the uploaded objects, and fails if they are not all that the commit needs.
+fn unpack(git: &Git, base: &Base) -> Result<(), ToolError> {
+    let pack = File::open(&base.pack).map_err(|why| {
+        sandbox(format!(
+            "The uploaded pack {} cannot be opened: {why}",
+            base.pack
+        ))
+    })?;
+    let args = ["index-pack", "--stdin", "--fix-thin"];
+    let out = git
+        .command(&args)
+        .stdin(Stdio::from(pack))
+        .output()
+        .map_err(io_failed)?;
+    if !out.status.success() {
+        let why = String::from_utf8_lossy(&out.stderr);
+        if why.contains("unresolved delta") {
+            return Err(missing_base(base, &why));
+        }
+        return Err(sandbox(format!(
+            "The uploaded pack {} is not usable: {}",
+            base.pack,
+            why.trim()
+        )));
+    }
+    shallow(git, &base.shallow)?;
+    // As git's own fetch does before it believes what it was sent.
+    let args = [
+        "rev-list",
+        "--objects",
+        "--quiet",
+        &base.commit,
+        "--not",
+        "--all",
+    ];
+    let out = git.output(&args, b"")?;
+    match out.status.success() {
+        true => Ok(()),
+        false => Err(missing_base(base, &failed(&args, &out).message)),
+    }
 }
 
-impl Git {
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("git");
-        for (name, _) in std::env::vars_os() {
-            // Whatever repository the sandbox's environment points to is not this one.
-            let is_git = name.to_str().is_some_and(|name| name.starts_with("GIT_"));
-            if is_git || crate::input::is_request_variable(&name) {
-                command.env_remove(name);
-            }
-        }
-        command
-            .env("GIT_CONFIG_COUNT", "1")
-            .env("GIT_CONFIG_KEY_0", "safe.directory")
-            .env("GIT_CONFIG_VALUE_0", "*")
-            .env(
-                "GIT_CEILING_DIRECTORIES",
-                self.dir.parent().unwrap_or(Path::new("/")),
-            )
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("LC_ALL", "C")
-            .current_dir(&self.dir)
-            .stdin(Stdio::null())
-            .args(args);
-        command
-    }
-
-    fn check(&self) -> Result<(), ToolError> {
-        match self.command(&["--version"]).output() {
-            Ok(out) if out.status.success() => Ok(()),
-            _ => Err(sandbox(
-                "The sandbox's image has no git, which carrying the project in and out needs. Use an image or snapshot with git, or install it in the image."
-                    .to_string(),
-            )),
-        }
-    }
-
-    fn run(&self, args: &[&str]) -> Result<(), ToolError> {
-        let out = self.command(args).output().map_err(io_failed)?;
-        if out.status.success() {
-            return Ok(());
-        }
-        let why = String::from_utf8_lossy(&out.stderr);
-        Err(sandbox(format!(
-            "git {} failed in the sandbox: {}",
-            args.join(" "),
+fn missing_base(base: &Base, why: &str) -> ToolError {
+    error(
+        Code::MissingBase,
+        format!(
+            "The uploaded pack {} lacks objects of the commit {} that the sandbox does not have either. Send all of them. ({})",
+            base.pack,
+            base.commit,
             why.trim()
-        )))
-    }
+        ),
+    )
+}
 
-    fn succeeds(&self, args: &[&str]) -> bool {
-        self.command(args)
-            .output()
-            .is_ok_and(|out| out.status.success())
+/// Says where this history begins, beside where that of the image's repository does.
+fn shallow(git: &Git, boundary: &[String]) -> Result<(), ToolError> {
+    if boundary.is_empty() {
+        return Ok(());
     }
+    let path = git.dir.join(".git/shallow");
+    let mut all = fs::read_to_string(&path).unwrap_or_default();
+    for hash in boundary {
+        if !all.lines().any(|line| line == hash) {
+            all += &format!("{hash}\n");
+        }
+    }
+    fs::write(path, all).map_err(io_failed)
+}
 
-    /// The first line that a command prints; none if it fails or prints nothing.
-    fn text(&self, args: &[&str]) -> Option<String> {
-        let out = self
-            .command(args)
-            .output()
-            .ok()
-            .filter(|out| out.status.success())?;
-        String::from_utf8_lossy(&out.stdout)
-            .lines()
-            .next()
-            .filter(|line| !line.is_empty())
-            .map(str::to_string)
-    }
-
-    /// Adds the uploaded objects.
-    fn unpack(&self, base: &Base) -> Result<(), ToolError> {
-        let pack = File::open(&base.pack).map_err(|why| {
-            sandbox(format!(
-                "The uploaded pack {} cannot be opened: {why}",
-                base.pack
-            ))
-        })?;
-        let out = self
-            .command(&["index-pack", "--stdin", "--fix-thin"])
-            .stdin(Stdio::from(pack))
-            .output()
-            .map_err(io_failed)?;
-        if !out.status.success() {
-            let why = String::from_utf8_lossy(&out.stderr);
-            return Err(sandbox(format!(
-                "The uploaded pack {} is not usable: {}",
-                base.pack,
-                why.trim()
-            )));
-        }
-        Ok(())
-    }
-
-    /// Makes the refs. A commit whose parents did not travel is the beginning of this history.
-    fn point(&self, base: &Base, branch_ref: &str) -> Result<(), ToolError> {
-        let commit = format!("{}^{{commit}}", base.commit);
-        if !self.succeeds(&["cat-file", "-e", &commit]) {
-            return Err(sandbox(format!(
-                "The uploaded pack {} does not hold the commit {}",
-                base.pack, base.commit
-            )));
-        }
-        let missing = self.missing_parents(&base.commit);
-        if !missing.is_empty() {
-            let shallow = self.dir.join(".git/shallow");
-            fs::write(shallow, missing.join("\n") + "\n").map_err(io_failed)?;
-        }
-        self.run(&["update-ref", branch_ref, &base.commit])?;
-        self.run(&["update-ref", BASE_REF, &base.commit])
-    }
-
-    /// Commits whose parents are not here.
-    fn missing_parents(&self, tip: &str) -> Vec<String> {
-        let mut edge = Vec::new();
-        let mut todo = vec![tip.to_string()];
-        let mut seen = std::collections::HashSet::new();
-        // With the whole history there, one call says so and no walk is needed.
-        if self.succeeds(&["rev-list", "--quiet", tip]) {
-            return edge;
-        }
-        while let Some(commit) = todo.pop() {
-            if !seen.insert(commit.clone()) {
-                continue;
-            }
-            let Ok(out) = self.command(&["cat-file", "commit", &commit]).output() else {
-                continue;
-            };
-            let text = String::from_utf8_lossy(&out.stdout);
-            let parents: Vec<&str> = text
-                .lines()
-                .take_while(|line| !line.is_empty())
-                .filter_map(|line| line.strip_prefix("parent "))
-                .collect();
-            let here = |parent: &&str| self.succeeds(&["cat-file", "-e", parent]);
-            if parents.iter().all(here) {
-                todo.extend(parents.iter().map(|parent| parent.to_string()));
-            } else {
-                edge.push(commit);
-            }
-        }
-        edge
-    }
+/// Makes the refs.
+fn point(git: &Git, base: &Base, branch_ref: &str) -> Result<(), ToolError> {
+    git.run(&["update-ref", branch_ref, &base.commit])?;
+    git.run(&["update-ref", BASE_REF, &base.commit])
 }

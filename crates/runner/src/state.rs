@@ -4,7 +4,8 @@
 //! disk there may be none, and then everything still works except replay after the end and saved
 //! command output.
 
-use std::fs::{self, DirBuilder};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -56,11 +57,28 @@ impl State {
         }
     }
 
-    /// `jobs`, `records` or `locks`, to put something new there.
+    /// `jobs`, `records`, `bundles` or `locks`, to put something new there.
     pub(crate) fn sub(&self, name: &str) -> Option<PathBuf> {
         let dir = self.dir.as_ref()?.join(name);
         private(&dir).ok()?;
         Some(dir)
+    }
+
+    /// Waits for the lock of that name; it is held until the result is dropped. Without a place for
+    /// it nobody waits.
+    pub(crate) fn lock(&self, name: &str) -> Option<File> {
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(self.sub("locks")?.join(name))
+            .ok()?;
+        flock(&file, FlockOperation::LockExclusive).ok()?;
+        Some(file)
+    }
+
+    /// All places where `sub` may have put something.
+    pub(crate) fn all(&self, sub: &str) -> impl Iterator<Item = PathBuf> {
+        self.places.iter().map(move |place| place.join(sub))
     }
 
     /// Something that was put into `sub` before, wherever that was then.

@@ -2,8 +2,8 @@
 //! restart, replaced when it is gone, deleted when the session is.
 //!
 //! It knows sessions by an opaque id and sandboxes by the client of `daytona`. It does not know
-//! OpenCode's plugin API, and not what a tool is: what makes a fresh sandbox useful is behind
-//! [`Prepare`].
+//! OpenCode's plugin API, and not what a tool is: what makes a fresh sandbox useful
+//! is behind [`Carrier`], and so is bringing the work home.
 //!
 //! The order of every step is: write down what is about to exist, make it, write down that it
 //! exists. So a kill at any moment leaves either an entry or a note that the next start cleans up.
@@ -12,5 +12,8 @@ mod lock;
 mod manager;
 mod store;
 
-pub use manager::{Error, Notice, Prepare, Prepared, Project, Sessions, Template};
-pub use store::{Cleanup, Creating, Document, Entry, Store, StoreError, file_name, store_dir};
+pub use manager::{Carrier, Error, Fresh, Notice, Prepared, Project, Sessions, Template, Working};
+pub use store::{
+    Cleanup, Creating, Document, Entry, Home, Store, StoreError, Undo, Unsynced, file_name,
+    store_dir,
+};

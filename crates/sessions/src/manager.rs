@@ -4,8 +4,9 @@
 mod cleanup;
 mod create;
 mod recover;
+mod work;
 
-use crate::store::{Creating, Store, StoreError};
+use crate::store::{Creating, Entry, Store, StoreError};
 use async_trait::async_trait;
 use create::Claim;
 use daytona::{Client, CreateSandbox, Toolbox};
@@ -15,6 +16,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::OnceLock;
+
+pub use work::Working;
 
 /// Label that says who made a sandbox.
 const LABEL_PLUGIN: &str = "opencode.plugin";
@@ -60,6 +63,9 @@ pub enum Error {
     /// The session was deleted.
     #[error("this session was deleted, and its sandbox with it")]
     Deleted,
+    /// There is no sandbox to bring work home from.
+    #[error("sandbox {0} does not exist any more, and what was only there is lost")]
+    Gone(String),
 }
 
 /// What a sandbox of this project starts from; the name and the labels are added per session.
@@ -72,16 +78,35 @@ pub struct Project {
     pub id: String,
     /// This instance's worktree, or directory where there is none.
     pub worktree: String,
-    /// The worktree is a git repository: sessions get a branch number.
-    pub git: bool,
+    /// Work comes home, so it is written down when there may be any.
+    pub brings_home: bool,
 }
 
-/// Makes a fresh sandbox useful.
+/// Carries the project into a sandbox and the work back.
 #[async_trait(?Send)]
-pub trait Prepare {
-    /// Must be safe to repeat: it runs again if a crash left the sandbox half prepared. `foreign`
-    /// says that another program worked in it: nothing that is there may be overwritten.
-    async fn prepare(&self, toolbox: &Toolbox, foreign: bool) -> Result<Prepared, String>;
+pub trait Carrier {
+    /// Makes a fresh sandbox useful. Must be safe to repeat: it runs again if a crash left the
+    /// sandbox half prepared.
+    async fn prepare(&self, sessions: &Sessions, fresh: Fresh<'_>) -> Result<Prepared, String>;
+
+    /// Brings home what may not be home yet; an error says why it could not. Never makes a sandbox.
+    async fn bring_home(&self, sessions: &Sessions, session: &str) -> Result<(), String>;
+
+    /// The session and its sandbox are gone for good.
+    async fn forget(&self, session: &str);
+}
+
+/// A sandbox to prepare.
+#[derive(Clone, Debug)]
+pub struct Fresh<'a> {
+    /// Whose it is.
+    pub session: &'a str,
+    /// Where it is.
+    pub toolbox: &'a Toolbox,
+    /// Another program worked in it: nothing that is there may be overwritten.
+    pub foreign: bool,
+    /// Commits that its snapshot brings, as far as that is known.
+    pub known: Vec<String>,
 }
 
 /// What is now in the sandbox.
@@ -91,6 +116,8 @@ pub struct Prepared {
     pub base_commit: Option<String>,
     /// The host's HEAD at that moment.
     pub host_head: Option<String>,
+    /// Commits that were there before.
+    pub found: Vec<String>,
 }
 
 /// News for the user.
@@ -107,6 +134,8 @@ pub enum Notice {
     Failed { reason: String },
     /// It could not be deleted yet.
     DeleteLater { id: String, reason: String },
+    /// The session is deleted, but its work is not home.
+    Kept { id: String, reason: String },
 }
 
 /// One root session in this process.
@@ -120,6 +149,14 @@ struct Slot {
     used: Cell<bool>,
     deleted: Cell<bool>,
     touched: Cell<u64>,
+    /// It is written down that there may be work that is not home.
+    unsynced: Cell<bool>,
+    /// Calls that may change something right now.
+    running: Cell<u32>,
+    /// Held while work is brought home.
+    homing: Mutex<()>,
+    /// What a sandbox that is gone leaves to the one that takes its place.
+    heritage: RefCell<Option<Entry>>,
 }
 
 /// All sessions of one project in this process.
@@ -129,7 +166,7 @@ pub struct Sessions {
     store: Store,
     project: Project,
     template: Template,
-    prepare: Rc<dyn Prepare>,
+    carrier: Rc<dyn Carrier>,
     notices: Box<dyn Fn(Notice)>,
     slots: RefCell<HashMap<String, Rc<Slot>>>,
     /// Sessions that this process saw being created: they have no sandbox anywhere.
@@ -150,7 +187,7 @@ impl Sessions {
         store: Store,
         project: Project,
         template: Template,
-        prepare: Rc<dyn Prepare>,
+        carrier: Rc<dyn Carrier>,
         notices: Box<dyn Fn(Notice)>,
     ) -> Self {
         STARTED.get_or_init(|| host.now_ms());
@@ -160,7 +197,7 @@ impl Sessions {
             store,
             project,
             template,
-            prepare,
+            carrier,
             notices,
             slots: RefCell::default(),
             fresh: RefCell::default(),
@@ -235,15 +272,16 @@ impl Sessions {
     }
 
     /// Like [`Sessions::ensure`], for a tool that works in it: it is written down that the sandbox
-    /// may hold something from now on. Costs no request and, once a minute, one write.
+    /// may hold something from now on, and with `changes` that it may not be home. Costs no
+    /// request and, once a minute and after each homecoming, one write.
     ///
     /// An unused sandbox may be deleted by whoever finds it idle, so between `ensure` and the
     /// first use it may be gone. What counts is the store: only a sandbox that is the session's
     /// there, and marked, is given out.
-    pub async fn enter(&self, session: &str) -> Result<Toolbox, Error> {
+    pub async fn enter(&self, session: &str, changes: bool) -> Result<Toolbox, Error> {
         for _ in 0..ENTER_ATTEMPTS {
             let toolbox = self.ensure(session).await?;
-            if self.mark_used(session, &toolbox).await? {
+            if self.mark_used(session, &toolbox, changes).await? {
                 return Ok(toolbox);
             }
             let slot = self.slot(session);
@@ -260,10 +298,16 @@ impl Sessions {
     }
 
     /// Writes down that a tool works in `toolbox`; false if it is not the session's any more.
-    async fn mark_used(&self, session: &str, toolbox: &Toolbox) -> Result<bool, Error> {
+    async fn mark_used(
+        &self,
+        session: &str,
+        toolbox: &Toolbox,
+        changes: bool,
+    ) -> Result<bool, Error> {
         let slot = self.slot(session);
         let (now, used) = (self.host.now_ms(), slot.used.get());
-        if used && now.abs_diff(slot.touched.get()) < TOUCH_MS {
+        let unsynced = self.project.brings_home && changes && !slot.unsynced.get();
+        if used && !unsynced && now.abs_diff(slot.touched.get()) < TOUCH_MS {
             return Ok(true);
         }
         let marked = self
@@ -275,6 +319,9 @@ impl Sessions {
                         entry.used = Some(true);
                         entry.owner = None;
                         entry.last_accessed = now;
+                        if unsynced {
+                            self.note_unsynced(entry);
+                        }
                         true
                     }
                     // If it was replaced by another process, the call finds that out, and says so.
@@ -283,6 +330,9 @@ impl Sessions {
                     None if used && !goes => {
                         let mut entry = self.entry(document, toolbox, now);
                         (entry.ready, entry.used, entry.owner) = (Some(true), Some(true), None);
+                        if self.project.brings_home {
+                            self.note_unsynced(&mut entry);
+                        }
                         document.sessions.insert(session.into(), entry);
                         true
                     }
@@ -294,6 +344,7 @@ impl Sessions {
         if marked && slot.toolbox.borrow().as_ref() == Some(toolbox) {
             slot.used.set(true);
             slot.touched.set(now);
+            slot.unsynced.set(slot.unsynced.get() || unsynced);
         }
         Ok(marked)
     }
@@ -344,13 +395,24 @@ impl Sessions {
     }
 
     async fn prepare(&self, session: &str, toolbox: &Toolbox, foreign: bool) -> Result<(), Error> {
+        let snapshot = self.template.snapshot.clone().unwrap_or_default();
+        let known = self.store.read().await?.snapshots.remove(&snapshot);
+        let fresh = Fresh {
+            session,
+            toolbox,
+            foreign,
+            known: known.unwrap_or_default(),
+        };
         let prepared = self
-            .prepare
-            .prepare(toolbox, foreign)
+            .carrier
+            .prepare(self, fresh)
             .await
             .map_err(Error::Prepare)?;
         self.store
             .update(|document| {
+                if !prepared.found.is_empty() {
+                    document.snapshots.insert(snapshot, prepared.found);
+                }
                 if let Some(entry) = document.sessions.get_mut(session)
                     && entry.sandbox_id == toolbox.id
                 {

@@ -30,6 +30,9 @@ pub struct Document {
     /// Sandboxes that must still be deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cleanup: Vec<Cleanup>,
+    /// By snapshot (empty for the default one): commits of the project that it brings.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub snapshots: BTreeMap<String, Vec<String>>,
     /// Whatever else was there.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -71,9 +74,64 @@ pub struct Entry {
     /// The host's HEAD when the base was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_head: Option<String>,
+    /// Something may be in the sandbox that has not come home. Written before the change is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsynced: Option<Unsynced>,
+    /// What came home last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<Home>,
+    /// The commit up to which the work is in the user's worktree too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<String>,
+    /// The session is deleted, and its sandbox goes as soon as its work is home.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<bool>,
+    /// Why the work could not come home at the last attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Messages that the user has undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Undo>,
     /// Whatever else was there.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
+}
+
+/// Work that may not be home.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unsynced {
+    /// The process that works.
+    pub pid: u32,
+    /// Milliseconds since the epoch; different for each change that was written down.
+    pub since: u64,
+}
+
+/// What came home.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Home {
+    /// Full hash.
+    pub commit: String,
+    /// Branch of the user's repository that holds it.
+    pub branch: String,
+    /// Milliseconds since the epoch.
+    pub at: u64,
+}
+
+/// How far the user went back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Undo {
+    /// The first message that is undone; none if the user went forward again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Nothing was undone before, so the sandbox must keep what it has now.
+    #[serde(default)]
+    pub first: bool,
+    /// The sandbox has not followed yet.
+    #[serde(default)]
+    pub pending: bool,
 }
 
 /// A create that was sent, or is about to be.

@@ -1,40 +1,44 @@
-//! Carrying the worktree into the sandbox, with git.
+//! Carrying the worktree into the sandbox and the work back, with git.
 //!
-//! [`pack`] turns the worktree as it is (tracked and untracked files, uncommitted edits, nothing
-//! that is ignored) into one commit and a pack that holds it. The user's repository is only read:
-//! index, objects and git directory are temporary ones, and the user's own objects are borrowed as
-//! alternates. So a detached HEAD, a shallow clone, a repository without commits and a directory
-//! without git are all the same case.
+//! The middle of both ways is the *depot*: a bare repository of our own beside the store, one per
+//! worktree, which borrows the user's objects. [`Project::pack`] puts a commit of the worktree as it
+//! is there, and packs it for the sandbox with some history. [`Project::receive`] takes a bundle from
+//! the sandbox into the depot, checked; [`Project::land`] hands checked commits to the user's
+//! repository and moves a branch there; [`Project::apply`] puts them onto the worktree, if the user
+//! wants that. A project without git has its branches in the depot itself.
 //!
-//! It never writes into the worktree or its repository. Surprise: git's own filters (line endings)
-//! apply on the way, as with `git add`.
+//! Never: write to the user's index, HEAD, stash, configuration or checked-out branch; run a hook, a
+//! filter or a program that a bundle brings; write to the worktree, but for [`Project::apply`].
+//!
+//! Surprise: git runs on the user's own git directory while the worktree is read, so that its ignore
+//! rules, attributes, line ends and sparse checkouts are what they are; new objects go to the depot
+//! and the index is a copy.
 
-use host::{FileError, GitCall, GitError, GitOutput, Host};
+mod apply;
+mod depth;
+mod git;
+mod header;
+mod home;
+mod pack;
 
-/// Largest pack that is carried into a sandbox, in bytes.
+use git::Git;
+use host::{FileError, GitError, Host};
+use std::rc::Rc;
+
+pub use apply::Applied;
+pub use home::{Incoming, Landed, Tip};
+pub use pack::{Packed, Start};
+
+/// Largest pack that is carried into a sandbox, and largest bundle that is taken from one, in bytes.
 pub const MAX_PACK: u64 = 512 * 1024 * 1024;
 
-/// The worktree, packed. Call [`Packed::discard`] when it has been uploaded.
-#[derive(Clone, Debug)]
-pub struct Packed {
-    /// Pack file on the host.
-    pub pack: String,
-    /// Full hash of the commit in it. It has no parent.
-    pub commit: String,
-    /// Branch to check it out on, without `refs/heads/`.
-    pub branch: String,
-    /// The host's HEAD, if it has a commit.
-    pub host_head: Option<String>,
-    dir: String,
-}
-
-/// Why the project cannot be carried into the sandbox.
+/// Why something could not be carried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// No git on the host.
     #[error(transparent)]
     NoGit(#[from] GitError),
-    /// The temporary directory cannot be used.
+    /// A temporary file or the depot cannot be used.
     #[error("cannot use a temporary directory: {0}")]
     File(#[from] FileError),
     /// Git says no.
@@ -48,7 +52,7 @@ pub enum Error {
         reason: String,
     },
     /// Too much to upload.
-    #[error("the project at {worktree} packs to {} MB, more than the {} MB that are uploaded. Add what the agent does not need to .gitignore.", size / 1_000_000, limit / 1_000_000)]
+    #[error("the project at {worktree} packs to {} MB, more than the {} MB that are uploaded. Add what the agent does not need to .gitignore, or lower the option `history`.", size / 1_000_000, limit / 1_000_000)]
     TooLarge {
         /// The project.
         worktree: String,
@@ -65,312 +69,178 @@ pub enum Error {
         /// The directory.
         worktree: String,
     },
+    /// The sandbox sent something that is not taken.
+    #[error(
+        "what the sandbox sent was refused: {0}. Nothing of it was taken; the work is still in the sandbox."
+    )]
+    Refused(String),
+    /// The user's repository does not take the branch.
+    #[error(
+        "cannot write branch {branch}: {reason}. Rename what is in the way, or set the option `branchPrefix`."
+    )]
+    Branch {
+        /// Its name.
+        branch: String,
+        /// Git's words.
+        reason: String,
+    },
+    /// Somebody else's branch has the name.
+    #[error("there is a branch {0} already that is not this session's")]
+    Taken(String),
 }
 
-/// Runs git for one worktree.
-struct Git<'a> {
-    host: &'a dyn Host,
-    worktree: &'a str,
-    env: Vec<(String, String)>,
-}
-
-impl Git<'_> {
-    async fn run(
-        &self,
-        args: &[&str],
-        stdin: &str,
-        stdout_file: Option<String>,
-    ) -> Result<GitOutput, Error> {
-        let call = GitCall {
-            args: args.iter().map(|a| a.to_string()).collect(),
-            cwd: self.worktree.into(),
-            env: self.env.clone(),
-            stdin: stdin.into(),
-            stdout_file,
-            ..GitCall::default()
-        };
-        Ok(self.host.git(call).await?)
-    }
-
-    /// Standard output of a git that must succeed, without the line end.
-    async fn line(&self, args: &[&str]) -> Result<String, Error> {
-        let output = self.checked(args, "", None).await?;
-        Ok(String::from_utf8_lossy(&output.stdout)
-            .trim_end()
-            .to_string())
-    }
-
-    async fn checked(
-        &self,
-        args: &[&str],
-        stdin: &str,
-        stdout_file: Option<String>,
-    ) -> Result<GitOutput, Error> {
-        let output = self.run(args, stdin, stdout_file).await?;
-        if output.code == 0 {
-            return Ok(output);
-        }
-        let command = args
-            .iter()
-            .find(|a| !a.starts_with('-') && !a.contains('='))
-            .unwrap_or(&"")
-            .to_string();
-        let reason = output.stderr.trim().chars().take(500).collect();
-        Err(Error::Git {
-            worktree: self.worktree.into(),
-            command,
-            reason,
-        })
-    }
-}
-
-/// Packs `worktree` without the files in `keep_out` (paths relative to it). `repository` says
-/// whether it belongs to a git repository.
-pub async fn pack(
-    host: &dyn Host,
-    worktree: &str,
+/// A worktree and its depot.
+#[derive(Clone)]
+pub struct Project {
+    host: Rc<dyn Host>,
+    worktree: String,
     repository: bool,
-    keep_out: &[&str],
-) -> Result<Packed, Error> {
-    pack_within(host, worktree, repository, keep_out, MAX_PACK).await
-}
-
-/// True for a root of a file system, the home directory, and, unless it is a repository, for a
-/// directory that holds the home directory.
-fn is_no_project(host: &dyn Host, worktree: &str, repository: bool) -> bool {
-    let trim = |path: &str| path.trim_end_matches(['/', '\\']).to_string();
-    let worktree = trim(worktree);
-    let is_drive = worktree.len() == 2 && worktree.ends_with(':');
-    let homes = ["HOME", "USERPROFILE"]
-        .into_iter()
-        .filter_map(|n| host.env(n));
-    worktree.is_empty()
-        || is_drive
-        || homes.map(|home| trim(&home)).any(|home| {
-            let below = home.strip_prefix(&worktree);
-            below.is_some_and(|rest| {
-                rest.is_empty() || (!repository && rest.starts_with(['/', '\\']))
-            })
-        })
-}
-
-/// Like [`pack`], with another limit than [`MAX_PACK`].
-pub async fn pack_within(
-    host: &dyn Host,
-    worktree: &str,
-    repository: bool,
-    keep_out: &[&str],
+    depot: String,
     limit: u64,
-) -> Result<Packed, Error> {
-    if is_no_project(host, worktree, repository) {
-        return Err(Error::NotAProject {
+}
+
+impl Project {
+    /// `repository` says whether `worktree` belongs to a git repository; `depot` is a path for
+    /// the depot, which is made when it is needed first.
+    pub fn new(host: Rc<dyn Host>, worktree: &str, repository: bool, depot: &str) -> Self {
+        Project {
+            host,
             worktree: worktree.into(),
-        });
-    }
-    let dir = host.temp_dir().await?;
-    let result = pack_in(host, worktree, repository, keep_out, limit, &dir).await;
-    if result.is_err() {
-        let _ = host.remove_temp_dir(&dir).await;
-    }
-    result
-}
-
-async fn pack_in(
-    host: &dyn Host,
-    worktree: &str,
-    repository: bool,
-    keep_out: &[&str],
-    limit: u64,
-    dir: &str,
-) -> Result<Packed, Error> {
-    let plain = Git {
-        host,
-        worktree,
-        env: Vec::new(),
-    };
-    // A git directory of our own: nothing we write can reach the user's.
-    let git_dir = format!("{dir}/git");
-    let format = match repository {
-        true => plain.line(&["rev-parse", "--show-object-format"]).await?,
-        false => "sha1".to_string(),
-    };
-    let format = format!("--object-format={format}");
-    let init = [
-        "init",
-        "--quiet",
-        "--bare",
-        "--template=",
-        &format,
-        &git_dir,
-    ];
-    plain.checked(&init, "", None).await?;
-
-    let mut env = vec![
-        ("GIT_DIR".to_string(), git_dir.clone()),
-        ("GIT_WORK_TREE".to_string(), worktree.to_string()),
-        ("GIT_INDEX_FILE".to_string(), format!("{dir}/index")),
-        // Set by a git that runs OpenCode in a hook: nothing may be written to the user's objects.
-        (
-            "GIT_OBJECT_DIRECTORY".to_string(),
-            format!("{git_dir}/objects"),
-        ),
-        ("GIT_OPTIONAL_LOCKS".to_string(), "0".to_string()),
-    ];
-    for role in ["AUTHOR", "COMMITTER"] {
-        env.push((
-            format!("GIT_{role}_NAME"),
-            "opencode-daytona-sandbox".to_string(),
-        ));
-        env.push((
-            format!("GIT_{role}_EMAIL"),
-            "opencode-daytona-sandbox@localhost".to_string(),
-        ));
-        env.push((
-            format!("GIT_{role}_DATE"),
-            format!("{} +0000", host.now_ms() / 1000),
-        ));
-    }
-
-    let (mut host_head, mut branch) = (None, "main".to_string());
-    if repository {
-        // The user's objects are borrowed, so that nothing that has not changed is hashed into
-        // our own directory, and a shallow clone's missing parents do not matter.
-        let objects = plain
-            .line(&[
-                "rev-parse",
-                "--path-format=absolute",
-                "--git-path",
-                "objects",
-            ])
-            .await?;
-        env.push((
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES".to_string(),
-            quote_alternate(&objects),
-        ));
-        let head = plain
-            .run(
-                &["rev-parse", "--verify", "--quiet", "HEAD^{commit}"],
-                "",
-                None,
-            )
-            .await?;
-        if head.code == 0 {
-            host_head = Some(String::from_utf8_lossy(&head.stdout).trim().to_string());
+            repository,
+            depot: depot.into(),
+            limit: MAX_PACK,
         }
-        let name = plain
-            .run(&["symbolic-ref", "--quiet", "--short", "HEAD"], "", None)
-            .await?;
-        if name.code == 0 {
-            branch = String::from_utf8_lossy(&name.stdout).trim().to_string();
+    }
+
+    /// With another limit than [`MAX_PACK`].
+    pub fn with_limit(mut self, limit: u64) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// The depot's path.
+    pub fn depot(&self) -> &str {
+        &self.depot
+    }
+
+    /// Git in the user's repository; in the depot, if there is no repository.
+    async fn users(&self) -> Result<Git<'_>, Error> {
+        let plain = Git::new(&*self.host, &self.worktree);
+        if !self.repository {
+            return Ok(self.private());
         }
-        // Ignore rules that live in the repository, not in the worktree.
-        let exclude = plain
-            .line(&[
-                "rev-parse",
-                "--path-format=absolute",
-                "--git-path",
-                "info/exclude",
-            ])
-            .await?;
-        if let Ok(rules) = host.read_file(&exclude).await {
-            host.replace_file(&format!("{git_dir}/info/exclude"), &rules)
+        let dir = plain.line(&["rev-parse", "--absolute-git-dir"]).await?;
+        Ok(plain.with("GIT_DIR", dir))
+    }
+
+    /// Git in the depot, with no configuration but its own.
+    fn private(&self) -> Git<'_> {
+        Git::new(&*self.host, &self.worktree)
+            .with("GIT_DIR", self.depot.clone())
+            .with("GIT_CONFIG_GLOBAL", "/dev/null")
+            .with("GIT_CONFIG_NOSYSTEM", "1")
+            .with("GIT_ATTR_NOSYSTEM", "1")
+    }
+
+    /// Makes the depot, unless it is there, and gives git in it.
+    async fn open(&self) -> Result<Git<'_>, Error> {
+        let private = self.private();
+        let plain = Git::new(&*self.host, &self.worktree);
+        let (mut format, mut objects) = ("sha1".to_string(), None);
+        if self.repository {
+            let output = plain
+                .line(&[
+                    "rev-parse",
+                    "--show-object-format",
+                    "--path-format=absolute",
+                    "--git-path",
+                    "objects",
+                ])
                 .await?;
+            let (name, path) = output.split_once('\n').unwrap_or((&output, ""));
+            (format, objects) = (name.into(), Some(git::quote(path)));
         }
+        let alternates = format!("{}/objects/info/alternates", self.depot);
+        let is_there = self
+            .host
+            .read_file(&format!("{}/HEAD", self.depot))
+            .await
+            .is_ok();
+        if !is_there {
+            let format = format!("--object-format={format}");
+            let init = ["init", "--quiet", "--bare", "--template=", &format];
+            private.checked(&init, "").await?;
+        }
+        if let Some(objects) = objects {
+            let wanted = format!("{objects}\n");
+            let known = self.host.read_file(&alternates).await.unwrap_or_default();
+            if known != wanted.as_bytes() {
+                self.host
+                    .replace_file(&alternates, wanted.as_bytes())
+                    .await?;
+            }
+        }
+        Ok(private)
     }
 
-    let git = Git {
-        host,
-        worktree,
-        env,
-    };
-    let add = [
-        "-c",
-        "core.safecrlf=false",
-        "-c",
-        "core.fsmonitor=false",
-        "add",
-        "--all",
-        "--",
-        ".",
-    ];
-    let index = format!("{dir}/index");
-    let mut added = false;
-    if repository {
-        // A copy of the user's index saves hashing what has not changed. It may be of a kind that
-        // does not work away from its repository (a split one): then we start from HEAD.
-        let users = plain
-            .line(&["rev-parse", "--path-format=absolute", "--git-path", "index"])
-            .await?;
-        if let Ok(bytes) = host.read_file(&users).await {
-            host.replace_file(&index, &bytes).await?;
-            added = git.run(&add, "", None).await?.code == 0;
+    /// Forgets what was kept for a session that is gone for good. Its branches stay.
+    pub async fn forget(&self, session: &str) {
+        let private = self.private();
+        if self
+            .host
+            .read_file(&format!("{}/HEAD", self.depot))
+            .await
+            .is_err()
+        {
+            return;
         }
-    }
-    if !added {
-        host.remove_file(&index).await?;
-        if let Some(head) = &host_head {
-            // So that tracked files count as tracked even if a rule ignores them.
-            git.checked(&["read-tree", head], "", None).await?;
+        for kind in ["base", "home"] {
+            let name = kept(kind, session);
+            let _ = private.run(&["update-ref", "-d", &name], "").await;
         }
-        git.checked(&add, "", None).await?;
-    }
-    if !keep_out.is_empty() {
-        let remove = ["rm", "--quiet", "--cached", "--ignore-unmatch", "-f", "--"];
-        git.checked(&[&remove, keep_out].concat(), "", None).await?;
-    }
-    let tree = git.line(&["write-tree"]).await?;
-    let commit = git
-        .line(&[
-            "commit-tree",
-            "--no-gpg-sign",
-            "-m",
-            "Project as it was on the host",
-            &tree,
-        ])
-        .await?;
-    let pack = format!("{dir}/base.pack");
-    git.checked(
-        &[
-            "pack-objects",
-            "--revs",
-            "--stdout",
+        // What nobody needs any more goes once there is enough of it.
+        let gc = [
+            "-c",
+            "gc.autoDetach=false",
+            "gc",
+            "--auto",
             "--quiet",
-            "--delta-base-offset",
-        ],
-        &format!("{commit}\n"),
-        Some(pack.clone()),
-    )
-    .await?;
-    let size = host.file_size(&pack).await?;
-    if size > limit {
-        return Err(Error::TooLarge {
-            worktree: worktree.into(),
-            size,
-            limit,
-        });
+            "--prune=1.day.ago",
+        ];
+        let _ = private.run(&gc, "").await;
     }
-    Ok(Packed {
-        pack,
-        commit,
-        branch,
-        host_head,
-        dir: dir.into(),
-    })
-}
 
-/// `GIT_ALTERNATE_OBJECT_DIRECTORIES` is a list: a path with a separator or a quote in it must be
-/// quoted as git's C-style strings are.
-fn quote_alternate(path: &str) -> String {
-    if path.contains([':', '"', '\n']) && !path.contains('\\') {
-        format!("\"{}\"", path.replace('"', "\\\"").replace('\n', "\\n"))
-    } else {
-        path.to_string()
+    /// The commit that the session's work starts from, if the depot has it.
+    async fn kept(&self, private: &Git<'_>, kind: &str, session: &str) -> Option<String> {
+        let name = format!("{}^{{commit}}", kept(kind, session));
+        let found = private
+            .run(&["rev-parse", "--verify", "--quiet", &name], "")
+            .await
+            .ok()?;
+        (found.code == 0).then(|| git::text(&found.stdout))
     }
 }
 
-impl Packed {
-    /// Removes the temporary files.
-    pub async fn discard(self, host: &dyn Host) {
-        let _ = host.remove_temp_dir(&self.dir).await;
-    }
+/// Ref in the depot: `base` is what a session's work starts from, `home` what came home last.
+fn kept(kind: &str, session: &str) -> String {
+    // Only what cannot leave the directory or break a ref's name.
+    let session: String = session
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '_' || c == '-' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    format!("refs/opencode/{kind}/{session}")
+}
+
+/// True for a full hash, in lower case.
+fn is_hash(text: &str) -> bool {
+    matches!(text.len(), 40 | 64)
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

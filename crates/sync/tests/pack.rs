@@ -1,6 +1,5 @@
 //! What is packed is the worktree as it is, and the user's repository is not touched.
 
-use host::Host;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -8,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
+use sync::Start;
 use testkit::{TestHost, run, write_tree};
 
 /// Runs git with a fixed identity and none of the machine's configuration.
@@ -128,24 +129,39 @@ impl Case {
     }
 }
 
-/// Packs `worktree`, checks that nothing of the user's changed, and gives what a sandbox gets.
-fn carry(worktree: &Path) -> (BTreeMap<Vec<u8>, Node>, sync::Packed) {
-    carry_without(worktree, &[])
+/// What a sandbox gets: the files, and a repository to ask.
+struct Carried {
+    files: BTreeMap<Vec<u8>, Node>,
+    packed: sync::Packed,
+    sandbox: tempfile::TempDir,
 }
 
-fn carry_without(worktree: &Path, keep_out: &[&str]) -> (BTreeMap<Vec<u8>, Node>, sync::Packed) {
+fn project(worktree: &Path, depot: &Path) -> sync::Project {
     let is_repository = try_git(worktree, &["rev-parse", "--git-dir"]).0;
+    let host = Rc::new(TestHost::new(&[]));
+    sync::Project::new(
+        host,
+        &worktree.to_string_lossy(),
+        is_repository,
+        &depot.to_string_lossy(),
+    )
+}
+
+/// Packs `worktree`, checks that nothing of the user's changed, and unpacks as a sandbox does.
+fn carry(worktree: &Path, start: &Start) -> Carried {
     let (files, before) = (tree(worktree), git_dir(worktree));
     let out = tempfile::tempdir().expect("a directory");
+    let depot = tempfile::tempdir().expect("a directory");
     let packed = run(async {
-        let host = TestHost::new(&[]);
-        let worktree = worktree.to_string_lossy();
-        let packed = sync::pack(&host, &worktree, is_repository, keep_out)
-            .await
-            .expect("packs");
+        let project = project(worktree, &depot.path().join("depot.git"));
+        let packed = project.pack("ses_1", start).await.expect("packs");
         let sha256 = packed.commit.len() == 64;
         let format = format!("--object-format={}", if sha256 { "sha256" } else { "sha1" });
         git(out.path(), &["init", "--quiet", &format]);
+        let shallow = packed.shallow.join("\n");
+        if !shallow.is_empty() {
+            fs::write(out.path().join(".git/shallow"), shallow + "\n").expect("written");
+        }
         let pack = fs::File::open(&packed.pack).expect("a pack");
         let unpacked = Command::new("git")
             .args(["unpack-objects", "-q"])
@@ -154,7 +170,7 @@ fn carry_without(worktree: &Path, keep_out: &[&str]) -> (BTreeMap<Vec<u8>, Node>
             .status();
         assert!(unpacked.expect("git runs").success());
         let kept = packed.clone();
-        packed.discard(&host).await;
+        packed.discard(&TestHost::new(&[])).await;
         assert!(
             !Path::new(&kept.pack).exists(),
             "the temporary files are gone"
@@ -165,8 +181,18 @@ fn carry_without(worktree: &Path, keep_out: &[&str]) -> (BTreeMap<Vec<u8>, Node>
     assert!(git_dir(worktree) == before, "the user's repository changed");
     git(out.path(), &["fsck", "--strict", "--no-dangling"]);
     git(out.path(), &["checkout", "--quiet", &packed.commit]);
-    assert_eq!(git(out.path(), &["rev-list", "--count", "HEAD"]), "1");
-    (tree(out.path()), packed)
+    Carried {
+        files: tree(out.path()),
+        packed,
+        sandbox: out,
+    }
+}
+
+fn history(history: usize) -> Start {
+    Start {
+        history,
+        ..Start::default()
+    }
 }
 
 fn head(worktree: &Path) -> Option<String> {
@@ -314,10 +340,12 @@ fn every_state_of_a_repository_is_carried_as_it_is() {
     for (claim, branch, make) in cases {
         let case = Case::repository();
         let worktree = make(&case);
-        let (carried, packed) = carry(&worktree);
-        assert_eq!(carried, tree(&worktree), "{claim}");
-        assert_eq!(&packed.branch, branch, "{claim}");
-        assert_eq!(packed.host_head, head(&worktree), "{claim}");
+        for depth in [0, 50] {
+            let carried = carry(&worktree, &history(depth));
+            assert_eq!(carried.files, tree(&worktree), "{claim}");
+            assert_eq!(&carried.packed.branch, branch, "{claim}");
+            assert_eq!(carried.packed.host_head, head(&worktree), "{claim}");
+        }
     }
 }
 
@@ -332,7 +360,7 @@ fn what_is_ignored_stays_on_the_host() {
     fs::write(path.join(".git/info/exclude"), "local\n").expect("written");
     git(&path, &["add", "--force", "ignored-but-tracked"]);
     git(&path, &["commit", "--quiet", "-m", "tracked"]);
-    let (carried, _) = carry(&path);
+    let carried = carry(&path, &history(0)).files;
     let names: Vec<_> = carried
         .keys()
         .map(|name| String::from_utf8_lossy(name).into_owned())
@@ -370,13 +398,7 @@ fn a_repository_that_runs_programs_runs_none() {
     git(&path, &["config", "core.fsmonitor", ".git/hooks/fsmonitor"]);
     git(&path, &["config", "commit.gpgSign", "true"]);
     let _ = fs::remove_file(&mark);
-    let host = TestHost::new(&[]);
-    run(async {
-        let packed = sync::pack(&host, &path.to_string_lossy(), true, &[])
-            .await
-            .expect("packs");
-        packed.discard(&host).await;
-    });
+    carry(&path, &history(5));
     assert!(!mark.exists());
 }
 
@@ -393,7 +415,15 @@ fn what_is_kept_out_is_not_in_the_pack_and_stays_on_the_host() {
             git(&path, &["add", "."]);
             git(&path, &["commit", "--quiet", "-m", "x"]);
         }
-        let (files, _) = carry_without(&path, &[".env"]);
+        let start = Start {
+            history: 50,
+            keep_out: vec![".env".into()],
+            ..Start::default()
+        };
+        let carried = carry(&path, &start);
+        let everything = git(carried.sandbox.path(), &["rev-list", "--objects", "HEAD"]);
+        assert!(!everything.contains(" .env"), "{everything}");
+        let files = carried.files;
         assert!(!files.contains_key(&b".env"[..]), "{files:?}");
         assert!(files.contains_key(&b"sub/.env"[..]), "{files:?}");
     }
@@ -407,9 +437,16 @@ fn what_is_no_project_or_too_large_is_refused() {
         let parent = format!("{path}/..");
         let parent = fs::canonicalize(parent).expect("a parent");
         let parent = parent.to_string_lossy();
+        let depot = case.dir.path().join("depot.git");
+        let depot = depot.to_string_lossy();
+        let pack = async |env: &[(&str, &str)], worktree: &str, repository, limit| {
+            let host = Rc::new(TestHost::new(env));
+            let project = sync::Project::new(host, worktree, repository, &depot).with_limit(limit);
+            let packed = project.pack("ses_1", &Start::default()).await;
+            packed.map(drop).expect_err(worktree)
+        };
         let slash = format!("{path}/");
         for home in [&path, &slash] {
-            let host = TestHost::new(&[("HOME", home)]);
             for (worktree, repository) in [
                 ("/", true),
                 ("", true),
@@ -418,20 +455,183 @@ fn what_is_no_project_or_too_large_is_refused() {
                 (&slash, false),
                 (&parent, false),
             ] {
-                let packed = sync::pack(&host, worktree, repository, &[]).await;
-                let error = packed.expect_err(worktree);
+                let error = pack(&[("HOME", home)], worktree, repository, sync::MAX_PACK).await;
                 assert!(matches!(error, sync::Error::NotAProject { .. }), "{error}");
             }
         }
-        let host = TestHost::new(&[]);
-        let error = sync::pack_within(&host, &path, true, &[], 10)
-            .await
-            .expect_err("too large");
+        let error = pack(&[], &path, true, 10).await;
         assert!(error.to_string().contains(".gitignore"), "{error}");
-        assert!(host.env("HOME").is_none());
-        let error = sync::pack(&host, "/no/such/directory", false, &[])
-            .await
-            .expect_err("not there");
+        let error = pack(&[], "/no/such/directory", false, sync::MAX_PACK).await;
         assert!(error.to_string().contains("git"), "{error}");
     });
+}
+
+/// Six commits in a row, and a merge on top.
+fn with_history() -> Case {
+    let case = Case::repository();
+    let path = case.path();
+    for n in 2..=6 {
+        write_tree(&path, &format!("//- a.txt\nline {n}\n"));
+        git(&path, &["commit", "--quiet", "-am", &format!("commit {n}")]);
+    }
+    git(&path, &["checkout", "--quiet", "-b", "side", "HEAD~2"]);
+    write_tree(&path, "//- side.txt\nside\n");
+    git(&path, &["add", "."]);
+    git(&path, &["commit", "--quiet", "-m", "side"]);
+    git(&path, &["checkout", "--quiet", "work"]);
+    git(&path, &["merge", "--quiet", "--no-edit", "side"]);
+    case
+}
+
+#[test]
+fn history_goes_along_as_deep_as_a_clone_of_that_depth() {
+    for (depth, dirty) in [
+        (0, false),
+        (1, false),
+        (3, false),
+        (3, true),
+        (0, true),
+        (50, true),
+    ] {
+        let case = with_history();
+        let path = case.path();
+        let commit = head(&path).expect("a commit");
+        if dirty {
+            write_tree(&path, "//- a.txt\nnot committed\n");
+        }
+        let carried = carry(&path, &history(depth));
+        let sandbox = carried.sandbox.path();
+        let log = |dir: &Path, from: &str| {
+            let mut lines: Vec<String> = git(dir, &["log", "--format=%H", from])
+                .lines()
+                .map(str::to_string)
+                .collect();
+            lines.sort();
+            lines
+        };
+        let tip = if dirty { "HEAD^" } else { "HEAD" };
+        if depth == 0 {
+            assert_eq!(git(sandbox, &["rev-list", "--count", "HEAD"]), "1");
+        } else {
+            assert_eq!(git(sandbox, &["rev-parse", tip]), commit);
+            let url = format!("file://{}", path.display());
+            let depth = format!("--depth={depth}");
+            git(
+                case.dir.path(),
+                &["clone", "--quiet", &depth, &url, "clone"],
+            );
+            assert_eq!(
+                log(sandbox, tip),
+                log(&case.dir.path().join("clone"), "HEAD")
+            );
+            git(sandbox, &["blame", "a.txt"]);
+        }
+        assert_eq!(carried.packed.commit == commit, !dirty);
+        assert_eq!(git(sandbox, &["status", "--porcelain"]), "");
+    }
+}
+
+#[test]
+fn what_the_sandbox_has_already_does_not_travel_again() {
+    let case = with_history();
+    let path = case.path();
+    let noise: String = (0..20_000u32)
+        .map(|n| format!("{:x}\n", n.wrapping_mul(2_654_435_761)))
+        .collect();
+    fs::write(path.join("large"), noise).expect("written");
+    git(&path, &["add", "."]);
+    git(&path, &["commit", "--quiet", "-m", "large"]);
+    let prepared = head(&path).expect("a commit");
+    write_tree(&path, "//- a.txt\nnewer\n");
+    git(&path, &["commit", "--quiet", "-am", "newer"]);
+    run(async {
+        let project = project(&path, &case.dir.path().join("depot.git"));
+        let size = async |known: Vec<String>| {
+            let start = Start {
+                history: 50,
+                known,
+                ..Start::default()
+            };
+            let packed = project.pack("ses_1", &start).await.expect("packs");
+            let size = fs::metadata(&packed.pack).expect("a pack").len();
+            (size, packed.without)
+        };
+        let (all, _) = size(vec![]).await;
+        let unknown = "0123456789012345678901234567890123456789".to_string();
+        let (less, without) = size(vec![unknown, prepared.clone()]).await;
+        assert_eq!(without, [prepared]);
+        assert!(less * 20 < all, "{less} of {all}");
+    });
+}
+
+#[test]
+fn settings_of_the_repository_hold_while_it_is_read() {
+    let case = Case::repository();
+    let path = case.path();
+    git(&path, &["config", "core.autocrlf", "true"]);
+    git(&path, &["config", "core.fileMode", "false"]);
+    fs::write(path.join("a.txt"), "one\r\n").expect("written");
+    fs::set_permissions(path.join("a.txt"), fs::Permissions::from_mode(0o755)).expect("set");
+    fs::write(path.join(".git/info/attributes"), "*.bin -text\n").expect("written");
+    fs::write(path.join("x.bin"), "raw\r\n").expect("written");
+    let carried = carry(&path, &history(5));
+    let plain = |content: &str| Node::File {
+        executable: false,
+        content: content.into(),
+    };
+    assert_eq!(carried.files[&b"a.txt"[..]], plain("one\n"));
+    assert_eq!(carried.files[&b"x.bin"[..]], plain("raw\r\n"));
+    assert_eq!(
+        git(carried.sandbox.path(), &["diff", "--name-only", "HEAD^"]),
+        "x.bin"
+    );
+}
+
+#[test]
+fn a_submodule_is_its_commit_and_lfs_files_are_their_pointers() {
+    let case = Case::repository();
+    let path = case.path();
+    let other = Case::repository();
+    let url = other.path().to_string_lossy().into_owned();
+    git(&path, &["submodule", "--quiet", "add", &url, "module"]);
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    fs::write(path.join("large.bin"), pointer).expect("written");
+    fs::write(
+        path.join(".gitattributes"),
+        "*.bin filter=lfs diff=lfs merge=lfs -text\n",
+    )
+    .expect("written");
+    let carried = carry(&path, &history(5));
+    let listed = git(carried.sandbox.path(), &["ls-tree", "HEAD", "module"]);
+    assert!(listed.starts_with("160000 commit"), "{listed}");
+    assert!(!carried.files.contains_key(&b"module/a.txt"[..]));
+    let expected = Node::File {
+        executable: false,
+        content: pointer.into(),
+    };
+    assert_eq!(carried.files[&b"large.bin"[..]], expected);
+}
+
+#[test]
+fn a_part_of_a_repository_is_a_tree_of_its_own() {
+    let case = Case::repository();
+    let carried = carry(&case.path().join("dir"), &history(50));
+    assert_eq!(carried.files.keys().collect::<Vec<_>>(), [b"b.txt"]);
+    assert_eq!(carried.packed.host_head, None);
+}
+
+#[test]
+fn a_repository_in_the_worktree_does_not_keep_the_rest_from_travelling() {
+    for commits in [false, true] {
+        let case = Case::repository();
+        let path = case.path();
+        git(&path, &["init", "--quiet", "inner"]);
+        write_tree(&path, "//- inner/x\n1\n//- new\n2\n");
+        if commits {
+            git(&path.join("inner"), &["add", "."]);
+            git(&path.join("inner"), &["commit", "--quiet", "-m", "inner"]);
+        }
+        let files = carry(&path, &history(0)).files;
+        assert!(files.contains_key(&b"new"[..]), "{files:?}");
+    }
 }

@@ -186,6 +186,28 @@ pub const TOOLS: &[Tool] = &[
         ],
     },
     Tool {
+        name: "preview",
+        description: text::PREVIEW,
+        mutates: false,
+        params: &[
+            need(
+                "port",
+                Kind::Positive,
+                "TCP port in the sandbox that your server listens on",
+            ),
+            may(
+                "wait",
+                Kind::Positive,
+                "Milliseconds to wait until something listens there (default and at most 10000)",
+            ),
+            may(
+                "minutes",
+                Kind::Positive,
+                "Minutes that the link holds (default 60, at most 1440)",
+            ),
+        ],
+    },
+    Tool {
         name: "read",
         description: text::READ,
         mutates: false,
@@ -206,6 +228,16 @@ pub const TOOLS: &[Tool] = &[
                 "How many lines (or entries) to show at most (default 2000)",
             ),
         ],
+    },
+    Tool {
+        name: "sync",
+        description: text::SYNC,
+        mutates: false,
+        params: &[may(
+            "message",
+            Kind::Text,
+            "First line of the commit message for what is not committed yet",
+        )],
     },
     Tool {
         name: "webfetch",

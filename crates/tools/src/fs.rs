@@ -53,11 +53,14 @@ pub fn run(tree: &Tree, args: &ToolArgs) -> Result<ToolOutput, ToolError> {
         ToolArgs::ApplyPatch(args) => apply_patch::run(tree, args),
         ToolArgs::Glob(args) => glob::run(tree, args),
         ToolArgs::Grep(args) => grep::run(tree, args),
-        ToolArgs::Bash(_) | ToolArgs::Job(_) | ToolArgs::Webfetch(_) | ToolArgs::Websearch(_) => {
-            Err(fail(
-                "this tool is run by the runner, not by the file tools",
-            ))
-        }
+        ToolArgs::Bash(_)
+        | ToolArgs::Job(_)
+        | ToolArgs::Preview(_)
+        | ToolArgs::Sync(_)
+        | ToolArgs::Webfetch(_)
+        | ToolArgs::Websearch(_) => Err(fail(
+            "this tool is run by the runner, not by the file tools",
+        )),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The request's side of a job: start it, ask it, stop it.
 
-use super::{Answer, Ask, DONE, OUT, Spec, address, is_same_user};
+use super::{Answer, Ask, BACKGROUND, DONE, OUT, Spec, address, is_same_user};
 use crate::state::State;
 use crate::{error, input};
 use protocol::{
@@ -204,6 +204,9 @@ fn spawn(
     if let Some(why) = refusal(&spec) {
         return Err(undo(error(Code::Tool, why)));
     }
+    if let Some(dir) = dir.as_ref().filter(|_| spec.background) {
+        let _ = File::create(dir.join(BACKGROUND));
+    }
     let begin = || -> io::Result<UnixStream> {
         let (mut ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(std::env::current_exe()?);
@@ -244,10 +247,7 @@ fn refusal(spec: &Spec) -> Option<String> {
 
 fn ask_job(state: &State, job: &str, ask: Ask) -> Answer {
     if !protocol::is_id(job) {
-        return Err(error(
-            Code::NoSuchJob,
-            "there is no such job: the name is not one this sandbox gives".to_string(),
-        ));
+        return Err(unknown(job));
     }
     let connect = || {
         let stream = UnixStream::connect_addr(&address(job)?)?;
@@ -285,12 +285,18 @@ fn recall(state: &State, job: &str) -> Answer {
     }
 }
 
+fn unknown(job: &str) -> ToolError {
+    error(
+        Code::NoSuchJob,
+        format!(
+            "There is no job {job} here: the name is wrong, or the sandbox was restarted. If it was stopped in between (Daytona stops one that nobody uses), its processes ended with it: start the command again."
+        ),
+    )
+}
+
 fn lost(state: &State, job: &str) -> ToolError {
     let Some(dir) = state.find("jobs", job) else {
-        return error(
-            Code::NoSuchJob,
-            "This command is not known in the sandbox (any more).",
-        );
+        return unknown(job);
     };
     let mut message = "The sandbox was restarted, or the command's supervisor was killed, while the command ran. How it ended is unknown: check its effects before you run it again.".to_string();
     let output = last_part(&dir.join(OUT)).unwrap_or_default();
@@ -346,11 +352,25 @@ fn prune(jobs: &Path) {
         if age < MAX_AGE && total < MAX_BYTES {
             continue;
         }
-        let runs = address(&job)
-            .and_then(|address| UnixStream::connect_addr(&address))
-            .is_ok();
-        if !runs {
+        if !runs(&job) {
             let _ = fs::remove_dir_all(path);
         }
     }
+}
+
+/// True if someone answers for the job.
+fn runs(job: &str) -> bool {
+    address(job)
+        .and_then(|address| UnixStream::connect_addr(&address))
+        .is_ok()
+}
+
+/// How many commands still run in the background. Those that found no place on disk are not known.
+pub(crate) fn count_background(state: &State) -> u32 {
+    let dirs = state.all("jobs").filter_map(|jobs| fs::read_dir(jobs).ok());
+    dirs.flatten()
+        .flatten()
+        .filter(|job| job.path().join(BACKGROUND).exists() && !job.path().join(DONE).exists())
+        .filter(|job| job.file_name().to_str().is_some_and(runs))
+        .count() as u32
 }

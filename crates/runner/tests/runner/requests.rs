@@ -14,7 +14,7 @@ fn the_version_names_commit_and_protocol() {
     let words: Vec<&str> = text.split_whitespace().collect();
     assert_eq!(
         (words[0], words[3], words[4]),
-        ("opencode-runner", "protocol", "2"),
+        ("opencode-runner", "protocol", "3"),
         "{text}"
     );
 }
@@ -71,12 +71,12 @@ fn a_bad_request_is_answered_with_what_is_wrong() {
         ("{", "invalid", Code::BadRequest),
         ("{}", "invalid", Code::BadRequest),
         (
-            r#"{"protocol":2,"id":"../x","op":"setup","root":"/x"}"#,
+            r#"{"protocol":3,"id":"../x","op":"setup","root":"/x"}"#,
             "invalid",
             Code::BadRequest,
         ),
         (
-            r#"{"protocol":2,"id":"a b","op":"setup","root":"/x"}"#,
+            r#"{"protocol":3,"id":"a b","op":"setup","root":"/x"}"#,
             "invalid",
             Code::BadRequest,
         ),
@@ -86,22 +86,22 @@ fn a_bad_request_is_answered_with_what_is_wrong() {
             Code::Protocol,
         ),
         (
-            r#"{"protocol":2,"id":"ok","op":"dance"}"#,
+            r#"{"protocol":3,"id":"ok","op":"dance"}"#,
             "ok",
             Code::BadRequest,
         ),
         (
-            r#"{"protocol":2,"id":"ok","op":"tool","root":"x","cwd":"/","tool":"read","args":{"filePath":"a"}}"#,
+            r#"{"protocol":3,"id":"ok","op":"tool","root":"x","cwd":"/","tool":"read","args":{"filePath":"a"}}"#,
             "ok",
             Code::BadRequest,
         ),
         (
-            r#"{"protocol":2,"id":"ok","op":"job_wait","job":"../../etc","offset":0}"#,
+            r#"{"protocol":3,"id":"ok","op":"job_wait","job":"../../etc","offset":0}"#,
             "ok",
             Code::NoSuchJob,
         ),
         (
-            r#"{"protocol":2,"id":"ok","op":"job_wait","job":"never-was","offset":0}"#,
+            r#"{"protocol":3,"id":"ok","op":"job_wait","job":"never-was","offset":0}"#,
             "ok",
             Code::NoSuchJob,
         ),

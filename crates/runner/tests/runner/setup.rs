@@ -4,7 +4,7 @@ use super::*;
 use protocol::{Code, Ready};
 
 /// Runs git on the user's side of the story.
-fn git(dir: &Path, args: &[&str]) -> String {
+pub(crate) fn git(dir: &Path, args: &[&str]) -> String {
     let out = Command::new("git")
         .args([
             "-c",
@@ -65,10 +65,31 @@ fn setup(
     if let Some((pack, commit, branch)) = base {
         request["base"] = json!({ "pack": pack, "commit": commit, "branch": branch });
     }
-    sandbox.send(&request).result.map(|outcome| match outcome {
+    ready(sandbox, &request)
+}
+
+fn ready(sandbox: &Sandbox, request: &Value) -> Result<Ready, ToolError> {
+    sandbox.send(request).result.map(|outcome| match outcome {
         Outcome::Ready(ready) => ready,
         other => panic!("{other:?}"),
     })
+}
+
+/// What `git pack-objects --revs` makes of a script of revisions, as git's own server feeds it.
+fn pack_revisions(dir: &Path, script: &str, more: &str, to: &Path) {
+    let input = to.with_extension("revisions");
+    std::fs::write(&input, script).unwrap();
+    let line = format!(
+        "git pack-objects --revs {more} --stdout -q < '{}' > '{}'",
+        input.display(),
+        to.display()
+    );
+    let done = Command::new("bash")
+        .arg("-c")
+        .arg(line)
+        .current_dir(dir)
+        .status();
+    assert!(done.unwrap().success());
 }
 
 #[test]
@@ -146,8 +167,13 @@ fn a_commit_without_its_history_is_enough() {
     );
     // All of the last commit, nothing of the one before.
     pack(&source, "--no-walk HEAD", &upload);
-    let ready = setup(&sandbox, &root, Some((&upload, &tip, "main"))).unwrap();
+    let request = sandbox.op(
+        "setup",
+        json!({ "root": root, "base": { "pack": upload, "commit": tip, "branch": "main", "shallow": [tip] } }),
+    );
+    let ready = ready(&sandbox, &request).unwrap();
     assert_eq!(ready.head.as_deref(), Some(tip.as_str()));
+    assert_eq!(ready.found, Vec::<String>::new());
     assert_eq!(git(&root, &["log", "--format=%s"]), "second");
     assert_ne!(first, tip);
     git(&root, &["fsck"]);
@@ -215,4 +241,100 @@ fn what_cannot_be_set_up_says_why() {
         error.code == Code::Sandbox && error.message.contains("no git"),
         "{error:?}"
     );
+}
+
+#[test]
+fn a_part_of_the_history_can_be_read_in_the_sandbox() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.dir.path().join("source");
+    project(&source);
+    let mut lines = String::new();
+    for n in 0..5 {
+        lines += &format!("line {n}\n");
+        std::fs::write(source.join("b.txt"), &lines).unwrap();
+        git(&source, &["add", "."]);
+        git(&source, &["commit", "-qm", &format!("change {n}")]);
+    }
+    let (root, upload) = (
+        sandbox.dir.path().join("work"),
+        sandbox.dir.path().join("p.pack"),
+    );
+    let [tip, edge] = ["HEAD", "HEAD~2"].map(|name| git(&source, &["rev-parse", name]));
+    let script = format!("--shallow {edge}\n{tip}\n");
+    pack_revisions(&source, &script, "--shallow", &upload);
+    let request = |shallow: &str| {
+        sandbox.op(
+            "setup",
+            json!({ "root": root, "base": { "pack": upload, "commit": tip, "branch": "main", "shallow": [shallow] } }),
+        )
+    };
+    let error = ready(&sandbox, &request("HEAD")).unwrap_err();
+    assert_eq!(error.code, Code::BadRequest);
+    ready(&sandbox, &request(&edge)).unwrap();
+    assert_eq!(
+        git(&root, &["log", "--format=%s"]),
+        "change 4\nchange 3\nchange 2"
+    );
+    let blame = git(&root, &["blame", "-s", "b.txt"]);
+    assert!(
+        blame.lines().last().unwrap().starts_with(&tip[..8]),
+        "{blame}"
+    );
+    assert_eq!(git(&root, &["status", "--porcelain"]), "");
+    git(&root, &["fsck"]);
+}
+
+#[test]
+fn what_the_image_brought_need_not_be_sent_again() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.dir.path().join("source");
+    let (first, tip) = project(&source);
+    let root = sandbox.dir.path().join("work");
+    git(sandbox.dir.path(), &["clone", "-q", "source", "work"]);
+    git(&root, &["reset", "-q", "--hard", &first]);
+    git(&root, &["update-ref", "-d", "refs/remotes/origin/main"]);
+    git(&root, &["update-ref", "-d", "refs/remotes/origin/HEAD"]);
+    std::fs::write(source.join("b.txt"), "new\n").unwrap();
+    git(&source, &["add", "."]);
+    git(&source, &["commit", "-qm", "third"]);
+    let third = git(&source, &["rev-parse", "HEAD"]);
+    let upload = sandbox.dir.path().join("p.pack");
+    pack_revisions(&source, &format!("{third}\n^{first}\n"), "--thin", &upload);
+    for _ in 0..2 {
+        let ready = setup(&sandbox, &root, Some((&upload, &third, "opencode/1"))).unwrap();
+        assert_eq!(ready.found, [first.clone()], "also when it is asked again");
+        git(&root, &["commit", "-q", "--allow-empty", "-m", "work"]);
+    }
+    assert_eq!(
+        git(&root, &["log", "--format=%s", &third]),
+        "third\nsecond\nfirst"
+    );
+    assert_ne!(tip, third);
+
+    // A sandbox without them says so, and takes all of it then.
+    let bare = sandbox.dir.path().join("bare");
+    pack_revisions(&source, &format!("{third}\n^{first}\n"), "--thin", &upload);
+    let error = setup(&sandbox, &bare, Some((&upload, &third, "main"))).unwrap_err();
+    assert_eq!(error.code, Code::MissingBase, "{error:?}");
+    pack_revisions(&source, &format!("{third}\n"), "", &upload);
+    setup(&sandbox, &bare, Some((&upload, &third, "main"))).unwrap();
+    assert_eq!(git(&bare, &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn a_repository_of_the_image_is_found_without_a_base_too() {
+    let sandbox = Sandbox::new();
+    let root = sandbox.dir.path().join("source");
+    let (_, tip) = project(&root);
+    assert_eq!(setup(&sandbox, &root, None).unwrap().found, [tip.clone()]);
+    git(&root, &["commit", "-q", "--allow-empty", "-m", "work"]);
+    assert_eq!(setup(&sandbox, &root, None).unwrap().found, [tip]);
+    let empty = sandbox.dir.path().join("empty");
+    for _ in 0..2 {
+        assert_eq!(
+            setup(&sandbox, &empty, None).unwrap().found,
+            Vec::<String>::new()
+        );
+        git(&empty, &["commit", "-q", "--allow-empty", "-m", "work"]);
+    }
 }

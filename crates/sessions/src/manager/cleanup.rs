@@ -1,37 +1,64 @@
 //! Deleting sandboxes, and remembering those that could not be deleted yet.
 
 use super::{Error, LATE_MS, Notice, Sessions, Slot};
-use crate::store::{Cleanup, Entry};
+use crate::store::{Cleanup, Document, Entry, Unsynced};
 use host::Level;
 
+/// How often it is looked whether the calls of a deleted session have ended.
+const RUNNING_MS: u64 = 50;
+
 impl Sessions {
-    /// Deletes the session's sandbox, because the session is deleted. Waits for a create that is
-    /// under way; what cannot be deleted now is deleted at a later start.
+    /// Deletes the session's sandbox, because the session is deleted: after the calls that still
+    /// run have ended, a create that is under way is done, and the work is home. If it cannot come
+    /// home, the sandbox is kept, and a later start tries again.
     pub async fn delete(&self, session: &str) -> Result<(), Error> {
         let slot = self.slot(session);
         slot.deleted.set(true);
+        self.note_deleted(session).await?;
+        while slot.running.get() > 0 {
+            self.host.sleep(RUNNING_MS).await;
+        }
         let _guard = slot.lock.lock().await;
-        let known = slot.toolbox.borrow().clone();
-        if self.discard(session, &slot, |_| true).await? {
-            return Ok(());
+        if !self.note_deleted(session).await? && !self.fresh.borrow().contains(session) {
+            // The store may have lost the entry: then the sandbox's labels still name the session.
+            self.adopt(session).await?;
+            self.note_deleted(session).await?;
         }
-        // The store may have lost the entry: then the sandbox's labels still name the session.
-        let mut left: Vec<String> = known.into_iter().map(|toolbox| toolbox.id).collect();
-        if left.is_empty() && !self.fresh.borrow().contains(session) {
-            let found = self.client.list(&self.labels(Some(session))).await?;
-            left.extend(found.into_iter().map(|sandbox| sandbox.id));
-        }
-        let now = self.host.now_ms();
-        self.store
-            .update(|document| {
-                let notes = left.iter().map(|id| Cleanup::new(id, now));
-                document.cleanup.extend(notes);
+        self.finish(session, &slot).await
+    }
+
+    /// Writes down that the session's sandbox must go; false if there is none.
+    async fn note_deleted(&self, session: &str) -> Result<bool, Error> {
+        let noted = self
+            .store
+            .update(|document| match document.sessions.get_mut(session) {
+                Some(entry) => {
+                    entry.deleted = Some(true);
+                    true
+                }
+                None => false,
             })
             .await?;
-        for id in &left {
-            self.clean(id).await;
+        Ok(noted)
+    }
+
+    /// Brings the work of a deleted session home, then deletes its sandbox.
+    async fn finish(&self, session: &str, slot: &Slot) -> Result<(), Error> {
+        let Some(entry) = self.store.read().await?.sessions.remove(session) else {
+            slot.toolbox.borrow_mut().take();
+            return Ok(());
+        };
+        if entry.unsynced.is_some()
+            && let Err(reason) = self.carrier.bring_home(self, session).await
+        {
+            (self.notices)(Notice::Kept {
+                id: entry.sandbox_id,
+                reason,
+            });
+            return Ok(());
         }
-        slot.toolbox.borrow_mut().take();
+        self.discard(session, slot, |_| true).await?;
+        self.carrier.forget(session).await;
         Ok(())
     }
 
@@ -146,7 +173,7 @@ impl Sessions {
                 .values()
                 .all(|entry| entry.used != Some(false))
         {
-            return Ok(());
+            return self.sweep_work(document).await;
         }
         let now = self.host.now_ms();
         let todo = self
@@ -176,6 +203,31 @@ impl Sessions {
             .await?;
         for sandbox in todo {
             self.clean(&sandbox).await;
+        }
+        let document = self.store.read().await?;
+        self.sweep_work(document).await
+    }
+
+    /// Brings home what processes that are gone left in sandboxes of this worktree, and deletes
+    /// the sandboxes of deleted sessions.
+    async fn sweep_work(&self, document: Document) -> Result<(), Error> {
+        for (session, entry) in document.sessions {
+            let is_ours = (entry.worktree.as_ref()).is_none_or(|w| *w == self.project.worktree);
+            if !is_ours || !self.project.brings_home {
+                continue;
+            }
+            let slot = self.slot(&session);
+            let is_left = |work: &Unsynced| !self.lives(work.pid, work.since);
+            if entry.deleted == Some(true) {
+                slot.deleted.set(true);
+                let _guard = slot.lock.lock().await;
+                self.finish(&session, &slot).await?;
+            } else if entry.unsynced.as_ref().is_some_and(is_left)
+                && let Err(reason) = self.carrier.bring_home(self, &session).await
+            {
+                let message = format!("the work of session {session} is not home yet: {reason}");
+                self.host.log(Level::Warn, &message);
+            }
         }
         Ok(())
     }

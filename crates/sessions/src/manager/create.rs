@@ -74,7 +74,11 @@ impl Sessions {
                     .store
                     .update(|document| {
                         document.creating.retain(|note| note.name != name);
-                        let entry = self.entry(document, &sandbox.toolbox(), now);
+                        let mut entry = self.entry(document, &sandbox.toolbox(), now);
+                        if let Some(old) = self.slot(session).heritage.take() {
+                            entry.branch_number = old.branch_number.or(entry.branch_number);
+                            (entry.home, entry.applied) = (old.home, old.applied);
+                        }
                         // After a broken file it may have one already, and use it.
                         let entries = &mut document.sessions;
                         let entry = entries.entry(session.into()).or_insert(entry).clone();
@@ -120,7 +124,7 @@ impl Sessions {
         let numbers = document.sessions.values().filter_map(|e| e.branch_number);
         Entry {
             sandbox_id: toolbox.id.clone(),
-            branch_number: (self.project.git).then(|| numbers.max().unwrap_or(0).saturating_add(1)),
+            branch_number: Some(numbers.max().unwrap_or(0).saturating_add(1)),
             created: now,
             last_accessed: now,
             worktree: Some(self.project.worktree.clone()),

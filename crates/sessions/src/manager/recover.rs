@@ -1,7 +1,7 @@
 //! Finding a sandbox again: after the store lost it, after it stopped, after it was deleted.
 
 use super::{Error, LABEL_SESSION, Notice, Sessions};
-use crate::store::Creating;
+use crate::store::{Creating, Entry};
 use daytona::{Sandbox, State, Toolbox};
 use host::Level;
 
@@ -49,6 +49,9 @@ impl Sessions {
                 let mut entry = self.entry(document, &sandbox.toolbox(), now);
                 // It may hold work: it is never an unused one.
                 (entry.used, entry.owner) = (Some(true), None);
+                if self.project.brings_home {
+                    self.note_unsynced(&mut entry);
+                }
                 document.sessions.entry(session.into()).or_insert(entry);
             })
             .await?;
@@ -106,9 +109,19 @@ impl Sessions {
     }
 
     pub(super) async fn repair(&self, session: &str, failed: &Toolbox) -> Result<Toolbox, Error> {
+        match self.revive(session, failed).await {
+            Err(Error::Gone(_)) => self.replace(session, &failed.id).await,
+            revived => revived,
+        }
+    }
+
+    /// Starts `failed` if it is stopped, and waits if it is on its way. Makes no other in its
+    /// place: if it is gone, that is the error.
+    pub async fn revive(&self, session: &str, failed: &Toolbox) -> Result<Toolbox, Error> {
+        let gone = || Error::Gone(failed.id.clone());
         let sandbox = match self.client.get(&failed.id).await {
             Ok(sandbox) => sandbox,
-            Err(daytona::Error::NotFound { .. }) => return self.replace(session, &failed.id).await,
+            Err(daytona::Error::NotFound { .. }) => return Err(gone()),
             Err(error) => return Err(error.into()),
         };
         let (sandbox, resumed) = match sandbox.state {
@@ -120,12 +133,10 @@ impl Sessions {
                 Ok(sandbox) => (sandbox, false),
                 // It was on its way down, not up.
                 Err(daytona::Error::TooSlow { .. }) => (self.client.start(&failed.id).await?, true),
-                Err(daytona::Error::NotFound { .. }) => {
-                    return self.replace(session, &failed.id).await;
-                }
+                Err(daytona::Error::NotFound { .. }) => return Err(gone()),
                 Err(error) => return Err(error.into()),
             },
-            State::Destroyed | State::Destroying => return self.replace(session, &failed.id).await,
+            State::Destroyed | State::Destroying => return Err(gone()),
             State::Error | State::BuildFailed => {
                 let reason = sandbox
                     .error_reason
@@ -162,17 +173,18 @@ impl Sessions {
         let slot = self.slot(session);
         slot.toolbox.borrow_mut().take();
         slot.used.set(false);
-        self.store
+        slot.unsynced.set(false);
+        let left = self
+            .store
             .update(|document| {
-                if document
-                    .sessions
-                    .get(session)
-                    .is_some_and(|entry| entry.sandbox_id == old)
-                {
-                    document.sessions.remove(session);
+                let is_old = |entry: &Entry| entry.sandbox_id == old;
+                match document.sessions.get(session).is_some_and(is_old) {
+                    true => document.sessions.remove(session),
+                    false => None,
                 }
             })
             .await?;
+        *slot.heritage.borrow_mut() = left;
         self.fresh.borrow_mut().insert(session.into());
         let (toolbox, _) = Box::pin(self.find_or_make(session)).await?;
         (self.notices)(Notice::Replaced {

@@ -111,3 +111,18 @@ Looks after a command that bash started with `background`: shows what it printed
 
 - `input` is written to its standard input first, `stop` ends it with all its processes.
 - A job lives as long as the sandbox, beyond the turn and beyond OpenCode. Stop servers that you no longer need.";
+
+pub(super) const PREVIEW: &str = "\
+Gives the user a link to a server in the sandbox that works outside of the sandbox, in a browser for example.
+
+- Call it once the server runs: start it with bash and `background`, listening on 0.0.0.0 or localhost.
+- Hand the user the link that it returns, never a localhost URL, which leads nowhere on the user's machine.
+- The link holds for `minutes` (default 60). When it is over, call again.";
+
+pub(super) const SYNC: &str = "\
+Brings the work home now: commits what is in the project and puts it on a branch of the user's repository. It returns \
+when it is there.
+
+- This also happens by itself when a turn ends. Call it only if the user needs the commits before, or to be sure that \
+they are there.
+- Your branch, index and files in the sandbox stay as they are. Ignored files stay in the sandbox.";

@@ -1,0 +1,238 @@
+//! The work of the agent, as git sees it: what goes home, and what an undo comes back to.
+//!
+//! Everything is a commit below `refs/opencode/`, made of the files as they are ([`state`]):
+//!
+//! | ref | what |
+//! | --- | --- |
+//! | `base` | what the host sent; set by [`crate::setup`] |
+//! | `work` | the state that a [`Sync`] committed last |
+//! | `turn/ID` | the state before the first change of a turn: a checkpoint |
+//! | `undone` | the state before the first undo |
+//! | `out/N` | what the last bundle holds, see [`bundle`] |
+//!
+//! One lock is held over all of it. Git inherits it, so that a git whose runner was killed still
+//! keeps the next one waiting until it has ended.
+//!
+//! Never: touch HEAD, the agent's branches, its index or its stash; run a hook; let a checkpoint
+//! that fails stop a tool.
+//!
+//! Surprise: the agent may remove `.git`. Then a sync makes a new one, and everything that is there
+//! becomes a commit without a parent.
+
+mod bundle;
+mod restore;
+mod state;
+
+use crate::git::Git;
+use crate::setup::configure;
+use crate::state::State;
+use crate::{error, job};
+use protocol::{Code, Sync, Synced, ToolCall, ToolError};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tools::catalog;
+
+pub(crate) use restore::restore;
+
+const PLACE: &str = "refs/opencode";
+const WORK: &str = "refs/opencode/work";
+const TURNS: &str = "refs/opencode/turn";
+/// Checkpoints that are kept.
+const MAX_TURNS: usize = 200;
+/// What a repository that is beyond repair is called from then on.
+const BROKEN: &str = ".git.broken-";
+
+/// The project's repository, with nobody else at work on it.
+struct Repository {
+    git: Git,
+    /// Where git keeps it: `.git`, or where that points to.
+    dir: PathBuf,
+    _lock: Option<File>,
+}
+
+/// Commits the state, and bundles what the host does not have.
+pub(crate) fn sync(state: &State, id: &str, sync: &Sync) -> Result<Synced, ToolError> {
+    let after = sync.after.as_deref().map(turn_name).transpose()?;
+    let repository = Repository::open_or_make(state, Path::new(&sync.root))?;
+    let kept = match after {
+        Some(after) => {
+            let turns = repository.turns()?;
+            turns.into_iter().find(|(turn, _)| turn.as_str() > after)
+        }
+        None => None,
+    };
+    let (tip, left_out) = match kept {
+        Some((_, commit)) => (commit, Vec::new()),
+        None => {
+            let now = state::take(&repository, &sync.message)?;
+            (now.commit, now.left_out)
+        }
+    };
+    if after.is_none() {
+        repository.set(&[(WORK.to_string(), Some(&tip))])?;
+    }
+    let have = sync.have.as_deref();
+    let branches = match after {
+        Some(_) => Vec::new(),
+        None => bundle::branches(&repository, &tip, have.unwrap_or_default())?,
+    };
+    bundle::remove_old(state);
+    let bundle = match have {
+        Some(have) => bundle::make(state, &repository, id, &tip, &branches, have)?,
+        None => None,
+    };
+    Ok(Synced {
+        tip,
+        branches,
+        bundle,
+        left_out,
+        jobs: job::count_background(state),
+    })
+}
+
+/// Before the first call of a turn that may change files: keeps their state. An error only if the
+/// turn's name is none; whatever git has to say is no reason to refuse the call.
+pub(crate) fn checkpoint(state: &State, call: &ToolCall) -> Result<(), ToolError> {
+    let Some(turn) = &call.turn else {
+        return Ok(());
+    };
+    let turn = turn_name(turn)?;
+    let mutates = catalog::find(call.args.tool()).is_none_or(|tool| tool.mutates);
+    let name = format!("{TURNS}/{turn}");
+    let dir = Path::new(&call.root).join(".git");
+    if !mutates || is_ref(&dir, &name) {
+        return Ok(());
+    }
+    let Some(repository) = Repository::open(state, Path::new(&call.root)) else {
+        return Ok(());
+    };
+    // Somebody else may have made it while this one waited.
+    if repository.git.resolve(&[&name]) == [None] {
+        let _ = repository.keep(&name, turn);
+    }
+    Ok(())
+}
+
+fn turn_name(turn: &str) -> Result<&str, ToolError> {
+    if protocol::is_id(turn) {
+        return Ok(turn);
+    }
+    Err(error(
+        Code::BadRequest,
+        format!("`{turn}` is not a turn: letters, digits, `-` and `_`, at most 64"),
+    ))
+}
+
+/// A cheap look for a ref, without git: true if it is there for sure.
+fn is_ref(dir: &Path, name: &str) -> bool {
+    let is_packed = || {
+        let packed = fs::read_to_string(dir.join("packed-refs")).unwrap_or_default();
+        let mut names = packed.lines().filter_map(|line| line.split_once(' '));
+        names.any(|(_, packed)| packed == name)
+    };
+    dir.join(name).exists() || is_packed()
+}
+
+impl Repository {
+    /// Waits for the lock; none if the project has no repository that git accepts.
+    fn open(state: &State, root: &Path) -> Option<Repository> {
+        let lock = state.lock("work");
+        if let Some(lock) = &lock {
+            let _ = rustix::io::fcntl_setfd(lock, rustix::io::FdFlags::empty());
+        }
+        let git = Git::quiet(root);
+        let dir = git.text(&["rev-parse", "--absolute-git-dir"])?;
+        Some(Repository {
+            git,
+            dir: PathBuf::from(dir),
+            _lock: lock,
+        })
+    }
+
+    /// The same, with a new repository if there is none (any more).
+    fn open_or_make(state: &State, root: &Path) -> Result<Repository, ToolError> {
+        if let Some(repository) = Repository::open(state, root) {
+            return Ok(repository);
+        }
+        let git = Git::quiet(root);
+        git.check()?;
+        let make = || {
+            git.run(&["init", "--quiet"])?;
+            configure(&git)
+        };
+        // Git repairs what lacks a part.
+        let mut made = make();
+        let mut repository = Repository::open(state, root);
+        if repository.is_none() && root.join(".git").exists() {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let aside = format!("{BROKEN}{}", now.unwrap_or_default().as_nanos());
+            let _ = fs::rename(root.join(".git"), root.join(aside));
+            made = make();
+            let exclude = root.join(".git/info/exclude");
+            let old = fs::read_to_string(&exclude).unwrap_or_default();
+            let _ = fs::write(&exclude, format!("{old}/{BROKEN}*\n"));
+            repository = Repository::open(state, root);
+        }
+        made?;
+        repository.ok_or_else(|| {
+            error(
+                Code::Sandbox,
+                format!(
+                    "{} in the sandbox has no git repository and none can be made there. Look at its .git with bash.",
+                    root.display()
+                ),
+            )
+        })
+    }
+
+    /// Checkpoints, oldest first: turn and commit.
+    fn turns(&self) -> Result<Vec<(String, String)>, ToolError> {
+        let refs = self.git.refs(&[TURNS])?.into_iter();
+        let turns = refs.filter_map(|(name, commit)| {
+            let turn = name.strip_prefix(TURNS)?.strip_prefix('/')?;
+            Some((turn.to_string(), commit))
+        });
+        Ok(turns.collect())
+    }
+
+    /// Makes a checkpoint, and drops the oldest if there are too many.
+    fn keep(&self, name: &str, turn: &str) -> Result<(), ToolError> {
+        let now = state::take(self, &format!("Before the turn {turn}"))?;
+        let turns = self.turns()?;
+        let excess = (turns.len() + 1).saturating_sub(MAX_TURNS);
+        let mut changes = vec![(name.to_string(), Some(now.commit.as_str()))];
+        let old = turns.iter().take(excess);
+        changes.extend(old.map(|(turn, _)| (format!("{TURNS}/{turn}"), None)));
+        self.set(&changes)
+    }
+
+    /// Points refs to commits, or removes them.
+    fn set(&self, changes: &[(String, Option<&str>)]) -> Result<(), ToolError> {
+        let mut script = String::new();
+        for (name, commit) in changes {
+            script += &match commit {
+                Some(commit) => format!("update {name} {commit}\n"),
+                None => format!("delete {name}\n"),
+            };
+        }
+        let set = || self.git.feed(&["update-ref", "--stdin"], script.as_bytes());
+        if set().is_err() {
+            // A git that was killed leaves locks that only their owner may remove. Here that is us.
+            for place in [PLACE, TURNS, bundle::OUT] {
+                remove_locks(&self.dir.join(place));
+            }
+            set()?;
+        }
+        Ok(())
+    }
+}
+
+fn remove_locks(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|end| end == "lock") {
+            let _ = fs::remove_file(path);
+        }
+    }
+}

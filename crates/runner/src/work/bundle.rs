@@ -1,0 +1,167 @@
+//! What the host lacks, in one file that git on the other side can fetch from.
+//!
+//! The bundle is thin: it builds on what the host has. If the host has nothing that the sandbox
+//! knows, it holds everything that is here; from a shallow history that is a bundle whose oldest
+//! commits name parents that it does not hold, so the receiver must know the boundary.
+//!
+//! Surprise: a ref that the host has already is not in the bundle, so `out/0` is missing if only
+//! other branches have something new.
+
+use super::Repository;
+use crate::error;
+use crate::git::is_hash;
+use crate::state::State;
+use base64::Engine;
+use protocol::{Branch, Bundle, Code, MAX_INLINE, ToolError};
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+pub(super) const OUT: &str = "refs/opencode/out";
+const MAX_BRANCHES: usize = 50;
+const BUNDLES: &str = "bundles";
+
+/// The agent's other branches and its stash, as far as neither `tip` nor what the host has reaches
+/// them. The newest come first, the stash comes last.
+pub(super) fn branches(
+    repository: &Repository,
+    tip: &str,
+    have: &[String],
+) -> Result<Vec<Branch>, ToolError> {
+    let git = &repository.git;
+    let all = git.refs(&["--sort=-committerdate", "refs/heads"])?;
+    let stash = git.refs(&["refs/stash"])?;
+    let others: Vec<_> = all
+        .into_iter()
+        .chain(stash)
+        .filter(|(_, commit)| commit != tip)
+        .collect();
+    if others.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut revisions: String = others
+        .iter()
+        .map(|(_, commit)| format!("{commit}\n"))
+        .collect();
+    revisions += &format!("^{tip}\n");
+    for commit in known(repository, have) {
+        revisions += &format!("^{commit}\n");
+    }
+    let new = git.feed(&["rev-list", "--stdin"], revisions.as_bytes())?;
+    let new = String::from_utf8_lossy(&new);
+    let new: HashSet<&str> = new.lines().collect();
+    Ok(others
+        .into_iter()
+        .filter(|(_, commit)| new.contains(commit.as_str()))
+        .map(|(name, commit)| {
+            let short = name.strip_prefix("refs/heads/");
+            let name = short.unwrap_or("stash").to_string();
+            Branch { name, commit }
+        })
+        .take(MAX_BRANCHES)
+        .collect())
+}
+
+/// Those of the host's commits that are here too.
+fn known(repository: &Repository, have: &[String]) -> Vec<String> {
+    let named = have.iter().filter(|hash| is_hash(hash));
+    let named: Vec<String> = named.map(|hash| format!("{hash}^{{commit}}")).collect();
+    if named.is_empty() {
+        return Vec::new();
+    }
+    let named: Vec<&str> = named.iter().map(String::as_str).collect();
+    let found = repository.git.resolve(&named);
+    found.into_iter().flatten().collect()
+}
+
+/// Bundles `tip` and `branches` without what the host has; none if it has everything.
+pub(super) fn make(
+    state: &State,
+    repository: &Repository,
+    id: &str,
+    tip: &str,
+    branches: &[Branch],
+    have: &[String],
+) -> Result<Option<Bundle>, ToolError> {
+    let git = &repository.git;
+    let tips = std::iter::once(tip).chain(branches.iter().map(|branch| branch.commit.as_str()));
+    let fresh: Vec<(String, &str)> = tips
+        .enumerate()
+        .map(|(n, commit)| (format!("{OUT}/{n}"), commit))
+        .collect();
+    let old = git.refs(&[OUT])?;
+    let gone = old
+        .iter()
+        .filter(|(name, _)| fresh.iter().all(|(fresh, _)| fresh != name));
+    let mut changes: Vec<(String, Option<&str>)> =
+        gone.map(|(name, _)| (name.clone(), None)).collect();
+    changes.extend(fresh.iter().map(|(name, to)| (name.clone(), Some(*to))));
+    repository.set(&changes)?;
+
+    let without: Vec<String> = known(repository, have)
+        .iter()
+        .map(|commit| format!("^{commit}"))
+        .collect();
+    let mut revisions: Vec<&str> = fresh.iter().map(|(name, _)| name.as_str()).collect();
+    revisions.extend(without.iter().map(String::as_str));
+    let script = revisions.join("\n") + "\n";
+    let first = git.feed(&["rev-list", "-n", "1", "--stdin"], script.as_bytes())?;
+    if first.is_empty() {
+        return Ok(None);
+    }
+    let Some(place) = state.sub(BUNDLES) else {
+        return Err(error(
+            Code::Sandbox,
+            "There is no place in the sandbox to put a bundle: neither the home directory nor /tmp can be written. Make room with bash.",
+        ));
+    };
+    let path = place.join(format!("{id}.bundle"));
+    let file = path.to_string_lossy();
+    git.feed(&["bundle", "create", &file, "--stdin"], script.as_bytes())?;
+    wrap(&path).map(Some).map_err(|why| {
+        error(
+            Code::Sandbox,
+            format!("The bundle {file} cannot be read in the sandbox: {why}"),
+        )
+    })
+}
+
+fn wrap(path: &Path) -> io::Result<Bundle> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut hash = Sha256::new();
+    let mut whole = Vec::new();
+    let is_small = size <= MAX_INLINE as u64;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+        if is_small {
+            whole.extend_from_slice(&buffer[..read]);
+        }
+    }
+    if is_small {
+        let _ = fs::remove_file(path);
+    }
+    let sha256 = hash.finalize();
+    Ok(Bundle {
+        size,
+        sha256: sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+        inline: is_small.then(|| base64::engine::general_purpose::STANDARD.encode(&whole)),
+        path: (!is_small).then(|| path.to_string_lossy().into_owned()),
+    })
+}
+
+/// Removes what earlier syncs left for the host.
+pub(super) fn remove_old(state: &State) {
+    for place in state.all(BUNDLES) {
+        for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}

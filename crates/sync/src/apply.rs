@@ -1,0 +1,103 @@
+//! The session's change, put onto the worktree, if the user wants that and nothing is in its way.
+//!
+//! Never: overwrite or merge anything. Git applies the whole change or none of it, writes beyond
+//! no link, and the user's index stays as it is.
+
+use crate::git::{self, text};
+use crate::{Error, Project};
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The worktree has the change, now or already.
+    Yes,
+    /// It has not, and why.
+    No(String),
+}
+
+impl Project {
+    /// Applies what lies between two commits of the depot.
+    pub async fn apply(&self, from: &str, to: &str) -> Result<Applied, Error> {
+        let private = self.open().await?;
+        let dir = self.host.temp_dir().await?;
+        let result = self.apply_in(&private, from, to, &dir).await;
+        let _ = self.host.remove_temp_dir(&dir).await;
+        result
+    }
+
+    async fn apply_in(
+        &self,
+        private: &git::Git<'_>,
+        from: &str,
+        to: &str,
+        dir: &str,
+    ) -> Result<Applied, Error> {
+        let patch = format!("{dir}/change.patch");
+        let diff = [
+            "diff-tree",
+            "-r",
+            "-p",
+            "--binary",
+            "--full-index",
+            "--no-renames",
+            "--no-ext-diff",
+            "--no-textconv",
+            from,
+            to,
+        ];
+        private.to_file(&diff, "", &patch).await?;
+        if self.host.file_size(&patch).await? == 0 {
+            return Ok(Applied::Yes);
+        }
+        let users = self.users().await?;
+        let names = [
+            "diff-tree",
+            "-r",
+            "-z",
+            "--name-only",
+            "--no-renames",
+            from,
+            to,
+        ];
+        let names = private.checked(&names, "").await?;
+        let names = String::from_utf8_lossy(&names.stdout).into_owned();
+        let touches_attributes = names.split('\0').any(|name| {
+            name.rsplit('/')
+                .next()
+                .is_some_and(|name| name.eq_ignore_ascii_case(".gitattributes"))
+        });
+        if touches_attributes {
+            return Ok(Applied::No(
+                "it changes .gitattributes, which decides what programs git runs on files".into(),
+            ));
+        }
+        // A filter is a program on this machine; it runs on nothing that comes from a sandbox.
+        let filters = users
+            .clone()
+            .with("GIT_WORK_TREE", self.worktree.clone())
+            .run(&["check-attr", "-z", "--stdin", "filter"], &names)
+            .await?;
+        let values = text(&filters.stdout);
+        let mut values = values.split('\0').skip(2).step_by(3);
+        if filters.code != 0 || values.any(|value| !matches!(value, "unspecified" | "unset")) {
+            return Ok(Applied::No(
+                "it changes files that a git filter of yours works on".into(),
+            ));
+        }
+        let worktree = users.with("GIT_WORK_TREE", self.worktree.clone());
+        let apply = ["apply", "--whitespace=nowarn"];
+        let done = worktree.from_file(&apply, &patch, 0).await?;
+        if done.code == 0 {
+            return Ok(Applied::Yes);
+        }
+        // A crash may have come between the change and the note of it.
+        let reverse = ["apply", "--whitespace=nowarn", "--check", "--reverse"];
+        if worktree.from_file(&reverse, &patch, 0).await?.code == 0 {
+            return Ok(Applied::Yes);
+        }
+        let reason = git::reason(&done);
+        let first = reason.lines().next().unwrap_or_default();
+        let first = first.strip_prefix("error: ").unwrap_or(first);
+        Ok(Applied::No(first.to_string()))
+    }
+}

@@ -1,0 +1,150 @@
+//! Runs git for one worktree: no hooks, no background work, nothing written but what is asked for.
+
+use crate::Error;
+use host::{GitCall, GitOutput, Host};
+
+/// Settings of the user's that would run programs or write more than was asked for.
+const QUIET: &[&str] = &[
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.splitIndex=false",
+    "-c",
+    "core.untrackedCache=false",
+    "-c",
+    "core.safecrlf=false",
+    "-c",
+    "gc.auto=0",
+    "-c",
+    "maintenance.auto=false",
+];
+
+/// Git with an environment.
+#[derive(Clone)]
+pub(crate) struct Git<'a> {
+    pub(crate) host: &'a dyn Host,
+    worktree: String,
+    env: Vec<(String, String)>,
+}
+
+impl<'a> Git<'a> {
+    pub(crate) fn new(host: &'a dyn Host, worktree: &str) -> Git<'a> {
+        let git = Git {
+            host,
+            worktree: worktree.into(),
+            env: Vec::new(),
+        };
+        git.with("GIT_OPTIONAL_LOCKS", "0")
+    }
+
+    pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Git<'a> {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    fn call(&self, args: &[&str]) -> GitCall {
+        GitCall {
+            args: QUIET.iter().chain(args).map(|a| a.to_string()).collect(),
+            cwd: self.worktree.clone(),
+            env: self.env.clone(),
+            ..GitCall::default()
+        }
+    }
+
+    pub(crate) async fn run(&self, args: &[&str], stdin: &str) -> Result<GitOutput, Error> {
+        let mut call = self.call(args);
+        call.stdin = stdin.into();
+        Ok(self.host.git(call).await?)
+    }
+
+    /// A git that must succeed.
+    pub(crate) async fn checked(&self, args: &[&str], stdin: &str) -> Result<GitOutput, Error> {
+        let output = self.run(args, stdin).await?;
+        self.check(args, output)
+    }
+
+    /// Its standard output goes to a file.
+    pub(crate) async fn to_file(
+        &self,
+        args: &[&str],
+        stdin: &str,
+        path: &str,
+    ) -> Result<(), Error> {
+        let mut call = self.call(args);
+        (call.stdin, call.stdout_file) = (stdin.into(), Some(path.into()));
+        let output = self.host.git(call).await?;
+        self.check(args, output).map(drop)
+    }
+
+    /// Its standard input is a file from some byte on.
+    pub(crate) async fn from_file(
+        &self,
+        args: &[&str],
+        path: &str,
+        offset: u64,
+    ) -> Result<GitOutput, Error> {
+        let mut call = self.call(args);
+        call.stdin_file = Some((path.into(), offset));
+        Ok(self.host.git(call).await?)
+    }
+
+    pub(crate) fn check(&self, args: &[&str], output: GitOutput) -> Result<GitOutput, Error> {
+        if output.code == 0 {
+            return Ok(output);
+        }
+        let command = args
+            .iter()
+            .find(|a| !a.starts_with('-') && !a.contains('='))
+            .unwrap_or(&"")
+            .to_string();
+        Err(Error::Git {
+            worktree: self.worktree.clone(),
+            command,
+            reason: reason(&output),
+        })
+    }
+
+    /// Standard output of a git that must succeed, without the line end.
+    pub(crate) async fn line(&self, args: &[&str]) -> Result<String, Error> {
+        let output = self.checked(args, "").await?;
+        Ok(text(&output.stdout))
+    }
+
+    /// True if `older` is `newer` or one of its ancestors.
+    pub(crate) async fn is_ancestor(&self, older: &str, newer: &str) -> Result<bool, Error> {
+        let args = ["merge-base", "--is-ancestor", older, newer];
+        Ok(self.run(&args, "").await?.code == 0)
+    }
+
+    /// True if the commit is there.
+    pub(crate) async fn has(&self, commit: &str) -> Result<bool, Error> {
+        let name = format!("{commit}^{{commit}}");
+        Ok(self.run(&["cat-file", "-e", &name], "").await?.code == 0)
+    }
+}
+
+/// Output as text, without the line end.
+pub(crate) fn text(output: &[u8]) -> String {
+    String::from_utf8_lossy(output).trim_end().to_string()
+}
+
+/// Git's words, cut.
+pub(crate) fn reason(output: &GitOutput) -> String {
+    output.stderr.trim().chars().take(500).collect()
+}
+
+/// A line of `objects/info/alternates`: a path that begins with a quote, or holds a line end, is
+/// quoted as git's C-style strings are.
+pub(crate) fn quote(path: &str) -> String {
+    if path.starts_with('"') || path.contains('\n') {
+        let path = path
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
+        format!("\"{path}\"")
+    } else {
+        path.to_string()
+    }
+}

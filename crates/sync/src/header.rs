@@ -1,0 +1,90 @@
+//! The head of a git bundle, read strictly: it comes from a sandbox.
+
+use crate::is_hash;
+
+/// How much of a file may be head.
+pub(crate) const MAX_HEAD: u64 = 64 * 1024;
+
+/// What a bundle says of itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Names and commits.
+    pub(crate) refs: Vec<(String, String)>,
+    /// Where the pack begins.
+    pub(crate) pack_at: u64,
+}
+
+/// Reads the head of a bundle from its first bytes. The error says what is wrong.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Header, String> {
+    let end = bytes
+        .windows(2)
+        .position(|pair| pair == b"\n\n")
+        .ok_or("its head does not end")?;
+    let text = std::str::from_utf8(&bytes[..end]).map_err(|_| "its head is not text")?;
+    let mut lines = text.split('\n');
+    let version = lines.next().unwrap_or_default();
+    if version != "# v2 git bundle" && version != "# v3 git bundle" {
+        return Err("it is not a git bundle".into());
+    }
+    let mut refs = Vec::new();
+    for line in lines {
+        if let Some(capability) = line.strip_prefix('@') {
+            if version.contains("v2") || !capability.starts_with("object-format=") {
+                return Err(format!("it asks for {:?}", short(capability)));
+            }
+        } else if let Some(prerequisite) = line.strip_prefix('-') {
+            let hash = prerequisite.split(' ').next().unwrap_or_default();
+            if !is_hash(hash) {
+                return Err("a prerequisite of it is no commit".into());
+            }
+        } else {
+            let (hash, name) = line.split_once(' ').ok_or("a line of its head is no ref")?;
+            if !is_hash(hash) {
+                return Err("a ref of it is no commit".into());
+            }
+            refs.push((name.to_string(), hash.to_string()));
+        }
+    }
+    Ok(Header {
+        refs,
+        pack_at: end as u64 + 2,
+    })
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(60).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plain_head_is_read() {
+        let hash = "0123456789abcdef0123456789abcdef01234567";
+        let good = format!("# v2 git bundle\n-{hash} subject\n{hash} refs/opencode/out/0\n\nPACK");
+        let header = parse(good.as_bytes()).expect("reads");
+        assert_eq!(
+            header.refs,
+            [("refs/opencode/out/0".to_string(), hash.to_string())]
+        );
+        assert_eq!(&good.as_bytes()[header.pack_at as usize..], b"PACK");
+        let v3 = format!("# v3 git bundle\n@object-format=sha1\n{hash} HEAD\n\n");
+        assert!(parse(v3.as_bytes()).is_ok());
+        for bad in [
+            "".to_string(),
+            "PACK\n\n".into(),
+            format!("# v2 git bundle\n{hash} refs/x\n"),
+            format!("# v4 git bundle\n{hash} refs/x\n\n"),
+            format!("# v2 git bundle\n@object-format=sha1\n{hash} x\n\n"),
+            format!("# v3 git bundle\n@filter=blob:none\n{hash} x\n\n"),
+            "# v2 git bundle\n--upload-pack=x refs/x\n\n".into(),
+            "# v2 git bundle\n-$(x) y\n\n".into(),
+            format!("# v2 git bundle\n{}\n\n", &hash[..20]),
+            format!("# v2 git bundle\n{} refs/x\n\n", hash.to_uppercase()),
+        ] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        assert!(parse(b"# v2 git bundle\n\xff\n\n").is_err());
+    }
+}

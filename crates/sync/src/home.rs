@@ -1,0 +1,486 @@
+//! Home: a bundle from a sandbox becomes commits in the depot, then a branch of the user's.
+//!
+//! Nothing of a bundle is believed. Its head is read here; git checks every object in it, strictly
+//! (`.git` in all its spellings, `..`, broken links, `.gitmodules` tricks), and that nothing is
+//! missing. What fails leaves no ref behind.
+
+use crate::git::{self, Git, text};
+use crate::{Error, Project, header, is_hash, kept};
+use std::collections::BTreeMap;
+
+/// What the sandbox says it has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Incoming {
+    /// The commit that holds the state.
+    pub tip: String,
+    /// Other branches: name and commit.
+    pub branches: Vec<(String, String)>,
+    /// File on the host with a bundle of them, if anything is new.
+    pub bundle: Option<String>,
+}
+
+/// Which branch a session's work goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tip<'a> {
+    /// The session.
+    pub session: &'a str,
+    /// The branch, without `refs/heads/`.
+    pub branch: &'a str,
+    /// The commit that came home before.
+    pub last: Option<&'a str>,
+}
+
+/// What arrived in the user's repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Landed {
+    /// The branch that holds the work now.
+    pub branch: String,
+    /// Its commit.
+    pub commit: String,
+    /// Files that differ from what came home before, or from what the sandbox started with.
+    pub files: Vec<String>,
+    /// Why it is not the session's own branch, but one beside it.
+    pub beside: Option<String>,
+    /// Further branches.
+    pub others: Vec<String>,
+}
+
+/// How many branches beside the own one are tried.
+const MAX_BESIDE: usize = 100;
+/// Most files that are named.
+const MAX_FILES: usize = 1_000;
+
+/// A branch as it is.
+struct Existing {
+    commit: String,
+    checked_out: bool,
+}
+
+impl Project {
+    /// Commits that this end has of the session's work, newest first: a bundle need not hold what
+    /// they reach. `host_head` is the HEAD that the sandbox started from.
+    pub async fn have(&self, session: &str, host_head: Option<&str>) -> Result<Vec<String>, Error> {
+        let private = self.open().await?;
+        let mut have = Vec::new();
+        for kind in ["home", "base"] {
+            have.extend(self.kept(&private, kind, session).await);
+        }
+        if let Some(head) = host_head
+            && private.has(head).await?
+        {
+            have.push(head.to_string());
+        }
+        have.dedup();
+        Ok(have)
+    }
+
+    /// The commit that came home last, as the depot knows it.
+    pub async fn last(&self, session: &str) -> Result<Option<String>, Error> {
+        let private = self.open().await?;
+        Ok(self.kept(&private, "home", session).await)
+    }
+
+    /// Takes the commits into the depot, checked. Safe to repeat. With `keep` the tip becomes what
+    /// the session's next bundle builds on.
+    pub async fn receive(
+        &self,
+        session: &str,
+        incoming: &Incoming,
+        host_head: Option<&str>,
+        keep: bool,
+    ) -> Result<(), Error> {
+        let private = self.open().await?;
+        let mut commits = vec![incoming.tip.as_str()];
+        commits.extend(incoming.branches.iter().map(|(_, commit)| commit.as_str()));
+        if !commits.iter().all(|commit| is_hash(commit)) {
+            return Err(Error::Refused("it names a commit by no full hash".into()));
+        }
+        if let Some(bundle) = &incoming.bundle {
+            self.unbundle(&private, bundle, &commits).await?;
+        }
+        // Everything must be there that the commits reach and we did not have before.
+        let mut list = String::new();
+        for commit in &commits {
+            list.push_str(&format!("{commit}\n"));
+        }
+        for commit in self.have(session, host_head).await? {
+            list.push_str(&format!("^{commit}\n"));
+        }
+        let args = ["rev-list", "--objects", "--quiet", "--stdin"];
+        let walked = private.run(&args, &list).await?;
+        if walked.code != 0 {
+            return Err(Error::Refused(format!(
+                "objects are missing ({})",
+                git::reason(&walked)
+            )));
+        }
+        for commit in &commits {
+            if !private.has(commit).await? {
+                return Err(Error::Refused(format!("{commit} is no commit")));
+            }
+        }
+        if keep {
+            let name = kept("home", session);
+            private
+                .checked(&["update-ref", &name, &incoming.tip], "")
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn unbundle(
+        &self,
+        private: &Git<'_>,
+        bundle: &str,
+        commits: &[&str],
+    ) -> Result<(), Error> {
+        let size = self.host.file_size(bundle).await?;
+        if size > self.limit {
+            let limit = self.limit / 1_000_000;
+            let size = size / 1_000_000;
+            return Err(Error::Refused(format!(
+                "it has {size} MB, and at most {limit} MB are taken"
+            )));
+        }
+        let head = self.host.read_part(bundle, 0, header::MAX_HEAD).await?;
+        let header = header::parse(&head).map_err(Error::Refused)?;
+        let expected: Vec<(String, String)> = commits
+            .iter()
+            .enumerate()
+            .map(|(n, commit)| (format!("refs/opencode/out/{n}"), commit.to_string()))
+            .collect();
+        // A ref that the host has already is left out by git.
+        let is_expected = |found: &(String, String)| expected.contains(found);
+        if header.refs.is_empty() || !header.refs.iter().all(is_expected) {
+            return Err(Error::Refused(
+                "its refs are not those that were asked for".into(),
+            ));
+        }
+        let max = format!("--max-input-size={}", self.limit);
+        let index = ["index-pack", "--stdin", "--fix-thin", "--strict", &max];
+        let taken = private.from_file(&index, bundle, header.pack_at).await?;
+        if taken.code != 0 {
+            return Err(Error::Refused(format!(
+                "git does not accept its objects ({})",
+                git::reason(&taken)
+            )));
+        }
+        Ok(())
+    }
+
+    /// Hands what was received to the user's repository and moves the session's branch there. A
+    /// branch that is checked out, or that holds other commits, is left alone: the work goes to one
+    /// beside it.
+    pub async fn land(
+        &self,
+        tip: Tip<'_>,
+        incoming: &Incoming,
+        host_head: Option<&str>,
+    ) -> Result<Landed, Error> {
+        let private = self.open().await?;
+        let users = self.users().await?;
+        let base = self.kept(&private, "base", tip.session).await;
+        if self.repository {
+            self.hand_over(&private, &users, tip, incoming, host_head)
+                .await?;
+        }
+        let existing = self.branches(&users, tip.branch).await?;
+        if tip.last.is_none()
+            && let Some(own) = existing.get(tip.branch)
+        {
+            // From a crash right after it was made, or somebody else's.
+            let is_ours = users.is_ancestor(&own.commit, &incoming.tip).await?
+                && match &base {
+                    Some(base) => !private.is_ancestor(&own.commit, base).await?,
+                    None => false,
+                };
+            if !is_ours {
+                return Err(Error::Taken(tip.branch.into()));
+            }
+        }
+        let (branch, beside) = self.place(&users, tip, &incoming.tip, &existing).await?;
+        if beside.is_none() {
+            self.tidy(&users, tip.branch, &incoming.tip, &existing)
+                .await?;
+        }
+        let mut others = Vec::new();
+        for (name, commit) in &incoming.branches {
+            others.push(self.other(&users, tip, name, commit, &existing).await?);
+        }
+        let files = match tip.last.map(str::to_string).or(base) {
+            Some(from) => self.files(&private, &from, &incoming.tip).await?,
+            None => Vec::new(),
+        };
+        Ok(Landed {
+            branch,
+            commit: incoming.tip.clone(),
+            files,
+            beside,
+            others,
+        })
+    }
+
+    /// Copies what the user's repository does not have yet.
+    async fn hand_over(
+        &self,
+        private: &Git<'_>,
+        users: &Git<'_>,
+        tip: Tip<'_>,
+        incoming: &Incoming,
+        host_head: Option<&str>,
+    ) -> Result<(), Error> {
+        let mut list = String::new();
+        for commit in [&incoming.tip]
+            .into_iter()
+            .chain(incoming.branches.iter().map(|(_, commit)| commit))
+        {
+            list.push_str(&format!("{commit}\n"));
+        }
+        for commit in [tip.last, host_head].into_iter().flatten() {
+            // The depot sees the user's objects, not the other way round.
+            if users.has(commit).await? && private.has(commit).await? {
+                list.push_str(&format!("^{commit}\n"));
+            }
+        }
+        let dir = self.host.temp_dir().await?;
+        let pack = format!("{dir}/home.pack");
+        let result = async {
+            let args = [
+                "pack-objects",
+                "--revs",
+                "--stdout",
+                "--quiet",
+                "--thin",
+                "--delta-base-offset",
+            ];
+            private.to_file(&args, &list, &pack).await?;
+            let small = self.host.file_size(&pack).await? < 1024 * 1024;
+            let args: &[&str] = match small {
+                true => &["unpack-objects", "-q"],
+                false => &["index-pack", "--stdin", "--fix-thin"],
+            };
+            let output = users.from_file(args, &pack, 0).await?;
+            users.check(args, output).map(drop)
+        }
+        .await;
+        let _ = self.host.remove_temp_dir(&dir).await;
+        result
+    }
+
+    /// The branch and those whose names begin with it.
+    async fn branches(
+        &self,
+        users: &Git<'_>,
+        branch: &str,
+    ) -> Result<BTreeMap<String, Existing>, Error> {
+        let own = format!("refs/heads/{branch}");
+        let beside = format!("{own}-*");
+        let format = "--format=%(objectname)%00%(worktreepath)%00%(refname)";
+        let listed = users
+            .checked(&["for-each-ref", format, &own, &beside], "")
+            .await?;
+        let all = text(&listed.stdout);
+        let read = |line: &str| {
+            let mut fields = line.split('\0');
+            let (commit, path, name) = (fields.next()?, fields.next()?, fields.next()?);
+            let existing = Existing {
+                commit: commit.into(),
+                checked_out: !path.is_empty(),
+            };
+            Some((name.strip_prefix("refs/heads/")?.to_string(), existing))
+        };
+        Ok(all.lines().filter_map(read).collect())
+    }
+
+    /// Moves the session's branch, or the first one beside it that can move.
+    async fn place(
+        &self,
+        users: &Git<'_>,
+        tip: Tip<'_>,
+        commit: &str,
+        existing: &BTreeMap<String, Existing>,
+    ) -> Result<(String, Option<String>), Error> {
+        let mut why = None;
+        for n in 1..=MAX_BESIDE {
+            let name = match n {
+                1 => tip.branch.to_string(),
+                n => format!("{}-{n}", tip.branch),
+            };
+            let old = existing.get(&name);
+            if let Some(old) = old
+                && old.commit != commit
+            {
+                let reason = if old.checked_out {
+                    Some(format!("{name} is checked out"))
+                } else if !users.is_ancestor(&old.commit, commit).await? {
+                    Some(format!("{name} has commits that are not the session's"))
+                } else {
+                    None
+                };
+                if reason.is_some() {
+                    why = why.or(reason);
+                    continue;
+                }
+            }
+            self.update(users, &name, commit, old.map(|old| old.commit.as_str()))
+                .await?;
+            return Ok((name, why));
+        }
+        Err(Error::Branch {
+            branch: tip.branch.into(),
+            reason: format!("it and {MAX_BESIDE} others beside it cannot move"),
+        })
+    }
+
+    async fn update(
+        &self,
+        users: &Git<'_>,
+        name: &str,
+        new: &str,
+        old: Option<&str>,
+    ) -> Result<(), Error> {
+        if old == Some(new) {
+            return Ok(());
+        }
+        let refname = format!("refs/heads/{name}");
+        let zeros = "0".repeat(new.len());
+        let message = "opencode-daytona-sandbox: work from the sandbox";
+        let args = [
+            "update-ref",
+            "-m",
+            message,
+            &refname,
+            new,
+            old.unwrap_or(&zeros),
+        ];
+        let output = users.run(&args, "").await?;
+        if output.code != 0 {
+            return Err(Error::Branch {
+                branch: name.into(),
+                reason: git::reason(&output),
+            });
+        }
+        Ok(())
+    }
+
+    /// Branches beside go when the own one holds all of theirs again.
+    async fn tidy(
+        &self,
+        users: &Git<'_>,
+        branch: &str,
+        commit: &str,
+        existing: &BTreeMap<String, Existing>,
+    ) -> Result<(), Error> {
+        for n in 2..=MAX_BESIDE {
+            let name = format!("{branch}-{n}");
+            let Some(old) = existing.get(&name) else {
+                break;
+            };
+            if !old.checked_out && users.is_ancestor(&old.commit, commit).await? {
+                let refname = format!("refs/heads/{name}");
+                users
+                    .run(&["update-ref", "-d", &refname, &old.commit], "")
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One of the agent's own branches: its name comes from the sandbox, so only a part of it is
+    /// used. What it pointed to before stays, under another name.
+    async fn other(
+        &self,
+        users: &Git<'_>,
+        tip: Tip<'_>,
+        name: &str,
+        commit: &str,
+        existing: &BTreeMap<String, Existing>,
+    ) -> Result<String, Error> {
+        let plain = format!("{}-{}", tip.branch, plain_name(name));
+        let names = [plain.clone(), format!("{plain}-{}", &commit[..10])];
+        for name in names {
+            let old = match existing.get(&name) {
+                Some(old) if old.commit == commit => return Ok(name),
+                Some(old) if old.checked_out => continue,
+                Some(old) if !users.is_ancestor(&old.commit, commit).await? => continue,
+                old => old.map(|old| old.commit.as_str()),
+            };
+            match self.update(users, &name, commit, old).await {
+                // Another of this session's has just taken the name.
+                Err(Error::Branch { .. }) if old.is_none() => continue,
+                result => return result.map(|()| name),
+            }
+        }
+        Err(Error::Branch {
+            branch: plain,
+            reason: "it cannot move".into(),
+        })
+    }
+
+    async fn files(&self, private: &Git<'_>, from: &str, to: &str) -> Result<Vec<String>, Error> {
+        let args = [
+            "diff-tree",
+            "-r",
+            "-z",
+            "--name-only",
+            "--no-renames",
+            from,
+            to,
+        ];
+        let listed = private.run(&args, "").await?;
+        Ok(listed
+            .stdout
+            .split(|byte| *byte == 0)
+            .filter(|name| !name.is_empty())
+            .take(MAX_FILES)
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect())
+    }
+}
+
+/// Letters, digits, `.`, `_` and `-` of a branch's name; never a number, which means another thing.
+fn plain_name(name: &str) -> String {
+    let mut plain = String::new();
+    for c in name.chars().take(60) {
+        let c = if c.is_ascii_alphanumeric() || c == '_' || c == '.' {
+            c
+        } else {
+            '-'
+        };
+        // Neither `..` nor `--` nor a dot in the wrong place.
+        if !(matches!(c, '.' | '-') && plain.ends_with(['.', '-'])) {
+            plain.push(c);
+        }
+    }
+    let plain = plain.trim_matches(['.', '-']);
+    let plain = plain.strip_suffix(".lock").unwrap_or(plain);
+    if plain.is_empty() || plain.bytes().all(|b| b.is_ascii_digit()) {
+        format!("branch{plain}")
+    } else {
+        plain.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain_name;
+
+    #[test]
+    fn a_name_from_a_sandbox_becomes_a_plain_part_of_one() {
+        for (name, plain) in [
+            ("feature", "feature"),
+            ("feat/x y", "feat-x-y"),
+            ("../../etc", "etc"),
+            ("2", "branch2"),
+            ("", "branch"),
+            ("a..b~^:?*[\\", "a.b"),
+            ("x.lock", "x"),
+            ("\u{202e}é", "branch"),
+            ("@{-1}", "branch1"),
+        ] {
+            let got = plain_name(name);
+            assert_eq!(got, plain, "{name:?}");
+        }
+        assert!(plain_name(&"x".repeat(500)).len() <= 60);
+    }
+}

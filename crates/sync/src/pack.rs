@@ -1,0 +1,348 @@
+//! Into the sandbox: a commit of the worktree as it is, and a pack that holds it.
+
+use crate::depth::{Cut, cut};
+use crate::git::{Git, text};
+use crate::{Error, Project, git, kept};
+use host::{Host, Level};
+use std::collections::BTreeSet;
+
+/// What a sandbox starts from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// How many commits of history go along; 0 is none but the state itself.
+    pub history: usize,
+    /// Paths, relative to the worktree, that stay on the host.
+    pub keep_out: Vec<String>,
+    /// A commit of the depot to start from, instead of the worktree as it is.
+    pub from: Option<String>,
+    /// Commits that the sandbox has already.
+    pub known: Vec<String>,
+}
+
+/// The worktree, packed. Call [`Packed::discard`] when it has been uploaded.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// Pack file on the host.
+    pub pack: String,
+    /// Full hash of the commit in it: the user's HEAD itself if nothing differs from it, else a
+    /// commit on top of it.
+    pub commit: String,
+    /// Branch to check it out on, without `refs/heads/`.
+    pub branch: String,
+    /// Commits in it whose parents stay behind.
+    pub shallow: Vec<String>,
+    /// The host's HEAD, if it has a commit.
+    pub host_head: Option<String>,
+    /// Commits that were left out because the sandbox has them.
+    pub without: Vec<String>,
+    dir: String,
+}
+
+impl Packed {
+    /// Removes the temporary files.
+    pub async fn discard(self, host: &dyn Host) {
+        let _ = host.remove_temp_dir(&self.dir).await;
+    }
+}
+
+/// The worktree, committed.
+struct Snapshot {
+    commit: String,
+    branch: String,
+    head: Option<String>,
+}
+
+impl Project {
+    /// Packs the worktree, or what `start` names, for `session`. The depot keeps the commit.
+    pub async fn pack(&self, session: &str, start: &Start) -> Result<Packed, Error> {
+        if self.is_no_project() {
+            return Err(Error::NotAProject {
+                worktree: self.worktree.clone(),
+            });
+        }
+        let private = self.open().await?;
+        let dir = self.host.temp_dir().await?;
+        let result = self.pack_in(&private, session, start, &dir).await;
+        if result.is_err() {
+            let _ = self.host.remove_temp_dir(&dir).await;
+        }
+        result
+    }
+
+    /// True for a root of a file system, the home directory, and, unless it is a repository, for a
+    /// directory that holds the home directory.
+    fn is_no_project(&self) -> bool {
+        let trim = |path: &str| path.trim_end_matches(['/', '\\']).to_string();
+        let worktree = trim(&self.worktree);
+        let is_drive = worktree.len() == 2 && worktree.ends_with(':');
+        let homes = ["HOME", "USERPROFILE"]
+            .into_iter()
+            .filter_map(|n| self.host.env(n));
+        worktree.is_empty()
+            || is_drive
+            || homes.map(|home| trim(&home)).any(|home| {
+                let below = home.strip_prefix(&worktree);
+                below.is_some_and(|rest| {
+                    rest.is_empty() || (!self.repository && rest.starts_with(['/', '\\']))
+                })
+            })
+    }
+
+    async fn pack_in(
+        &self,
+        private: &Git<'_>,
+        session: &str,
+        start: &Start,
+        dir: &str,
+    ) -> Result<Packed, Error> {
+        // Read by the rules of the user's repository, written to the depot's objects. A part of a
+        // repository is a tree of its own.
+        let plain = Git::new(&*self.host, &self.worktree);
+        let is_root = self.repository
+            && plain
+                .line(&["rev-parse", "--show-prefix"])
+                .await?
+                .is_empty();
+        let git = match is_root {
+            true => self.users().await?,
+            false => private.clone(),
+        };
+        let git = git
+            .with("GIT_WORK_TREE", self.worktree.clone())
+            .with("GIT_OBJECT_DIRECTORY", format!("{}/objects", self.depot));
+        let mut snapshot = self.snapshot(&git, is_root, &start.keep_out, dir).await?;
+        if let Some(from) = &start.from {
+            snapshot.commit = from.clone();
+        }
+        let name = kept("base", session);
+        private
+            .checked(&["update-ref", &name, &snapshot.commit], "")
+            .await?;
+
+        let history = match is_root {
+            true => self.history(&git, &snapshot, start).await?,
+            false => 0,
+        };
+        let shallow = self.shallow(&git, &snapshot.commit, history).await?;
+        let mut without = Vec::new();
+        for commit in &start.known {
+            if crate::is_hash(commit) && git.has(commit).await? {
+                without.push(commit.clone());
+            }
+        }
+        let mut revisions = String::new();
+        for commit in &shallow {
+            revisions.push_str(&format!("--shallow {commit}\n"));
+        }
+        revisions.push_str(&format!("{}\n", snapshot.commit));
+        for commit in &without {
+            revisions.push_str(&format!("^{commit}\n"));
+        }
+        let pack = format!("{dir}/base.pack");
+        let mut args = vec![
+            "pack-objects",
+            "--revs",
+            "--stdout",
+            "--quiet",
+            "--delta-base-offset",
+            "--shallow",
+        ];
+        if !without.is_empty() {
+            args.push("--thin");
+        }
+        git.to_file(&args, &revisions, &pack).await?;
+        let size = self.host.file_size(&pack).await?;
+        if size > self.limit {
+            return Err(Error::TooLarge {
+                worktree: self.worktree.clone(),
+                size,
+                limit: self.limit,
+            });
+        }
+        Ok(Packed {
+            pack,
+            commit: snapshot.commit,
+            branch: snapshot.branch,
+            shallow,
+            host_head: snapshot.head,
+            without,
+            dir: dir.into(),
+        })
+    }
+
+    async fn snapshot(
+        &self,
+        git: &Git<'_>,
+        is_root: bool,
+        keep_out: &[String],
+        dir: &str,
+    ) -> Result<Snapshot, Error> {
+        let index = format!("{dir}/index");
+        let mut git = git.clone().with("GIT_INDEX_FILE", index.clone());
+        for role in ["AUTHOR", "COMMITTER"] {
+            git = git
+                .with(&format!("GIT_{role}_NAME"), "opencode-daytona-sandbox")
+                .with(
+                    &format!("GIT_{role}_EMAIL"),
+                    "opencode-daytona-sandbox@localhost",
+                )
+                .with(
+                    &format!("GIT_{role}_DATE"),
+                    format!("{} +0000", self.host.now_ms() / 1000),
+                );
+        }
+        let (mut head, mut branch) = (None, "main".to_string());
+        if is_root {
+            let found = git
+                .run(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"], "")
+                .await?;
+            head = (found.code == 0).then(|| text(&found.stdout));
+            let name = git
+                .run(&["symbolic-ref", "--quiet", "--short", "HEAD"], "")
+                .await?;
+            if name.code == 0 {
+                branch = text(&name.stdout);
+            }
+            // A copy of the user's index saves hashing what has not changed.
+            let users = git::text(
+                &Git::new(&*self.host, &self.worktree)
+                    .checked(
+                        &["rev-parse", "--path-format=absolute", "--git-path", "index"],
+                        "",
+                    )
+                    .await?
+                    .stdout,
+            );
+            if let Ok(bytes) = self.host.read_file(&users).await {
+                self.host.replace_file(&index, &bytes).await?;
+            }
+        }
+        let add = ["add", "--all", "--ignore-errors", "--", "."];
+        let added = git.run(&add, "").await?;
+        if added.code != 0 {
+            self.host.remove_file(&index).await?;
+            if let Some(head) = &head {
+                // So that tracked files count as tracked even if a rule ignores them.
+                git.checked(&["read-tree", head], "").await?;
+            }
+            let again = git.run(&add, "").await?;
+            if again.code != 0 {
+                // What cannot be read does not travel; git has added the rest.
+                let written = self.host.read_file(&index).await.is_ok();
+                if !written {
+                    git.check(&add, again)?;
+                } else {
+                    let reason = git::reason(&again);
+                    self.host.log(
+                        Level::Warn,
+                        &format!(
+                            "not all of {} is brought into the sandbox: {reason}",
+                            self.worktree
+                        ),
+                    );
+                }
+            }
+        }
+        if !keep_out.is_empty() {
+            let remove = ["rm", "--quiet", "--cached", "--ignore-unmatch", "-f", "--"];
+            let paths: Vec<&str> = keep_out.iter().map(String::as_str).collect();
+            git.checked(&[&remove[..], &paths].concat(), "").await?;
+        }
+        let tree = git.line(&["write-tree"]).await?;
+        if let Some(head) = &head
+            && git
+                .line(&["rev-parse", &format!("{head}^{{tree}}")])
+                .await?
+                == tree
+        {
+            return Ok(Snapshot {
+                commit: head.clone(),
+                branch,
+                head: Some(head.clone()),
+            });
+        }
+        let mut commit = vec![
+            "commit-tree",
+            "--no-gpg-sign",
+            "-m",
+            "Project as it was on the host",
+        ];
+        if let Some(head) = &head {
+            commit.extend(["-p", head]);
+        }
+        commit.push(&tree);
+        Ok(Snapshot {
+            commit: git.line(&commit).await?,
+            branch,
+            head,
+        })
+    }
+
+    /// How many commits of history may go along.
+    async fn history(
+        &self,
+        git: &Git<'_>,
+        snapshot: &Snapshot,
+        start: &Start,
+    ) -> Result<usize, Error> {
+        let Some(head) = snapshot.head.as_ref().filter(|_| start.history > 0) else {
+            return Ok(0);
+        };
+        let partial = git
+            .run(&["config", "--get", "extensions.partialClone"], "")
+            .await?;
+        if partial.code == 0 {
+            // Old files are not there, and nobody asked for them to be fetched.
+            return Ok(0);
+        }
+        if !start.keep_out.is_empty() {
+            let mut args = vec!["rev-list", "--max-count=1", head.as_str(), "--"];
+            args.extend(start.keep_out.iter().map(String::as_str));
+            if !git.line(&args).await?.is_empty() {
+                self.host.log(
+                    Level::Warn,
+                    "history stays on the host, because it holds a file that must not leave it",
+                );
+                return Ok(0);
+            }
+        }
+        // What is on top of HEAD is no part of the user's history.
+        let on_top = ["rev-list", "--count", &snapshot.commit, &format!("^{head}")];
+        let on_top: usize = git.line(&on_top).await?.parse().unwrap_or(0);
+        Ok(start.history + on_top)
+    }
+
+    /// Where the history of `tip` is cut.
+    async fn shallow(&self, git: &Git<'_>, tip: &str, depth: usize) -> Result<Vec<String>, Error> {
+        let depth = depth.max(1);
+        let mut count = depth.saturating_mul(4).max(1_000);
+        let cut: Cut = loop {
+            let max = format!("--max-count={count}");
+            let log = git
+                .line(&["rev-list", "--parents", &max, tip, "--"])
+                .await?;
+            let complete = log.lines().count() < count;
+            match cut(&log, tip, depth, complete) {
+                Some(cut) => break cut,
+                None => count = count.saturating_mul(16),
+            }
+        };
+        // Where the user's own clone is cut, so is the sandbox's.
+        let path = git
+            .line(&[
+                "rev-parse",
+                "--path-format=absolute",
+                "--git-path",
+                "shallow",
+            ])
+            .await?;
+        let users = self.host.read_file(&path).await.unwrap_or_default();
+        let users = String::from_utf8_lossy(&users);
+        let users = users
+            .lines()
+            .filter(|commit| cut.commits.contains(*commit))
+            .map(str::to_string);
+        let all: BTreeSet<String> = cut.shallow.iter().cloned().chain(users).collect();
+        Ok(all.into_iter().collect())
+    }
+}
