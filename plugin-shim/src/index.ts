@@ -82,11 +82,11 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
     async "chat.message"({ sessionID }, output) {
       // What OpenCode has read of the host goes no further, if nobody can say what it is.
       const typed = () => ({ parts: output.parts.filter((part) => part.type !== "file" && !(part.type === "text" && part.synthetic)) })
-      const { parts } = await call("message", { sessionId: sessionID, parts: output.parts }).catch(typed)
+      const { parts } = await call("message", { sessionId: sessionID, messageId: output.message.id, parts: output.parts }).catch(typed)
       output.parts.splice(0, output.parts.length, ...(parts as typeof output.parts))
     },
     async "command.execute.before"({ sessionID }, output) {
-      const { parts } = await call("command", { sessionId: sessionID, parts: output.parts }).catch(() => output)
+      const { parts } = await call("command", { sessionId: sessionID, messageId: null, parts: output.parts }).catch(() => output)
       output.parts.splice(0, output.parts.length, ...(parts as typeof output.parts))
     },
     async "shell.env"({ sessionID }, output) {

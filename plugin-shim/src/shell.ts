@@ -6,12 +6,12 @@ import { load } from "./core.js"
 
 const call = 1
 try {
-  const { init, session } = JSON.parse(process.env["OPENCODE_DAYTONA_SHELL"] ?? "")
+  const { init, session, turn } = JSON.parse(process.env["OPENCODE_DAYTONA_SHELL"] ?? "")
   const core = load(new Alone(), init)
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
     process.on(signal, () => void core("abort", { call }).catch(() => process.exit(1)))
   }
-  const { rest, exit } = await core("shell", { call, sessionId: session, command: process.argv[2] ?? "" })
+  const { rest, exit } = await core("shell", { call, sessionId: session, command: process.argv[2] ?? "", turn: turn ?? null })
   process.stdout.write(rest, () => process.exit(exit))
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : error}\n`, () => process.exit(1))

@@ -75,6 +75,14 @@ export class Side extends Machine {
     return JSON.stringify({ agents: await this.#agents, session: (await session).data })
   }
 
+  async sessions(): Promise<string> {
+    return JSON.stringify((await this.client.session.list({ throwOnError: true })).data)
+  }
+
+  async messages(sessionID: string): Promise<string> {
+    return JSON.stringify((await this.client.session.messages({ path: { id: sessionID }, throwOnError: true })).data)
+  }
+
   progress(call: number, json: string): void {
     const running = this.running.get(call)
     if (!running?.fiber) return

@@ -1,24 +1,43 @@
 //! Makes a fresh sandbox useful: the runner and the project go up in one request, a second one
-//! unpacks both.
+//! unpacks both. What it starts from is the worktree as it is; for a fork, the state of the other
+//! session; for a sandbox that takes a lost one's place, what came home last.
 
+use crate::config::Sync as Mode;
+use crate::fork;
+use crate::home::{Brought, Turn};
+use crate::plugin::OpenCode;
 use crate::remote::{Remote, RemoteError};
 use async_trait::async_trait;
-use daytona::{Toolbox, Upload, UploadSource};
+use daytona::{Client, Toolbox, Upload, UploadSource};
 use host::{Host, Level};
 use protocol::{Base, Code, Op, Outcome, Request, Setup, ToolError};
-use sessions::{Prepare, Prepared};
+use sessions::{Carrier, Fresh, Prepared, Sessions};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
+use sync::{Packed, Start};
 
-/// Carries one project.
+/// Carries one project, both ways.
 pub(crate) struct Carry {
     pub(crate) host: Rc<dyn Host>,
+    pub(crate) opencode: Rc<dyn OpenCode>,
     pub(crate) remote: Rc<Remote>,
+    pub(crate) client: Client,
+    pub(crate) project: sync::Project,
     /// Worktree on the host.
     pub(crate) worktree: String,
-    /// It belongs to a git repository.
-    pub(crate) repository: bool,
     /// Project directory in the sandbox.
     pub(crate) root: String,
+    /// Commits of history that go along.
+    pub(crate) history: usize,
+    /// What becomes of the work.
+    pub(crate) mode: Mode,
+    /// What a branch's number stands behind.
+    pub(crate) branch_prefix: String,
+    /// What the user wants in each session, by root session.
+    pub(crate) turns: Rc<RefCell<HashMap<String, Turn>>>,
+    /// Is told what came home.
+    pub(crate) tell: Box<dyn Fn(&Brought)>,
 }
 
 /// The project's settings, which may hold the API key.
@@ -52,38 +71,66 @@ impl Carry {
 
 impl Carry {
     /// Files that stay on the host: no key of ours may reach a sandbox.
-    async fn keep_out(&self) -> &'static [&'static str] {
+    async fn keep_out(&self) -> Vec<String> {
         let path = format!("{}/{DOTENV}", self.worktree);
         let text = self.host.read_file(&path).await.unwrap_or_default();
         if !crate::config::has_key(&String::from_utf8_lossy(&text)) {
-            return &[];
+            return Vec::new();
         }
         self.host.log(
             Level::Info,
             &format!("{path} holds the API key of Daytona, so it is not brought into the sandbox"),
         );
-        &[DOTENV]
+        vec![DOTENV.into()]
     }
 }
 
-#[async_trait(?Send)]
-impl Prepare for Carry {
-    async fn prepare(&self, toolbox: &Toolbox, foreign: bool) -> Result<Prepared, String> {
-        if foreign && self.holds_work(toolbox).await? {
-            return Ok(Prepared::default());
+impl Carry {
+    /// A commit of the depot to start from instead of the worktree.
+    async fn origin(&self, sessions: &Sessions, session: &str) -> Result<Option<String>, String> {
+        let last = self.project.last(session).await;
+        if let Some(last) = last.map_err(|error| error.to_string())? {
+            return Ok(Some(last));
         }
-        let keep_out = self.keep_out().await;
-        let packed = match sync::pack(&*self.host, &self.worktree, self.repository, keep_out).await
-        {
-            Ok(packed) => Some(packed),
+        let known = sessions.known().await.map_err(|error| error.to_string())?;
+        let source = match fork::source(&*self.opencode, session, &known).await {
+            Ok(Some(source)) => source,
+            Ok(None) => return Ok(None),
+            Err(reason) => {
+                let message = format!("cannot tell whether session {session} is a fork: {reason}");
+                self.host.log(Level::Warn, &message);
+                return Ok(None);
+            }
+        };
+        self.state_after(sessions, &source.session, &source.message)
+            .await
+            .map_err(|reason| {
+                format!(
+                    "This session is a fork of {}, and its state cannot be had: {reason}",
+                    source.session
+                )
+            })
+    }
+
+    async fn pack(&self, session: &str, start: &Start) -> Result<Option<Packed>, String> {
+        match self.project.pack(session, start).await {
+            Ok(packed) => Ok(Some(packed)),
             Err(error @ sync::Error::NotAProject { .. }) => {
                 self.host.log(Level::Warn, &error.to_string());
-                None
+                Ok(None)
             }
-            Err(error) => return Err(error.to_string()),
-        };
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Sends what was packed; an error of the runner comes as it is.
+    async fn send(
+        &self,
+        toolbox: &Toolbox,
+        packed: Option<&Packed>,
+    ) -> Result<Result<Outcome, ToolError>, String> {
         let mut files = Vec::new();
-        let base = packed.as_ref().map(|packed| {
+        let base = packed.map(|packed| {
             let path = format!("/tmp/.opencode-upload-{}-base.pack", self.remote.id());
             files.push(Upload {
                 path: path.clone(),
@@ -93,33 +140,77 @@ impl Prepare for Carry {
                 pack: path,
                 commit: packed.commit.clone(),
                 branch: packed.branch.clone(),
+                shallow: packed.shallow.clone(),
             }
         });
-        let request = Request::new(
-            self.remote.id(),
-            Op::Setup(Setup {
-                root: self.root.clone(),
-                base,
-            }),
-        );
-        let result = self.remote.install_first(toolbox, files, &request).await;
-        let mut prepared = Prepared::default();
-        if let Some(packed) = packed {
-            prepared.base_commit = Some(packed.commit.clone());
-            prepared.host_head = packed.host_head.clone();
-            packed.discard(&*self.host).await;
-        }
-        match result {
-            Ok(reply) => match reply.result {
-                Ok(_) => Ok(prepared),
-                // An earlier preparation got this far, and was not written down: work may be there.
-                Err(error) if is_at_work(&error) => Ok(Prepared::default()),
-                Err(error) => Err(error.message),
-            },
+        let setup = Setup {
+            root: self.root.clone(),
+            base,
+        };
+        let request = Request::new(self.remote.id(), Op::Setup(setup));
+        match self.remote.install_first(toolbox, files, &request).await {
+            Ok(reply) => Ok(reply.result),
             Err(error @ RemoteError::Daytona(_)) => Err(format!(
                 "The project could not be brought into the sandbox. {error}"
             )),
             Err(error) => Err(error.to_string()),
         }
+    }
+}
+
+#[async_trait(?Send)]
+impl Carrier for Carry {
+    async fn prepare(&self, sessions: &Sessions, fresh: Fresh<'_>) -> Result<Prepared, String> {
+        if fresh.foreign && self.holds_work(fresh.toolbox).await? {
+            return Ok(Prepared::default());
+        }
+        let mut start = Start {
+            history: self.history,
+            keep_out: self.keep_out().await,
+            from: self.origin(sessions, fresh.session).await?,
+            known: fresh.known,
+        };
+        loop {
+            let packed = self.pack(fresh.session, &start).await?;
+            let result = self.send(fresh.toolbox, packed.as_ref()).await;
+            let mut prepared = Prepared::default();
+            if let Some(packed) = packed {
+                prepared.base_commit = Some(packed.commit.clone());
+                prepared.host_head = packed.host_head.clone();
+                packed.discard(&*self.host).await;
+            }
+            return match result? {
+                Ok(Outcome::Ready(ready)) => {
+                    prepared.found = ready.found;
+                    Ok(prepared)
+                }
+                Ok(_) => Err("the runner answered another question than was asked".into()),
+                // The snapshot is not what it was.
+                Err(error) if error.code == Code::MissingBase && !start.known.is_empty() => {
+                    start.known.clear();
+                    continue;
+                }
+                // An earlier preparation got this far, and was not written down: work may be there.
+                Err(error) if is_at_work(&error) => Ok(Prepared::default()),
+                Err(error) => Err(error.message),
+            };
+        }
+    }
+
+    async fn bring_home(&self, sessions: &Sessions, session: &str) -> Result<(), String> {
+        if let Some(brought) = self.bring(sessions, session, None, false).await? {
+            (self.tell)(&brought);
+            if !brought.left_out.is_empty() {
+                return Err(format!(
+                    "some files cannot be committed ({})",
+                    brought.left_out.join("; ")
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, session: &str) {
+        self.project.forget(session).await;
     }
 }

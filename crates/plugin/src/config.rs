@@ -63,8 +63,18 @@ pub const OPTIONS: &[(&str, &str, &str)] = &[
     ),
     (
         "sync",
-        "`off`",
-        "`branch` will bring the work home as a branch; not built yet, so for now it is accepted and the work stays in the sandbox",
+        "`branch`",
+        "What becomes of the work: `branch` brings it to a branch of your repository, `apply` also puts it into your working tree where nothing is in its way, `off` leaves it in the sandbox",
+    ),
+    (
+        "branchPrefix",
+        "`opencode/`",
+        "What stands before the number in the name of a session's branch",
+    ),
+    (
+        "history",
+        "`50`",
+        "Commits of history that the sandbox gets; `0` is none but the project as it is",
     ),
     (
         "network",
@@ -110,12 +120,29 @@ pub struct Config {
     pub project_dir: String,
     /// Create with the first message.
     pub prewarm: bool,
+    /// What becomes of the work.
+    pub sync: Sync,
+    /// What stands before a branch's number.
+    pub branch_prefix: String,
+    /// Commits of history that the sandbox gets.
+    pub history: usize,
     /// Where the web tools send their requests from.
     pub network: Network,
     /// Commands that the user types run on the user's machine.
     pub shell_on_host: bool,
     /// Blocked built-ins that the user allows.
     pub allow_tools: Vec<String>,
+}
+
+/// What becomes of the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// It comes home as a branch.
+    Branch,
+    /// And into the working tree.
+    Apply,
+    /// It stays in the sandbox.
+    Off,
 }
 
 /// Where `webfetch` and `websearch` send their requests from.
@@ -274,9 +301,28 @@ impl Config {
         if resources.is_some() && image.is_none() {
             return Err(ConfigError::Needs("resources", "image"));
         }
-        options.get("sync", "\"branch\" or \"off\"", |v| {
-            matches!(v.as_str(), Some("branch" | "off")).then_some(())
-        })?;
+        let sync = options
+            .get("sync", "\"branch\", \"apply\" or \"off\"", |v| {
+                Some(match v.as_str()? {
+                    "branch" => Sync::Branch,
+                    "apply" => Sync::Apply,
+                    "off" => Sync::Off,
+                    _ => return None,
+                })
+            })?
+            .unwrap_or(Sync::Branch);
+        let branch_prefix = options
+            .get(
+                "branchPrefix",
+                "the beginning of a branch name, such as \"opencode/\"",
+                |v| v.as_str().filter(|p| is_prefix(p)).map(str::to_string),
+            )?
+            .unwrap_or_else(|| "opencode/".into());
+        let history = options
+            .get("history", "a whole number of commits", |v| {
+                v.as_u64().filter(|n| *n <= 1_000_000)
+            })?
+            .unwrap_or(50) as usize;
         let project_dir = options
             .get("projectDir", "an absolute path below /", |v| {
                 let path = crate::paths::normalize(v.as_str()?.strip_prefix('/')?);
@@ -365,11 +411,28 @@ impl Config {
             template,
             project_dir,
             prewarm,
+            sync,
+            branch_prefix,
+            history,
             network,
             shell_on_host,
             allow_tools,
         })
     }
+}
+
+/// True if a number behind it makes a branch name, by git's own rules.
+fn is_prefix(prefix: &str) -> bool {
+    let is_plain =
+        |c: char| c.is_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '+' | '=' | ',');
+    !prefix.is_empty()
+        && prefix.len() <= 100
+        && prefix.chars().all(is_plain)
+        && !prefix.starts_with(['/', '-', '.'])
+        && !["//", "..", "/.", "./"]
+            .iter()
+            .any(|bad| prefix.contains(bad))
+        && !prefix.contains(".lock/")
 }
 
 /// True if the text of a `.env` holds an API key.

@@ -88,6 +88,8 @@ edge! {
     /// What a user's message or command becomes, part by part, in OpenCode's own form.
     struct Parts {
         pub session_id: String,
+        /// The user's message that they belong to.
+        pub message_id: Option<String>,
         #[cfg_attr(feature = "ts", ts(type = "unknown[]"))]
         pub parts: Vec<Value>,
     }
@@ -108,6 +110,8 @@ edge! {
         pub call: u32,
         pub session_id: String,
         pub command: String,
+        /// The user's message that it belongs to, as far as that was known.
+        pub turn: Option<String>,
     }
 
     /// How it ended.

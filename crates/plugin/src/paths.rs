@@ -162,7 +162,11 @@ impl Paths {
                 (a.command, a.workdir) = (self.text(&a.command), path(a.workdir));
                 ToolArgs::Bash(a)
             }
-            other @ (ToolArgs::Job(_) | ToolArgs::Webfetch(_) | ToolArgs::Websearch(_)) => other,
+            other @ (ToolArgs::Job(_)
+            | ToolArgs::Preview(_)
+            | ToolArgs::Sync(_)
+            | ToolArgs::Webfetch(_)
+            | ToolArgs::Websearch(_)) => other,
         }
     }
 

@@ -157,6 +157,11 @@ pub(crate) fn steps(args: &ToolArgs, paths: &Paths, facts: &Facts) -> Vec<Step> 
             metadata["provider"] = json!("exa");
             vec![ask("websearch", vec![a.query.clone()], any(), metadata)]
         }
+        ToolArgs::Preview(a) => {
+            let port = a.port.to_string();
+            vec![ask("preview", vec![port], any(), json!({ "port": a.port }))]
+        }
+        ToolArgs::Sync(_) => vec![ask("sync", any(), any(), json!({}))],
         ToolArgs::Bash(a) => bash::questions(a, paths, facts),
         // What is typed into a shell is a command.
         ToolArgs::Job(a) => a.input.as_ref().map_or_else(Vec::new, |input| {

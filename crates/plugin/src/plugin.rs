@@ -3,9 +3,10 @@
 mod calls;
 mod permit;
 mod typed;
+mod work;
 
 use crate::carry::Carry;
-use crate::config::{Config, DEFAULT_PROJECT_DIR, Network};
+use crate::config::{Config, DEFAULT_PROJECT_DIR, Network, Sync};
 use crate::doctor::{self, NO_SHELL};
 use crate::edge::*;
 use crate::guard::{self, Guard};
@@ -16,12 +17,12 @@ use crate::remote::Remote;
 use async_trait::async_trait;
 use daytona::Client;
 use futures::channel::oneshot;
-use futures::future::select;
+use futures::future::{join, select};
 use host::{Host, Level};
 use protocol::ToolArgs;
 use protocol::args::Write;
 use serde_json::{Map, Value, json};
-use sessions::{Notice, Project, Sessions, Store};
+use sessions::{Carrier, Notice, Project, Sessions, Store};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -31,7 +32,7 @@ use calls::Cancel;
 /// An unused sandbox is deleted when its session has been idle this long.
 const IDLE_MS: u64 = 10 * 60 * 1000;
 /// How long OpenCode's end may be held up.
-const DISPOSE_MS: u64 = 2_500;
+const DISPOSE_MS: u64 = 8_000;
 /// Larger than any output of our tools, so that OpenCode never cuts one and saves the rest in a
 /// file on the host. The runner has cut it already.
 const OUTPUT_LINES: u32 = 100_000;
@@ -42,6 +43,10 @@ const EVENTS: &[&str] = &[
     "session.deleted",
     "session.idle",
     "session.compacted",
+    "session.updated",
+    "message.updated",
+    "message.removed",
+    "message.part.removed",
     "permission.asked",
     "permission.replied",
 ];
@@ -70,6 +75,12 @@ pub trait OpenCode {
     /// says why they are not known.
     async fn rules(&self, session: &str) -> Result<Value, String>;
 
+    /// The project's sessions, as OpenCode lists them.
+    async fn sessions(&self) -> Result<Value, String>;
+
+    /// The messages of a session, as OpenCode lists them.
+    async fn messages(&self, session: &str) -> Result<Value, String>;
+
     /// Shows what a running command has printed so far.
     fn progress(&self, call: u32, progress: &Progress);
 
@@ -95,6 +106,7 @@ pub struct Plugin {
     approvals: RefCell<Approvals>,
     /// Bytes of a background job's output that the model has seen.
     jobs: RefCell<HashMap<String, u64>>,
+    turns: work::Turns,
     disposed: Cell<bool>,
 }
 
@@ -110,6 +122,8 @@ struct Core {
     config: Config,
     paths: Paths,
     remote: Rc<Remote>,
+    client: Client,
+    carry: Rc<Carry>,
     sessions: Rc<Sessions>,
 }
 
@@ -130,6 +144,7 @@ impl Plugin {
             loaded: RefCell::default(),
             approvals: RefCell::default(),
             jobs: RefCell::default(),
+            turns: work::Turns::default(),
             disposed: Cell::new(false),
         })
     }
@@ -206,18 +221,31 @@ impl Plugin {
             init.assets.clone(),
         ));
         let git = init.worktree != "/" && !init.worktree.is_empty();
-        let carry = Carry {
-            host: Rc::clone(&self.host),
-            remote: Rc::clone(&remote),
-            worktree: paths.host().to_string(),
-            repository: git,
-            root: config.project_dir.clone(),
-        };
         let store = Store::new(Rc::clone(&self.host), &dir, &init.project_id, paths.host());
+        let depot = sync::depot_path(store.path(), paths.host(), git);
+        let plugin = Rc::downgrade(self);
+        let carry = Rc::new(Carry {
+            host: Rc::clone(&self.host),
+            opencode: Rc::clone(&self.opencode),
+            remote: Rc::clone(&remote),
+            client: client.clone(),
+            project: sync::Project::new(Rc::clone(&self.host), paths.host(), git, &depot),
+            worktree: paths.host().to_string(),
+            root: config.project_dir.clone(),
+            history: config.history,
+            mode: config.sync,
+            branch_prefix: config.branch_prefix.clone(),
+            turns: Rc::clone(&self.turns.current),
+            tell: Box::new(move |brought| {
+                if let Some(plugin) = plugin.upgrade() {
+                    plugin.tell(brought);
+                }
+            }),
+        });
         let project = Project {
             id: init.project_id.clone(),
             worktree: paths.host().to_string(),
-            git,
+            brings_home: config.sync != Sync::Off,
         };
         let plugin = Rc::downgrade(self);
         let notices = Box::new(move |notice: Notice| {
@@ -228,17 +256,19 @@ impl Plugin {
         let template = config.template.clone();
         let sessions = Sessions::new(
             Rc::clone(&self.host),
-            client,
+            client.clone(),
             store,
             project,
             template,
-            Rc::new(carry),
+            Rc::clone(&carry) as Rc<dyn Carrier>,
             notices,
         );
         Ok(Core {
             config,
             paths,
             remote,
+            client,
+            carry,
             sessions: Rc::new(sessions),
         })
     }
@@ -267,13 +297,15 @@ impl Plugin {
             ),
             Notice::Resumed { id } => (
                 "Sandbox resumed",
-                format!("Daytona sandbox {id} was stopped and runs again."),
+                format!(
+                    "Daytona sandbox {id} was stopped, as Daytona does with one that nobody uses, and runs again. Its processes ended."
+                ),
                 "info",
             ),
             Notice::Replaced { old, id } => (
                 "Sandbox replaced",
                 format!(
-                    "Daytona sandbox {old} is gone, with all that was only there. {id} takes its place."
+                    "Daytona sandbox {old} is gone, with all that was only there. {id} takes its place, with what had come home."
                 ),
                 "warning",
             ),
@@ -282,6 +314,13 @@ impl Plugin {
                 "Sandbox not deleted yet",
                 format!("{id} could not be deleted: {reason} It is tried again at the next start."),
                 "warning",
+            ),
+            Notice::Kept { id, reason } => (
+                "Sandbox kept",
+                format!(
+                    "The session is deleted, but its work could not come home from sandbox {id}, which stays until it has: {reason}"
+                ),
+                "error",
             ),
         };
         let level = if matches!(variant, "error" | "warning") {
@@ -397,8 +436,9 @@ impl Plugin {
 
     /// The system prompt.
     pub async fn system(self: &Rc<Self>, system: System) -> System {
+        let brings_home = (self.core()).is_ok_and(|core| core.config.sync != Sync::Off);
         System {
-            system: prompt::rewrite(system.system, &self.paths()),
+            system: prompt::rewrite(system.system, &self.paths(), brings_home),
         }
     }
 
@@ -473,7 +513,25 @@ impl Plugin {
                     }));
                 }
             }
-            "session.idle" => self.idle(core, session),
+            "session.idle" => {
+                self.idle(Rc::clone(&core), session.clone());
+                if let Ok(root) = self.root(&session).await
+                    && root == session
+                {
+                    self.come_home(core, root);
+                }
+            }
+            "session.updated" => self.updated(core, session, &event.properties["info"]),
+            "message.updated" => {
+                if text("/info/role").as_deref() == Some("user")
+                    && let (Some(session), Some(id)) = (text("/info/sessionID"), text("/info/id"))
+                    && let Ok(root) = self.root(&session).await
+                    && root == session
+                {
+                    self.turn(&root, &id, None);
+                }
+            }
+            "message.removed" | "message.part.removed" => self.removed(session),
             "permission.asked" => self.approvals.borrow_mut().asked(&event.properties),
             "permission.replied" => self.approvals.borrow_mut().replied(&event.properties),
             "session.compacted" => drop(self.loaded.borrow_mut().remove(&session)),
@@ -510,14 +568,14 @@ impl Plugin {
         }));
     }
 
-    /// OpenCode ends: no sandbox that nobody used stays behind.
+    /// OpenCode ends: the work comes home, and no sandbox that nobody used stays behind.
     pub async fn dispose(self: &Rc<Self>, _: Nothing) -> Nothing {
         self.disposed.set(true);
         if let Ok(core) = self.core() {
-            let unused = core.sessions.delete_all_unused();
+            let end = join(self.all_home(&core), core.sessions.delete_all_unused());
             let limit = self.host.sleep(DISPOSE_MS);
-            // What does not get done is swept at the next start.
-            select(Box::pin(unused), limit).await;
+            // What does not get done is done at the next start.
+            select(Box::pin(end), limit).await;
         }
         Nothing {}
     }

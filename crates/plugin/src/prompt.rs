@@ -3,12 +3,12 @@
 use crate::paths::Paths;
 
 /// The system prompt with the host's directories replaced and the sandbox explained.
-pub(crate) fn rewrite(system: Vec<String>, paths: &Paths) -> Vec<String> {
+pub(crate) fn rewrite(system: Vec<String>, paths: &Paths, brings_home: bool) -> Vec<String> {
     let mut blocks: Vec<String> = system
         .iter()
         .map(|block| skills(&platform(&paths.text(block)), paths))
         .collect();
-    blocks.push(rules(paths));
+    blocks.push(rules(paths, brings_home));
     blocks
 }
 
@@ -34,7 +34,7 @@ fn skills(block: &str, paths: &Paths) -> String {
     lines.join("\n")
 }
 
-fn rules(paths: &Paths) -> String {
+fn rules(paths: &Paths, brings_home: bool) -> String {
     format!(
         "# Sandbox\n\
          You work in a Linux sandbox of your own, not on the user's machine. The project is at {root}, a git repository \
@@ -42,7 +42,16 @@ fn rules(paths: &Paths) -> String {
          - All file, search and shell tools work there and nowhere else. Use paths below {root}, or relative ones.\n\
          - Nothing of the user's machine can be reached: no file outside the project, no service, no environment. \
            Do not ask for it; install what you need in the sandbox.\n\
-         - Processes you leave running live as long as the sandbox runs.",
+         - Processes you leave running live as long as the sandbox runs.\n\
+         - To show the user something that a server of yours serves, call the tool preview with its port and hand on \
+           the link that it gives. No localhost address and no address of the sandbox works for the user.{home}",
+        home = match brings_home {
+            true => {
+                "\n- Your work comes home by itself: when a turn ends, all changes that git does not ignore, and all \
+                 commits, arrive on a branch of the user's repository. Nothing needs to be pushed."
+            }
+            false => "",
+        },
         root = paths.root(),
         cwd = paths.cwd(),
     )
@@ -56,7 +65,7 @@ mod tests {
     fn the_host_is_gone_and_the_sandbox_is_named() {
         let paths = Paths::new("/Users/me/app", "/Users/me/app", "/home/daytona/project");
         let system = "<env>\n  Working directory: /Users/me/app\n  Workspace root folder: /Users/me/app\n  Platform: darwin\n</env>\nInstructions from: /Users/me/app/AGENTS.md";
-        let out = rewrite(vec![system.into()], &paths).join("\n");
+        let out = rewrite(vec![system.into()], &paths, true).join("\n");
         assert!(!out.contains("/Users/me"), "{out}");
         for expected in [
             "Working directory: /home/daytona/project\n",
@@ -75,7 +84,7 @@ mod tests {
         };
         let list = skill("/home/me/.config/opencode/skill/x/SKILL.md")
             + &skill("/home/me/app/.opencode/skill/x/SKILL.md");
-        let out = rewrite(vec![list], &paths).join("\n");
+        let out = rewrite(vec![list], &paths, true).join("\n");
         assert!(!out.contains("/home/me"), "{out}");
         assert!(
             out.contains("<location>/p/.opencode/skill/x/SKILL.md</location>"),

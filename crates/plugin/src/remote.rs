@@ -587,7 +587,10 @@ mod tests {
         };
         let json = serde_json::to_string(&reply).expect("serializes");
         let whole = frame::encode("a", &json);
-        let other = frame::encode("a", &json.replace(&format!("\"protocol\":{VERSION}"), "\"protocol\":9"));
+        let other = frame::encode(
+            "a",
+            &json.replace(&format!("\"protocol\":{VERSION}"), "\"protocol\":9"),
+        );
         for (text, code, expected) in [
             (format!("noise\n{whole}noise"), 0, "reply"),
             (whole[..whole.len() - 30].to_string(), 0, "damaged"),

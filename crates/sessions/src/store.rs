@@ -132,6 +132,9 @@ pub struct Undo {
     /// The sandbox has not followed yet.
     #[serde(default)]
     pub pending: bool,
+    /// The user went on from there: nothing counts as undone once the sandbox has followed.
+    #[serde(default)]
+    pub over: bool,
 }
 
 /// A create that was sent, or is about to be.

@@ -5,10 +5,10 @@
 //! future is dropped. Nothing tidies up after it, as after `kill -9`.
 
 use async_trait::async_trait;
-use daytona::{Client, Settings, Toolbox};
+use daytona::{Client, Settings};
 use host::Host;
 use serde_json::{Value, json};
-use sessions::{Prepare, Prepared, Project, Sessions, Store, Template, file_name};
+use sessions::{Carrier, Fresh, Prepared, Project, Sessions, Store, Template, file_name};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -21,10 +21,16 @@ const DEAD: u32 = 5_000_000;
 struct Nothing;
 
 #[async_trait(?Send)]
-impl Prepare for Nothing {
-    async fn prepare(&self, _: &Toolbox, _: bool) -> Result<Prepared, String> {
+impl Carrier for Nothing {
+    async fn prepare(&self, _: &Sessions, _: Fresh<'_>) -> Result<Prepared, String> {
         Ok(Prepared::default())
     }
+
+    async fn bring_home(&self, _: &Sessions, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn forget(&self, _: &str) {}
 }
 
 struct World {
@@ -55,7 +61,7 @@ impl World {
         let project = Project {
             id: "project".into(),
             worktree: "/w".into(),
-            git: true,
+            brings_home: false,
         };
         let notices = Box::new(|_| ());
         let sessions = Sessions::new(
@@ -133,7 +139,7 @@ fn a_death_between_any_two_steps_leaves_at_most_one_sandbox_and_a_true_store() {
             host.skip_ms.set(5_000);
             sessions.sweep().await.expect("sweeps");
             let toolbox = sessions.ensure(&session).await.expect("a sandbox");
-            sessions.enter(&session).await.expect("entered");
+            sessions.enter(&session, false).await.expect("entered");
             let store = world.store();
             assert_eq!(
                 store["sessions"][&session]["sandboxId"], toolbox.id,
@@ -175,7 +181,7 @@ fn a_sandbox_swept_before_its_first_use_is_not_worked_in() {
         let early = a.ensure("s").await.expect("a sandbox");
         host.skip_ms.set(5_000);
         b.sweep().await.expect("sweeps");
-        let entered = a.enter("s").await.expect("a sandbox");
+        let entered = a.enter("s", false).await.expect("a sandbox");
         assert_ne!(entered.id, early.id);
         assert_eq!(world.store()["sessions"]["s"]["sandboxId"], entered.id);
         // Used, it is nobody's to sweep any more.
@@ -189,10 +195,10 @@ fn a_store_lost_while_the_sandbox_is_in_use_is_written_again() {
     run(async {
         let world = World::new();
         let (host, a) = world.process(std::process::id());
-        let first = a.enter("s").await.expect("a sandbox");
+        let first = a.enter("s", false).await.expect("a sandbox");
         std::fs::remove_file(world.data.path().join(file_name("project"))).expect("it is there");
         host.skip_ms.set(120_000);
-        assert_eq!(a.enter("s").await.expect("a sandbox"), first);
+        assert_eq!(a.enter("s", false).await.expect("a sandbox"), first);
         let entry = &world.store()["sessions"]["s"];
         assert_eq!(entry["sandboxId"], first.id);
         assert_eq!(
@@ -274,7 +280,7 @@ fn a_sandbox_known_only_by_its_label_is_remembered_until_it_is_deleted() {
     run(async {
         let world = World::new();
         let (_, a) = world.process(DEAD);
-        let toolbox = a.enter("s").await.expect("a sandbox");
+        let toolbox = a.enter("s", false).await.expect("a sandbox");
         std::fs::remove_file(world.data.path().join(file_name("project"))).expect("it is there");
         let (host, b) = world.process(DEAD + 1);
         host.fast.set(true);

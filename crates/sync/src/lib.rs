@@ -237,6 +237,19 @@ fn kept(kind: &str, session: &str) -> String {
     format!("refs/opencode/{kind}/{session}")
 }
 
+/// Where the depot of a worktree is, beside the store's file.
+pub fn depot_path(store: &str, worktree: &str, repository: bool) -> String {
+    // FNV-1a: clones of one repository share a store, but not their objects.
+    let hash = worktree
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+    let store = store.strip_suffix(".json").unwrap_or(store);
+    let kind = if repository { "" } else { "-plain" };
+    format!("{store}-{hash:016x}{kind}.git")
+}
+
 /// True for a full hash, in lower case.
 fn is_hash(text: &str) -> bool {
     matches!(text.len(), 40 | 64)

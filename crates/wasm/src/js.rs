@@ -68,6 +68,10 @@ extern "C" {
     async fn parent(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
     async fn rules(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    async fn sessions(this: &JsHost) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    async fn messages(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method)]
     fn progress(this: &JsHost, call: u32, progress: &str);
     #[wasm_bindgen(method)]
@@ -439,9 +443,15 @@ impl OpenCode for JsSide {
     }
 
     async fn rules(&self, session: &str) -> Result<serde_json::Value, String> {
-        let rules = self.0.rules(session).await;
-        let rules = text(rules.map_err(|error| reason(&error).1)?);
-        serde_json::from_str(&rules).map_err(|error| error.to_string())
+        parsed(self.0.rules(session).await)
+    }
+
+    async fn sessions(&self) -> Result<serde_json::Value, String> {
+        parsed(self.0.sessions().await)
+    }
+
+    async fn messages(&self, session: &str) -> Result<serde_json::Value, String> {
+        parsed(self.0.messages(session).await)
     }
 
     fn progress(&self, call: u32, progress: &Progress) {
@@ -451,4 +461,10 @@ impl OpenCode for JsSide {
     fn toast(&self, toast: Toast) {
         self.0.toast(&json(&toast));
     }
+}
+
+/// JSON text, as OpenCode has it.
+fn parsed(answer: Result<JsValue, JsValue>) -> Result<serde_json::Value, String> {
+    let answer = text(answer.map_err(|error| reason(&error).1)?);
+    serde_json::from_str(&answer).map_err(|error| error.to_string())
 }

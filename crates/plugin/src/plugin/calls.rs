@@ -15,6 +15,7 @@ use protocol::{
 };
 use serde_json::{Value, json};
 use std::rc::Rc;
+use tools::catalog;
 
 /// How long after its time a command may still be said to run.
 const OVERDUE_MS: u64 = 120_000;
@@ -93,6 +94,17 @@ impl Plugin {
             Ok(replaced) => replaced,
             Err(refused) => return refused,
         };
+        match &args {
+            ToolArgs::Sync(args) => {
+                return self.sync_tool(&core, &call.session_id, args.clone()).await;
+            }
+            ToolArgs::Preview(args) => {
+                return self
+                    .preview_tool(&core, &call.session_id, args.clone())
+                    .await;
+            }
+            _ => {}
+        }
         // The work goes on if the call is aborted: half a created sandbox helps nobody, and a
         // command must still be stopped.
         let (done, result) = oneshot::channel();
@@ -153,6 +165,11 @@ impl Plugin {
             Err(reason) => return failed(reason),
         };
         self.active(&session);
+        if let Err(reason) = self.settle(core, &session).await {
+            return failed(reason);
+        }
+        let mutates = catalog::find(args.tool()).is_none_or(|tool| tool.mutates);
+        let _working = mutates.then(|| core.sessions.working(&session));
         let loaded = match &args {
             ToolArgs::Read(_) => self.loaded_in(session_id),
             _ => Vec::new(),
@@ -183,6 +200,7 @@ impl Plugin {
             },
             env: Default::default(),
             loaded,
+            turn: self.turn_of(&session).filter(|_| mutates),
         });
         let ask = |op: Op| Request::new(core.remote.id(), op);
         let stop = async |job: &str| {
@@ -228,10 +246,11 @@ impl Plugin {
                     return self.done(session_id, output, replaced.is_some());
                 }
                 Ok(Outcome::Running(job)) if background => {
+                    self.turns.background.borrow_mut().insert(session.clone());
                     return self.left_running(session_id, command, job, replaced.is_some());
                 }
                 Ok(Outcome::Running(job)) => job,
-                Ok(Outcome::Ready(_) | Outcome::Previewed(_)) => return failed(OTHER.into()),
+                Ok(_) => return failed(OTHER.into()),
                 Err(error) => {
                     return self.tool_error(error, command.as_deref(), replaced.is_some());
                 }

@@ -105,6 +105,7 @@ impl Plugin {
             wait: Wait::default(),
             env: Default::default(),
             loaded: Vec::new(),
+            turn: None,
         };
         let request = Request::new(core.remote.id(), Op::Preview(Preview { call, paths }));
         let answer = core

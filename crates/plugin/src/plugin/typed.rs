@@ -45,7 +45,8 @@ impl Plugin {
                 Ok(session) => vec![
                     (
                         SESSION,
-                        json!({ "init": self.init, "session": session }).to_string(),
+                        json!({ "init": self.init, "session": session, "turn": self.turn_of(&session) })
+                            .to_string(),
                     ),
                     (JAVASCRIPT, self.init.javascript.clone()),
                 ],
@@ -75,6 +76,9 @@ impl Plugin {
             }
         };
         *self.state.borrow_mut() = State::Working(Rc::clone(&core));
+        if let Some(turn) = &shell.turn {
+            self.turn(&shell.session_id, turn, None);
+        }
         let cancel = self.cancellable(shell.call);
         let args = bash(&shell.command, DAY_MS);
         let mut printed = String::new();
@@ -167,6 +171,12 @@ impl Plugin {
     /// project that it names are read in the sandbox.
     pub async fn message(self: &Rc<Self>, mut message: Parts) -> Parts {
         self.active(&message.session_id);
+        if let Some(id) = &message.message_id
+            && let Ok(root) = self.root(&message.session_id).await
+            && root == message.session_id
+        {
+            self.turn(&root, id, Some(subject(&message.parts)));
+        }
         self.prewarm(&message.session_id);
         let paths = self.paths();
         let mut parts = Vec::new();
@@ -283,6 +293,17 @@ impl Plugin {
         let args = core.paths.arguments(args);
         self.work(core, session, args, cancel, None, print).await
     }
+}
+
+/// The first line that the user typed.
+fn subject(parts: &[Value]) -> String {
+    let typed = |part: &&Value| part["type"] == "text" && part["synthetic"] != true;
+    let text = parts
+        .iter()
+        .find(typed)
+        .and_then(|part| part["text"].as_str());
+    let line = text.and_then(|text| text.lines().find(|line| !line.trim().is_empty()));
+    line.unwrap_or_default().trim().to_string()
 }
 
 fn unavailable(reason: &str) -> String {

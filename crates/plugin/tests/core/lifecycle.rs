@@ -8,6 +8,7 @@ use testkit::run;
 async fn message(open: &Open, session: &str) {
     open.plugin
         .message(Parts {
+            message_id: None,
             session_id: session.into(),
             parts: Vec::new(),
         })

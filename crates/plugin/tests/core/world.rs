@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use plugin::*;
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
@@ -267,6 +268,8 @@ pub(crate) struct Fake {
     pub(crate) silent: Cell<bool>,
     /// Neither parents nor rules can be looked up.
     pub(crate) forgetful: Cell<bool>,
+    /// Sessions and their messages, as OpenCode lists them.
+    pub(crate) sessions: RefCell<BTreeMap<String, (Value, Vec<Value>)>>,
     /// Rules of the agent, after one that allows everything: permission, pattern, action.
     pub(crate) rules: RefCell<Vec<[&'static str; 3]>>,
 }
@@ -306,6 +309,17 @@ impl OpenCode for Fake {
             })
             .collect();
         Ok(json!({ "agents": [{ "name": "build", "permission": rules }], "session": {} }))
+    }
+
+    async fn sessions(&self) -> Result<Value, String> {
+        let all = self.sessions.borrow();
+        Ok(all.values().map(|(info, _)| info.clone()).collect())
+    }
+
+    async fn messages(&self, session: &str) -> Result<Value, String> {
+        let all = self.sessions.borrow();
+        let found = all.get(session).map(|(_, messages)| messages.clone());
+        Ok(found.unwrap_or_default().into())
     }
 
     fn progress(&self, _: u32, progress: &Progress) {

@@ -14,7 +14,7 @@ use crate::state::State;
 use base64::Engine;
 use protocol::{Branch, Bundle, Code, MAX_INLINE, ToolError};
 use sha2::{Digest, Sha256};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
@@ -31,42 +31,49 @@ pub(super) fn branches(
     have: &[String],
 ) -> Result<Vec<Branch>, ToolError> {
     let git = &repository.git;
-    let all = git.refs(&["--sort=-committerdate", "refs/heads"])?;
-    let stash = git.refs(&["refs/stash"])?;
-    let others: Vec<_> = all
+    let all = git.refs(&["refs/heads", "refs/stash"])?;
+    let commits: Vec<&String> = all.iter().map(|(_, commit)| commit).collect();
+    let here: HashSet<String> = known(repository, &commits).into_iter().collect();
+    let without = known(repository, &have.iter().collect::<Vec<_>>());
+    let mut without: String = without.iter().map(|known| format!("^{known}\n")).collect();
+    without += &format!("^{tip}\n");
+    let new = |commits: &[&String]| {
+        let wanted: String = commits.iter().map(|commit| format!("{commit}\n")).collect();
+        git.feed(&["rev-list", "--stdin"], (wanted + &without).as_bytes())
+    };
+    let mut others: Vec<&String> = commits
         .into_iter()
-        .chain(stash)
-        .filter(|(_, commit)| commit != tip)
+        .filter(|commit| commit.as_str() != tip && here.contains(*commit))
         .collect();
     if others.is_empty() {
         return Ok(Vec::new());
     }
-    let mut revisions: String = others
+    let listed = new(&others).or_else(|_| {
+        // A branch that is damaged must not keep the others from coming home.
+        others.retain(|commit| new(&[*commit]).is_ok());
+        new(&others)
+    })?;
+    let listed = String::from_utf8_lossy(&listed);
+    let place: HashMap<&str, usize> = listed.lines().zip(0..).collect();
+    let mut found: Vec<(bool, usize, Branch)> = all
         .iter()
-        .map(|(_, commit)| format!("{commit}\n"))
-        .collect();
-    revisions += &format!("^{tip}\n");
-    for commit in known(repository, have) {
-        revisions += &format!("^{commit}\n");
-    }
-    let new = git.feed(&["rev-list", "--stdin"], revisions.as_bytes())?;
-    let new = String::from_utf8_lossy(&new);
-    let new: HashSet<&str> = new.lines().collect();
-    Ok(others
-        .into_iter()
-        .filter(|(_, commit)| new.contains(commit.as_str()))
-        .map(|(name, commit)| {
+        .filter_map(|(name, commit)| {
             let short = name.strip_prefix("refs/heads/");
-            let name = short.unwrap_or("stash").to_string();
-            Branch { name, commit }
+            let branch = Branch {
+                name: short.unwrap_or("stash").to_string(),
+                commit: commit.clone(),
+            };
+            Some((short.is_none(), *place.get(commit.as_str())?, branch))
         })
-        .take(MAX_BRANCHES)
-        .collect())
+        .collect();
+    found.sort_by_key(|(is_stash, place, _)| (*is_stash, *place));
+    let branches = found.into_iter().map(|(_, _, branch)| branch);
+    Ok(branches.take(MAX_BRANCHES).collect())
 }
 
-/// Those of the host's commits that are here too.
-fn known(repository: &Repository, have: &[String]) -> Vec<String> {
-    let named = have.iter().filter(|hash| is_hash(hash));
+/// Those of the commits that are here.
+fn known(repository: &Repository, commits: &[&String]) -> Vec<String> {
+    let named = commits.iter().filter(|hash| is_hash(hash));
     let named: Vec<String> = named.map(|hash| format!("{hash}^{{commit}}")).collect();
     if named.is_empty() {
         return Vec::new();
@@ -100,7 +107,7 @@ pub(super) fn make(
     changes.extend(fresh.iter().map(|(name, to)| (name.clone(), Some(*to))));
     repository.set(&changes)?;
 
-    let without: Vec<String> = known(repository, have)
+    let without: Vec<String> = known(repository, &have.iter().collect::<Vec<_>>())
         .iter()
         .map(|commit| format!("^{commit}"))
         .collect();

@@ -6,6 +6,8 @@ mod files;
 mod jobs;
 mod requests;
 mod setup;
+mod undo;
+mod work;
 
 use protocol::{Outcome, Reply, ToolError, ToolOutput, frame};
 use serde_json::{Value, json};

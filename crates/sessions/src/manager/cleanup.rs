@@ -2,6 +2,7 @@
 
 use super::{Error, LATE_MS, Notice, Sessions, Slot};
 use crate::store::{Cleanup, Document, Entry, Unsynced};
+use daytona::State;
 use host::Level;
 
 /// How often it is looked whether the calls of a deleted session have ended.
@@ -50,6 +51,7 @@ impl Sessions {
         };
         if entry.unsynced.is_some()
             && let Err(reason) = self.carrier.bring_home(self, session).await
+            && !self.is_gone(&entry.sandbox_id).await
         {
             (self.notices)(Notice::Kept {
                 id: entry.sandbox_id,
@@ -60,6 +62,15 @@ impl Sessions {
         self.discard(session, slot, |_| true).await?;
         self.carrier.forget(session).await;
         Ok(())
+    }
+
+    /// True if the service knows no such sandbox: there is nothing to keep then.
+    async fn is_gone(&self, sandbox: &str) -> bool {
+        match self.client.get(sandbox).await {
+            Err(daytona::Error::NotFound { .. }) => true,
+            Ok(sandbox) => matches!(sandbox.state, State::Destroyed | State::Destroying),
+            Err(_) => false,
+        }
     }
 
     /// Deletes the session's sandbox if no tool ever worked in it.

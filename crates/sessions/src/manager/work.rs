@@ -38,10 +38,21 @@ impl Sessions {
         Ok(self.store.read().await?.sessions.remove(session))
     }
 
-    /// All sessions of this process that may have work that is not home.
+    /// Sessions of this worktree that have a sandbox.
+    pub async fn known(&self) -> Result<Vec<String>, Error> {
+        let document = self.store.read().await?;
+        let is_ours = |entry: &Entry| {
+            (entry.worktree.as_ref()).is_none_or(|worktree| *worktree == self.project.worktree)
+        };
+        let ours = document.sessions.into_iter().filter(|(_, e)| is_ours(e));
+        Ok(ours.map(|(session, _)| session).collect())
+    }
+
+    /// All sessions of this process that may have work that is not home, or is on its way.
     pub fn unsynced(&self) -> Vec<String> {
         let slots = self.slots.borrow();
-        let open = slots.iter().filter(|(_, slot)| slot.unsynced.get());
+        let is_open = |slot: &Slot| slot.unsynced.get() || slot.homing.try_lock().is_none();
+        let open = slots.iter().filter(|(_, slot)| is_open(slot));
         open.map(|(session, _)| session.clone()).collect()
     }
 

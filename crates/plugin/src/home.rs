@@ -1,0 +1,356 @@
+//! The work comes home: what the sandbox has becomes a branch of the user's repository.
+//!
+//! One request commits and bundles; a large bundle is fetched by a second one. Every step may be
+//! repeated: the sandbox keeps what it committed, the depot what it received, and the store says
+//! only what has arrived. So a kill between any two of them costs nothing but doing it again.
+
+use crate::carry::Carry;
+use crate::config::Sync as Mode;
+use crate::remote::RemoteError;
+use crate::trust;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use daytona::Toolbox;
+use host::Level;
+use protocol::{Bundle, Op, Outcome, Request, Synced};
+use sessions::{Entry, Home, Sessions};
+use sync::{Applied, Incoming, Landed, Tip};
+
+/// How often another branch number is tried.
+const NUMBERS: usize = 20;
+/// Longest first line of a commit message, in characters.
+const SUBJECT: usize = 72;
+
+/// What the user wanted last: it names the commit.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Turn {
+    /// The user's message.
+    pub(crate) id: String,
+    /// Its first line.
+    pub(crate) subject: String,
+}
+
+/// What came of bringing work home.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Brought {
+    /// What arrived; none if there was nothing new.
+    pub(crate) landed: Option<Landed>,
+    /// The branch that has the session's work, if it ever had any.
+    pub(crate) home: Option<Home>,
+    /// Files that could not be committed, and why.
+    pub(crate) left_out: Vec<String>,
+    /// Background commands that still run.
+    pub(crate) jobs: u32,
+    /// Why the change is not in the worktree too, if it should be.
+    pub(crate) not_applied: Option<String>,
+}
+
+impl Carry {
+    /// Brings the session's work home, if there may be any, or in any case with `force`. None if
+    /// there was nothing to do.
+    pub(crate) async fn bring(
+        &self,
+        sessions: &Sessions,
+        session: &str,
+        subject: Option<&str>,
+        force: bool,
+    ) -> Result<Option<Brought>, String> {
+        let bring = async |entry: Option<Entry>| {
+            let Some(entry) = entry.filter(|entry| force || entry.unsynced.is_some()) else {
+                return Ok(None);
+            };
+            match self.bring_now(sessions, session, &entry, subject).await {
+                Ok(brought) => Ok(Some(brought)),
+                Err(reason) => {
+                    if let Err(error) = sessions.stayed(session, &reason).await {
+                        self.host.log(Level::Warn, &error.to_string());
+                    }
+                    Err(reason)
+                }
+            }
+        };
+        let brought = sessions.homing(session, bring).await;
+        brought.map_err(|error| error.to_string())?
+    }
+
+    async fn bring_now(
+        &self,
+        sessions: &Sessions,
+        session: &str,
+        entry: &Entry,
+        subject: Option<&str>,
+    ) -> Result<Brought, String> {
+        let head = entry.host_head.as_deref();
+        let message = self.message(session, subject);
+        let synced = self.ask(sessions, session, &message, None, head).await?;
+        let left_out: Vec<String> = synced.left_out.iter().cloned().map(trust::text).collect();
+        let all = synced.jobs == 0 && left_out.is_empty();
+        let known = entry.home.as_ref().map(|home| home.commit.as_str());
+        let start = entry.base_commit.as_deref();
+        let is_new =
+            synced.tip != known.or(start).unwrap_or_default() || !synced.branches.is_empty();
+        let mut brought = Brought {
+            left_out,
+            jobs: synced.jobs,
+            home: entry.home.clone(),
+            ..Brought::default()
+        };
+        if is_new {
+            let incoming = self.incoming(sessions, session, synced, head, true).await?;
+            let landed = self.land(sessions, session, entry, &incoming).await?;
+            brought.home = Some(Home {
+                commit: landed.commit.clone(),
+                branch: landed.branch.clone(),
+                at: self.host.now_ms(),
+            });
+            let changed = !landed.files.is_empty() || known != Some(&landed.commit);
+            brought.landed = changed.then_some(landed);
+        }
+        sessions
+            .came_home(session, entry, brought.home.clone().filter(|_| is_new), all)
+            .await
+            .map_err(|error| error.to_string())?;
+        if self.mode == Mode::Apply
+            && let Some(home) = &brought.home
+        {
+            brought.not_applied = self.apply(sessions, session, entry, &home.commit).await?;
+        }
+        Ok(brought)
+    }
+
+    /// Asks the sandbox to commit and to bundle what this end does not have.
+    async fn ask(
+        &self,
+        sessions: &Sessions,
+        session: &str,
+        message: &str,
+        after: Option<&str>,
+        head: Option<&str>,
+    ) -> Result<Synced, String> {
+        let have = self.project.have(session, head).await;
+        let have = have.map_err(|error| error.to_string())?;
+        let request = Request::new(
+            self.remote.id(),
+            Op::Sync(protocol::Sync {
+                root: self.root.clone(),
+                message: message.into(),
+                have: Some(have),
+                after: after.map(str::to_string),
+            }),
+        );
+        let answer = self
+            .remote
+            .call_existing(sessions, session, &request)
+            .await
+            .map_err(|error| error.to_string())?;
+        match answer.result {
+            Ok(Outcome::Synced(synced)) => Ok(synced),
+            Ok(_) => Err("the runner answered another question than was asked".into()),
+            Err(error) => Err(trust::text(error.message)),
+        }
+    }
+
+    /// Takes what the sandbox says it has into the depot, checked.
+    async fn incoming(
+        &self,
+        sessions: &Sessions,
+        session: &str,
+        synced: Synced,
+        head: Option<&str>,
+        keep: bool,
+    ) -> Result<Incoming, String> {
+        let mut incoming = Incoming {
+            tip: synced.tip,
+            branches: synced
+                .branches
+                .into_iter()
+                .map(|branch| (branch.name, branch.commit))
+                .collect(),
+            bundle: None,
+        };
+        let dir = self.host.temp_dir().await.map_err(|e| e.to_string())?;
+        let file = format!("{dir}/work.bundle");
+        let received = async {
+            if let Some(bundle) = &synced.bundle {
+                self.fetch(sessions, session, bundle, &file).await?;
+                incoming.bundle = Some(file);
+            }
+            let received = self.project.receive(session, &incoming, head, keep).await;
+            received.map_err(|error| error.to_string())
+        }
+        .await;
+        let _ = self.host.remove_temp_dir(&dir).await;
+        received.map(|()| incoming)
+    }
+
+    async fn fetch(
+        &self,
+        sessions: &Sessions,
+        session: &str,
+        bundle: &Bundle,
+        file: &str,
+    ) -> Result<(), String> {
+        if bundle.size > sync::MAX_PACK {
+            return Err(format!(
+                "the sandbox has {} MB of new work, and at most {} MB are taken. Remove large files from the project in the sandbox, or ignore them.",
+                bundle.size / 1_000_000,
+                sync::MAX_PACK / 1_000_000
+            ));
+        }
+        match (&bundle.inline, &bundle.path) {
+            (Some(text), _) => {
+                let bytes = STANDARD.decode(text);
+                let bytes = bytes.map_err(|_| "the sandbox sent a bundle that is not base64")?;
+                let written = self.host.replace_file(file, &bytes).await;
+                written.map_err(|error| error.to_string())?;
+            }
+            (None, Some(path)) => {
+                let toolbox: Option<Toolbox> =
+                    (sessions.existing(session).await).map_err(|error| error.to_string())?;
+                let toolbox = toolbox.ok_or("the session has no sandbox any more")?;
+                let got = (self.client)
+                    .download(&toolbox, path, file, bundle.size as usize)
+                    .await;
+                got.map_err(|error| RemoteError::from(error).to_string())?;
+            }
+            (None, None) => return Err("the sandbox named a bundle and sent none".into()),
+        }
+        let size = self.host.file_size(file).await;
+        if size.as_ref().ok() != Some(&bundle.size) {
+            return Err("the sandbox sent a bundle of another size than it said".into());
+        }
+        Ok(())
+    }
+
+    /// Moves the session's branch, under another number if its own is taken.
+    async fn land(
+        &self,
+        sessions: &Sessions,
+        session: &str,
+        entry: &Entry,
+        incoming: &Incoming,
+    ) -> Result<Landed, String> {
+        let mut number = match entry.branch_number {
+            Some(number) => number,
+            None => (sessions.renumber(session).await).map_err(|error| error.to_string())?,
+        };
+        let last = entry.home.as_ref().map(|home| home.commit.as_str());
+        for _ in 0..NUMBERS {
+            let branch = format!("{}{number}", self.branch_prefix);
+            let tip = Tip {
+                session,
+                branch: &branch,
+                last,
+            };
+            match (self.project)
+                .land(tip, incoming, entry.host_head.as_deref())
+                .await
+            {
+                Err(sync::Error::Taken(_)) => {
+                    let next = sessions.renumber(session).await;
+                    number = next.map_err(|error| error.to_string())?.max(number + 1);
+                }
+                landed => return landed.map_err(|error| error.to_string()),
+            }
+        }
+        Err(format!(
+            "{NUMBERS} branches of the names {}1, … are taken. Set the option `branchPrefix`.",
+            self.branch_prefix
+        ))
+    }
+
+    async fn apply(
+        &self,
+        sessions: &Sessions,
+        session: &str,
+        entry: &Entry,
+        tip: &str,
+    ) -> Result<Option<String>, String> {
+        let Some(from) = entry.applied.as_ref().or(entry.base_commit.as_ref()) else {
+            return Ok(Some("it is not known what the sandbox started from".into()));
+        };
+        if from == tip {
+            return Ok(None);
+        }
+        match self.project.apply(from, tip).await {
+            Ok(Applied::Yes) => {
+                let written = sessions.applied(session, tip).await;
+                written.map(|()| None).map_err(|error| error.to_string())
+            }
+            Ok(Applied::No(reason)) => Ok(Some(reason)),
+            Err(error) => Ok(Some(error.to_string())),
+        }
+    }
+
+    /// The state that another session had when this one was forked off it, in the depot.
+    pub(crate) async fn state_after(
+        &self,
+        sessions: &Sessions,
+        source: &str,
+        message: &str,
+    ) -> Result<Option<String>, String> {
+        let entry = sessions.entry_of(source).await;
+        let Some(entry) = entry.map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        let head = entry.host_head.as_deref();
+        let text = self.message(source, None);
+        let synced = self
+            .ask(sessions, source, &text, Some(message), head)
+            .await?;
+        let incoming = self.incoming(sessions, source, synced, head, false).await?;
+        Ok(Some(incoming.tip))
+    }
+
+    /// The message of the commit for what the agent left uncommitted.
+    fn message(&self, session: &str, subject: Option<&str>) -> String {
+        let turn = self.turns.borrow().get(session).cloned();
+        let turn = turn.unwrap_or_default();
+        let first = subject.unwrap_or(&turn.subject);
+        let first: String = first.chars().take(SUBJECT).collect();
+        let first = match (first.trim(), subject) {
+            ("", _) => "OpenCode: work in the sandbox".to_string(),
+            (first, Some(_)) => first.to_string(),
+            (first, None) => format!("OpenCode: {first}"),
+        };
+        let mut message = format!("{first}\n\nSession: {session}\n");
+        if !turn.id.is_empty() {
+            message.push_str(&format!("Turn: {}\n", turn.id));
+        }
+        message
+    }
+}
+
+impl Brought {
+    /// What to tell: what arrived where, and what did not. None if there is nothing to say.
+    pub(crate) fn summary(&self) -> Option<String> {
+        let mut said = Vec::new();
+        if let Some(landed) = &self.landed {
+            let count = landed.files.len();
+            said.push(format!(
+                "{} has {count} changed file{} ({}).",
+                landed.branch,
+                if count == 1 { "" } else { "s" },
+                landed.commit.get(..8).unwrap_or(&landed.commit)
+            ));
+            if let Some(why) = &landed.beside {
+                said.push(format!(
+                    "It is beside the session's own branch, because {why}."
+                ));
+            }
+            if !landed.others.is_empty() {
+                said.push(format!("Also: {}.", landed.others.join(", ")));
+            }
+        }
+        if let Some(reason) = &self.not_applied {
+            said.push(format!("It is not in the working tree: {reason}."));
+        }
+        if !self.left_out.is_empty() {
+            said.push(format!(
+                "Left in the sandbox: {}.",
+                self.left_out.join("; ")
+            ));
+        }
+        (!said.is_empty()).then(|| said.join(" "))
+    }
+}

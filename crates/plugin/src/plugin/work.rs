@@ -1,0 +1,474 @@
+//! What becomes of a turn's work: it comes home when the session is idle, when a tool asks for it
+//! and when OpenCode ends; and it goes back when the user undoes messages.
+//!
+//! OpenCode tells of an undo and of a redo by the session alone (1.18.33, November 2026):
+//! `session.updated` has `revert` with the first undone message, or has it no more. The latter also
+//! happens when the user goes on from there; then the messages are removed first, and nothing is
+//! put back. What the sandbox must still follow is in the store, and no tool runs before it did.
+
+use super::calls::{failed, never};
+use super::{Core, Plugin};
+use crate::config::Sync as Mode;
+use crate::edge::*;
+use crate::home::{Brought, Turn};
+use crate::remote::RemoteError;
+use crate::trust;
+use futures::future::join_all;
+use futures::lock::Mutex;
+use host::Level;
+use protocol::{Op, Outcome, Request, Restore, RestoreTo, ToolArgs};
+use serde_json::{Value, json};
+use sessions::Undo;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+/// Longest time between two signs of life to a sandbox with background commands.
+const AWAKE_MS: u64 = 5 * 60_000;
+/// Minutes that a link holds, and at most.
+const LINK_MINUTES: (u64, u64) = (60, 1_440);
+/// Most files that the tool names.
+const MAX_NAMED: usize = 50;
+
+/// What is known of sessions' turns.
+#[derive(Default)]
+pub(super) struct Turns {
+    /// By root session; the carrier names commits by it.
+    pub(super) current: Rc<RefCell<HashMap<String, Turn>>>,
+    undos: RefCell<HashMap<String, Rc<Mutex<Option<Undone>>>>>,
+    /// Sessions whose undone messages are being removed: the user goes on from there.
+    removed: RefCell<HashSet<String>>,
+    /// Sessions whose sandbox is kept awake.
+    awake: RefCell<HashSet<String>>,
+    /// Sessions with commands in the background.
+    pub(super) background: RefCell<HashSet<String>>,
+}
+
+/// How far the user went back in a session, as the store has it.
+#[derive(Clone, Debug, Default)]
+struct Undone(Option<Undo>);
+
+impl Plugin {
+    /// A user's message begins a turn, or names the one that has begun.
+    pub(super) fn turn(&self, root: &str, id: &str, subject: Option<String>) {
+        let mut turns = self.turns.current.borrow_mut();
+        let turn = turns.entry(root.into()).or_default();
+        if id > turn.id.as_str() {
+            *turn = Turn {
+                id: id.into(),
+                subject: String::new(),
+            };
+        }
+        if turn.id == id
+            && let Some(subject) = subject
+        {
+            turn.subject = subject;
+        }
+    }
+
+    /// The turn that a root session is in.
+    pub(super) fn turn_of(&self, root: &str) -> Option<String> {
+        let turns = self.turns.current.borrow();
+        let id = turns.get(root).map(|turn| turn.id.clone())?;
+        protocol::is_id(&id).then_some(id)
+    }
+
+    /// Brings home what a root session may have left, and tells the user.
+    pub(super) fn come_home(self: &Rc<Self>, core: Rc<Core>, root: String) {
+        let plugin = Rc::clone(self);
+        self.host.spawn(Box::pin(async move {
+            let jobs = plugin.come_home_now(&core, &root, false).await;
+            if jobs > 0 || plugin.turns.background.borrow().contains(&root) {
+                plugin.keep_awake(core, root);
+            }
+        }));
+    }
+
+    /// How many background commands still run there.
+    async fn come_home_now(&self, core: &Core, root: &str, force: bool) -> u32 {
+        if core.config.sync == Mode::Off {
+            return self.jobs_of(core, root).await;
+        }
+        match core.carry.bring(&core.sessions, root, None, force).await {
+            Ok(brought) => {
+                let brought = brought.unwrap_or_default();
+                self.tell(&brought);
+                brought.jobs
+            }
+            Err(reason) => {
+                self.host.log(
+                    Level::Warn,
+                    &format!("the work of session {root} is not home yet: {reason}"),
+                );
+                self.toast(
+                    "Work not home yet",
+                    &format!("It is safe in the sandbox, and the next turn or start tries again. {reason}"),
+                    "warning",
+                );
+                0
+            }
+        }
+    }
+
+    /// Tells the user what came home.
+    pub(super) fn tell(&self, brought: &Brought) {
+        let Some(summary) = brought.summary() else {
+            return;
+        };
+        self.host.log(Level::Info, &format!("came home: {summary}"));
+        let is_odd = brought.not_applied.is_some()
+            || !brought.left_out.is_empty()
+            || (brought.landed.as_ref()).is_some_and(|landed| landed.beside.is_some());
+        let variant = if is_odd { "warning" } else { "success" };
+        self.toast("Work came home", &summary, variant);
+    }
+
+    /// Only asks; used where nothing comes home.
+    async fn jobs_of(&self, core: &Core, root: &str) -> u32 {
+        if !self.turns.background.borrow().contains(root) {
+            return 0;
+        }
+        let sync = protocol::Sync {
+            root: core.paths.root().into(),
+            message: "OpenCode: work in the sandbox\n".into(),
+            have: None,
+            after: None,
+        };
+        let request = Request::new(core.remote.id(), Op::Sync(sync));
+        match (core.remote)
+            .call_existing(&core.sessions, root, &request)
+            .await
+        {
+            Ok(answer) => match answer.result {
+                Ok(Outcome::Synced(synced)) => synced.jobs,
+                _ => 0,
+            },
+            Err(_) => 0,
+        }
+    }
+
+    /// As long as background commands run, the sandbox hears of us, and what they made comes home.
+    fn keep_awake(self: &Rc<Self>, core: Rc<Core>, root: String) {
+        if !self.turns.awake.borrow_mut().insert(root.clone()) {
+            return;
+        }
+        let stop = core.config.template.auto_stop_interval.unwrap_or(15);
+        let pause = match stop {
+            0 => AWAKE_MS,
+            minutes => (minutes as u64 * 60_000 / 3).clamp(1_000, AWAKE_MS),
+        };
+        let plugin = Rc::downgrade(self);
+        let host = Rc::clone(&self.host);
+        self.host.spawn(Box::pin(async move {
+            loop {
+                host.sleep(pause).await;
+                let Some(plugin) = plugin.upgrade().filter(|plugin| !plugin.disposed.get()) else {
+                    return;
+                };
+                if plugin.come_home_now(&core, &root, true).await == 0 {
+                    plugin.turns.awake.borrow_mut().remove(&root);
+                    plugin.turns.background.borrow_mut().remove(&root);
+                    return;
+                }
+            }
+        }));
+    }
+
+    /// Brings everything home that this process knows of.
+    pub(super) async fn all_home(&self, core: &Core) {
+        if core.config.sync == Mode::Off {
+            return;
+        }
+        let all = core.sessions.unsynced();
+        let all = all.iter().map(async |root| {
+            let brought = core.carry.bring(&core.sessions, root, None, false).await;
+            if let Err(reason) = brought {
+                let message = format!("the work of session {root} is not home yet: {reason}");
+                self.host.log(Level::Warn, &message);
+            }
+        });
+        join_all(all).await;
+    }
+
+    /// The tool `sync`.
+    pub(super) async fn sync_tool(
+        &self,
+        core: &Core,
+        session: &str,
+        args: protocol::args::Sync,
+    ) -> Executed {
+        if core.config.sync == Mode::Off {
+            return failed(
+                "The user keeps the work in the sandbox (option `sync` is off), so nothing is brought home.".into(),
+            );
+        }
+        let root = match self.root(session).await {
+            Ok(root) => root,
+            Err(reason) => return failed(reason),
+        };
+        if let Err(reason) = self.settle(core, &root).await {
+            return failed(reason);
+        }
+        let subject = args.message.as_deref();
+        let brought = match core.carry.bring(&core.sessions, &root, subject, true).await {
+            Ok(Some(brought)) => brought,
+            Ok(None) => Brought::default(),
+            Err(reason) => {
+                return failed(format!("The work could not be brought home: {reason}"));
+            }
+        };
+        self.tell(&brought);
+        if !brought.left_out.is_empty() {
+            return failed(format!(
+                "Not all of the work could be brought home. Left in the sandbox: {}. Make these files readable, or delete or ignore them, and call sync again.",
+                brought.left_out.join("; ")
+            ));
+        }
+        let Some(home) = &brought.home else {
+            return done(
+                "nothing to bring home",
+                "Nothing was changed in this session, so there is no branch.".into(),
+                json!({ "files": [] }),
+            );
+        };
+        let mut text = format!(
+            "The work is in the user's repository: branch {}, commit {}.",
+            home.branch, home.commit
+        );
+        let files = (brought.landed.as_ref()).map_or(&[][..], |landed| &landed.files);
+        match files.len() {
+            0 => text.push_str("\nNothing new since it came home last."),
+            count => {
+                text.push_str(&format!("\n{count} changed since it came home last:"));
+                for file in files.iter().take(MAX_NAMED) {
+                    text.push_str(&format!("\n{file}"));
+                }
+                if count > MAX_NAMED {
+                    text.push_str(&format!("\n(and {} more)", count - MAX_NAMED));
+                }
+            }
+        }
+        if let Some(landed) = &brought.landed {
+            if let Some(why) = &landed.beside {
+                text.push_str(&format!(
+                    "\nIt is not the session's own branch, because {why}."
+                ));
+            }
+            if !landed.others.is_empty() {
+                text.push_str(&format!(
+                    "\nFurther branches: {}.",
+                    landed.others.join(", ")
+                ));
+            }
+        }
+        if let Some(reason) = &brought.not_applied {
+            text.push_str(&format!(
+                "\nIt is not in the user's working tree: {reason}."
+            ));
+        }
+        if brought.jobs > 0 {
+            text.push_str(
+                "\nBackground commands still run: what they write from now on is not in it.",
+            );
+        }
+        let metadata = json!({ "branch": home.branch, "commit": home.commit, "files": files });
+        done(&home.branch.clone(), trust::text(text), metadata)
+    }
+
+    /// The tool `preview`: a link, once something listens.
+    pub(super) async fn preview_tool(
+        &self,
+        core: &Core,
+        session: &str,
+        args: protocol::args::Preview,
+    ) -> Executed {
+        let (port, minutes) = (args.port, args.minutes.unwrap_or(LINK_MINUTES.0));
+        let minutes = minutes.clamp(1, LINK_MINUTES.1);
+        let call = ToolArgs::Preview(args);
+        let mut quiet = |_: &str| {};
+        let listens = self.work(core, session, call, never(), None, &mut quiet);
+        let Executed::Done(listening) = listens.await else {
+            return failed(format!(
+                "Nothing listens on port {port} in the sandbox. Start the server first, for example with bash and background, and let it listen on localhost or 0.0.0.0."
+            ));
+        };
+        let link = async {
+            let root = self.root(session).await?;
+            let toolbox = core.sessions.existing(&root).await;
+            let toolbox = toolbox.map_err(|error| error.to_string())?;
+            let toolbox = toolbox.ok_or("the session has no sandbox")?;
+            let link = core
+                .client
+                .signed_preview_url(&toolbox.id, port, minutes * 60)
+                .await;
+            link.map_err(|error| error.to_string())
+        };
+        match link.await {
+            Ok(link) => {
+                let url = link.url;
+                self.toast("Preview", &format!("Port {port}: {url}"), "info");
+                let text = format!(
+                    "{url}\nis a link to port {port} of the sandbox. It works in the user's browser for {minutes} minutes. Hand it to the user as it is."
+                );
+                let metadata = json!({ "url": url, "port": port, "minutes": minutes });
+                done(&listening.title, text, metadata)
+            }
+            Err(reason) => failed(format!("There is no link to port {port}: {reason}")),
+        }
+    }
+
+    /// Something of a session changed: did the user undo or redo?
+    pub(super) fn updated(self: &Rc<Self>, core: Rc<Core>, session: String, info: &Value) {
+        if info["parentID"].is_string() {
+            return;
+        }
+        let to = info.pointer("/revert/messageID").and_then(Value::as_str);
+        let to = to.map(str::to_string);
+        // The turn in progress is told apart from a redo before anything waits.
+        let goes_on = to.is_none() && self.turns.removed.borrow_mut().remove(&session);
+        let plugin = Rc::clone(self);
+        self.host.spawn(Box::pin(async move {
+            if let Err(reason) = plugin.undone(&core, &session, to, goes_on).await {
+                plugin.host.log(Level::Warn, &reason);
+                plugin.toast("Files not put back yet", &reason, "warning");
+            }
+        }));
+    }
+
+    /// A message of a session is removed.
+    pub(super) fn removed(&self, session: String) {
+        self.turns.removed.borrow_mut().insert(session);
+    }
+
+    fn undo_of(&self, root: &str) -> Rc<Mutex<Option<Undone>>> {
+        Rc::clone(
+            self.turns
+                .undos
+                .borrow_mut()
+                .entry(root.into())
+                .or_default(),
+        )
+    }
+
+    /// What the store has, asked once.
+    async fn known_undo(
+        &self,
+        core: &Core,
+        root: &str,
+        slot: &mut Option<Undone>,
+    ) -> Result<Option<Undo>, String> {
+        if slot.is_none() {
+            let entry = core.sessions.entry_of(root).await;
+            let entry = entry.map_err(|error| error.to_string())?;
+            *slot = Some(Undone(entry.and_then(|entry| entry.undo)));
+        }
+        Ok(slot.clone().and_then(|undone| undone.0))
+    }
+
+    async fn undone(
+        self: &Rc<Self>,
+        core: &Rc<Core>,
+        root: &str,
+        to: Option<String>,
+        goes_on: bool,
+    ) -> Result<(), String> {
+        let lock = self.undo_of(root);
+        let mut slot = lock.lock().await;
+        let before = self.known_undo(core, root, &mut slot).await?;
+        let was_to = before.as_ref().and_then(|undo| undo.to.clone());
+        if to == was_to {
+            return Ok(());
+        }
+        let pending = before.filter(|undo| undo.pending);
+        let never_followed = pending.as_ref().is_some_and(|undo| undo.first);
+        let undo = match to {
+            Some(to) => Some(Undo {
+                to: Some(to),
+                first: was_to.is_none() || never_followed,
+                pending: true,
+                over: false,
+            }),
+            // What the sandbox has not followed it still must.
+            None if goes_on => pending.map(|undo| Undo { over: true, ..undo }),
+            None if never_followed => None,
+            None => Some(Undo {
+                pending: true,
+                ..Undo::default()
+            }),
+        };
+        let written = core.sessions.undo(root, undo.clone()).await;
+        written.map_err(|error| error.to_string())?;
+        *slot = Some(Undone(undo));
+        self.follow(core, root, &mut slot).await?;
+        drop(slot);
+        if core.config.sync != Mode::Off {
+            self.come_home(Rc::clone(core), root.into());
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the files are as the user's last undo or redo wants them.
+    pub(super) async fn settle(&self, core: &Core, root: &str) -> Result<(), String> {
+        let lock = self.undo_of(root);
+        let mut slot = lock.lock().await;
+        self.known_undo(core, root, &mut slot).await?;
+        self.follow(core, root, &mut slot).await
+    }
+
+    async fn follow(
+        &self,
+        core: &Core,
+        root: &str,
+        slot: &mut Option<Undone>,
+    ) -> Result<(), String> {
+        let Some(Undone(Some(undo))) = slot
+            .as_ref()
+            .filter(|undone| (undone.0.as_ref()).is_some_and(|undo| undo.pending))
+        else {
+            return Ok(());
+        };
+        let restore = Restore {
+            root: core.paths.root().into(),
+            to: match &undo.to {
+                Some(turn) => RestoreTo::Before {
+                    turn: turn.clone(),
+                    first: undo.first,
+                },
+                None => RestoreTo::Latest,
+            },
+        };
+        let settled = (undo.to.is_some() && !undo.over).then(|| Undo {
+            pending: false,
+            ..undo.clone()
+        });
+        let request = Request::new(core.remote.id(), Op::Restore(restore));
+        let answer = core
+            .remote
+            .call_existing(&core.sessions, root, &request)
+            .await;
+        let result = match answer {
+            Ok(answer) => answer.result.map_err(|error| trust::text(error.message)),
+            // There is nothing to put back.
+            Err(RemoteError::Session(sessions::Error::Gone(_))) => {
+                Ok(Outcome::Restored(protocol::Restored { changed: false }))
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        result.map_err(|reason| {
+            format!("The files could not be put back to where the messages were undone: {reason}")
+        })?;
+        let written = core.sessions.undo(root, settled.clone()).await;
+        written.map_err(|error| error.to_string())?;
+        *slot = Some(Undone(settled));
+        Ok(())
+    }
+}
+
+fn done(title: &str, output: String, metadata: Value) -> Executed {
+    Executed::Done(Done {
+        title: title.into(),
+        output,
+        metadata,
+        attachments: Vec::new(),
+    })
+}
