@@ -61,7 +61,7 @@ class Soak {
   failures = []
   kills = 0
   faults = 0
-  waived = 0
+  waived = []
   /** Numbers of the turns at which something was made to fail. */
   disturbed = []
   #world
@@ -238,7 +238,7 @@ class Soak {
     await eventually("the end of temporary directories", () => gone().length === 0, 10).catch(() => {})
     const absent = missing(world.project, this.promises)
     const excused = (promise) => (promise.undone || promise.replaced !== undefined) && (promise.killed || this.#isNearDisturbance(promise.turn))
-    this.waived = absent.filter(excused).length
+    this.waived = absent.filter(excused).map(({ content, ...promise }) => `${content.slice(0, 40).trim()} ${JSON.stringify(promise)}`)
     const { planned, told } = this.#written
     return {
       "turns end": this.failures,
@@ -305,7 +305,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   }
   const failed = Object.values(result.complaints).filter((complaints) => complaints.length).length
   const passed = Object.keys(result.complaints).length - failed
-  if (result.waived) console.log(`${result.waived} promises were undone or replaced near a fault, before they came home.`)
+  for (const promise of result.waived) console.log(`Undone or replaced near a fault, before it came home: ${promise}`)
   console.log(`${result.turns} turns, ${result.promises} promises, ${result.kills} kills, ${result.faults} faults, ${passed} passed, ${failed} failed`)
   if (failed) console.log(`The same again: npm run soak -- ${replay}`)
   process.exit(failed ? 1 : 0)

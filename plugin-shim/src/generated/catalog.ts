@@ -161,6 +161,37 @@ export const catalog: ToolDefinition[] = [
     }
   },
   {
+    "description": "Gives the user a link to a server in the sandbox that works outside of the sandbox, in a browser for example.\n\n- Call it once the server runs: start it with bash and `background`, listening on 0.0.0.0 or localhost.\n- Hand the user the link that it returns, never a localhost URL, which leads nowhere on the user's machine.\n- The link holds for `minutes` (default 60). When it is over, call again.",
+    "name": "preview",
+    "schema": {
+      "$schema": "https://json-schema.org/draft/2020-12/schema",
+      "properties": {
+        "minutes": {
+          "description": "Minutes that the link holds (default 60, at most 1440)",
+          "exclusiveMinimum": 0,
+          "maximum": 9007199254740991,
+          "type": "integer"
+        },
+        "port": {
+          "description": "TCP port in the sandbox that your server listens on",
+          "exclusiveMinimum": 0,
+          "maximum": 9007199254740991,
+          "type": "integer"
+        },
+        "wait": {
+          "description": "Milliseconds to wait until something listens there (default and at most 10000)",
+          "exclusiveMinimum": 0,
+          "maximum": 9007199254740991,
+          "type": "integer"
+        }
+      },
+      "required": [
+        "port"
+      ],
+      "type": "object"
+    }
+  },
+  {
     "description": "Shows a file or a directory of the sandbox. A path that does not exist is an error.\n\n- `filePath` should be absolute.\n- Shows up to 2000 lines from the start; `offset` names another first line (counted from 1) and `limit` another number of lines. For a later part of a long file, call again with a larger offset.\n- Each line has its number before it, `<number>: <text>`: a file that holds \"foo\\n\" is shown as `1: foo`. Lines over 2000 characters are cut.\n- A directory is shown as one entry per line, with `/` after the name of each subdirectory.\n- Images and PDF files are attached to the answer.\n- To find something in a large file, use grep; to find a path, use glob. Read several files in one message when you know that you need them, and avoid many small slices of the same file.",
     "name": "read",
     "schema": {
@@ -186,6 +217,21 @@ export const catalog: ToolDefinition[] = [
       "required": [
         "filePath"
       ],
+      "type": "object"
+    }
+  },
+  {
+    "description": "Brings the work home now: commits what is in the project and puts it on a branch of the user's repository. It returns when it is there.\n\n- This also happens by itself when a turn ends. Call it only if the user needs the commits before, or to be sure that they are there.\n- Your branch, index and files in the sandbox stay as they are. Ignored files stay in the sandbox.",
+    "name": "sync",
+    "schema": {
+      "$schema": "https://json-schema.org/draft/2020-12/schema",
+      "properties": {
+        "message": {
+          "description": "First line of the commit message for what is not committed yet",
+          "type": "string"
+        }
+      },
+      "required": [],
       "type": "object"
     }
   },

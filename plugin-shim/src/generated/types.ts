@@ -52,13 +52,21 @@ export type Done = { title: string, output: string, metadata: Record<string, unk
 
 export type Call = { call: number, };
 
-export type Parts = { sessionId: string, parts: unknown[], };
+export type Parts = { sessionId: string, 
+/**
+ * The user's message that they belong to.
+ */
+messageId: string | null, parts: unknown[], };
 
 export type ShellStart = { sessionId: string | null, };
 
 export type Environment = { env: { [key in string]: string }, };
 
-export type Shell = { call: number, sessionId: string, command: string, };
+export type Shell = { call: number, sessionId: string, command: string, 
+/**
+ * The user's message that it belongs to, as far as that was known.
+ */
+turn: string | null, };
 
 export type Shelled = { 
 /**
