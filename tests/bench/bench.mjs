@@ -79,7 +79,7 @@ try {
   figures.live = await live(local)
 
   console.log("there and home again …")
-  figures.home = await home({ base, local, bun, orders, createMs: median(create) })
+  figures.home = await home({ base, local, bun, orders })
 
   console.log("search over 100,000 files …")
   figures.search = search(base, packed)
