@@ -565,7 +565,12 @@ mod tests {
             (
                 json!({ "sync": "push" }),
                 &key,
-                "must be \"branch\" or \"off\"",
+                "must be \"branch\", \"apply\" or \"off\"",
+            ),
+            (
+                json!({ "branchPrefix": "a..b" }),
+                &key,
+                "the beginning of a branch name",
             ),
             (
                 json!({ "apiUrl": "app.daytona.io" }),

@@ -4,7 +4,7 @@ use crate::record::{Claim, Records};
 use crate::state::State;
 use crate::{error, job, port, reply, setup, web, work};
 use protocol::{
-    Code, Op, Outcome, Preview, Previewed, Reply, Request, Restore, ToolArgs, ToolCall, ToolError,
+    Code, Op, Outcome, Preview, Previewed, Reply, Request, ToolArgs, ToolCall, ToolError,
 };
 use std::path::{Path, PathBuf};
 use tools::catalog;
@@ -41,16 +41,19 @@ pub(crate) fn serve(request: &Request) -> Reply {
         Op::JobWait(wait) => reply(id, false, job::wait(&state, wait)),
         Op::JobStop(stop) => reply(id, false, job::stop(&state, stop)),
         Op::Setup(setup) => reply(id, false, setup::run(&state, setup).map(Outcome::Ready)),
-        // The state is looked at again: what is asked twice is answered as it is now.
-        Op::Sync(sync) => reply(id, false, work::sync(&state, id, sync).map(Outcome::Synced)),
-        Op::Restore(restore) => put_back(&state, id, restore),
+        Op::Sync(sync) => repeatable(&state, id, || {
+            work::sync(&state, id, sync).map(Outcome::Synced)
+        }),
+        Op::Restore(restore) => repeatable(&state, id, || {
+            work::restore(&state, id, restore).map(Outcome::Restored)
+        }),
     }
 }
 
-/// What was interrupted is done again: the end is the same.
-fn put_back(state: &State, id: &str, restore: &Restore) -> Reply {
-    let records = Records::open(state);
-    let claim = match records.claim(id) {
+/// Work that may be done again after it was interrupted, because it ends the same; but while its
+/// answer is known it is not, because a second bundle would replace the one that is fetched.
+fn repeatable(state: &State, id: &str, work: impl FnOnce() -> Result<Outcome, ToolError>) -> Reply {
+    let claim = match Records::open(state).claim(id) {
         Claim::Answered(reply) => {
             return Reply {
                 replayed: true,
@@ -59,9 +62,8 @@ fn put_back(state: &State, id: &str, restore: &Restore) -> Reply {
         }
         Claim::Interrupted(claim) | Claim::Mine(claim) => claim,
     };
-    let result = work::restore(state, id, restore).map(Outcome::Restored);
-    let answer = reply(id, false, result);
-    claim.answer(&answer, true);
+    let answer = reply(id, false, work());
+    claim.answer(&answer, false);
     answer
 }
 

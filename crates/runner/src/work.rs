@@ -20,6 +20,7 @@
 //! becomes a commit without a parent.
 
 mod bundle;
+mod index;
 mod restore;
 mod state;
 
@@ -54,7 +55,7 @@ struct Repository {
 /// Commits the state, and bundles what the host does not have.
 pub(crate) fn sync(state: &State, id: &str, sync: &Sync) -> Result<Synced, ToolError> {
     let after = sync.after.as_deref().map(turn_name).transpose()?;
-    let repository = Repository::open_or_make(state, Path::new(&sync.root))?;
+    let repository = Repository::open_or_make(state, project(&sync.root)?)?;
     let kept = match after {
         Some(after) => {
             let turns = repository.turns()?;
@@ -112,6 +113,23 @@ pub(crate) fn checkpoint(state: &State, call: &ToolCall) -> Result<(), ToolError
         let _ = repository.keep(&name, turn);
     }
     Ok(())
+}
+
+fn project(root: &str) -> Result<&Path, ToolError> {
+    let path = Path::new(root);
+    match (path.is_absolute(), path.is_dir()) {
+        (true, true) => Ok(path),
+        (true, false) => Err(error(
+            Code::Sandbox,
+            format!(
+                "The project directory {root} is not there in the sandbox (any more). What was committed in it is gone with it; what came home before is safe. Use a fresh sandbox, or make it again with bash."
+            ),
+        )),
+        (false, _) => Err(error(
+            Code::BadRequest,
+            format!("root must be an absolute path, not `{root}`"),
+        )),
+    }
 }
 
 fn turn_name(turn: &str) -> Result<&str, ToolError> {

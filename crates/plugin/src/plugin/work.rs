@@ -287,10 +287,9 @@ impl Plugin {
         let call = ToolArgs::Preview(args);
         let mut quiet = |_: &str| {};
         let listens = self.work(core, session, call, never(), None, &mut quiet);
-        let Executed::Done(listening) = listens.await else {
-            return failed(format!(
-                "Nothing listens on port {port} in the sandbox. Start the server first, for example with bash and background, and let it listen on localhost or 0.0.0.0."
-            ));
+        let listening = match listens.await {
+            Executed::Done(listening) => listening,
+            refused => return refused,
         };
         let link = async {
             let root = self.root(session).await?;

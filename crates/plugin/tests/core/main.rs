@@ -5,6 +5,7 @@
 
 mod bash;
 mod faults;
+mod home;
 mod lifecycle;
 mod permissions;
 mod refusals;

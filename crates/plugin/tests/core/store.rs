@@ -69,6 +69,10 @@ fn without_a_store_every_tool_refuses_and_nothing_is_made() {
                         json!({ "patchText": "*** Begin Patch\n*** Add File: x\n+1\n*** End Patch" })
                     }
                     "job" => json!({ "job": "j" }),
+                    "preview" => json!({ "port": 3000 }),
+                    // Without an entry there is nothing to write down.
+                    "sync" if operation != "read" => continue,
+                    "sync" => json!({}),
                     "webfetch" => json!({ "url": "http://a" }),
                     "websearch" => json!({ "query": "a" }),
                     _ => json!({ "pattern": "a" }),

@@ -126,7 +126,8 @@ pub(super) fn make(
     };
     let path = place.join(format!("{id}.bundle"));
     let file = path.to_string_lossy();
-    git.feed(&["bundle", "create", &file, "--stdin"], script.as_bytes())?;
+    // As arguments: git before 2.32 does not see refs that come on stdin.
+    git.run(&[["bundle", "create", &file].as_slice(), &revisions].concat())?;
     wrap(&path).map(Some).map_err(|why| {
         error(
             Code::Sandbox,

@@ -7,10 +7,9 @@
 //! that was interrupted and comes again does not take its own half-made work for it.
 
 use super::state::{Snapshot, new_commit, take};
-use super::{Repository, turn_name};
+use super::{Repository, project, turn_name};
 use crate::state::State;
 use protocol::{Restore, RestoreTo, Restored, ToolError};
-use std::path::Path;
 
 const UNDONE: &str = "refs/opencode/undone";
 
@@ -20,7 +19,7 @@ pub(crate) fn restore(state: &State, id: &str, restore: &Restore) -> Result<Rest
         turn_name(turn)?;
     }
     let nothing = Ok(Restored { changed: false });
-    let Some(repository) = Repository::open(state, Path::new(&restore.root)) else {
+    let Some(repository) = Repository::open(state, project(&restore.root)?) else {
         return nothing;
     };
     let target = match &restore.to {

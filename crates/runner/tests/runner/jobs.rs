@@ -397,4 +397,9 @@ fn a_job_in_the_background_that_ends_tells_its_exit_code() {
     });
     let error = sandbox.run("job", json!({ "job": "nobody" })).unwrap_err();
     assert_eq!(error.code, Code::NoSuchJob);
+    assert!(
+        error.message.contains("no job nobody here")
+            && error.message.contains("start the command again"),
+        "{error:?}"
+    );
 }

@@ -2,6 +2,7 @@
 //!
 //! No test sleeps to be on the safe side; each waits for the thing itself.
 
+mod bundle;
 mod files;
 mod jobs;
 mod requests;

@@ -295,3 +295,67 @@ fn what_was_kept_in_another_place_is_found_again() {
         ("11\n".into(), "once\n".into())
     );
 }
+
+#[test]
+fn a_preview_waits_for_a_listener_and_says_if_there_is_none() {
+    let sandbox = Sandbox::new();
+    for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0"] {
+        // A machine without IPv6 has one case less.
+        let Ok(listener) = std::net::TcpListener::bind(address) else {
+            continue;
+        };
+        let port = listener.local_addr().unwrap().port();
+        let output = sandbox.run("preview", json!({ "port": port })).unwrap();
+        assert_eq!(output.title, format!("port {port}"));
+        assert_eq!(output.output, "listening");
+        assert_eq!(output.metadata, json!({ "port": port }));
+        // Somebody who talks from that port is not a server.
+        let _talk = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        drop(listener);
+        let args = json!({ "port": port, "wait": 1 });
+        let error = sandbox.run("preview", args).unwrap_err();
+        assert_eq!(error.code, Code::Tool);
+        assert!(error.message.contains(&format!("port {port}")), "{error:?}");
+    }
+    // One that comes later is waited for.
+    let port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let request = sandbox.call("preview", json!({ "port": port }));
+    let runner = sandbox
+        .command(&request)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let reply = parse(
+        request["id"].as_str().unwrap(),
+        &runner.wait_with_output().unwrap(),
+    );
+    assert_eq!(done(reply.result).unwrap().output, "listening");
+}
+
+#[test]
+fn the_sync_tool_is_the_hosts() {
+    let sandbox = Sandbox::new();
+    let error = sandbox.run("sync", json!({})).unwrap_err();
+    assert_eq!(error.code, Code::BadRequest);
+    for (op, more) in [
+        ("sync", json!({ "message": "m" })),
+        ("restore", json!({ "to": "latest" })),
+    ] {
+        for (root, code) in [
+            ("relative", Code::BadRequest),
+            ("/no/such/project", Code::Sandbox),
+        ] {
+            let mut request = sandbox.op(op, more.clone());
+            request["root"] = json!(root);
+            assert_eq!(
+                sandbox.send(&request).result.unwrap_err().code,
+                code,
+                "{op} {root}"
+            );
+        }
+    }
+}

@@ -302,7 +302,7 @@ fn what_the_image_brought_need_not_be_sent_again() {
     pack_revisions(&source, &format!("{third}\n^{first}\n"), "--thin", &upload);
     for _ in 0..2 {
         let ready = setup(&sandbox, &root, Some((&upload, &third, "opencode/1"))).unwrap();
-        assert_eq!(ready.found, [first.clone()], "also when it is asked again");
+        assert_eq!(ready.found, [first.as_str()], "also when it is asked again");
         git(&root, &["commit", "-q", "--allow-empty", "-m", "work"]);
     }
     assert_eq!(
@@ -326,7 +326,7 @@ fn a_repository_of_the_image_is_found_without_a_base_too() {
     let sandbox = Sandbox::new();
     let root = sandbox.dir.path().join("source");
     let (_, tip) = project(&root);
-    assert_eq!(setup(&sandbox, &root, None).unwrap().found, [tip.clone()]);
+    assert_eq!(setup(&sandbox, &root, None).unwrap().found, [tip.as_str()]);
     git(&root, &["commit", "-q", "--allow-empty", "-m", "work"]);
     assert_eq!(setup(&sandbox, &root, None).unwrap().found, [tip]);
     let empty = sandbox.dir.path().join("empty");

@@ -1,4 +1,4 @@
-//! Bringing the work home, and taking it back: the state as a commit, bundles, checkpoints, undo.
+//! The state of a project as a commit: its parents, its files, and what stays as it was.
 
 use super::setup::git;
 use super::*;
@@ -12,6 +12,7 @@ pub(crate) fn project(fixture: &str) -> Sandbox {
     let root = sandbox.root();
     git(&root, &["init", "-q"]);
     git(&root, &["config", "user.name", "Agent"]);
+    git(&root, &["config", "gc.auto", "0"]);
     git(&root, &["config", "user.email", "agent@localhost"]);
     git(&root, &["add", "-A"]);
     git(&root, &["commit", "-q", "--allow-empty", "-m", "base"]);
@@ -59,7 +60,7 @@ pub(crate) fn files(sandbox: &Sandbox, commit: &str) -> Vec<String> {
     list.lines().map(str::to_string).collect()
 }
 
-fn parents(sandbox: &Sandbox, commit: &str) -> Vec<String> {
+pub(crate) fn parents(sandbox: &Sandbox, commit: &str) -> Vec<String> {
     let list = at(sandbox, &["log", "-1", "--format=%P", commit]);
     list.split_whitespace().map(str::to_string).collect()
 }
@@ -91,7 +92,7 @@ pub(crate) fn agents(sandbox: &Sandbox) -> Vec<Vec<u8>> {
 }
 
 /// A bundle as the host gets it: its file.
-fn fetch_file(sandbox: &Sandbox, bundle: &Bundle) -> PathBuf {
+pub(crate) fn fetch_file(sandbox: &Sandbox, bundle: &Bundle) -> PathBuf {
     use base64::Engine;
     let bytes = match (&bundle.inline, &bundle.path) {
         (Some(text), None) => base64::engine::general_purpose::STANDARD
@@ -313,149 +314,6 @@ fn a_merge_with_conflicts_is_committed_as_the_files_are() {
 }
 
 #[test]
-fn other_branches_and_the_stash_come_along() {
-    let sandbox = project("//- /a.txt\none\n");
-    let base = at(&sandbox, &["rev-parse", "HEAD"]);
-    sandbox
-        .run("bash", json!({ "command": "set -e; git branch same; git checkout -q -b side; echo s > s; git add s; git commit -qm side;
-            git checkout -q same; echo stashed > a.txt; git stash -q; echo now > now.txt" }))
-        .unwrap();
-    let before = agents(&sandbox);
-    let home = sync(&sandbox, json!({ "have": [base] }));
-    assert_eq!(agents(&sandbox), before);
-    let names: Vec<_> = home
-        .branches
-        .iter()
-        .map(|branch| branch.name.as_str())
-        .collect();
-    assert_eq!(names, ["side", "stash"]);
-    let host = sandbox.dir.path().join("host");
-    git(sandbox.dir.path(), &["init", "-q", "host"]);
-    git(
-        &host,
-        &["fetch", "-q", sandbox.root().to_str().unwrap(), &base],
-    );
-    let file = fetch_file(&sandbox, &home.bundle.unwrap());
-    git(
-        &host,
-        &[
-            "fetch",
-            "-q",
-            file.to_str().unwrap(),
-            "refs/opencode/out/*:refs/in/*",
-        ],
-    );
-    for (n, commit) in std::iter::once(&home.tip)
-        .chain(home.branches.iter().map(|branch| &branch.commit))
-        .enumerate()
-    {
-        assert_eq!(git(&host, &["rev-parse", &format!("refs/in/{n}")]), *commit);
-    }
-    git(&host, &["fsck"]);
-    assert_eq!(git(&host, &["show", "refs/in/0:now.txt"]), "now");
-    assert_eq!(git(&host, &["show", "refs/in/2:a.txt"]), "stashed");
-
-    // The host has it now, and only what is new comes.
-    let have = json!([
-        base,
-        home.tip,
-        home.branches[0].commit,
-        home.branches[1].commit
-    ]);
-    let again = sync(&sandbox, json!({ "have": have }));
-    assert_eq!((again.bundle, again.branches), (None, vec![]));
-    sandbox.run("bash", json!({ "command": "git checkout -q side; echo t > t; git add t; git commit -qm more; git checkout -q same" })).unwrap();
-    let more = sync(&sandbox, json!({ "have": have }));
-    assert_eq!(more.tip, home.tip);
-    let file = fetch_file(&sandbox, &more.bundle.unwrap());
-    git(
-        &host,
-        &[
-            "fetch",
-            "-q",
-            file.to_str().unwrap(),
-            "refs/opencode/out/*:refs/in/*",
-        ],
-    );
-    assert_eq!(
-        git(&host, &["rev-parse", "refs/in/1"]),
-        more.branches[0].commit
-    );
-    assert_eq!(
-        at(
-            &sandbox,
-            &["for-each-ref", "--format=%(refname)", "refs/opencode/out"]
-        ),
-        "refs/opencode/out/0\nrefs/opencode/out/1"
-    );
-}
-
-#[test]
-fn a_bundle_is_as_large_as_what_is_new() {
-    let sandbox = project("");
-    for n in 0..2_000u32 {
-        let dir = sandbox.path(format!("d{}", n % 40));
-        std::fs::create_dir_all(&dir).unwrap();
-        let text: String = (0..50)
-            .map(|line| format!("{} {line}\n", n * 7919))
-            .collect();
-        std::fs::write(dir.join(format!("f{n}")), text).unwrap();
-    }
-    let base = commit(&sandbox, "many");
-    let text = sandbox.text("d1/f1");
-    std::fs::write(sandbox.path("d1/f1"), text + "one more\n").unwrap();
-    let unknown = "0123456789012345678901234567890123456789";
-    let home = sync(&sandbox, json!({ "have": [unknown, base, "--all"] }));
-    let bundle = home.bundle.unwrap();
-    assert!(bundle.size < 10_000, "{}", bundle.size);
-
-    // More than fits into a reply stays in a file until the next sync.
-    let noise: Vec<u8> = (0..300_000u64)
-        .flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
-        .collect();
-    std::fs::write(sandbox.path("noise"), noise).unwrap();
-    let request = request(&sandbox, json!({ "have": [home.tip] }));
-    let large = synced(sandbox.send(&request).result);
-    let again = synced(sandbox.send(&request).result);
-    assert_eq!((&large.tip, &large.branches), (&again.tip, &again.branches));
-    let bundle = again.bundle.unwrap();
-    assert!(bundle.inline.is_none() && bundle.size > protocol::MAX_INLINE as u64);
-    fetch_file(&sandbox, &bundle);
-    let none = sync(&sandbox, json!({ "have": [large.tip] }));
-    assert_eq!(none.bundle, None);
-    assert!(!Path::new(&bundle.path.unwrap()).exists());
-}
-
-#[test]
-fn from_a_shallow_history_only_the_new_commits_come() {
-    let sandbox = project("//- /a.txt\none\n");
-    std::fs::write(sandbox.path("a.txt"), "two\n").unwrap();
-    let base = commit(&sandbox, "second");
-    let full = sandbox.dir.path().join("full");
-    std::fs::rename(sandbox.root(), &full).unwrap();
-    let url = format!("file://{}", full.display());
-    git(
-        sandbox.dir.path(),
-        &["clone", "-q", "--depth=1", &url, "project"],
-    );
-    std::fs::write(sandbox.path("a.txt"), "three\n").unwrap();
-    let home = sync(&sandbox, json!({ "have": [base] }));
-    assert_eq!(parents(&sandbox, &home.tip), [base]);
-    let file = fetch_file(&sandbox, &home.bundle.unwrap());
-    git(
-        &full,
-        &[
-            "fetch",
-            "-q",
-            file.to_str().unwrap(),
-            "refs/opencode/out/0:refs/in/0",
-        ],
-    );
-    assert_eq!(git(&full, &["rev-parse", "refs/in/0"]), home.tip);
-    assert!(sync(&sandbox, json!({ "have": [] })).bundle.is_some());
-}
-
-#[test]
 fn files_are_what_they_are() {
     let sandbox = project("//- /.gitignore\nignored/\n//- /gone.txt\nx\n");
     let root = sandbox.root();
@@ -500,6 +358,15 @@ fn a_repository_within_the_project_comes_as_plain_files() {
     let before = agents(&sandbox);
     let tip = sync(&sandbox, json!({})).tip;
     assert_eq!(agents(&sandbox), before);
+    at(
+        &sandbox,
+        &["commit", "-qm", "a clone as if it were a submodule"],
+    );
+    let committed = sync(&sandbox, json!({})).tip;
+    let same =
+        [&tip, &committed].map(|tip| at(&sandbox, &["rev-parse", &format!("{tip}^{{tree}}")]));
+    assert_eq!(same[0], same[1]);
+    let tip = committed;
     assert_eq!(
         files(&sandbox, &tip),
         [
@@ -543,7 +410,11 @@ fn a_submodule_stays_one_unless_it_became_files() {
             cd populated; git -c user.name=a -c user.email=a@a commit -q --allow-empty -m second" }))
         .unwrap();
     let second = git(&sandbox.path("populated"), &["rev-parse", "HEAD"]);
-    let tip = sync(&sandbox, json!({})).tip;
+    let Synced { tip, left_out, .. } = sync(&sandbox, json!({}));
+    assert!(
+        left_out.len() == 1 && left_out[0].starts_with("populated: a submodule"),
+        "{left_out:?}"
+    );
     let list = at(
         &sandbox,
         &[
@@ -572,13 +443,31 @@ fn a_file_that_cannot_be_read_is_named_and_the_rest_is_committed() {
     let sandbox = project("//- /a.txt\n");
     std::fs::write(sandbox.path("secret"), "s").unwrap();
     std::fs::write(sandbox.path("z.txt"), "z").unwrap();
-    std::fs::set_permissions(sandbox.path("secret"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(
+        sandbox.path("secret"),
+        std::fs::Permissions::from_mode(0o000),
+    )
+    .unwrap();
+    std::fs::create_dir(sandbox.path("closed")).unwrap();
+    std::fs::write(sandbox.path("closed/f"), "f").unwrap();
+    let close = |mode| {
+        std::fs::set_permissions(
+            sandbox.path("closed"),
+            std::fs::Permissions::from_mode(mode),
+        )
+        .unwrap();
+    };
+    close(0o000);
     if std::fs::read(sandbox.path("secret")).is_ok() {
         println!("skipped: this user may read every file");
         return;
     }
     let home = sync(&sandbox, json!({}));
-    assert_eq!(home.left_out, ["secret: Permission denied"]);
+    close(0o700);
+    assert_eq!(
+        home.left_out,
+        ["closed/: Permission denied", "secret: Permission denied"]
+    );
     assert_eq!(files(&sandbox, &home.tip), ["100644 a.txt", "100644 z.txt"]);
 }
 
@@ -610,4 +499,178 @@ fn nothing_is_lost_with_the_repository() {
             "{damage}"
         );
     }
+}
+
+#[test]
+fn a_change_in_the_same_moment_as_a_commit_is_seen() {
+    let sandbox = project("//- /a.txt\n00\n");
+    for n in 10..30 {
+        std::fs::write(sandbox.path("a.txt"), format!("{n}\n")).unwrap();
+        commit(&sandbox, "own");
+        std::fs::write(sandbox.path("a.txt"), format!("{}\n", n + 50)).unwrap();
+        let tip = sync(&sandbox, json!({})).tip;
+        assert_eq!(
+            at(&sandbox, &["show", &format!("{tip}:a.txt")]),
+            format!("{}", n + 50)
+        );
+    }
+}
+
+#[test]
+fn nothing_that_the_repository_names_is_started() {
+    let sandbox = project("//- /a.txt\n0\n");
+    let ran = sandbox.path(".git/ran");
+    for hook in [
+        "post-index-change",
+        "reference-transaction",
+        "post-checkout",
+        "pre-commit",
+        "monitor",
+    ] {
+        let path = sandbox.path(".git/hooks").join(hook);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(
+            &path,
+            format!("#!/bin/sh\necho {hook} >> '{}'\n", ran.display()),
+        )
+        .unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    for (key, value) in [
+        ("core.fsmonitor", ".git/hooks/monitor"),
+        ("commit.gpgSign", "true"),
+        ("core.splitIndex", "true"),
+        ("core.safecrlf", "true"),
+        ("core.autocrlf", "input"),
+    ] {
+        at(&sandbox, &["config", key, value]);
+    }
+    let _ = std::fs::remove_file(&ran);
+    std::fs::write(sandbox.path("a.txt"), "1\r\n2\n").unwrap();
+    let mut call = sandbox.call("write", json!({ "filePath": "b.txt", "content": "b" }));
+    call["turn"] = json!("m1");
+    done(sandbox.send(&call).result).unwrap();
+    assert!(sync(&sandbox, json!({ "have": [] })).bundle.is_some());
+    let undo = sandbox.op(
+        "restore",
+        json!({ "root": sandbox.root(), "to": { "before": { "turn": "m1", "first": true } } }),
+    );
+    sandbox.send(&undo).result.unwrap();
+    assert!(!sandbox.path("b.txt").exists());
+    assert!(
+        !ran.exists(),
+        "{}",
+        std::fs::read_to_string(&ran).unwrap_or_default()
+    );
+    // They are there, and the agent's own git does start them.
+    at(&sandbox, &["branch", "other"]);
+    assert!(ran.exists());
+}
+
+#[test]
+fn a_repository_with_long_hashes_goes_home_too() {
+    let sandbox = Sandbox::with("//- /a.txt\n0\n");
+    at(&sandbox, &["init", "-q", "--object-format=sha256"]);
+    at(&sandbox, &["init", "-q", "sub"]);
+    std::fs::write(sandbox.path("sub/f"), "f").unwrap();
+    at(&sandbox, &["init", "-q", "--object-format=sha256", "added"]);
+    git(
+        &sandbox.path("added"),
+        &["commit", "-q", "--allow-empty", "-m", "x"],
+    );
+    std::fs::write(sandbox.path("added/g"), "g").unwrap();
+    at(&sandbox, &["add", "added"]);
+    let home = sync(&sandbox, json!({ "have": [] }));
+    assert_eq!(home.tip.len(), 64);
+    assert_eq!(
+        files(&sandbox, &home.tip),
+        ["100644 a.txt", "100644 added/g", "100644 sub/f"]
+    );
+    fetch_file(&sandbox, &home.bundle.unwrap());
+}
+
+#[test]
+fn the_second_state_follows_the_agents_index_and_rules() {
+    /// What happens between two states.
+    const STEPS: &[&str] = &[
+        "echo 2 > untracked; echo 3 > more",
+        "echo more > .gitignore",
+        "git add -f more",
+        "git rm -q --cached more",
+        "echo > .gitignore; echo 'd/' >> .gitignore; mkdir d; echo f > d/f; git add -f d/f",
+        "rm -r d; echo file > d; git add -A",
+        "rm d; mkdir d; git init -q d; echo f > d/f; echo > .gitignore",
+        "rm -rf d/.git; git add -A",
+        "git rm -q --cached a.txt; rm a.txt; ln -s more a.txt",
+        "git update-index --assume-unchanged more; echo changed > more",
+        "git update-index --no-assume-unchanged more",
+        "git reset -q --hard",
+        "git sparse-checkout set --no-cone /untracked",
+        "echo 4 > untracked",
+        "git sparse-checkout disable",
+    ];
+    let sandbox = project("//- /a.txt\n0\n//- /more\n0\n");
+    std::fs::write(sandbox.path("untracked"), "1").unwrap();
+    sync(&sandbox, json!({}));
+    for step in STEPS {
+        sandbox
+            .run("bash", json!({ "command": format!("set -e; {step}") }))
+            .unwrap();
+        let own = agents(&sandbox);
+        let tip = sync(&sandbox, json!({})).tip;
+        assert_eq!(agents(&sandbox), own, "{step}");
+        // What a fresh copy of the agent's index gives.
+        let copy = sandbox.dir.path().join("copy");
+        // With an old time, so that every file is read.
+        std::fs::copy(sandbox.path(".git/index"), &copy).unwrap();
+        let index = std::fs::File::options().write(true).open(&copy).unwrap();
+        index
+            .set_modified(std::time::UNIX_EPOCH + Duration::from_secs(9))
+            .unwrap();
+        let with = |args: &[&str]| {
+            let out = Command::new("git")
+                .args(args)
+                .env("GIT_INDEX_FILE", &copy)
+                .current_dir(sandbox.root())
+                .output()
+                .unwrap();
+            String::from_utf8_lossy(&out.stdout).trim().to_string()
+        };
+        if !sandbox.path("d/.git").exists() {
+            with(&["add", "-A"]);
+            assert_eq!(
+                at(&sandbox, &["rev-parse", &format!("{tip}^{{tree}}")]),
+                with(&["write-tree"]),
+                "{step}"
+            );
+        }
+    }
+}
+
+#[test]
+fn untracked_files_are_read_once() {
+    let sandbox = project("//- /.gitattributes\nlarge filter=count\n");
+    let count = sandbox.dir.path().join("count");
+    at(
+        &sandbox,
+        &[
+            "config",
+            "filter.count.clean",
+            &format!("echo >> '{}'; cat", count.display()),
+        ],
+    );
+    std::fs::write(sandbox.path("large"), "large").unwrap();
+    // A file that is as new as the index may have changed again, and is read again.
+    let old = std::time::SystemTime::now() - Duration::from_secs(60);
+    std::fs::File::options()
+        .write(true)
+        .open(sandbox.path("large"))
+        .unwrap()
+        .set_modified(old)
+        .unwrap();
+    for n in 0..3 {
+        std::fs::write(sandbox.path("small"), format!("{n}")).unwrap();
+        sync(&sandbox, json!({}));
+    }
+    assert_eq!(std::fs::read_to_string(&count).unwrap().lines().count(), 1);
 }
