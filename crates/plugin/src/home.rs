@@ -69,6 +69,11 @@ impl Carry {
                 }
             }
         };
+        // Most sessions that only talk have no sandbox.
+        let known = sessions.entry_of(session).await;
+        if known.map_err(|error| error.to_string())?.is_none() {
+            return Ok(None);
+        }
         let brought = sessions.homing(session, bring).await;
         brought.map_err(|error| error.to_string())?
     }
