@@ -8,6 +8,7 @@ import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { gunzipSync } from "node:zlib"
 import { ensureBubblewrap, ensurePackage, ensurePackages, ensureTools, must } from "../lib/setup.mjs"
+import { home, homeRows } from "./home.mjs"
 
 const args = process.argv.slice(2)
 const jsonFile = args.includes("--json") ? args[args.indexOf("--json") + 1] : undefined
@@ -76,6 +77,9 @@ try {
 
   console.log("live output …")
   figures.live = await live(local)
+
+  console.log("there and home again …")
+  figures.home = await home({ base, local, bun, orders })
 
   console.log("search over 100,000 files …")
   figures.search = search(base, packed)
@@ -154,7 +158,7 @@ function search(base, packed) {
   writeFileSync(runner, gunzipSync(readFileSync(join(packed, "dist/runners", `runner-${process.arch === "arm64" ? "aarch64" : "x86_64"}.gz`))), { mode: 0o755 })
   const rg = ripgrep()
   let serial = 0
-  const request = (tool, args) => ({ protocol: 2, id: `bench${process.pid}x${serial++}`, op: "tool", root: tree, cwd: tree, tool, args })
+  const request = (tool, args) => ({ protocol: 3, id: `bench${process.pid}x${serial++}`, op: "tool", root: tree, cwd: tree, tool, args })
   const time = (command, args, env) => {
     const t = performance.now()
     const result = spawnSync(command, args, { cwd: tree, env: { PATH: process.env.PATH, HOME: base, ...env }, encoding: "utf8", maxBuffer: 1 << 28 })
@@ -203,5 +207,6 @@ for (const name of ["grep", "glob"]) {
 }
 must_("live output: first text at 40 ms, ms", figures.live.firstTextMs, "≤ 1500", figures.live.firstTextMs <= 1500)
 must_("parallel edits of one file applied", figures.parallel.edits, "8", figures.parallel.edits === 8)
+for (const row of homeRows(figures.home)) must_(...row)
 console.table(rows)
 process.exit(rows.every((row) => row.ok === "yes") ? 0 : 1)

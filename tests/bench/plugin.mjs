@@ -20,14 +20,19 @@ if (orders.kind === "startup-sdk") {
     console.log(JSON.stringify({ ms: performance.now() - start }))
     process.exit(0)
   }
-  await hooks.event({ event: { type: "session.created", properties: { sessionID: orders.session, info: { id: orders.session } } } })
   let message = 0
   const call = (tool, args) =>
     hooks.tool[tool].execute(args, { sessionID: orders.session, messageID: `m${++message}`, agent: "build", abort: new AbortController().signal, ask: async () => {} })
   const control = (method, path, body) =>
     fetch(orders.server + path, { method, body: JSON.stringify(body), headers: { authorization: `Bearer ${process.env.DAYTONA_API_KEY}`, "content-type": "application/json" } }).then((r) => r.text())
+  if (orders.kind === "home") {
+    const { homeCalls } = await import("./home-calls.mjs")
+    console.log(JSON.stringify(await homeCalls({ hooks, call, control, orders })))
+    process.exit(0)
+  }
   const requests = async () => JSON.parse(await control("GET", "/_test/requests")).total
 
+  await hooks.event({ event: { type: "session.created", properties: { sessionID: orders.session, info: { id: orders.session } } } })
   const out = { firstUse: {}, roundTrips: {}, warmMs: {}, parallel: {} }
   await control("POST", "/_test/latency", { ms: orders.latencies.at(-1) })
   await control("DELETE", "/_test/requests")

@@ -193,11 +193,12 @@ export async function createWorld({ files = {}, git: withGit = true, options = {
       servers.push(opencode)
       return opencode
     },
-    async close() {
+    /** Ends it all; `keep` leaves the directory to be looked at. */
+    async close({ keep = false } = {}) {
       await Promise.all(servers.map((opencode) => opencode.stop()))
       await model.close()
       if (local === undefined) await server.stop()
-      rmSync(base, { recursive: true, force: true })
+      if (!keep) rmSync(base, { recursive: true, force: true })
     },
   }
   return world

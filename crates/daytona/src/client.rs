@@ -158,7 +158,8 @@ impl Client {
             )
             .await
         {
-            Ok(_) => Ok(true),
+            // Anybody between us and the service can answer 200 with a page.
+            Ok(response) => parse::<Sandbox>("a delete", response).map(|_| true),
             Err(Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
         }

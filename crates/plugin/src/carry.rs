@@ -17,6 +17,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use sync::{Packed, Start};
 
+/// What a sandbox starts from, packed; nothing is carried into a sandbox for no project.
+pub(crate) struct Ready {
+    start: Start,
+    packed: Option<Packed>,
+}
+
 /// Carries one project, both ways.
 pub(crate) struct Carry {
     pub(crate) host: Rc<dyn Host>,
@@ -36,6 +42,8 @@ pub(crate) struct Carry {
     pub(crate) branch_prefix: String,
     /// What the user wants in each session, by root session.
     pub(crate) turns: Rc<RefCell<HashMap<String, Turn>>>,
+    /// By session, what was packed while its sandbox was created.
+    pub(crate) ready: RefCell<HashMap<String, Ready>>,
     /// Is told what came home.
     pub(crate) tell: Box<dyn Fn(&Brought)>,
 }
@@ -123,6 +131,23 @@ impl Carry {
         }
     }
 
+    /// Packs what the session's sandbox starts from.
+    async fn get_ready(
+        &self,
+        sessions: &Sessions,
+        session: &str,
+        known: Vec<String>,
+    ) -> Result<Ready, String> {
+        let start = Start {
+            history: self.history,
+            keep_out: self.keep_out().await,
+            from: self.origin(sessions, session).await?,
+            known,
+        };
+        let packed = self.pack(session, &start).await?;
+        Ok(Ready { start, packed })
+    }
+
     /// Sends what was packed; an error of the runner comes as it is.
     async fn send(
         &self,
@@ -160,21 +185,37 @@ impl Carry {
 
 #[async_trait(?Send)]
 impl Carrier for Carry {
+    async fn make_ready(&self, sessions: &Sessions, session: &str, known: Vec<String>) {
+        self.give_up(session).await;
+        // If it fails, it fails again in `prepare`, which says so.
+        if let Ok(ready) = self.get_ready(sessions, session, known).await {
+            self.ready.borrow_mut().insert(session.into(), ready);
+        }
+    }
+
+    async fn give_up(&self, session: &str) {
+        let ready = self.ready.borrow_mut().remove(session);
+        if let Some(packed) = ready.and_then(|ready| ready.packed) {
+            packed.discard(&*self.host).await;
+        }
+    }
+
     async fn prepare(&self, sessions: &Sessions, fresh: Fresh<'_>) -> Result<Prepared, String> {
         if fresh.foreign && self.holds_work(fresh.toolbox).await? {
             return Ok(Prepared::default());
         }
-        let mut start = Start {
-            history: self.history,
-            keep_out: self.keep_out().await,
-            from: self.origin(sessions, fresh.session).await?,
-            known: fresh.known,
+        let ready = self.ready.borrow_mut().remove(fresh.session);
+        let Ready {
+            mut start,
+            mut packed,
+        } = match ready {
+            Some(ready) => ready,
+            None => self.get_ready(sessions, fresh.session, fresh.known).await?,
         };
         loop {
-            let packed = self.pack(fresh.session, &start).await?;
             let result = self.send(fresh.toolbox, packed.as_ref()).await;
             let mut prepared = Prepared::default();
-            if let Some(packed) = packed {
+            if let Some(packed) = packed.take() {
                 prepared.base_commit = Some(packed.commit.clone());
                 prepared.host_head = packed.host_head.clone();
                 packed.discard(&*self.host).await;
@@ -188,6 +229,7 @@ impl Carrier for Carry {
                 // The snapshot is not what it was.
                 Err(error) if error.code == Code::MissingBase && !start.known.is_empty() => {
                     start.known.clear();
+                    packed = self.pack(fresh.session, &start).await?;
                     continue;
                 }
                 // An earlier preparation got this far, and was not written down: work may be there.

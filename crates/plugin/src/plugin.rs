@@ -236,6 +236,7 @@ impl Plugin {
             mode: config.sync,
             branch_prefix: config.branch_prefix.clone(),
             turns: Rc::clone(&self.turns.current),
+            ready: RefCell::default(),
             tell: Box::new(move |brought| {
                 if let Some(plugin) = plugin.upgrade() {
                     plugin.tell(brought);

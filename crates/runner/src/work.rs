@@ -5,7 +5,7 @@
 //! | ref | what |
 //! | --- | --- |
 //! | `base` | what the host sent; set by [`crate::setup`] |
-//! | `work` | the state that a [`Sync`] committed last |
+//! | `work` | the state that was committed last, by a [`Sync`], a checkpoint or an undo: the next one stands on it, so all of them come home |
 //! | `turn/ID` | the state before the first change of a turn: a checkpoint |
 //! | `undone` | the state before the first undo |
 //! | `out/N` | what the last bundle holds, see [`bundle`] |
@@ -219,7 +219,8 @@ impl Repository {
         let now = state::take(self, &format!("Before the turn {turn}"))?;
         let turns = self.turns()?;
         let excess = (turns.len() + 1).saturating_sub(MAX_TURNS);
-        let mut changes = vec![(name.to_string(), Some(now.commit.as_str()))];
+        let commit = Some(now.commit.as_str());
+        let mut changes = vec![(name.to_string(), commit), (WORK.to_string(), commit)];
         let old = turns.iter().take(excess);
         changes.extend(old.map(|(turn, _)| (format!("{TURNS}/{turn}"), None)));
         self.set(&changes)

@@ -85,6 +85,13 @@ pub struct Project {
 /// Carries the project into a sandbox and the work back.
 #[async_trait(?Send)]
 pub trait Carrier {
+    /// A sandbox is being created for the session: what it will need can be made ready meanwhile.
+    /// `known` are commits that its snapshot brings, as far as that is known.
+    async fn make_ready(&self, sessions: &Sessions, session: &str, known: Vec<String>);
+
+    /// There is no sandbox after all.
+    async fn give_up(&self, session: &str);
+
     /// Makes a fresh sandbox useful. Must be safe to repeat: it runs again if a crash left the
     /// sandbox half prepared.
     async fn prepare(&self, sessions: &Sessions, fresh: Fresh<'_>) -> Result<Prepared, String>;
@@ -396,12 +403,11 @@ impl Sessions {
 
     async fn prepare(&self, session: &str, toolbox: &Toolbox, foreign: bool) -> Result<(), Error> {
         let snapshot = self.template.snapshot.clone().unwrap_or_default();
-        let known = self.store.read().await?.snapshots.remove(&snapshot);
         let fresh = Fresh {
             session,
             toolbox,
             foreign,
-            known: known.unwrap_or_default(),
+            known: self.snapshot_brings().await?,
         };
         let prepared = self
             .carrier
@@ -423,6 +429,13 @@ impl Sessions {
             })
             .await?;
         Ok(())
+    }
+
+    /// Commits that the snapshot brings, as far as that is known.
+    async fn snapshot_brings(&self) -> Result<Vec<String>, Error> {
+        let snapshot = self.template.snapshot.clone().unwrap_or_default();
+        let known = self.store.read().await?.snapshots.remove(&snapshot);
+        Ok(known.unwrap_or_default())
     }
 
     fn labels(&self, session: Option<&str>) -> BTreeMap<String, String> {

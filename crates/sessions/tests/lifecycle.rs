@@ -22,6 +22,10 @@ struct Nothing;
 
 #[async_trait(?Send)]
 impl Carrier for Nothing {
+    async fn make_ready(&self, _: &Sessions, _: &str, _: Vec<String>) {}
+
+    async fn give_up(&self, _: &str) {}
+
     async fn prepare(&self, _: &Sessions, _: Fresh<'_>) -> Result<Prepared, String> {
         Ok(Prepared::default())
     }

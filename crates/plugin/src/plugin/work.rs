@@ -20,7 +20,7 @@ use protocol::{Op, Outcome, Request, Restore, RestoreTo, ToolArgs};
 use serde_json::{Value, json};
 use sessions::Undo;
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 /// Longest time between two signs of life to a sandbox with background commands.
@@ -35,7 +35,7 @@ const MAX_NAMED: usize = 50;
 pub(super) struct Turns {
     /// By root session; the carrier names commits by it.
     pub(super) current: Rc<RefCell<HashMap<String, Turn>>>,
-    undos: RefCell<HashMap<String, Rc<Mutex<Option<Undone>>>>>,
+    undos: RefCell<HashMap<String, Rc<Following>>>,
     /// Sessions whose undone messages are being removed: the user goes on from there.
     removed: RefCell<HashSet<String>>,
     /// Sessions whose sandbox is kept awake.
@@ -47,6 +47,16 @@ pub(super) struct Turns {
 /// How far the user went back in a session, as the store has it.
 #[derive(Clone, Debug, Default)]
 struct Undone(Option<Undo>);
+
+/// What a session's sandbox must follow.
+#[derive(Default)]
+struct Following {
+    /// Held while it follows; what is known of the store.
+    known: Mutex<Option<Undone>>,
+    /// What OpenCode has told since, in its order: the first undone message, and whether the user
+    /// went on from there.
+    news: RefCell<VecDeque<(Option<String>, bool)>>,
+}
 
 impl Plugin {
     /// A user's message begins a turn, or names the one that has begun.
@@ -325,9 +335,16 @@ impl Plugin {
         let to = to.map(str::to_string);
         // The turn in progress is told apart from a redo before anything waits.
         let goes_on = to.is_none() && self.turns.removed.borrow_mut().remove(&session);
+        let following = self.following(&session);
+        following.news.borrow_mut().push_back((to, goes_on));
         let plugin = Rc::clone(self);
         self.host.spawn(Box::pin(async move {
-            if let Err(reason) = plugin.undone(&core, &session, to, goes_on).await {
+            let mut known = following.known.lock().await;
+            let heard = plugin.hear(&core, &session, &following, &mut known).await;
+            drop(known);
+            if heard == Ok(true) && core.config.sync != Mode::Off {
+                plugin.come_home(core, session);
+            } else if let Err(reason) = heard {
                 plugin.host.log(Level::Warn, &reason);
                 plugin.toast("Files not put back yet", &reason, "warning");
             }
@@ -339,7 +356,7 @@ impl Plugin {
         self.turns.removed.borrow_mut().insert(session);
     }
 
-    fn undo_of(&self, root: &str) -> Rc<Mutex<Option<Undone>>> {
+    fn following(&self, root: &str) -> Rc<Following> {
         Rc::clone(
             self.turns
                 .undos
@@ -364,19 +381,45 @@ impl Plugin {
         Ok(slot.clone().and_then(|undone| undone.0))
     }
 
+    /// Makes sure that the files are as the user's last undo or redo wants them.
+    pub(super) async fn settle(&self, core: &Core, root: &str) -> Result<(), String> {
+        let following = self.following(root);
+        let mut known = following.known.lock().await;
+        self.hear(core, root, &following, &mut known).await?;
+        self.known_undo(core, root, &mut known).await?;
+        self.follow(core, root, &mut known).await
+    }
+
+    /// Follows all that OpenCode has told, in its order. True if the files may be others now.
+    async fn hear(
+        &self,
+        core: &Core,
+        root: &str,
+        following: &Following,
+        known: &mut Option<Undone>,
+    ) -> Result<bool, String> {
+        let mut followed = false;
+        loop {
+            let news = following.news.borrow_mut().pop_front();
+            let Some((to, goes_on)) = news else {
+                return Ok(followed);
+            };
+            followed |= self.undone(core, root, to, goes_on, known).await?;
+        }
+    }
+
     async fn undone(
-        self: &Rc<Self>,
-        core: &Rc<Core>,
+        &self,
+        core: &Core,
         root: &str,
         to: Option<String>,
         goes_on: bool,
-    ) -> Result<(), String> {
-        let lock = self.undo_of(root);
-        let mut slot = lock.lock().await;
-        let before = self.known_undo(core, root, &mut slot).await?;
+        known: &mut Option<Undone>,
+    ) -> Result<bool, String> {
+        let before = self.known_undo(core, root, known).await?;
         let was_to = before.as_ref().and_then(|undo| undo.to.clone());
         if to == was_to {
-            return Ok(());
+            return Ok(false);
         }
         let pending = before.filter(|undo| undo.pending);
         let never_followed = pending.as_ref().is_some_and(|undo| undo.first);
@@ -397,21 +440,9 @@ impl Plugin {
         };
         let written = core.sessions.undo(root, undo.clone()).await;
         written.map_err(|error| error.to_string())?;
-        *slot = Some(Undone(undo));
-        self.follow(core, root, &mut slot).await?;
-        drop(slot);
-        if core.config.sync != Mode::Off {
-            self.come_home(Rc::clone(core), root.into());
-        }
-        Ok(())
-    }
-
-    /// Makes sure that the files are as the user's last undo or redo wants them.
-    pub(super) async fn settle(&self, core: &Core, root: &str) -> Result<(), String> {
-        let lock = self.undo_of(root);
-        let mut slot = lock.lock().await;
-        self.known_undo(core, root, &mut slot).await?;
-        self.follow(core, root, &mut slot).await
+        *known = Some(Undone(undo));
+        self.follow(core, root, known).await?;
+        Ok(true)
     }
 
     async fn follow(

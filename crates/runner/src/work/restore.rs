@@ -7,7 +7,7 @@
 //! that was interrupted and comes again does not take its own half-made work for it.
 
 use super::state::{Snapshot, new_commit, take};
-use super::{Repository, project, turn_name};
+use super::{Repository, WORK, project, turn_name};
 use crate::state::State;
 use protocol::{Restore, RestoreTo, Restored, ToolError};
 
@@ -34,7 +34,9 @@ pub(crate) fn restore(state: &State, id: &str, restore: &Restore) -> Result<Rest
     let Some(target) = target else {
         return nothing;
     };
+    // It stays in the history of what comes home, whatever becomes of the files now.
     let now = take(&repository, "Before an undo")?;
+    repository.set(&[(WORK.to_string(), Some(&now.commit))])?;
     if let RestoreTo::Before { first: true, .. } = &restore.to {
         save(&repository, id, &now)?;
     }

@@ -3,6 +3,7 @@
 use super::{CREATE_SECONDS, Error, Sessions};
 use crate::store::{Cleanup, Creating, Document, Entry};
 use daytona::{Sandbox, State, Toolbox};
+use futures::future::join;
 
 /// How often a create is sent.
 const CREATE_ATTEMPTS: u32 = 4;
@@ -66,7 +67,11 @@ impl Sessions {
 
     /// Makes the sandbox that [`Sessions::claim`] wrote down.
     pub(super) async fn make(&self, session: &str, name: String) -> Result<Entry, Error> {
-        let made = self.create(session, &name).await;
+        let ready = async {
+            let known = self.snapshot_brings().await.unwrap_or_default();
+            self.carrier.make_ready(self, session, known).await;
+        };
+        let (made, ()) = join(self.create(session, &name), ready).await;
         let now = self.host.now_ms();
         match made {
             Ok(sandbox) => {
@@ -96,6 +101,7 @@ impl Sessions {
                 Ok(written?)
             }
             Err((error, late)) => {
+                self.carrier.give_up(session).await;
                 // Whatever may be left of it is remembered, and swept now or at the next start.
                 let left = late || !error.had_no_effect();
                 let reason = error.to_string();

@@ -1,0 +1,47 @@
+// A short soak; `npm run soak` is the long one.
+
+import assert from "node:assert/strict"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { test } from "node:test"
+import { git } from "../lib/world.mjs"
+import { changes, missing, strays, unsettled, userState } from "../soak/home.mjs"
+import { soak } from "../soak/soak.mjs"
+import { plan } from "../soak/plan.mjs"
+
+const sizes = { seed: 1, turns: 30, sessions: 4, processes: 2, faults: 5, killEvery: 10 }
+
+test("after thirty turns with faults and kills, all that was promised is home and nothing else changed", async (t) => {
+  const result = await soak({ ...sizes, say: (line) => t.diagnostic(line) })
+  assert.deepEqual(Object.entries(result.complaints).filter(([, complaints]) => complaints.length), [])
+  assert.equal(result.kills, 3)
+  assert.ok(result.promises > 20, `only ${result.promises} promises`)
+})
+
+test("a seed gives the same plan again, and another seed another one", () => {
+  assert.deepEqual(plan(sizes), plan(sizes))
+  assert.notDeepEqual(plan(sizes), plan({ ...sizes, seed: 2 }))
+})
+
+test("what is lost, left over, unfinished or changed is noticed", (t) => {
+  const dir = mkdtempSync(join(tmpdir(), "soak-test-"))
+  t.after(() => rmSync(dir, { recursive: true, force: true }))
+  git(dir, "init", "--quiet", "--initial-branch=main")
+  writeFileSync(join(dir, "kept"), "kept\n")
+  git(dir, "add", "--all")
+  git(dir, "commit", "--quiet", "--message=first")
+  assert.deepEqual(missing(dir, [{ content: "kept\n" }, { content: "lost\n" }]), [{ content: "lost\n" }])
+
+  const before = userState(dir)
+  git(dir, "branch", "opencode/1")
+  assert.deepEqual(changes(before, userState(dir)), [])
+  writeFileSync(join(dir, "kept"), "changed\n")
+  git(dir, "branch", "other")
+  assert.deepEqual(changes(before, userState(dir)).map((line) => line.split(" ")[2]), ["status", "branches", "files"])
+
+  const store = { sessions: { a: { sandboxId: "1", unsynced: {} }, b: { sandboxId: "2", deleted: true } }, creating: [{ name: "n" }], cleanup: [{ sandbox: "x", late: true }, { sandbox: "y" }] }
+  assert.equal(unsettled(store, []).length, 4)
+  assert.equal(unsettled(store, [{ id: "x" }]).length, 5)
+  assert.deepEqual(strays(store, [{ id: "2", name: "two" }, { id: "3", name: "three" }]), ["sandbox three (3) belongs to no session", "sandbox 1 is in the store and nowhere else"])
+})

@@ -1,0 +1,312 @@
+// `npm run soak -- --seed N --turns N`: many sessions in several real OpenCode processes of one
+// project, for long, while Daytona fails in every way that it can and processes are killed; then
+// everything that the model was told it had written must be in the user's repository.
+//
+// The plan follows from the seed alone (plan.mjs); how it interleaves follows from the machine.
+// What must be true at the end is in home.mjs.
+
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { ensureBubblewrap, ensureLocal, ensurePackage, ensurePackages, ensureTools } from "../lib/setup.mjs"
+import { createWorld, eventually, git, startLocal } from "../lib/world.mjs"
+import { changes, fsck, missing, strays, temporary, unsettled, userState } from "./home.mjs"
+import { dice, plan } from "./plan.mjs"
+
+const DEFAULTS = { seed: 1, turns: 500, sessions: 20, processes: 3, faults: 5, "kill-every": 50 }
+/** Turns at once. */
+const WIDTH = 3
+/** A fault or a kill may be felt by turns this far before or after it; unused faults are healed then. */
+const NEAR = 4
+const TURN_SECONDS = 180
+const SETTLE_SECONDS = 300
+
+const text = (content) => (typeof content === "string" ? content : (content ?? []).map((part) => part.text ?? "").join("\n"))
+
+/** Runs a soak; gives what it did and the complaints by check. `say` gets a line now and then. */
+export async function soak({ say = () => {}, ...sizes }) {
+  const { seed, turns, sessions, processes } = sizes
+  const data = mkdtempSync(join(tmpdir(), "soak-"))
+  const tmp = join(data, "tmp")
+  mkdirSync(tmp)
+  const local = await startLocal({ data: join(data, "daytona-local") })
+  const world = await createWorld({ local, files: projectFiles(seed), env: { TMPDIR: tmp } })
+  for (const name of ["one", "two", "three"]) git(world.project, "commit", "--quiet", "--allow-empty", `--message=History ${name}`)
+  const state = new Soak(world, { tmp, say, sizes })
+  const before = userState(world.project)
+  let complaints = { soak: ["it did not end"] }
+  try {
+    await state.start(processes)
+    await state.drive(plan(sizes))
+    complaints = await state.complaints(before)
+  } finally {
+    const failed = Object.values(complaints).flat().length > 0
+    if (failed) say(`What is left to look at: ${data} and ${world.base}`)
+    await world.close({ keep: failed })
+    await local.stop()
+    if (!failed) rmSync(data, { recursive: true, force: true })
+  }
+  return { turns, sessions, promises: state.promises.length, waived: state.waived, kills: state.kills, faults: state.faults, complaints }
+}
+
+function projectFiles(seed) {
+  const random = dice(seed)
+  return Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`src/d${n % 5}/file${n}.txt`, `file ${n} ${random.below(2 ** 31)}\n`]).concat([[".gitignore", "ignored/\n"], ["ignored/own.txt", "of the user\n"]]))
+}
+
+class Soak {
+  promises = []
+  /** Turns that failed without an excuse. */
+  failures = []
+  kills = 0
+  faults = 0
+  waived = []
+  /** Numbers of the turns at which something was made to fail. */
+  disturbed = []
+  #world
+  #tmp
+  #say
+  #sizes
+  #processes = []
+  #slots
+  /** Temporary directories that a killed process left behind. */
+  #orphaned = new Set()
+  #written = { planned: 0, told: 0 }
+
+  constructor(world, { tmp, say, sizes }) {
+    this.#world = world
+    this.#tmp = tmp
+    this.#say = say
+    this.#sizes = sizes
+    this.#slots = Array.from({ length: sizes.sessions }, () => ({ last: Promise.resolve() }))
+  }
+
+  async start(processes) {
+    for (let n = 0; n < processes; n++) {
+      this.#processes.push({ ready: this.#serve() })
+      await this.#processes[n].ready
+    }
+  }
+
+  async #serve() {
+    // OpenCode does not start while another process of it has its database locked.
+    const serve = () => this.#world.serve().catch((error) => (/database is locked/.test(error.message) ? undefined : Promise.reject(error)))
+    let opencode
+    while (!opencode) opencode = await serve()
+    // The plugin is loaded by the first request of a project.
+    await opencode.request("GET", "/session")
+    return opencode
+  }
+
+  /** Runs the turns in order, a few at a time; those of one slot one after the other. */
+  async drive(turns) {
+    const start = Date.now()
+    const running = new Set()
+    for (const turn of turns) {
+      while (running.size >= WIDTH) await Promise.race(running)
+      if (turn.index % 25 === 24) this.#say(`turn ${turn.index + 1}: ${this.promises.length} promises, ${this.kills} kills, ${this.faults} faults, ${Math.round((Date.now() - start) / 1000)} s`)
+      await this.#disturb(turn)
+      const slot = this.#slots[turn.slot]
+      const work = slot.last.then(() => this.#turn(turn, slot)).catch((error) => void this.failures.push(`turn ${turn.index}: ${error.stack ?? error}`))
+      slot.last = work
+      running.add(work)
+      work.finally(() => running.delete(work))
+    }
+    await Promise.all(running)
+  }
+
+  async #disturb(turn) {
+    if (this.disturbed.some((index) => index === turn.index - NEAR)) await this.#world.local.heal()
+    if (turn.kill) this.disturbed.push(turn.index)
+    if (!turn.fault) return
+    const { method, path, action, times, skip } = turn.fault
+    await this.#world.local.fault(method, path, action, { times, skip })
+    this.disturbed.push(turn.index)
+    this.faults++
+  }
+
+  #isNearDisturbance(index) {
+    return this.disturbed.some((at) => Math.abs(at - index) <= NEAR)
+  }
+
+  async #turn(turn, slot) {
+    const process = this.#processes[turn.process]
+    const opencode = await process.ready
+    this.#script(turn, process)
+    let killed = false
+    try {
+      slot.session ??= await opencode.session()
+      const sent = opencode.request("POST", `/session/${slot.session}/message`, { parts: [{ type: "text", text: `script:t${turn.index}` }], model: { providerID: "fake", modelID: "m" } })
+      const answer = await within(TURN_SECONDS, sent, `turn ${turn.index} of ${slot.session}`)
+      await this.#after(turn, slot, opencode, answer.info.parentID)
+    } catch (error) {
+      killed = process.killed === opencode
+      if (!killed && !this.#isNearDisturbance(turn.index)) throw error
+      if (error instanceof TooLong) {
+        await opencode.request("POST", `/session/${slot.session}/abort`).catch(() => {})
+        throw error
+      }
+    } finally {
+      // A turn may end before the step at which it was to be killed.
+      if (turn.kill) await (turn.killing ??= this.#kill(process))
+      killed ||= process.killed === opencode
+      for (const promise of this.promises) if (promise.turn === turn.index) promise.killed = killed
+      delete this.#world.model.scripts[`t${turn.index}`]
+    }
+  }
+
+  /** What the user does when the turn is over. */
+  async #after(turn, slot, opencode, message) {
+    const { session } = slot
+    // OpenCode calls a session busy for a moment longer.
+    const once = (what, path, body) => eventually(`${what} in ${session}`, () => opencode.request("POST", `/session/${session}/${path}`, body), 20)
+    if (turn.after.startsWith("undo")) {
+      await once("an undo", "revert", { messageID: message })
+      if (turn.after === "undo and redo") await once("a redo", "unrevert", {})
+      else for (const promise of this.promises) if (promise.turn === turn.index) promise.undone = true
+    } else if (turn.after === "fork") {
+      slot.session = (await once("a fork", "fork", {})).id
+    } else if (turn.after === "delete") {
+      slot.session = undefined
+      await opencode.request("DELETE", `/session/${session}`)
+    }
+  }
+
+  /** The model of one turn: makes the planned calls, and takes down what their results promise. */
+  #script(turn, process) {
+    const scripts = this.#world.model.scripts
+    const calls = turn.steps.flat()
+    this.#written.planned += calls.filter((call) => (call.sub?.call ?? call).content).length
+    const script = (steps, kill) => (request, done) => {
+      // A long soak would keep every conversation.
+      this.#world.model.requests.length = 0
+      this.#hear(turn, steps, request)
+      if (kill?.step === done) turn.killing ??= new Promise((go) => setTimeout(go, kill.ms)).then(() => this.#kill(process))
+      const step = steps[done]
+      return step ? { calls: step.map(({ tool, args }) => [tool, args]) } : { text: "Done." }
+    }
+    scripts[`t${turn.index}`] = script(turn.steps, turn.kill)
+    for (const { sub } of calls.filter((call) => call.sub)) scripts[sub.name] = script([[sub.call]])
+  }
+
+  /** Reads the results that a request to the model holds. */
+  #hear(turn, steps, { messages }) {
+    const own = messages.slice(messages.findLastIndex((message) => message.role === "user") + 1)
+    const results = new Map(own.filter((message) => message.role === "tool").map((message) => [message.tool_call_id, text(message.content)]))
+    for (const [n, message] of own.filter((message) => message.role === "assistant").entries()) {
+      for (const [k, { id }] of (message.tool_calls ?? []).entries()) {
+        const call = steps[n]?.[k]
+        if (call?.content && !call.heard && call.told.test(results.get(id) ?? "")) this.#promised(turn, call)
+      }
+    }
+  }
+
+  #promised(turn, call) {
+    call.heard = true
+    this.#written.told++
+    if (call.replaces) for (const promise of this.promises) if (promise.content === call.replaces) promise.replaced = turn.index
+    this.promises.push({ turn: turn.index, slot: turn.slot, session: this.#slots[turn.slot].session, path: call.args.filePath, content: call.content })
+  }
+
+  async #kill(process) {
+    const opencode = await process.ready
+    process.killed = opencode
+    process.ready = (async () => {
+      await opencode.stop("SIGKILL")
+      for (const name of temporary(this.#tmp)) this.#orphaned.add(name)
+      return this.#serve()
+    })()
+    this.kills++
+    await process.ready
+  }
+
+  /** Lets everything come to rest, and looks. */
+  async complaints(before) {
+    const world = this.#world
+    await world.local.heal()
+    for (const process of this.#processes) {
+      await (await process.ready).stop()
+      for (const name of temporary(this.#tmp)) this.#orphaned.add(name)
+    }
+    this.#processes = []
+    this.#say("restarting; waiting for the work to come home …")
+    await this.start(this.#sizes.processes)
+    const left = async () => unsettled(world.store(), await sandboxes(world.local))
+    const settled = await eventually("rest", async () => (await left()).length === 0, SETTLE_SECONDS).then(() => [], left)
+    const gone = () => temporary(this.#tmp).filter((name) => !this.#orphaned.has(name))
+    await eventually("the end of temporary directories", () => gone().length === 0, 10).catch(() => {})
+    const absent = missing(world.project, this.promises)
+    const excused = (promise) => (promise.undone || promise.replaced !== undefined) && (promise.killed || this.#isNearDisturbance(promise.turn))
+    this.waived = absent.filter(excused).map(({ content, ...promise }) => `${content.slice(0, 40).trim()} ${JSON.stringify(promise)}`)
+    const { planned, told } = this.#written
+    return {
+      "turns end": this.failures,
+      "most of what is written is promised": told >= planned * 0.6 ? [] : [`only ${told} of ${planned} writes were told to have succeeded`],
+      "the store comes to rest": settled,
+      "what was promised is home": absent.filter((promise) => !excused(promise)).map(({ content, ...promise }) => `${content.slice(0, 40).trim()} is in no branch: ${JSON.stringify(promise)}`),
+      "sandboxes and sessions match": strays(world.store(), await sandboxes(world.local)),
+      "the user's own is untouched": changes(before, userState(world.project)),
+      "the repository is sound": fsck(world.project),
+      "nothing temporary is left": gone().map((name) => `${join(this.#tmp, name)} was left`),
+    }
+  }
+}
+
+class TooLong extends Error {}
+
+async function within(seconds, work, what) {
+  let timer
+  const limit = new Promise((_, fail) => (timer = setTimeout(() => fail(new TooLong(`${what} did not end within ${seconds} s`)), seconds * 1000)))
+  try {
+    return await Promise.race([work, limit])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+async function sandboxes(local) {
+  const all = []
+  for (let cursor = ""; ; ) {
+    const page = await local.api("GET", `/sandbox?limit=200${cursor}`)
+    all.push(...page.items)
+    if (!page.nextCursor) return all.filter((sandbox) => !["destroyed", "destroying"].includes(sandbox.state))
+    cursor = `&cursor=${encodeURIComponent(page.nextCursor)}`
+  }
+}
+
+function sizesOf(args) {
+  const sizes = { ...DEFAULTS }
+  for (let n = 0; n < args.length; n += 2) {
+    const name = args[n].replace(/^--/, "")
+    if (!(name in DEFAULTS) || !/^\d+$/.test(args[n + 1] ?? "")) {
+      console.error(`${args[n]} ${args[n + 1] ?? ""}: known are ${Object.entries(DEFAULTS).map(([name, value]) => `--${name} ${value}`).join(", ")}, each with a whole number.`)
+      process.exit(2)
+    }
+    sizes[name] = Number(args[n + 1])
+  }
+  const { "kill-every": killEvery, ...rest } = sizes
+  return { ...rest, killEvery }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { killEvery, ...rest } = sizesOf(process.argv.slice(2))
+  const replay = Object.entries({ ...rest, "kill-every": killEvery }).map(([name, value]) => `--${name} ${value}`).join(" ")
+  ensureTools()
+  ensureBubblewrap()
+  ensurePackages()
+  ensurePackage({ reuse: true })
+  ensureLocal()
+  console.log(`seed ${rest.seed}; the same again: npm run soak -- ${replay}`)
+  const result = await soak({ ...rest, killEvery, say: console.log })
+  for (const [check, complaints] of Object.entries(result.complaints)) {
+    console.log(`${complaints.length ? "FAILED" : "ok"}: ${check}`)
+    for (const complaint of complaints) console.log(`  ${complaint}`)
+  }
+  const failed = Object.values(result.complaints).filter((complaints) => complaints.length).length
+  const passed = Object.keys(result.complaints).length - failed
+  for (const promise of result.waived) console.log(`Undone or replaced near a fault, before it came home: ${promise}`)
+  console.log(`${result.turns} turns, ${result.promises} promises, ${result.kills} kills, ${result.faults} faults, ${passed} passed, ${failed} failed`)
+  if (failed) console.log(`The same again: npm run soak -- ${replay}`)
+  process.exit(failed ? 1 : 0)
+}
