@@ -61,6 +61,16 @@ pub(crate) async fn source(
     Ok(None)
 }
 
+/// True if OpenCode lists the session as a fork of something.
+pub(crate) async fn is_fork(opencode: &dyn OpenCode, session: &str) -> bool {
+    let Ok(all) = opencode.sessions().await else {
+        return false;
+    };
+    let all = all.as_array().map(Vec::as_slice).unwrap_or_default();
+    let own = all.iter().find(|info| info["id"] == *session);
+    own.is_some_and(|info| forked(info).is_some())
+}
+
 /// The title of what it was forked from, if it was.
 fn forked(info: &Value) -> Option<&str> {
     let title = info["title"].as_str()?;

@@ -158,7 +158,7 @@ impl Project {
         }
         let max = format!("--max-input-size={}", self.limit);
         let index = ["index-pack", "--stdin", "--fix-thin", "--strict", &max];
-        let taken = private.from_file(&index, bundle, header.pack_at).await?;
+        let taken = private.feed(&index, bundle, header.pack_at).await?;
         if taken.code != 0 {
             return Err(Error::Refused(format!(
                 "git does not accept its objects ({})",
@@ -259,7 +259,7 @@ impl Project {
                 true => &["unpack-objects", "-q"],
                 false => &["index-pack", "--stdin", "--fix-thin"],
             };
-            let output = users.from_file(args, &pack, 0).await?;
+            let output = users.feed(args, &pack, 0).await?;
             users.check(args, output).map(drop)
         }
         .await;

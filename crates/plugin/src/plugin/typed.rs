@@ -14,6 +14,7 @@
 use super::calls::never;
 use super::{Cancel, Core, Plugin, State};
 use crate::edge::*;
+use crate::fork;
 use protocol::ToolArgs;
 use protocol::args::{Bash, Read};
 use serde_json::{Value, json};
@@ -41,15 +42,21 @@ impl Plugin {
     pub async fn shell_env(self: &Rc<Self>, start: ShellStart) -> Environment {
         let env = match (start.session_id, self.core()) {
             (Some(_), Ok(core)) if core.config.shell_on_host => Vec::new(),
-            (Some(session), Ok(_)) => match self.root(&session).await {
-                Ok(session) => vec![
+            (Some(session), Ok(core)) => match self.root(&session).await {
+                Ok(session) => {
+                    // The process that runs the command has no OpenCode to ask for the fork's source.
+                    if fork::is_fork(&*self.opencode, &session).await {
+                        let _ = core.sessions.ensure(&session).await;
+                    }
+                    vec![
                     (
                         SESSION,
                         json!({ "init": self.init, "session": session, "turn": self.turn_of(&session) })
                             .to_string(),
                     ),
                     (JAVASCRIPT, self.init.javascript.clone()),
-                ],
+                ]
+                }
                 Err(reason) => vec![(REFUSED, reason)],
             },
             (Some(_), Err(reason)) => vec![(REFUSED, unavailable(&reason))],

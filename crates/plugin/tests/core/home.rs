@@ -464,6 +464,69 @@ fn undo_and_redo_are_followed_by_the_files_and_the_branch() {
 }
 
 #[test]
+fn what_was_undone_before_it_came_home_is_in_the_history_of_the_branch() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        turn(&open, "s", "msg_1").await;
+        open.bash("s", "echo undone > f").await;
+        reverted(&open, "s", json!({ "messageID": "msg_1" })).await;
+        until("it is home", async || world.entry("s")["home"].is_object()).await;
+        let listed = git(
+            world.project.path(),
+            &["ls-tree", "--name-only", "opencode/1"],
+        );
+        assert!(!listed.lines().any(|name| name == "f"), "{listed}");
+        let log = git(
+            world.project.path(),
+            &["log", "-p", "opencode/1", "--", "f"],
+        );
+        assert!(log.contains("+undone"), "{log}");
+    });
+}
+
+#[test]
+fn work_of_a_turn_that_could_not_come_home_does_so_with_the_next_even_if_it_is_deleted_there() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        turn(&open, "s", "msg_1").await;
+        open.bash("s", "echo early > f").await;
+        turn(&open, "s", "msg_2").await;
+        open.bash("s", "rm f; echo late > g").await;
+        idle(&world, &open, "s").await;
+        let log = git(
+            world.project.path(),
+            &["log", "-p", "opencode/1", "--", "f"],
+        );
+        assert!(log.contains("+early") && log.contains("-early"), "{log}");
+    });
+}
+
+#[test]
+fn a_tool_waits_for_every_undo_and_redo_that_was_told_before_it() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        for n in 1..=2 {
+            turn(&open, "s", &format!("msg_{n}")).await;
+            open.bash("s", &format!("echo {n} > f")).await;
+        }
+        for (to, expected) in [
+            (json!({ "messageID": "msg_2" }), "1\n"),
+            (json!({ "messageID": "msg_1" }), "(no output)"),
+            (Value::Null, "2\n"),
+        ] {
+            for told in [json!({ "messageID": "msg_2" }), Value::Null, to] {
+                reverted(&open, "s", told).await;
+            }
+            let output = open.bash("s", "cat f 2>/dev/null || true").await;
+            assert_eq!(output, expected);
+        }
+    });
+}
+
+#[test]
 fn an_undo_that_the_sandbox_could_not_follow_is_followed_before_the_next_tool() {
     run(async {
         let world = World::new();
