@@ -1,8 +1,8 @@
 // What a soak does, all of it decided by one seed before anything runs: the same seed and sizes give
 // the same plan. A slot is a place for a session: after a deletion or a fork another one sits there.
 //
-// A call of the model is `{ tool, args, told, content, replaces }`: if its result matches `told`, the
-// model was promised that a file with `content` exists. `replaces` is the content it took the place of.
+// A call of the model is `{ tool, args, told, content }`: if its result matches `told`, the
+// model was promised that a file with `content` exists, and it must come home even if it is replaced or undone.
 
 /** A generator of numbers in [0, 1) (mulberry32), and what is drawn from it. */
 export function dice(seed) {
@@ -119,7 +119,7 @@ const make = {
   edit(random, at, { path, text }) {
     const now = line(random, at)
     const args = { filePath: path, oldString: text, newString: now }
-    return { tool: "edit", args, told: /^Edit applied successfully/, content: `${now}\n`, replaces: `${text}\n`, leaves: { path, text: now } }
+    return { tool: "edit", args, told: /^Edit applied successfully/, content: `${now}\n`, leaves: { path, text: now } }
   },
   shell(random, at) {
     const text = line(random, at)
