@@ -4,6 +4,7 @@
 //! Needs the server (`cargo build -p daytona-local`) and the packaged runners (`npm run build`).
 
 mod bash;
+mod deaths;
 mod faults;
 mod home;
 mod lifecycle;
