@@ -16,7 +16,7 @@ use protocol::{Bundle, Op, Outcome, Request, Synced};
 use sessions::{Entry, Home, Sessions};
 use sync::{Applied, Incoming, Landed, Tip};
 
-/// How often another branch number is tried.
+/// How often another branch number is tried: others may take one at the same moment.
 const NUMBERS: usize = 20;
 /// Longest first line of a commit message, in characters.
 const SUBJECT: usize = 72;
@@ -232,7 +232,7 @@ impl Carry {
     ) -> Result<Landed, String> {
         let mut number = match entry.branch_number {
             Some(number) => number,
-            None => (sessions.renumber(session).await).map_err(|error| error.to_string())?,
+            None => (sessions.renumber(session, 0).await).map_err(|error| error.to_string())?,
         };
         let last = entry.home.as_ref().map(|home| home.commit.as_str());
         for _ in 0..NUMBERS {
@@ -247,8 +247,11 @@ impl Carry {
                 .await
             {
                 Err(sync::Error::Taken(_)) => {
-                    let next = sessions.renumber(session).await;
-                    number = next.map_err(|error| error.to_string())?.max(number + 1);
+                    // Branches outlive their sessions, so the store knows only some of them.
+                    let taken = self.project.last_number(&self.branch_prefix).await;
+                    let taken = taken.map_err(|error| error.to_string())?.max(number);
+                    let next = sessions.renumber(session, taken).await;
+                    number = next.map_err(|error| error.to_string())?;
                 }
                 landed => return landed.map_err(|error| error.to_string()),
             }

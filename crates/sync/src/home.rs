@@ -261,6 +261,26 @@ impl Project {
         Ok(header.pack_at)
     }
 
+    /// The highest number that any branch has behind `prefix`, whose ever it is; 0 if none has one.
+    pub async fn last_number(&self, prefix: &str) -> Result<u64, Error> {
+        self.open().await?;
+        let users = self.users().await?;
+        let prefix = format!("refs/heads/{prefix}");
+        let pattern = format!("{prefix}*");
+        let listed = users
+            .checked(&["for-each-ref", "--format=%(refname)", &pattern], "")
+            .await?;
+        let listed = text(&listed.stdout);
+        let numbers = listed.lines().filter_map(|name| {
+            let number = name.strip_prefix(&prefix)?;
+            number.split('-').next()?.parse().ok()
+        });
+        Ok(numbers
+            .filter(|number| *number < u64::MAX)
+            .max()
+            .unwrap_or(0))
+    }
+
     /// Hands what was received to the user's repository and moves the session's branch there. A
     /// branch that is checked out, or that holds other commits, is left alone: the work goes to one
     /// beside it.
