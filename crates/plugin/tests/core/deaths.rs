@@ -258,3 +258,63 @@ fn a_death_at_any_step_of_making_a_forks_sandbox_leaves_one_with_the_right_state
         assert!(steps > 20, "only {steps} steps were seen");
     });
 }
+
+#[test]
+fn a_homecoming_survives_every_fault_of_the_network_at_each_of_its_requests() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        open.bash("s", "true").await;
+        idle(&world, &open, "s").await;
+        let kinds = [
+            json!({ "kind": "drop_before" }),
+            json!({ "kind": "drop_after" }),
+            json!({ "kind": "truncate", "bytes": 0 }),
+            json!({ "kind": "truncate", "bytes": 100 }),
+            json!({ "kind": "truncate", "bytes": 100_000 }),
+            json!({ "kind": "status", "status": 502 }),
+            json!({ "kind": "status", "status": 429 }),
+            json!({ "kind": "repeat" }),
+            json!({ "kind": "garbage" }),
+            json!({ "kind": "stop_sandbox" }),
+            json!("timeout"),
+        ];
+        open.host.fast.set(true);
+        let mut count = 0;
+        for kind in kinds {
+            for (method, route) in [("POST", "process/execute"), ("GET", "files/download")] {
+                for times in [1, 2] {
+                    count += 1;
+                    let case = format!("{kind} at {route}, {times} times");
+                    // The change is too large to come in the answer.
+                    let work =
+                        format!("head -c 1500000 /dev/urandom > large; echo {count} > count");
+                    open.bash("s", &work).await;
+                    if kind == "timeout" {
+                        let left = std::cell::Cell::new(times);
+                        open.host.fail(move |operation, what| {
+                            let hit = operation == "http" && what.contains(route) && left.get() > 0;
+                            hit.then(|| {
+                                left.set(left.get() - 1);
+                                "timeout".into()
+                            })
+                        });
+                    } else {
+                        let path = format!("/toolbox/*/{route}*");
+                        world.local.fault(method, &path, times, kind.clone()).await;
+                    }
+                    let output = open.ok("s", "sync", json!({})).await;
+                    assert!(output.contains("2 changed"), "{case}: {output}");
+                    world.mend().await;
+                    open.host.heal();
+                    assert_eq!(branches(&world), ["opencode/1"], "{case}");
+                    let found = holding(&world, "count", &format!("{count}\n"));
+                    assert_eq!(found, ["opencode/1"], "{case}");
+                    assert_eq!(open.host.temps(), [""; 0], "{case}");
+                }
+            }
+        }
+        git(world.project.path(), &["fsck", "--strict"]);
+        assert_eq!(world.sandboxes().await.len(), 1);
+    });
+}
