@@ -85,7 +85,7 @@ impl Carry {
         let head = entry.host_head.as_deref();
         let message = self.message(session, subject);
         let synced = self.ask(sessions, session, &message, None, head).await?;
-        let left_out: Vec<String> = synced.left_out.iter().cloned().map(trust::text).collect();
+        let left_out = trust::sentences(&synced.left_out);
         let all = synced.jobs == 0 && left_out.is_empty();
         let known = entry.home.as_ref().map(|home| home.commit.as_str());
         let start = entry.base_commit.as_deref();
@@ -148,7 +148,7 @@ impl Carry {
         match answer.result {
             Ok(Outcome::Synced(synced)) => Ok(synced),
             Ok(_) => Err("the runner answered another question than was asked".into()),
-            Err(error) => Err(trust::text(error.message)),
+            Err(error) => Err(trust::sentence(&error.message)),
         }
     }
 

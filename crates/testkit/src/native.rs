@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 pub type Fault = Box<dyn Fn(&str, &str) -> Option<String>>;
 
 /// Answers a request in the network's place.
-type Answer = Box<dyn Fn(&HttpRequest) -> &'static str>;
+type Answer = Box<dyn Fn(&HttpRequest) -> String>;
 
 /// A host on the real machine.
 #[derive(Default)]
@@ -69,14 +69,15 @@ impl TestHost {
         heard
     }
 
-    /// Nothing fails any more.
+    /// Nothing fails any more, and requests are sent again.
     pub fn heal(&self) {
         *self.fault.borrow_mut() = None;
+        *self.answer.borrow_mut() = None;
     }
 
     /// From now on no request is sent: each is kept, and answered with 200 and this body.
-    pub fn answer_with(&self, answer: impl Fn(&HttpRequest) -> &'static str + 'static) {
-        *self.answer.borrow_mut() = Some(Box::new(answer));
+    pub fn answer_with<T: Into<String>>(&self, answer: impl Fn(&HttpRequest) -> T + 'static) {
+        *self.answer.borrow_mut() = Some(Box::new(move |request| answer(request).into()));
     }
 
     /// The requests that were kept.
@@ -192,7 +193,10 @@ fn not_saved(url: &str, path: &str, error: std::io::Error) -> HttpError {
 impl Host for TestHost {
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         if let Some(answer) = &*self.answer.borrow() {
-            let body = answer(&request).into();
+            let mut body = answer(&request).into_bytes();
+            if let Some(path) = &request.save_to {
+                std::fs::write(path, std::mem::take(&mut body)).expect("saved");
+            }
             self.requests.borrow_mut().push(request);
             return Ok(HttpResponse {
                 status: 200,

@@ -7,6 +7,7 @@ mod bash;
 mod deaths;
 mod faults;
 mod home;
+mod lies;
 mod lifecycle;
 mod permissions;
 mod refusals;
