@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
-use sync::{Error, Incoming, Landed, Project, Start, Tip};
+use sync::{Applied, Error, Incoming, Landed, Project, Start, Tip};
 use testkit::{TestHost, run, write_tree};
 
 const SESSION: &str = "ses_1";
@@ -24,7 +24,12 @@ fn git(dir: &Path, args: &[&str]) -> String {
 fn try_git(dir: &Path, args: &[&str]) -> (bool, String) {
     let output = Command::new("git")
         .args(["-c", "user.name=a", "-c", "user.email=a@localhost"])
-        .args(["-c", "core.hooksPath=/dev/null"])
+        .args([
+            "-c",
+            "core.hooksPath=/dev/null",
+            "-c",
+            "core.fsmonitor=false",
+        ])
         .args(args)
         .current_dir(dir)
         .output()
@@ -397,10 +402,7 @@ impl World {
     fn check(&self, case: &str) {
         let ran = fs::read_to_string(self.canary()).unwrap_or_default();
         assert_eq!(ran, "", "{case}: a program ran");
-        let (ok, found) = try_git(
-            &self.path(),
-            &["-c", "core.fsmonitor=false", "fsck", "--strict", "--full"],
-        );
+        let (ok, found) = try_git(&self.path(), &["fsck", "--strict", "--full"]);
         assert!(ok, "{case}: {found}");
         let _ = fs::remove_file(self.canary());
     }
@@ -839,10 +841,7 @@ fn odd_commits_arrive_or_are_refused_and_never_break_anything() {
     for (case, make) in cases {
         let world = World::new();
         run(async {
-            let worktree = git(
-                &world.path(),
-                &["-c", "core.fsmonitor=false", "status", "--porcelain"],
-            );
+            let worktree = git(&world.path(), &["status", "--porcelain"]);
             let sent = make(&world);
             match world.home(&sent, None).await {
                 Ok(landed) => {
@@ -871,10 +870,7 @@ fn odd_commits_arrive_or_are_refused_and_never_break_anything() {
                 Err(Error::Refused(reason)) => println!("{case}: refused: {reason}"),
                 Err(error) => panic!("{case}: {error}"),
             }
-            let after = git(
-                &world.path(),
-                &["-c", "core.fsmonitor=false", "status", "--porcelain"],
-            );
+            let after = git(&world.path(), &["status", "--porcelain"]);
             assert_eq!(after, worktree, "{case}");
             world.check(case);
         });
@@ -982,5 +978,405 @@ fn a_branchs_name_from_a_sandbox_never_leads_to_a_branch_of_the_users() {
             );
         }
         world.check("names");
+    });
+}
+
+impl World {
+    /// A commit on top of `parent` that changes these paths; none deletes one.
+    fn change(&self, parent: &str, changes: &[(&str, Option<(&str, &[u8])>)]) -> Sent {
+        let index = self.dir.path().join("sandbox-index");
+        let _ = fs::remove_file(&index);
+        let git = |args: &[&str]| {
+            let output = Command::new("git")
+                .args(args)
+                .current_dir(self.sandbox())
+                .env("GIT_INDEX_FILE", &index)
+                .env("GIT_DIR", self.sandbox())
+                .env("GIT_WORK_TREE", self.outside())
+                .output()
+                .expect("git runs");
+            assert!(output.status.success(), "{args:?}: {output:?}");
+            String::from_utf8_lossy(&output.stdout).trim().to_string()
+        };
+        git(&["read-tree", parent]);
+        for (path, change) in changes {
+            match change {
+                Some((mode, content)) => {
+                    let hash = self.object("blob", content);
+                    let entry = format!("{mode},{hash},{path}");
+                    git(&["update-index", "--add", "--replace", "--cacheinfo", &entry]);
+                }
+                None => drop(git(&["update-index", "--force-remove", path])),
+            }
+        }
+        let tip = self.commit(&git(&["write-tree"]), &[parent]);
+        let args = ["pack-objects", "--revs", "--stdout", "--quiet"];
+        let pack = feed(
+            &self.sandbox(),
+            &args,
+            format!("{tip}\n^{parent}\n").as_bytes(),
+        );
+        let head = self.head(&[(&tip, "refs/opencode/out/0")]);
+        Sent {
+            tip,
+            branches: Vec::new(),
+            bundle: Some([head, pack].concat()),
+        }
+    }
+}
+
+const FILE: &str = "100644";
+const LINK: &str = "120000";
+
+type Change = (&'static str, Option<(&'static str, &'static [u8])>);
+
+/// What the user has, what the agent changed, and whether it may be applied.
+type Application = (&'static str, fn(&World), &'static [Change], bool);
+
+const APPLIED: &[Application] = &[
+    (
+        "edits of every kind",
+        |_| {},
+        &[
+            ("a.txt", Some(("100755", b"one\nTWO\n"))),
+            ("dir/b.txt", None),
+            ("new/dir/c", Some((FILE, b"c\n"))),
+            ("binary", Some((FILE, b"\0\x01\xff"))),
+            ("no end", Some((FILE, b"x"))),
+            ("-d", Some((FILE, b"x\n"))),
+            ("link", Some((LINK, b"/etc/passwd"))),
+        ],
+        true,
+    ),
+    (
+        "while the user's index is locked",
+        |w| fs::write(w.path().join(".git/index.lock"), "").expect("written"),
+        &[("a.txt", Some((FILE, b"1\n")))],
+        true,
+    ),
+    (
+        "beside a change of the user's in another file",
+        |w| write_tree(&w.path(), "//- dir/b.txt\nthe user's\n"),
+        &[("a.txt", Some((FILE, b"1\n")))],
+        true,
+    ),
+    (
+        "two names in two cases",
+        |_| {},
+        &[("F", Some((FILE, b"1\n"))), ("f", Some((FILE, b"2\n")))],
+        true,
+    ),
+    (
+        "a file behind a link that leads out",
+        |w| symlink(w.outside(), w.path().join("way")).expect("linked"),
+        &[("way/x", Some((FILE, b"x\n")))],
+        false,
+    ),
+    (
+        "a directory that the user made a link that leads out",
+        |w| {
+            fs::write(w.outside().join("b.txt"), "b\n").expect("written");
+            fs::remove_dir_all(w.path().join("dir")).expect("removed");
+            symlink(w.outside(), w.path().join("dir")).expect("linked");
+        },
+        &[("dir/b.txt", Some((FILE, b"out\n")))],
+        false,
+    ),
+    (
+        "a file that the user made a link that leads out",
+        |w| {
+            fs::write(w.outside().join("a"), "one\ntwo\n").expect("written");
+            fs::remove_file(w.path().join("a.txt")).expect("removed");
+            symlink(w.outside().join("a"), w.path().join("a.txt")).expect("linked");
+        },
+        &[("a.txt", Some((FILE, b"out\n")))],
+        false,
+    ),
+    (
+        "a link and a file behind it, one after the other",
+        |w| symlink(w.outside(), w.path().join("way")).expect("linked"),
+        &[
+            ("a.txt", Some((LINK, b"../outside"))),
+            ("way/x", Some((FILE, b"x\n"))),
+        ],
+        false,
+    ),
+    (
+        "attributes",
+        |_| {},
+        &[(".gitattributes", Some((FILE, b"* filter=planted\n")))],
+        false,
+    ),
+    (
+        "attributes further down, in other letters",
+        |_| {},
+        &[("dir/.GitAttributes", Some((FILE, b"* filter=planted\n")))],
+        false,
+    ),
+    (
+        "a file of a filter",
+        |w| {
+            fs::write(
+                w.path().join(".git/info/attributes"),
+                "*.f filter=planted\n",
+            )
+            .expect("written")
+        },
+        &[("x.f", Some((FILE, b"x\n")))],
+        false,
+    ),
+    (
+        "a deletion of a file that the user changed",
+        |w| write_tree(&w.path(), "//- a.txt\nthe user's\n"),
+        &[("a.txt", None)],
+        false,
+    ),
+    (
+        "a change in a line that the user changed, and others beside",
+        |w| write_tree(&w.path(), "//- a.txt\nthe user's\n"),
+        &[
+            ("a.txt", Some((FILE, b"one\nTWO\n"))),
+            ("0", Some((FILE, b"before\n"))),
+            ("z", Some((FILE, b"after\n"))),
+        ],
+        false,
+    ),
+    (
+        "a new file where the user has one",
+        |w| write_tree(&w.path(), "//- mine\nthe user's\n"),
+        &[("mine", Some((FILE, b"the agent's\n")))],
+        false,
+    ),
+    (
+        "a new file where the user has one that git ignores",
+        |w| {
+            write_tree(&w.path(), "//- mine\nthe user's\n");
+            fs::write(w.path().join(".git/info/exclude"), "mine\n").expect("written");
+        },
+        &[("mine", Some((FILE, b"the agent's\n")))],
+        false,
+    ),
+    (
+        "a file where the user has a directory",
+        |w| write_tree(&w.path(), "//- mine/x\nthe user's\n"),
+        &[("mine", Some((FILE, b"the agent's\n")))],
+        false,
+    ),
+    (
+        "a directory where the user has a file",
+        |w| write_tree(&w.path(), "//- mine\nthe user's\n"),
+        &[("mine/x", Some((FILE, b"the agent's\n")))],
+        false,
+    ),
+];
+
+impl World {
+    fn outside(&self) -> PathBuf {
+        let path = self.dir.path().join("outside");
+        fs::create_dir_all(&path).expect("made");
+        path
+    }
+}
+
+#[test]
+fn a_change_is_applied_whole_or_not_at_all_and_nothing_of_the_users_is_lost() {
+    for (case, prepare, changes, expected) in APPLIED {
+        let world = World::new();
+        world.outside();
+        prepare(&world);
+        run(async {
+            let sent = world.change(&world.base, changes);
+            let incoming = world.receive(&sent).await.expect("received");
+            let (before, outside) = (world.users(), files(&world.outside()));
+            let applied = world.project().apply(&world.base, &incoming.tip).await;
+            let applied = applied.unwrap_or_else(|error| panic!("{case}: {error}"));
+            let changed = difference(&before, &world.users());
+            assert_eq!(files(&world.outside()), outside, "{case}");
+            match applied {
+                Applied::Yes => {
+                    assert!(expected, "{case}: applied");
+                    let mut wanted: Vec<PathBuf> = changes
+                        .iter()
+                        .map(|(path, _)| world.path().join(path))
+                        .collect();
+                    wanted.sort();
+                    let mut changed = changed;
+                    changed.sort();
+                    changed.dedup();
+                    assert_eq!(changed, wanted, "{case}");
+                    let again = world.project().apply(&world.base, &incoming.tip).await;
+                    assert_eq!(again.expect("looks"), Applied::Yes, "{case}: repeated");
+                }
+                Applied::No(reason) => {
+                    assert!(!expected, "{case}: {reason}");
+                    assert!(changed.is_empty(), "{case}: {changed:?}");
+                    assert!(!reason.is_empty());
+                }
+            }
+            let _ = fs::remove_file(world.path().join(".git/index.lock"));
+            world.check(case);
+        });
+    }
+}
+
+#[test]
+fn the_work_lands_in_every_kind_of_repository() {
+    type Make = fn() -> World;
+    let cases: &[(&str, Make)] = &[
+        ("a plain one", World::new),
+        ("of sha256", || {
+            World::of(&[
+                "init",
+                "--quiet",
+                "--object-format=sha256",
+                "--initial-branch=main",
+                "project",
+            ])
+        }),
+        ("with refs in tables", || {
+            World::of(&[
+                "init",
+                "--quiet",
+                "--ref-format=reftable",
+                "--initial-branch=main",
+                "project",
+            ])
+        }),
+        ("detached", || {
+            let world = World::new();
+            git(&world.path(), &["checkout", "--quiet", "--detach"]);
+            world
+        }),
+        ("shallow", || {
+            let dir = tempfile::tempdir().expect("a directory");
+            git(
+                dir.path(),
+                &["init", "--quiet", "--initial-branch=main", "origin"],
+            );
+            for n in 0..3 {
+                write_tree(&dir.path().join("origin"), &format!("//- a.txt\n{n}\n"));
+                git(&dir.path().join("origin"), &["add", "."]);
+                git(
+                    &dir.path().join("origin"),
+                    &["commit", "--quiet", "-m", "n"],
+                );
+            }
+            let url = format!("file://{}/origin", dir.path().display());
+            git(
+                dir.path(),
+                &["clone", "--quiet", "--depth=1", &url, "project"],
+            );
+            World::around(dir)
+        }),
+        ("without a commit", || {
+            let dir = tempfile::tempdir().expect("a directory");
+            git(
+                dir.path(),
+                &["init", "--quiet", "--initial-branch=main", "project"],
+            );
+            write_tree(&dir.path().join("project"), "//- a.txt\n1\n");
+            World::around(dir)
+        }),
+        ("a linked worktree", || {
+            let dir = tempfile::tempdir().expect("a directory");
+            git(
+                dir.path(),
+                &["init", "--quiet", "--initial-branch=main", "origin"],
+            );
+            let origin = dir.path().join("origin");
+            write_tree(&origin, "//- a.txt\n1\n");
+            git(&origin, &["add", "."]);
+            git(&origin, &["commit", "--quiet", "-m", "n"]);
+            git(
+                &origin,
+                &["worktree", "add", "--quiet", "-b", "linked", "../project"],
+            );
+            World::around(dir)
+        }),
+        ("packed", || {
+            let world = World::new();
+            git(&world.path(), &["gc", "--quiet"]);
+            world
+        }),
+    ];
+    for (case, make) in cases {
+        let world = make();
+        run(async {
+            let head =
+                |w: &World| try_git(&w.path(), &["rev-parse", "--symbolic-full-name", "HEAD"]);
+            let index = || {
+                let path = ["rev-parse", "--path-format=absolute", "--git-path", "index"];
+                fs::read(git(&world.path(), &path)).ok()
+            };
+            let before = (head(&world), index());
+            let first = world.change(&world.base, &[("f", Some((FILE, b"1\n")))]);
+            let landed = world.home(&first, None).await;
+            let landed = landed.unwrap_or_else(|error| panic!("{case}: {error}"));
+            assert_eq!(landed.branch, BRANCH, "{case}");
+            let second = world.change(&first.tip, &[("f", Some((FILE, b"2\n")))]);
+            let landed = world.home(&second, Some(&landed.commit)).await;
+            let landed = landed.unwrap_or_else(|error| panic!("{case}: {error}"));
+            assert_eq!(
+                (landed.branch.as_str(), &landed.files[..]),
+                (BRANCH, &["f".to_string()][..])
+            );
+            assert_eq!(
+                git(&world.path(), &["show", &format!("{BRANCH}:f")]),
+                "2",
+                "{case}"
+            );
+            assert_eq!((head(&world), index()), before, "{case}");
+            let log = git(&world.path(), &["reflog", "show", BRANCH]);
+            assert_eq!(log.lines().count(), 2, "{case}: {log}");
+            assert!(log.contains("work from the sandbox"), "{case}: {log}");
+            world.check(case);
+        });
+    }
+}
+
+#[test]
+fn a_branch_that_is_checked_out_anywhere_is_left_alone() {
+    let world = World::new();
+    run(async {
+        let first = world.change(&world.base, &[("f", Some((FILE, b"1\n")))]);
+        let landed = world.home(&first, None).await.expect("lands");
+        git(
+            &world.path(),
+            &["worktree", "add", "--quiet", "../linked", BRANCH],
+        );
+        let linked = files(&world.dir.path().join("linked"));
+        let second = world.change(&first.tip, &[("f", Some((FILE, b"2\n")))]);
+        let landed = world
+            .home(&second, Some(&landed.commit))
+            .await
+            .expect("lands");
+        assert_eq!(landed.branch, "opencode/1-2");
+        assert!(landed.beside.expect("a reason").contains("checked out"));
+        assert_eq!(git(&world.path(), &["rev-parse", BRANCH]), first.tip);
+        assert_eq!(files(&world.dir.path().join("linked")), linked);
+        let status = ["status", "--porcelain"];
+        assert_eq!(git(&world.dir.path().join("linked"), &status), "");
+    });
+}
+
+#[test]
+fn a_branch_whose_name_is_in_the_way_is_named_and_the_work_waits() {
+    let world = World::new();
+    git(&world.path(), &["branch", "opencode"]);
+    run(async {
+        let sent = world.good("f");
+        let before = git(&world.path(), &["for-each-ref"]);
+        let error = world.home(&sent, None).await.expect_err("it is in the way");
+        assert!(matches!(error, Error::Branch { .. }), "{error:?}");
+        let said = error.to_string();
+        assert!(
+            said.contains("opencode/1") && said.contains("branchPrefix"),
+            "{said}"
+        );
+        assert_eq!(git(&world.path(), &["for-each-ref"]), before);
+        git(&world.path(), &["branch", "-m", "opencode", "mine"]);
+        let landed = world.home(&sent, None).await.expect("lands");
+        assert_eq!(landed.branch, BRANCH);
+        world.check("in the way");
     });
 }
