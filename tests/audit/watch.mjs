@@ -84,7 +84,7 @@ const KEPT = [
   ["home/.local/state/opencode/", "OpenCode's state"],
   ["home/.cache/", "OpenCode's cache"],
   ["home/.config/opencode/", "packages and ignore rules that OpenCode keeps beside its configuration", /^(node_modules\/.*|package(-lock)?\.json|bun\.lock|\.gitignore)$/],
-  ["project/.git/", "OpenCode's name of the project, and git's cache of file times", /^(opencode|index)$/],
+  ["project/.git/", "OpenCode's name of the project, git's cache of file times, and the work that came home: objects, and branches of sessions", /^(opencode|index|objects\/.*|(logs\/)?refs\/heads\/opencode\/.*)$/],
 ]
 /** Kept for a model to read: not OpenCode's own affair. */
 const OUTPUTS = "home/.local/share/opencode/tool-output/"

@@ -16,8 +16,10 @@ use protocol::{Bundle, Op, Outcome, Request, Synced};
 use sessions::{Entry, Home, Sessions};
 use sync::{Applied, Incoming, Landed, Tip};
 
-/// How often another branch number is tried.
+/// How often another branch number is tried: others may take one at the same moment.
 const NUMBERS: usize = 20;
+/// How often a bundle is fetched.
+const DOWNLOADS: u32 = 4;
 /// Longest first line of a commit message, in characters.
 const SUBJECT: usize = 72;
 
@@ -88,7 +90,7 @@ impl Carry {
         let head = entry.host_head.as_deref();
         let message = self.message(session, subject);
         let synced = self.ask(sessions, session, &message, None, head).await?;
-        let left_out: Vec<String> = synced.left_out.iter().cloned().map(trust::text).collect();
+        let left_out = trust::sentences(&synced.left_out);
         let all = synced.jobs == 0 && left_out.is_empty();
         let known = entry.home.as_ref().map(|home| home.commit.as_str());
         let start = entry.base_commit.as_deref();
@@ -151,7 +153,7 @@ impl Carry {
         match answer.result {
             Ok(Outcome::Synced(synced)) => Ok(synced),
             Ok(_) => Err("the runner answered another question than was asked".into()),
-            Err(error) => Err(trust::text(error.message)),
+            Err(error) => Err(trust::sentence(&error.message)),
         }
     }
 
@@ -210,21 +212,53 @@ impl Carry {
                 written.map_err(|error| error.to_string())?;
             }
             (None, Some(path)) => {
-                let toolbox: Option<Toolbox> =
-                    (sessions.existing(session).await).map_err(|error| error.to_string())?;
-                let toolbox = toolbox.ok_or("the session has no sandbox any more")?;
-                let got = (self.client)
-                    .download(&toolbox, path, file, bundle.size as usize)
+                return self
+                    .download(sessions, session, path, bundle.size, file)
                     .await;
-                got.map_err(|error| RemoteError::from(error).to_string())?;
             }
             (None, None) => return Err("the sandbox named a bundle and sent none".into()),
         }
-        let size = self.host.file_size(file).await;
-        if size.as_ref().ok() != Some(&bundle.size) {
-            return Err("the sandbox sent a bundle of another size than it said".into());
+        self.has_size(file, bundle.size).await
+    }
+
+    async fn has_size(&self, file: &str, size: u64) -> Result<(), String> {
+        match self.host.file_size(file).await {
+            Ok(found) if found == size => Ok(()),
+            _ => Err("the sandbox sent a bundle of another size than it said".into()),
         }
-        Ok(())
+    }
+
+    /// Fetches a file of the sandbox, which may have stopped since it was written.
+    async fn download(
+        &self,
+        sessions: &Sessions,
+        session: &str,
+        path: &str,
+        size: u64,
+        file: &str,
+    ) -> Result<(), String> {
+        let toolbox: Option<Toolbox> =
+            (sessions.existing(session).await).map_err(|error| error.to_string())?;
+        let mut toolbox = toolbox.ok_or("the session has no sandbox any more")?;
+        let mut attempt = 0;
+        loop {
+            let got = (self.client)
+                .download(&toolbox, path, file, size as usize)
+                .await;
+            attempt += 1;
+            match got {
+                Ok(()) => match self.has_size(file, size).await {
+                    Err(_) if attempt < DOWNLOADS => {}
+                    checked => return checked,
+                },
+                Err(error @ daytona::Error::NotRunning { .. }) if attempt < DOWNLOADS => {
+                    self.client.pause(&error, attempt).await;
+                    let revived = sessions.revive(session, &toolbox).await;
+                    toolbox = revived.map_err(|error| error.to_string())?;
+                }
+                Err(error) => return Err(RemoteError::from(error).to_string()),
+            }
+        }
     }
 
     /// Moves the session's branch, under another number if its own is taken.
@@ -237,7 +271,7 @@ impl Carry {
     ) -> Result<Landed, String> {
         let mut number = match entry.branch_number {
             Some(number) => number,
-            None => (sessions.renumber(session).await).map_err(|error| error.to_string())?,
+            None => (sessions.renumber(session, 0).await).map_err(|error| error.to_string())?,
         };
         let last = entry.home.as_ref().map(|home| home.commit.as_str());
         for _ in 0..NUMBERS {
@@ -252,8 +286,11 @@ impl Carry {
                 .await
             {
                 Err(sync::Error::Taken(_)) => {
-                    let next = sessions.renumber(session).await;
-                    number = next.map_err(|error| error.to_string())?.max(number + 1);
+                    // Branches outlive their sessions, so the store knows only some of them.
+                    let taken = self.project.last_number(&self.branch_prefix).await;
+                    let taken = taken.map_err(|error| error.to_string())?.max(number);
+                    let next = sessions.renumber(session, taken).await;
+                    number = next.map_err(|error| error.to_string())?;
                 }
                 landed => return landed.map_err(|error| error.to_string()),
             }

@@ -18,6 +18,9 @@ const KINDS: &[&str] = &[
 /// plugin are above.
 const MAX_TEXT: usize = 2 * 1024 * 1024;
 const MAX_LINES: usize = 50_000;
+/// Longest sentence, in characters, and most of them.
+const MAX_SENTENCE: usize = 300;
+const MAX_SENTENCES: usize = 20;
 
 /// An output with nothing in it that OpenCode could take for the host's.
 pub(crate) fn output(mut output: ToolOutput) -> ToolOutput {
@@ -44,6 +47,28 @@ pub(crate) fn text(mut text: String) -> String {
         text.push_str("\n\n(The sandbox sent more than can be shown; the rest was left out.)");
     }
     text
+}
+
+/// A sentence of bounded length.
+pub(crate) fn sentence(text: &str) -> String {
+    let short: String = text.chars().take(MAX_SENTENCE).collect();
+    match short.len() < text.len() {
+        true => short + "…",
+        false => short,
+    }
+}
+
+/// A few sentences, and how many more there are.
+pub(crate) fn sentences(texts: &[String]) -> Vec<String> {
+    let mut few: Vec<String> = texts
+        .iter()
+        .take(MAX_SENTENCES)
+        .map(|t| sentence(t))
+        .collect();
+    if texts.len() > few.len() {
+        few.push(format!("and {} more", texts.len() - few.len()));
+    }
+    few
 }
 
 fn is_data(attachment: &Attachment) -> bool {

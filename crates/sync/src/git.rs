@@ -79,7 +79,7 @@ impl<'a> Git<'a> {
     }
 
     /// Its standard input is a file from some byte on.
-    pub(crate) async fn feed(
+    pub(crate) async fn fed_from(
         &self,
         args: &[&str],
         path: &str,
@@ -88,6 +88,19 @@ impl<'a> Git<'a> {
         let mut call = self.call(args);
         call.stdin_file = Some((path.into(), offset));
         Ok(self.host.git(call).await?)
+    }
+
+    /// Its standard input is a file, and its standard output goes to another.
+    pub(crate) async fn file_to_file(
+        &self,
+        args: &[&str],
+        from: &str,
+        to: &str,
+    ) -> Result<(), Error> {
+        let mut call = self.call(args);
+        (call.stdin_file, call.stdout_file) = (Some((from.into(), 0)), Some(to.into()));
+        let output = self.host.git(call).await?;
+        self.check(args, output).map(drop)
     }
 
     pub(crate) fn check(&self, args: &[&str], output: GitOutput) -> Result<GitOutput, Error> {
@@ -118,6 +131,12 @@ impl<'a> Git<'a> {
         Ok(self.run(&args, "").await?.code == 0)
     }
 
+    /// True if it is a commit itself, and no tag of one.
+    pub(crate) async fn is_commit(&self, name: &str) -> Result<bool, Error> {
+        let output = self.run(&["cat-file", "-t", name], "").await?;
+        Ok(text(&output.stdout) == "commit")
+    }
+
     /// True if the commit is there.
     pub(crate) async fn has(&self, commit: &str) -> Result<bool, Error> {
         let name = format!("{commit}^{{commit}}");
@@ -136,15 +155,19 @@ pub(crate) fn reason(output: &GitOutput) -> String {
 }
 
 /// A line of `objects/info/alternates`: a path that begins with a quote, or holds a line end, is
-/// quoted as git's C-style strings are.
+/// quoted.
 pub(crate) fn quote(path: &str) -> String {
-    if path.starts_with('"') || path.contains('\n') {
-        let path = path
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n");
-        format!("\"{path}\"")
-    } else {
-        path.to_string()
+    match path.starts_with('"') || path.contains('\n') {
+        true => quoted(path),
+        false => path.to_string(),
     }
+}
+
+/// A path as git's C-style strings are.
+pub(crate) fn quoted(path: &str) -> String {
+    let path = path
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n");
+    format!("\"{path}\"")
 }

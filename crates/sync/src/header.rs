@@ -2,8 +2,9 @@
 
 use crate::is_hash;
 
-/// How much of a file may be head.
-pub(crate) const MAX_HEAD: u64 = 64 * 1024;
+/// How much of a file is read for its head: nearly always enough, and at most. Git writes the whole
+/// first paragraph of a prerequisite's message there.
+pub(crate) const HEADS: [u64; 2] = [64 * 1024, 16 * 1024 * 1024];
 
 /// What a bundle says of itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,26 +21,37 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Header, String> {
         .windows(2)
         .position(|pair| pair == b"\n\n")
         .ok_or("its head does not end")?;
-    let text = std::str::from_utf8(&bytes[..end]).map_err(|_| "its head is not text")?;
-    let mut lines = text.split('\n');
-    let version = lines.next().unwrap_or_default();
+    let mut lines = bytes[..end].split(|byte| *byte == b'\n');
+    let version = lines
+        .next()
+        .map(String::from_utf8_lossy)
+        .unwrap_or_default();
     if version != "# v2 git bundle" && version != "# v3 git bundle" {
         return Err("it is not a git bundle".into());
     }
+    let mut length = 40;
     let mut refs = Vec::new();
     for line in lines {
-        if let Some(capability) = line.strip_prefix('@') {
-            if version.contains("v2") || !capability.starts_with("object-format=") {
-                return Err(format!("it asks for {:?}", short(capability)));
-            }
-        } else if let Some(prerequisite) = line.strip_prefix('-') {
-            let hash = prerequisite.split(' ').next().unwrap_or_default();
-            if !is_hash(hash) {
+        // Only a prerequisite's subject may be no text, and nobody reads it.
+        if let [b'-', prerequisite @ ..] = line {
+            let hash = prerequisite.split(|byte| *byte == b' ').next();
+            if !hash
+                .is_some_and(|hash| hash.len() == length && is_hash(&String::from_utf8_lossy(hash)))
+            {
                 return Err("a prerequisite of it is no commit".into());
             }
+            continue;
+        }
+        let line = std::str::from_utf8(line).map_err(|_| "its head is not text")?;
+        if let Some(capability) = line.strip_prefix('@') {
+            length = match capability {
+                "object-format=sha1" if version.contains("v3") => 40,
+                "object-format=sha256" if version.contains("v3") => 64,
+                _ => return Err(format!("it asks for {:?}", short(capability))),
+            };
         } else {
             let (hash, name) = line.split_once(' ').ok_or("a line of its head is no ref")?;
-            if !is_hash(hash) {
+            if hash.len() != length || !is_hash(hash) {
                 return Err("a ref of it is no commit".into());
             }
             refs.push((name.to_string(), hash.to_string()));
@@ -69,6 +81,10 @@ mod tests {
             [("refs/opencode/out/0".to_string(), hash.to_string())]
         );
         assert_eq!(&good.as_bytes()[header.pack_at as usize..], b"PACK");
+        let mut odd = format!("# v2 git bundle\n-{hash} ").into_bytes();
+        odd.extend_from_slice(b"\xff\n");
+        odd.extend_from_slice(format!("{hash} x\n\n").as_bytes());
+        assert!(parse(&odd).is_ok(), "a subject that is not text");
         let v3 = format!("# v3 git bundle\n@object-format=sha1\n{hash} HEAD\n\n");
         assert!(parse(v3.as_bytes()).is_ok());
         for bad in [
@@ -78,6 +94,7 @@ mod tests {
             format!("# v4 git bundle\n{hash} refs/x\n\n"),
             format!("# v2 git bundle\n@object-format=sha1\n{hash} x\n\n"),
             format!("# v3 git bundle\n@filter=blob:none\n{hash} x\n\n"),
+            format!("# v3 git bundle\n@object-format=sha256\n{hash} x\n\n"),
             "# v2 git bundle\n--upload-pack=x refs/x\n\n".into(),
             "# v2 git bundle\n-$(x) y\n\n".into(),
             format!("# v2 git bundle\n{}\n\n", &hash[..20]),

@@ -1,10 +1,12 @@
 //! Home: a bundle from a sandbox becomes commits in the depot, then a branch of the user's.
 //!
-//! Nothing of a bundle is believed. Its head is read here; git checks every object in it, strictly
-//! (`.git` in all its spellings, `..`, broken links, `.gitmodules` tricks), and that nothing is
-//! missing. What fails leaves no ref behind.
+//! Nothing of a bundle is believed. It is unpacked into a temporary directory of objects first: its
+//! head is read here; git checks every object in it, strictly (`.git` in all its spellings, `..`,
+//! broken links, `.gitmodules` tricks), and that nothing is missing; every new commit must be in
+//! it, and what they hold must be of a size that can be listed. What fails leaves nothing behind.
 
 use crate::git::{self, Git, text};
+use crate::listing::Listing;
 use crate::{Error, Project, header, is_hash, kept};
 use std::collections::BTreeMap;
 
@@ -45,10 +47,15 @@ pub struct Landed {
     pub others: Vec<String>,
 }
 
+/// How often it is looked where branches are.
+const MAX_LOOKS: usize = 4;
 /// How many branches beside the own one are tried.
 const MAX_BESIDE: usize = 100;
-/// Most files that are named.
+/// Most further branches that are taken; the runner sends fewer.
+const MAX_BRANCHES: usize = 100;
+/// Most files that are named, and how many bytes are read for it.
 const MAX_FILES: usize = 1_000;
+const MAX_NAMES: u64 = 1024 * 1024;
 
 /// A branch as it is.
 struct Existing {
@@ -92,32 +99,23 @@ impl Project {
         let private = self.open().await?;
         let mut commits = vec![incoming.tip.as_str()];
         commits.extend(incoming.branches.iter().map(|(_, commit)| commit.as_str()));
+        if incoming.branches.len() > MAX_BRANCHES {
+            return Err(Error::Refused(format!(
+                "it has {} branches, and at most {MAX_BRANCHES} are taken",
+                incoming.branches.len()
+            )));
+        }
         if !commits.iter().all(|commit| is_hash(commit)) {
             return Err(Error::Refused("it names a commit by no full hash".into()));
         }
-        if let Some(bundle) = &incoming.bundle {
-            self.unbundle(&private, bundle, &commits).await?;
-        }
-        // Everything must be there that the commits reach and we did not have before.
-        let mut list = String::new();
-        for commit in &commits {
-            list.push_str(&format!("{commit}\n"));
-        }
-        for commit in self.have(session, host_head).await? {
-            list.push_str(&format!("^{commit}\n"));
-        }
-        let args = ["rev-list", "--objects", "--quiet", "--stdin"];
-        let walked = private.run(&args, &list).await?;
-        if walked.code != 0 {
-            return Err(Error::Refused(format!(
-                "objects are missing ({})",
-                git::reason(&walked)
-            )));
-        }
-        for commit in &commits {
-            if !private.has(commit).await? {
-                return Err(Error::Refused(format!("{commit} is no commit")));
-            }
+        let have = self.have(session, host_head).await?;
+        let dir = self.host.temp_dir().await?;
+        let checked = self.check(&private, incoming, &commits, &have, &dir).await;
+        let _ = self.host.remove_temp_dir(&dir).await;
+        if let Some((bundle, pack_at)) = checked? {
+            let take = ["index-pack", "--stdin", "--fix-thin"];
+            let taken = private.fed_from(&take, bundle, pack_at).await?;
+            private.check(&take, taken)?;
         }
         if keep {
             let name = kept("home", session);
@@ -128,12 +126,102 @@ impl Project {
         Ok(())
     }
 
-    async fn unbundle(
+    /// Looks at everything in `dir`, beside the depot's objects. Gives the bundle, if there is one,
+    /// and where its pack begins.
+    async fn check<'a>(
         &self,
         private: &Git<'_>,
-        bundle: &str,
+        incoming: &'a Incoming,
         commits: &[&str],
-    ) -> Result<(), Error> {
+        have: &[String],
+        dir: &str,
+    ) -> Result<Option<(&'a str, u64)>, Error> {
+        let alone = private.clone().with("GIT_OBJECT_DIRECTORY", dir);
+        let depot = git::quoted(&format!("{}/objects", self.depot));
+        let beside = alone
+            .clone()
+            .with("GIT_ALTERNATE_OBJECT_DIRECTORIES", depot);
+        let bundle = match &incoming.bundle {
+            Some(bundle) => Some((
+                bundle.as_str(),
+                self.unbundle(&beside, bundle, commits).await?,
+            )),
+            None => None,
+        };
+        // Everything must be there that the commits reach and we did not have before.
+        let mut list = String::new();
+        for commit in commits {
+            list.push_str(&format!("{commit}\n"));
+        }
+        for commit in have {
+            list.push_str(&format!("^{commit}\n"));
+        }
+        let args = ["rev-list", "--objects", "--quiet", "--stdin"];
+        let walked = beside.run(&args, &list).await?;
+        if walked.code != 0 {
+            return Err(Error::Refused(format!(
+                "objects are missing ({})",
+                git::reason(&walked)
+            )));
+        }
+        for commit in commits {
+            if !beside.is_commit(commit).await? {
+                return Err(Error::Refused(format!("{commit} is no commit")));
+            }
+        }
+        // The depot sees all of the user's commits, and the sandbox may know a hash of one that it
+        // was never given.
+        let new = beside.checked(&["rev-list", "--stdin"], &list).await?;
+        let sent = ["cat-file", "--batch-check=%(objecttype)"];
+        let sent = alone.checked(&sent, &text(&new.stdout)).await?;
+        if text(&sent.stdout).contains("missing") {
+            return Err(Error::Refused(
+                "it names commits that it did not send".into(),
+            ));
+        }
+        if bundle.is_some() {
+            self.list(&beside, commits, dir).await?;
+        }
+        Ok(bundle)
+    }
+
+    /// Refuses trees with more paths than anybody can list: a few objects may name the same ones
+    /// over and over.
+    async fn list(&self, git: &Git<'_>, commits: &[&str], dir: &str) -> Result<(), Error> {
+        let (names, trees) = (format!("{dir}/names"), format!("{dir}/trees"));
+        let roots: String = commits.iter().map(|c| format!("{c}^{{tree}}\n")).collect();
+        let args = [
+            "rev-list",
+            "--objects",
+            "--no-object-names",
+            "--filter=object:type=tree",
+            "--filter-provided-objects",
+            "--stdin",
+        ];
+        git.to_file(&args, &roots, &names).await?;
+        let args = ["cat-file", "--batch", "--buffer"];
+        git.file_to_file(&args, &names, &trees).await?;
+        let hash = commits.first().map_or(40, |commit| commit.len()) / 2;
+        let mut listing = Listing::new(hash);
+        let mut at = 0;
+        loop {
+            let part = self.host.read_part(&trees, at, 1024 * 1024).await?;
+            if part.is_empty() {
+                break;
+            }
+            at += part.len() as u64;
+            listing.read(&part).map_err(Error::Refused)?;
+        }
+        match listing.is_bounded() {
+            true => Ok(()),
+            false => Err(Error::Refused(
+                "its trees name more files than can be listed".into(),
+            )),
+        }
+    }
+
+    /// Checks a bundle and unpacks it; gives where its pack begins.
+    async fn unbundle(&self, git: &Git<'_>, bundle: &str, commits: &[&str]) -> Result<u64, Error> {
         let size = self.host.file_size(bundle).await?;
         if size > self.limit {
             let limit = self.limit / 1_000_000;
@@ -142,8 +230,15 @@ impl Project {
                 "it has {size} MB, and at most {limit} MB are taken"
             )));
         }
-        let head = self.host.read_part(bundle, 0, header::MAX_HEAD).await?;
-        let header = header::parse(&head).map_err(Error::Refused)?;
+        let mut header = Err(String::new());
+        for length in header::HEADS {
+            let head = self.host.read_part(bundle, 0, length).await?;
+            header = header::parse(&head);
+            if header.is_ok() || (head.len() as u64) < length {
+                break;
+            }
+        }
+        let header = header.map_err(Error::Refused)?;
         let expected: Vec<(String, String)> = commits
             .iter()
             .enumerate()
@@ -158,14 +253,34 @@ impl Project {
         }
         let max = format!("--max-input-size={}", self.limit);
         let index = ["index-pack", "--stdin", "--fix-thin", "--strict", &max];
-        let taken = private.feed(&index, bundle, header.pack_at).await?;
+        let taken = git.fed_from(&index, bundle, header.pack_at).await?;
         if taken.code != 0 {
             return Err(Error::Refused(format!(
                 "git does not accept its objects ({})",
                 git::reason(&taken)
             )));
         }
-        Ok(())
+        Ok(header.pack_at)
+    }
+
+    /// The highest number that any branch has behind `prefix`, whose ever it is; 0 if none has one.
+    pub async fn last_number(&self, prefix: &str) -> Result<u64, Error> {
+        self.open().await?;
+        let users = self.users().await?;
+        let prefix = format!("refs/heads/{prefix}");
+        let pattern = format!("{prefix}*");
+        let listed = users
+            .checked(&["for-each-ref", "--format=%(refname)", &pattern], "")
+            .await?;
+        let listed = text(&listed.stdout);
+        let numbers = listed.lines().filter_map(|name| {
+            let number = name.strip_prefix(&prefix)?;
+            number.split('-').next()?.parse().ok()
+        });
+        Ok(numbers
+            .filter(|number| *number < u64::MAX)
+            .max()
+            .unwrap_or(0))
     }
 
     /// Hands what was received to the user's repository and moves the session's branch there. A
@@ -184,29 +299,15 @@ impl Project {
             self.hand_over(&private, &users, tip, incoming, host_head)
                 .await?;
         }
-        let existing = self.branches(&users, tip.branch).await?;
-        if tip.last.is_none()
-            && let Some(own) = existing.get(tip.branch)
-        {
-            // From a crash right after it was made, or somebody else's.
-            let is_ours = users.is_ancestor(&own.commit, &incoming.tip).await?
-                && match &base {
-                    Some(base) => !private.is_ancestor(&own.commit, base).await?,
-                    None => false,
-                };
-            if !is_ours {
-                return Err(Error::Taken(tip.branch.into()));
+        let mut looks = 1;
+        let (branch, beside, others) = loop {
+            let base = base.as_deref();
+            match self.settle(&private, &users, tip, incoming, base).await {
+                // Another process may have moved it at the same moment.
+                Err(Error::Branch { .. }) if looks < MAX_LOOKS => looks += 1,
+                settled => break settled?,
             }
-        }
-        let (branch, beside) = self.place(&users, tip, &incoming.tip, &existing).await?;
-        if beside.is_none() {
-            self.tidy(&users, tip.branch, &incoming.tip, &existing)
-                .await?;
-        }
-        let mut others = Vec::new();
-        for (name, commit) in &incoming.branches {
-            others.push(self.other(&users, tip, name, commit, &existing).await?);
-        }
+        };
         let files = match tip.last.map(str::to_string).or(base) {
             Some(from) => self.files(&private, &from, &incoming.tip).await?,
             None => Vec::new(),
@@ -218,6 +319,52 @@ impl Project {
             beside,
             others,
         })
+    }
+
+    /// Moves the session's branch and its further ones: which one, why it is another, and theirs.
+    async fn settle(
+        &self,
+        private: &Git<'_>,
+        users: &Git<'_>,
+        tip: Tip<'_>,
+        incoming: &Incoming,
+        base: Option<&str>,
+    ) -> Result<(String, Option<String>, Vec<String>), Error> {
+        let mut existing = self.branches(users, tip.branch).await?;
+        if tip.last.is_none()
+            && let Some(own) = existing.get(tip.branch)
+        {
+            // From a crash right after it was made, of another process, or somebody else's.
+            let ours = match (own.commit.as_str(), incoming.tip.as_str()) {
+                (own, new) if users.is_ancestor(own, new).await? => Some(own),
+                (own, new) if users.is_ancestor(new, own).await? => Some(new),
+                _ => None,
+            };
+            let is_ours = match (ours, base) {
+                (Some(ours), Some(base)) => !private.is_ancestor(ours, base).await?,
+                _ => false,
+            };
+            if !is_ours {
+                return Err(Error::Taken(tip.branch.into()));
+            }
+        }
+        let (branch, beside) = self.place(users, tip, &incoming.tip, &existing).await?;
+        if beside.is_none() {
+            self.tidy(users, tip.branch, &incoming.tip, &existing)
+                .await?;
+        }
+        let mut others = Vec::new();
+        for (name, commit) in &incoming.branches {
+            let name = self.other(users, tip, name, commit, &existing).await?;
+            let now = Existing {
+                commit: commit.clone(),
+                checked_out: false,
+            };
+            // Another of this session's may want the name too.
+            existing.entry(name.clone()).or_insert(now).commit = commit.clone();
+            others.push(name);
+        }
+        Ok((branch, beside, others))
     }
 
     /// Copies what the user's repository does not have yet.
@@ -259,7 +406,7 @@ impl Project {
                 true => &["unpack-objects", "-q"],
                 false => &["index-pack", "--stdin", "--fix-thin"],
             };
-            let output = users.feed(args, &pack, 0).await?;
+            let output = users.fed_from(args, &pack, 0).await?;
             users.check(args, output).map(drop)
         }
         .await;
@@ -310,6 +457,10 @@ impl Project {
             if let Some(old) = old
                 && old.commit != commit
             {
+                // Somebody moved it on from there: another process, or the user.
+                if tip.last != Some(&old.commit) && users.is_ancestor(commit, &old.commit).await? {
+                    return Ok((name, why));
+                }
                 let reason = if old.checked_out {
                     Some(format!("{name} is checked out"))
                 } else if !users.is_ancestor(&old.commit, commit).await? {
@@ -405,11 +556,8 @@ impl Project {
                 Some(old) if !users.is_ancestor(&old.commit, commit).await? => continue,
                 old => old.map(|old| old.commit.as_str()),
             };
-            match self.update(users, &name, commit, old).await {
-                // Another of this session's has just taken the name.
-                Err(Error::Branch { .. }) if old.is_none() => continue,
-                result => return result.map(|()| name),
-            }
+            self.update(users, &name, commit, old).await?;
+            return Ok(name);
         }
         Err(Error::Branch {
             branch: plain,
@@ -427,9 +575,20 @@ impl Project {
             from,
             to,
         ];
-        let listed = private.run(&args, "").await?;
-        Ok(listed
-            .stdout
+        let dir = self.host.temp_dir().await?;
+        let file = format!("{dir}/names");
+        let listed = async {
+            private.to_file(&args, "", &file).await?;
+            Ok(self.host.read_part(&file, 0, MAX_NAMES).await?)
+        }
+        .await;
+        let _ = self.host.remove_temp_dir(&dir).await;
+        let listed: Vec<u8> = listed.or_else(|error: Error| match error {
+            Error::Git { .. } => Ok(Vec::new()),
+            error => Err(error),
+        })?;
+        let whole = listed.iter().rposition(|byte| *byte == 0).unwrap_or(0);
+        Ok(listed[..whole]
             .split(|byte| *byte == 0)
             .filter(|name| !name.is_empty())
             .take(MAX_FILES)

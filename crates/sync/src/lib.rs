@@ -19,6 +19,7 @@ mod depth;
 mod git;
 mod header;
 mod home;
+mod listing;
 mod pack;
 
 use git::Git;
@@ -200,6 +201,8 @@ impl Project {
         }
         // What nobody needs any more goes once there is enough of it.
         let gc = [
+            "-c",
+            "gc.auto=5000",
             "-c",
             "gc.autoDetach=false",
             "gc",

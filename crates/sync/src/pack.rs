@@ -45,6 +45,28 @@ impl Packed {
     }
 }
 
+/// Git that runs none of the filters that the user has configured: they are programs. A file that
+/// has not changed is in the index as its filter made it; one that has is read as it is.
+async fn without_filters(git: Git<'_>) -> Result<Git<'_>, Error> {
+    let pattern = "^filter\\..*\\.(clean|process|required)$";
+    let args = ["config", "-z", "--name-only", "--get-regexp", pattern];
+    let listed = git.run(&args, "").await?;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let keys: BTreeSet<&str> = listed.split('\0').filter(|key| !key.is_empty()).collect();
+    let mut git = git.with("GIT_CONFIG_COUNT", keys.len().to_string());
+    for (n, key) in keys.into_iter().enumerate() {
+        let value = if key.ends_with(".required") {
+            "false"
+        } else {
+            ""
+        };
+        git = git
+            .with(&format!("GIT_CONFIG_KEY_{n}"), key)
+            .with(&format!("GIT_CONFIG_VALUE_{n}"), value);
+    }
+    Ok(git)
+}
+
 /// The worktree, committed.
 struct Snapshot {
     commit: String,
@@ -107,12 +129,13 @@ impl Project {
             true => self.users().await?,
             false => private.clone(),
         };
-        let git = git
+        let git = without_filters(git)
+            .await?
             .with("GIT_WORK_TREE", self.worktree.clone())
             .with("GIT_OBJECT_DIRECTORY", format!("{}/objects", self.depot));
         let mut snapshot = self.snapshot(&git, is_root, &start.keep_out, dir).await?;
         if let Some(from) = &start.from {
-            snapshot.commit = from.clone();
+            snapshot.commit = self.without(&git, from, &start.keep_out, dir).await?;
         }
         let name = kept("base", session);
         private
@@ -170,15 +193,9 @@ impl Project {
         })
     }
 
-    async fn snapshot(
-        &self,
-        git: &Git<'_>,
-        is_root: bool,
-        keep_out: &[String],
-        dir: &str,
-    ) -> Result<Snapshot, Error> {
-        let index = format!("{dir}/index");
-        let mut git = git.clone().with("GIT_INDEX_FILE", index.clone());
+    /// Git that commits in our name.
+    fn signed<'a>(&self, git: &Git<'a>) -> Git<'a> {
+        let mut git = git.clone();
         for role in ["AUTHOR", "COMMITTER"] {
             git = git
                 .with(&format!("GIT_{role}_NAME"), "opencode-daytona-sandbox")
@@ -191,6 +208,43 @@ impl Project {
                     format!("{} +0000", self.host.now_ms() / 1000),
                 );
         }
+        git
+    }
+
+    /// A commit without what stays on the host: one that came from a sandbox may be any that the
+    /// sandbox knows a hash of.
+    async fn without(
+        &self,
+        git: &Git<'_>,
+        from: &str,
+        keep_out: &[String],
+        dir: &str,
+    ) -> Result<String, Error> {
+        let mut list = vec!["ls-tree", "-r", "--name-only", from, "--"];
+        list.extend(keep_out.iter().map(String::as_str));
+        if keep_out.is_empty() || git.line(&list).await?.is_empty() {
+            return Ok(from.into());
+        }
+        let git = self
+            .signed(git)
+            .with("GIT_INDEX_FILE", format!("{dir}/from-index"));
+        git.checked(&["read-tree", from], "").await?;
+        remove(&git, keep_out).await?;
+        let tree = git.line(&["write-tree"]).await?;
+        let message = "Without what stays on the host";
+        let commit = ["commit-tree", "--no-gpg-sign", "-m", message, "-p", from];
+        git.line(&[&commit[..], &[&tree]].concat()).await
+    }
+
+    async fn snapshot(
+        &self,
+        git: &Git<'_>,
+        is_root: bool,
+        keep_out: &[String],
+        dir: &str,
+    ) -> Result<Snapshot, Error> {
+        let index = format!("{dir}/index");
+        let git = self.signed(git).with("GIT_INDEX_FILE", index.clone());
         let (mut head, mut branch) = (None, "main".to_string());
         if is_root {
             let found = git
@@ -243,11 +297,7 @@ impl Project {
                 }
             }
         }
-        if !keep_out.is_empty() {
-            let remove = ["rm", "--quiet", "--cached", "--ignore-unmatch", "-f", "--"];
-            let paths: Vec<&str> = keep_out.iter().map(String::as_str).collect();
-            git.checked(&[&remove[..], &paths].concat(), "").await?;
-        }
+        remove(&git, keep_out).await?;
         let tree = git.line(&["write-tree"]).await?;
         if let Some(head) = &head
             && git
@@ -296,7 +346,8 @@ impl Project {
             return Ok(0);
         }
         if !start.keep_out.is_empty() {
-            let mut args = vec!["rev-list", "--max-count=1", head.as_str(), "--"];
+            let mut args = vec!["rev-list", "--max-count=1", "--full-history"];
+            args.extend([head.as_str(), &snapshot.commit, "--"]);
             args.extend(start.keep_out.iter().map(String::as_str));
             if !git.line(&args).await?.is_empty() {
                 self.host.log(
@@ -345,4 +396,14 @@ impl Project {
         let all: BTreeSet<String> = cut.shallow.iter().cloned().chain(users).collect();
         Ok(all.into_iter().collect())
     }
+}
+
+/// Takes paths out of the index.
+async fn remove(git: &Git<'_>, paths: &[String]) -> Result<(), Error> {
+    if !paths.is_empty() {
+        let remove = ["rm", "--quiet", "--cached", "--ignore-unmatch", "-f", "--"];
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        git.checked(&[&remove[..], &paths].concat(), "").await?;
+    }
+    Ok(())
 }

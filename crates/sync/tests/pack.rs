@@ -397,9 +397,27 @@ fn a_repository_that_runs_programs_runs_none() {
     }
     git(&path, &["config", "core.fsmonitor", ".git/hooks/fsmonitor"]);
     git(&path, &["config", "commit.gpgSign", "true"]);
+    let filter = format!("touch '{}'; cat", mark.display());
+    for key in [
+        "filter.own.clean",
+        "filter.own.smudge",
+        "filter.a b=c.process",
+    ] {
+        git(&path, &["config", key, &filter]);
+    }
+    git(&path, &["config", "filter.own.required", "true"]);
+    write_tree(
+        &path,
+        "//- .gitattributes\n*.own filter=own\n//- new.own\nas it is\n",
+    );
     let _ = fs::remove_file(&mark);
-    carry(&path, &history(5));
+    let files = carry(&path, &history(5)).files;
     assert!(!mark.exists());
+    let as_it_is = Node::File {
+        executable: false,
+        content: "as it is\n".into(),
+    };
+    assert_eq!(files[&b"new.own"[..]], as_it_is);
 }
 
 #[test]

@@ -3,19 +3,21 @@
 use async_trait::async_trait;
 use host::*;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
 
 /// A fault: sees the operation's name and its path or URL, and may answer in its place.
 pub type Fault = Box<dyn Fn(&str, &str) -> Option<String>>;
 
 /// Answers a request in the network's place.
-type Answer = Box<dyn Fn(&HttpRequest) -> &'static str>;
+type Answer = Box<dyn Fn(&HttpRequest) -> String>;
 
 /// A host on the real machine.
 #[derive(Default)]
@@ -25,6 +27,10 @@ pub struct TestHost {
     answer: RefCell<Option<Answer>>,
     requests: RefCell<Vec<HttpRequest>>,
     log: RefCell<Vec<String>>,
+    temps: RefCell<HashSet<String>>,
+    /// Effects until it dies, and who hears of it.
+    left: Cell<Option<usize>>,
+    died: RefCell<Option<oneshot::Sender<()>>>,
     /// Milliseconds added to the clock.
     pub skip_ms: Cell<u64>,
     /// Sleeps end at once and move the clock instead.
@@ -41,26 +47,42 @@ impl TestHost {
         host.env
             .borrow_mut()
             .extend(env.iter().map(|(k, v)| (k.to_string(), v.to_string())));
+        // Two hosts of one millisecond must not give the same names.
+        static HOSTS: AtomicU64 = AtomicU64::new(0);
+        let number = HOSTS.fetch_add(1, Ordering::Relaxed);
+        let process = u64::from(std::process::id()) << 32;
         host.seed
-            .set(host.now_ms() ^ (u64::from(std::process::id()) << 32));
+            .set(host.now_ms() ^ process ^ number.rotate_right(16));
         host
     }
 
-    /// From now on `fault` is asked first, for `read`, `replace`, `create`, `remove`, `list` with a
-    /// path, `http` with `METHOD URL`; what it says becomes the error. For `http`, `timeout` and `connect` are those
-    /// errors, and every other word is a dropped connection.
+    /// From now on `fault` is asked first: for `read`, `replace`, `create`, `rename`, `remove`,
+    /// `list` and `temp` with a path, `http` with `METHOD URL`, `git` with its arguments, joined by
+    /// spaces. What it says becomes the error. For `http`, `timeout` and `connect` are those errors,
+    /// and every other word is a dropped connection.
     pub fn fail(&self, fault: impl Fn(&str, &str) -> Option<String> + 'static) {
         *self.fault.borrow_mut() = Some(Box::new(fault));
     }
 
-    /// Nothing fails any more.
+    /// Plays a process that dies as `kill -9` does: its `n`-th effect from now on (a file changed, a
+    /// request sent, a git that writes) does not happen any more, and nothing after it ever returns.
+    /// The receiver hears when it has come to that.
+    pub fn die_at(&self, n: usize) -> oneshot::Receiver<()> {
+        let (died, heard) = oneshot::channel();
+        *self.died.borrow_mut() = Some(died);
+        self.left.set(Some(n));
+        heard
+    }
+
+    /// Nothing fails any more, and requests are sent again.
     pub fn heal(&self) {
         *self.fault.borrow_mut() = None;
+        *self.answer.borrow_mut() = None;
     }
 
     /// From now on no request is sent: each is kept, and answered with 200 and this body.
-    pub fn answer_with(&self, answer: impl Fn(&HttpRequest) -> &'static str + 'static) {
-        *self.answer.borrow_mut() = Some(Box::new(answer));
+    pub fn answer_with<T: Into<String>>(&self, answer: impl Fn(&HttpRequest) -> T + 'static) {
+        *self.answer.borrow_mut() = Some(Box::new(move |request| answer(request).into()));
     }
 
     /// The requests that were kept.
@@ -68,12 +90,29 @@ impl TestHost {
         self.requests.borrow().clone()
     }
 
+    /// Temporary directories that were made and not removed.
+    pub fn temps(&self) -> Vec<String> {
+        self.temps.borrow().iter().cloned().collect()
+    }
+
     /// All lines logged so far.
     pub fn logged(&self) -> Vec<String> {
         self.log.borrow().clone()
     }
 
-    fn planted(&self, operation: &str, what: &str) -> Option<String> {
+    async fn planted(&self, operation: &str, what: &str) -> Option<String> {
+        if is_effect(operation, what) {
+            let left = self.left.get().map(|left| left.saturating_sub(1));
+            self.left.set(left);
+            if left == Some(0)
+                && let Some(died) = self.died.take()
+            {
+                let _ = died.send(());
+            }
+        }
+        if self.left.get() == Some(0) {
+            std::future::pending::<()>().await;
+        }
         self.fault
             .borrow()
             .as_ref()
@@ -97,8 +136,8 @@ impl TestHost {
         })
     }
 
-    fn check(&self, operation: &str, path: &str) -> Result<(), FileError> {
-        match self.planted(operation, path) {
+    async fn check(&self, operation: &str, path: &str) -> Result<(), FileError> {
+        match self.planted(operation, path).await {
             Some(reason) => Err(FileError {
                 path: path.into(),
                 kind: FileErrorKind::Other,
@@ -106,6 +145,28 @@ impl TestHost {
             }),
             None => Ok(()),
         }
+    }
+}
+
+/// Subcommands of git that only read.
+const READING: &[&str] = &[
+    " rev-parse ",
+    " rev-list ",
+    " cat-file ",
+    " for-each-ref ",
+    " merge-base ",
+    " diff-tree ",
+    " check-attr ",
+    " config ",
+    " symbolic-ref ",
+];
+
+/// True if the world is another one afterwards.
+fn is_effect(operation: &str, what: &str) -> bool {
+    match operation {
+        "read" | "list" => false,
+        "git" => !READING.iter().any(|reading| what.contains(reading)),
+        _ => true,
     }
 }
 
@@ -137,7 +198,10 @@ fn not_saved(url: &str, path: &str, error: std::io::Error) -> HttpError {
 impl Host for TestHost {
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         if let Some(answer) = &*self.answer.borrow() {
-            let body = answer(&request).into();
+            let mut body = answer(&request).into_bytes();
+            if let Some(path) = &request.save_to {
+                std::fs::write(path, std::mem::take(&mut body)).expect("saved");
+            }
             self.requests.borrow_mut().push(request);
             return Ok(HttpResponse {
                 status: 200,
@@ -146,7 +210,10 @@ impl Host for TestHost {
             });
         }
         let url = request.url.clone();
-        if let Some(reason) = self.planted("http", &format!("{} {url}", request.method)) {
+        if let Some(reason) = self
+            .planted("http", &format!("{} {url}", request.method))
+            .await
+        {
             let timeout_ms = request.timeout_ms;
             return Err(match reason.as_str() {
                 "timeout" => HttpError::Timeout { url, timeout_ms },
@@ -252,7 +319,7 @@ impl Host for TestHost {
     }
 
     async fn read_part(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, FileError> {
-        self.check("read", path)?;
+        self.check("read", path).await?;
         let read = || {
             let mut part = Vec::new();
             opened_at(path, offset)?
@@ -264,12 +331,12 @@ impl Host for TestHost {
     }
 
     async fn read_file(&self, path: &str) -> Result<Vec<u8>, FileError> {
-        self.check("read", path)?;
+        self.check("read", path).await?;
         self.file("read", path, std::fs::read(path))
     }
 
     async fn replace_file(&self, path: &str, content: &[u8]) -> Result<(), FileError> {
-        self.check("replace", path)?;
+        self.check("replace", path).await?;
         let replace = || {
             make_parent(path)?;
             let dir = Path::new(path).parent().expect("a file has a directory");
@@ -283,7 +350,7 @@ impl Host for TestHost {
     }
 
     async fn create_file(&self, path: &str) -> Result<(), FileError> {
-        self.check("create", path)?;
+        self.check("create", path).await?;
         let create = || {
             make_parent(path)?;
             std::fs::File::create_new(path).map(drop)
@@ -292,12 +359,12 @@ impl Host for TestHost {
     }
 
     async fn rename_file(&self, from: &str, to: &str) -> Result<(), FileError> {
-        self.check("rename", from)?;
+        self.check("rename", from).await?;
         self.file("rename", from, std::fs::rename(from, to))
     }
 
     async fn remove_file(&self, path: &str) -> Result<(), FileError> {
-        self.check("remove", path)?;
+        self.check("remove", path).await?;
         match std::fs::remove_file(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             result => self.file("remove", path, result),
@@ -305,7 +372,7 @@ impl Host for TestHost {
     }
 
     async fn list_dir(&self, path: &str) -> Result<Vec<String>, FileError> {
-        self.check("list", path)?;
+        self.check("list", path).await?;
         match std::fs::read_dir(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             result => {
@@ -319,6 +386,7 @@ impl Host for TestHost {
     }
 
     async fn temp_dir(&self) -> Result<String, FileError> {
+        self.check("temp", "temp").await?;
         let dir = self.file(
             "temp",
             "temp",
@@ -326,10 +394,14 @@ impl Host for TestHost {
                 .prefix("opencode-daytona-")
                 .tempdir(),
         )?;
-        Ok(dir.keep().to_string_lossy().into_owned())
+        let dir = dir.keep().to_string_lossy().into_owned();
+        self.temps.borrow_mut().insert(dir.clone());
+        Ok(dir)
     }
 
     async fn remove_temp_dir(&self, path: &str) -> Result<(), FileError> {
+        self.check("remove", path).await?;
+        self.temps.borrow_mut().remove(path);
         self.file("remove", path, std::fs::remove_dir_all(path))
     }
 
@@ -338,6 +410,9 @@ impl Host for TestHost {
     }
 
     async fn git(&self, call: GitCall) -> Result<GitOutput, GitError> {
+        if let Some(reason) = self.planted("git", &call.args.join(" ")).await {
+            return Err(GitError(reason));
+        }
         let mut command = tokio::process::Command::new("git");
         command
             .args(&call.args)

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use testkit::run;
 
 /// A session goes idle, and its work is home.
-async fn idle(world: &World, open: &Open, session: &str) {
+pub(crate) async fn idle(world: &World, open: &Open, session: &str) {
     open.event("session.idle", json!({ "sessionID": session }))
         .await;
     until("the work is home", async || {
@@ -15,12 +15,12 @@ async fn idle(world: &World, open: &Open, session: &str) {
     .await;
 }
 
-fn show(world: &World, what: &str) -> String {
+pub(crate) fn show(world: &World, what: &str) -> String {
     git(world.project.path(), &["show", what])
 }
 
 /// Everything of the user's that must stay as it is.
-fn users(world: &World) -> [String; 4] {
+pub(crate) fn users(world: &World) -> [String; 4] {
     let of = |args: &[&str]| git(world.project.path(), args);
     [
         of(&["status", "--porcelain"]),
@@ -399,7 +399,7 @@ fn apply_puts_the_change_into_the_worktree_where_nothing_is_in_its_way() {
 }
 
 /// The user's message with which a turn begins.
-async fn turn(open: &Open, session: &str, id: &str) {
+pub(crate) async fn turn(open: &Open, session: &str, id: &str) {
     open.plugin
         .message(plugin::Parts {
             session_id: session.into(),
@@ -409,7 +409,7 @@ async fn turn(open: &Open, session: &str, id: &str) {
         .await;
 }
 
-async fn reverted(open: &Open, session: &str, to: Value) {
+pub(crate) async fn reverted(open: &Open, session: &str, to: Value) {
     let info = json!({ "id": session, "revert": to });
     open.event("session.updated", json!({ "info": info })).await;
 }
@@ -556,11 +556,11 @@ fn an_undo_that_the_sandbox_could_not_follow_is_followed_before_the_next_tool() 
     });
 }
 
-fn listed(id: &str, title: &str, created: u64) -> Value {
+pub(crate) fn listed(id: &str, title: &str, created: u64) -> Value {
     json!({ "id": id, "title": title, "time": { "created": created } })
 }
 
-fn messages(ids: &[(&str, &str, u64)]) -> Vec<Value> {
+pub(crate) fn messages(ids: &[(&str, &str, u64)]) -> Vec<Value> {
     let message = |(id, role, created): &(&str, &str, u64)| json!({ "info": { "id": id, "role": role, "time": { "created": created } } });
     ids.iter().map(message).collect()
 }

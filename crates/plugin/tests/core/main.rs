@@ -4,12 +4,15 @@
 //! Needs the server (`cargo build -p daytona-local`) and the packaged runners (`npm run build`).
 
 mod bash;
+mod deaths;
 mod faults;
 mod home;
+mod lies;
 mod lifecycle;
 mod permissions;
 mod refusals;
 mod snapshots;
 mod store;
+mod together;
 mod tools;
 mod world;

@@ -73,6 +73,14 @@ impl World {
         self.open_with(json!({}), host).await
     }
 
+    /// Like [`World::open_mortal`], so long after others that what they held is void.
+    pub(crate) async fn open_later(&self, number: u32) -> Open {
+        let host = self.host(&self.local.url);
+        host.pid.set(Some(DEAD + number));
+        host.skip_ms.set(u64::from(number) * 5_000);
+        self.open_with(json!({}), host).await
+    }
+
     pub(crate) async fn open_snapshot(&self, snapshot: &str) -> Open {
         self.open_with(json!({ "snapshot": snapshot }), self.host(&self.local.url))
             .await

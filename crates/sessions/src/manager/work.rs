@@ -143,13 +143,13 @@ impl Sessions {
         .await
     }
 
-    /// Gives the session another branch number: its own turned out to be taken.
-    pub async fn renumber(&self, session: &str) -> Result<u64, Error> {
+    /// Gives the session another branch number, above `taken`: its own turned out to be taken.
+    pub async fn renumber(&self, session: &str, taken: u64) -> Result<u64, Error> {
         let number = self
             .store
             .update(|document| {
                 let numbers = document.sessions.values().filter_map(|e| e.branch_number);
-                let next = numbers.max().unwrap_or(0).saturating_add(1);
+                let next = numbers.fold(taken, u64::max).saturating_add(1);
                 if let Some(entry) = document.sessions.get_mut(session) {
                     entry.branch_number = Some(next);
                 }
