@@ -13,5 +13,6 @@ mod permissions;
 mod refusals;
 mod snapshots;
 mod store;
+mod together;
 mod tools;
 mod world;
