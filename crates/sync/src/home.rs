@@ -47,6 +47,8 @@ pub struct Landed {
     pub others: Vec<String>,
 }
 
+/// How often it is looked where branches are.
+const MAX_LOOKS: usize = 4;
 /// How many branches beside the own one are tried.
 const MAX_BESIDE: usize = 100;
 /// Most further branches that are taken; the runner sends fewer.
@@ -297,36 +299,15 @@ impl Project {
             self.hand_over(&private, &users, tip, incoming, host_head)
                 .await?;
         }
-        let mut existing = self.branches(&users, tip.branch).await?;
-        if tip.last.is_none()
-            && let Some(own) = existing.get(tip.branch)
-        {
-            // From a crash right after it was made, or somebody else's.
-            let is_ours = users.is_ancestor(&own.commit, &incoming.tip).await?
-                && match &base {
-                    Some(base) => !private.is_ancestor(&own.commit, base).await?,
-                    None => false,
-                };
-            if !is_ours {
-                return Err(Error::Taken(tip.branch.into()));
+        let mut looks = 1;
+        let (branch, beside, others) = loop {
+            let base = base.as_deref();
+            match self.settle(&private, &users, tip, incoming, base).await {
+                // Another process may have moved it at the same moment.
+                Err(Error::Branch { .. }) if looks < MAX_LOOKS => looks += 1,
+                settled => break settled?,
             }
-        }
-        let (branch, beside) = self.place(&users, tip, &incoming.tip, &existing).await?;
-        if beside.is_none() {
-            self.tidy(&users, tip.branch, &incoming.tip, &existing)
-                .await?;
-        }
-        let mut others = Vec::new();
-        for (name, commit) in &incoming.branches {
-            let name = self.other(&users, tip, name, commit, &existing).await?;
-            let now = Existing {
-                commit: commit.clone(),
-                checked_out: false,
-            };
-            // Another of this session's may want the name too.
-            existing.entry(name.clone()).or_insert(now);
-            others.push(name);
-        }
+        };
         let files = match tip.last.map(str::to_string).or(base) {
             Some(from) => self.files(&private, &from, &incoming.tip).await?,
             None => Vec::new(),
@@ -338,6 +319,52 @@ impl Project {
             beside,
             others,
         })
+    }
+
+    /// Moves the session's branch and its further ones: which one, why it is another, and theirs.
+    async fn settle(
+        &self,
+        private: &Git<'_>,
+        users: &Git<'_>,
+        tip: Tip<'_>,
+        incoming: &Incoming,
+        base: Option<&str>,
+    ) -> Result<(String, Option<String>, Vec<String>), Error> {
+        let mut existing = self.branches(users, tip.branch).await?;
+        if tip.last.is_none()
+            && let Some(own) = existing.get(tip.branch)
+        {
+            // From a crash right after it was made, of another process, or somebody else's.
+            let ours = match (own.commit.as_str(), incoming.tip.as_str()) {
+                (own, new) if users.is_ancestor(own, new).await? => Some(own),
+                (own, new) if users.is_ancestor(new, own).await? => Some(new),
+                _ => None,
+            };
+            let is_ours = match (ours, base) {
+                (Some(ours), Some(base)) => !private.is_ancestor(ours, base).await?,
+                _ => false,
+            };
+            if !is_ours {
+                return Err(Error::Taken(tip.branch.into()));
+            }
+        }
+        let (branch, beside) = self.place(users, tip, &incoming.tip, &existing).await?;
+        if beside.is_none() {
+            self.tidy(users, tip.branch, &incoming.tip, &existing)
+                .await?;
+        }
+        let mut others = Vec::new();
+        for (name, commit) in &incoming.branches {
+            let name = self.other(users, tip, name, commit, &existing).await?;
+            let now = Existing {
+                commit: commit.clone(),
+                checked_out: false,
+            };
+            // Another of this session's may want the name too.
+            existing.entry(name.clone()).or_insert(now).commit = commit.clone();
+            others.push(name);
+        }
+        Ok((branch, beside, others))
     }
 
     /// Copies what the user's repository does not have yet.
@@ -430,6 +457,10 @@ impl Project {
             if let Some(old) = old
                 && old.commit != commit
             {
+                // Somebody moved it on from there: another process, or the user.
+                if tip.last != Some(&old.commit) && users.is_ancestor(commit, &old.commit).await? {
+                    return Ok((name, why));
+                }
                 let reason = if old.checked_out {
                     Some(format!("{name} is checked out"))
                 } else if !users.is_ancestor(&old.commit, commit).await? {

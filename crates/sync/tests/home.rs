@@ -1380,3 +1380,52 @@ fn a_branch_whose_name_is_in_the_way_is_named_and_the_work_waits() {
         world.check("in the way");
     });
 }
+
+#[test]
+fn a_branch_that_somebody_moved_on_stays_and_one_that_the_agent_took_back_is_kept_beside() {
+    let world = World::new();
+    run(async {
+        let first = world.change(&world.base, &[("f", Some((FILE, b"1\n")))]);
+        let second = world.change(&first.tip, &[("f", Some((FILE, b"2\n")))]);
+        world.home(&first, None).await.expect("lands");
+        world.home(&second, Some(&first.tip)).await.expect("lands");
+        // A slower process of the same session comes with what it has from before.
+        for last in [None, Some(world.base.as_str())] {
+            let landed = world.home(&first, last).await.expect("lands");
+            assert_eq!((landed.branch.as_str(), &landed.beside), (BRANCH, &None));
+            assert_eq!(git(&world.path(), &["rev-parse", BRANCH]), second.tip);
+        }
+        // The agent itself goes back: both states are kept.
+        let landed = world.home(&first, Some(&second.tip)).await.expect("lands");
+        assert_eq!(landed.branch, "opencode/1-2");
+        assert_eq!(git(&world.path(), &["rev-parse", BRANCH]), second.tip);
+        assert_eq!(
+            git(&world.path(), &["rev-parse", "opencode/1-2"]),
+            first.tip
+        );
+        world.check("taken back");
+    });
+}
+
+#[test]
+fn what_the_depot_does_not_need_goes_once_there_is_enough_of_it() {
+    let world = World::new();
+    let objects = world.depot().join("objects");
+    // More than git's own estimate of five thousand: it counts one directory of 256.
+    for n in 0..30 {
+        let name = format!("{n:038x}");
+        fs::create_dir_all(objects.join("17")).expect("made");
+        fs::write(objects.join("17").join(name), "").expect("written");
+    }
+    let kept = files(&objects).len();
+    run(async {
+        world.project().forget("another").await;
+    });
+    let left = files(&objects)
+        .keys()
+        .any(|path| path.extension().is_some_and(|e| e == "pack"));
+    assert!(
+        left || files(&objects).len() < kept,
+        "nothing was collected"
+    );
+}

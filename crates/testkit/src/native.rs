@@ -8,6 +8,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
@@ -46,8 +47,12 @@ impl TestHost {
         host.env
             .borrow_mut()
             .extend(env.iter().map(|(k, v)| (k.to_string(), v.to_string())));
+        // Two hosts of one millisecond must not give the same names.
+        static HOSTS: AtomicU64 = AtomicU64::new(0);
+        let number = HOSTS.fetch_add(1, Ordering::Relaxed);
+        let process = u64::from(std::process::id()) << 32;
         host.seed
-            .set(host.now_ms() ^ (u64::from(std::process::id()) << 32));
+            .set(host.now_ms() ^ process ^ number.rotate_right(16));
         host
     }
 
