@@ -315,7 +315,7 @@ impl Remote {
             self.client.upload(toolbox, &uploads).await?;
             let script = install_script(&packed, canonical(&arch), &runner.sha256);
             match self.run(toolbox, &script, request).await? {
-                Sent::Reply(reply) => return Ok(reply),
+                Sent::Reply(reply) => return Ok(*reply),
                 Sent::Missing(other) => arch = other,
                 Sent::Damaged(how) => self
                     .host
@@ -395,7 +395,7 @@ impl Remote {
 
 /// What came of one execute.
 enum Sent {
-    Reply(Reply),
+    Reply(Box<Reply>),
     /// No runner, or none for this machine.
     Missing(String),
     /// A reply that cannot be believed, and how it looks.
@@ -409,7 +409,9 @@ fn read(id: &str, result: &ExecuteResult) -> Sent {
     let text = &result.result;
     match frame::decode(id, text, MAX_REPLY) {
         Ok(body) => match serde_json::from_str::<Reply>(body) {
-            Ok(reply) if reply.protocol == VERSION && reply.id == id => Sent::Reply(reply),
+            Ok(reply) if reply.protocol == VERSION && reply.id == id => {
+                Sent::Reply(Box::new(reply))
+            }
             Ok(reply) => Sent::Failed(format!(
                 "it speaks protocol {} and this plugin {VERSION}",
                 reply.protocol

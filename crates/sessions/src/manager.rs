@@ -362,7 +362,7 @@ impl Sessions {
         let mut made = false;
         let entry = loop {
             match self.claim(session).await? {
-                Claim::Existing(found) => break found,
+                Claim::Existing(found) => break *found,
                 Claim::WaitFor(pid) if self.host.now_ms() > deadline => {
                     return Err(Error::Stuck(pid));
                 }

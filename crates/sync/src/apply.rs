@@ -86,13 +86,13 @@ impl Project {
         }
         let worktree = users.with("GIT_WORK_TREE", self.worktree.clone());
         let apply = ["apply", "--whitespace=nowarn"];
-        let done = worktree.from_file(&apply, &patch, 0).await?;
+        let done = worktree.fed_from(&apply, &patch, 0).await?;
         if done.code == 0 {
             return Ok(Applied::Yes);
         }
         // A crash may have come between the change and the note of it.
         let reverse = ["apply", "--whitespace=nowarn", "--check", "--reverse"];
-        if worktree.from_file(&reverse, &patch, 0).await?.code == 0 {
+        if worktree.fed_from(&reverse, &patch, 0).await?.code == 0 {
             return Ok(Applied::Yes);
         }
         let reason = git::reason(&done);

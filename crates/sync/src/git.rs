@@ -79,7 +79,7 @@ impl<'a> Git<'a> {
     }
 
     /// Its standard input is a file from some byte on.
-    pub(crate) async fn from_file(
+    pub(crate) async fn fed_from(
         &self,
         args: &[&str],
         path: &str,

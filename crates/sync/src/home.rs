@@ -114,7 +114,7 @@ impl Project {
         let _ = self.host.remove_temp_dir(&dir).await;
         if let Some((bundle, pack_at)) = checked? {
             let take = ["index-pack", "--stdin", "--fix-thin"];
-            let taken = private.from_file(&take, bundle, pack_at).await?;
+            let taken = private.fed_from(&take, bundle, pack_at).await?;
             private.check(&take, taken)?;
         }
         if keep {
@@ -253,7 +253,7 @@ impl Project {
         }
         let max = format!("--max-input-size={}", self.limit);
         let index = ["index-pack", "--stdin", "--fix-thin", "--strict", &max];
-        let taken = git.from_file(&index, bundle, header.pack_at).await?;
+        let taken = git.fed_from(&index, bundle, header.pack_at).await?;
         if taken.code != 0 {
             return Err(Error::Refused(format!(
                 "git does not accept its objects ({})",
@@ -406,7 +406,7 @@ impl Project {
                 true => &["unpack-objects", "-q"],
                 false => &["index-pack", "--stdin", "--fix-thin"],
             };
-            let output = users.from_file(args, &pack, 0).await?;
+            let output = users.fed_from(args, &pack, 0).await?;
             users.check(args, output).map(drop)
         }
         .await;

@@ -981,9 +981,12 @@ fn a_branchs_name_from_a_sandbox_never_leads_to_a_branch_of_the_users() {
     });
 }
 
+/// A path, and its new mode and content; none deletes it.
+type Change = (&'static str, Option<(&'static str, &'static [u8])>);
+
 impl World {
-    /// A commit on top of `parent` that changes these paths; none deletes one.
-    fn change(&self, parent: &str, changes: &[(&str, Option<(&str, &[u8])>)]) -> Sent {
+    /// A commit on top of `parent` that changes these paths.
+    fn change(&self, parent: &str, changes: &[Change]) -> Sent {
         let index = self.dir.path().join("sandbox-index");
         let _ = fs::remove_file(&index);
         let git = |args: &[&str]| {
@@ -1027,8 +1030,6 @@ impl World {
 
 const FILE: &str = "100644";
 const LINK: &str = "120000";
-
-type Change = (&'static str, Option<(&'static str, &'static [u8])>);
 
 /// What the user has, what the agent changed, and whether it may be applied.
 type Application = (&'static str, fn(&World), &'static [Change], bool);

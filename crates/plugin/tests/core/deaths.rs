@@ -27,7 +27,6 @@ async fn each_death(
             () = act(&dying, &session) => false,
         };
         let living = world.open_later(number + 1).await;
-        println!("step {step}");
         after(&living, &session).await;
         assert_eq!(users(world), before, "step {step}");
         let logged = living.host.logged().join("\n");
@@ -88,7 +87,8 @@ async fn is_one_to_one(world: &World) {
         .map(|entry| entry["sandboxId"].as_str().expect("an id").to_string())
         .collect();
     let mut there = world.sandboxes().await;
-    (known.sort(), there.sort());
+    known.sort();
+    there.sort();
     assert_eq!(known, there);
 }
 

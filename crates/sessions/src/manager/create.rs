@@ -9,7 +9,7 @@ const CREATE_ATTEMPTS: u32 = 4;
 
 /// What to do about a missing entry, decided under the store's lock.
 pub(super) enum Claim {
-    Existing(Entry),
+    Existing(Box<Entry>),
     WaitFor(u32),
     Create(String),
 }
@@ -30,7 +30,7 @@ impl Sessions {
                     if entry.used == Some(false) {
                         (entry.owner, entry.last_accessed) = (Some(pid), now);
                     }
-                    return Claim::Existing(entry.clone());
+                    return Claim::Existing(Box::new(entry.clone()));
                 }
                 self.give_up(document);
                 let other = |note: &&Creating| note.session == session && self.is_under_way(note);
