@@ -286,7 +286,7 @@ fn test_snapshots_are_wrong_in_one_way() {
         (
             "test-small-disk",
             "for f in ~/x /tmp/x /dev/shm/x; do head -c 9000000 /dev/zero 2>/dev/null > $f; stat -c %s $f; done",
-            "6291456\n6291456\n6291456\n",
+            "8388608\n8388608\n8388608\n",
         ),
         (
             "test-aarch64",

@@ -34,7 +34,7 @@ const HOME: &str = "/home/daytona";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const TOOLBOX: &str = "/opt/daytona/toolbox";
 const EXTRAS: &str = "/opt/daytona/extras";
-const SMALL_DISK: &str = "6291456";
+const SMALL_DISK: &str = "8388608";
 
 /// Host files in `/etc` that programs need and that tell nothing about the user.
 const ETC: &[&str] = &[

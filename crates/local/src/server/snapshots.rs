@@ -15,7 +15,7 @@ const SIZES: &[(&str, (u32, u32, u32))] = &[
 pub(crate) enum Quirk {
     /// The home directory is not writable.
     ReadonlyHome,
-    /// Home, `/tmp` and `/dev/shm` are 6 MiB each and do not survive a stop.
+    /// Home, `/tmp` and `/dev/shm` are 8 MiB each and do not survive a stop.
     SmallDisk,
     /// `uname` says aarch64.
     Aarch64,

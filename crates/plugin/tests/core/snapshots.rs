@@ -63,7 +63,7 @@ fn a_read_only_home_is_no_place_for_the_project_but_another_is() {
 fn a_full_disk_can_be_read_and_be_freed() {
     run(async {
         let world = World::new();
-        // The project, the runner and what a command writes share six MiB.
+        // The project, the runner and what a command writes share eight MiB.
         let open = world.open_snapshot("test-small-disk").await;
         let first = open
             .call(
