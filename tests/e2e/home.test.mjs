@@ -113,6 +113,18 @@ describe("the work comes home", () => {
     assert.match(git(world.project, "log", "--format=%s", branch), /^Add own.txt$/m)
   })
 
+  test("what the user's own !command made comes home, and is undone with its message", async () => {
+    const session = await opencode.session()
+    await opencode.prompt(session, "script:second")
+    await opencode.request("POST", `/session/${session}/shell`, { agent: "build", command: "echo typed > typed.txt" })
+    await eventually("it is home", () => at(world, session, "typed.txt") === "typed")
+    const messages = await opencode.request("GET", `/session/${session}/message`)
+    const typed = messages.filter(({ info }) => info.role === "user").at(-1).info.id
+    await opencode.request("POST", `/session/${session}/revert`, { messageID: typed })
+    await eventually("it is undone", () => at(world, session, "typed.txt") === undefined)
+    assert.equal(at(world, session, "b.txt"), "second")
+  })
+
   test("the tool returns when the commits are there, and names them", async () => {
     const session = await opencode.session()
     const [, sync] = await opencode.prompt(session, "script:tool")
