@@ -33,7 +33,7 @@ const scripts = {
     { text: "I am a scripted stand-in, not a model: whatever you ask, I look around and write one file.", calls: [["bash", { command: "pwd; whoami; uname -sr; ls -A" }]] },
     { calls: [["write", { filePath: "hello.sh", content: "echo Hello from the sandbox\n" }]] },
     { calls: [["bash", { command: "sh hello.sh" }]] },
-    { text: "All of that ran in this session's sandbox. hello.sh is there, and not in the project on your machine." },
+    { text: "All of that ran in this session's sandbox. hello.sh is there. Your working tree is as it was; the work comes home as the branch opencode/1." },
   ],
 }
 

@@ -519,7 +519,7 @@ impl Plugin {
                 if let Ok(root) = self.root(&session).await
                     && root == session
                 {
-                    self.come_home(core, root);
+                    self.come_home(core, root, None);
                 }
             }
             "session.updated" => self.updated(core, session, &event.properties["info"]),

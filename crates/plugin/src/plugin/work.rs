@@ -27,6 +27,8 @@ use std::rc::Rc;
 const AWAKE_MS: u64 = 5 * 60_000;
 /// Minutes that a link holds, and at most.
 const LINK_MINUTES: (u64, u64) = (60, 1_440);
+/// First line of the commit that follows an undo.
+const UNDID: &str = "OpenCode: after an undo or redo of messages";
 /// Most files that the tool names.
 const MAX_NAMED: usize = 50;
 
@@ -84,10 +86,15 @@ impl Plugin {
     }
 
     /// Brings home what a root session may have left, and tells the user.
-    pub(super) fn come_home(self: &Rc<Self>, core: Rc<Core>, root: String) {
+    pub(super) fn come_home(
+        self: &Rc<Self>,
+        core: Rc<Core>,
+        root: String,
+        subject: Option<&'static str>,
+    ) {
         let plugin = Rc::clone(self);
         self.host.spawn(Box::pin(async move {
-            let jobs = plugin.come_home_now(&core, &root, false).await;
+            let jobs = plugin.come_home_now(&core, &root, subject, false).await;
             if jobs > 0 || plugin.turns.background.borrow().contains(&root) {
                 plugin.keep_awake(core, root);
             }
@@ -95,11 +102,17 @@ impl Plugin {
     }
 
     /// How many background commands still run there.
-    async fn come_home_now(&self, core: &Core, root: &str, force: bool) -> u32 {
+    async fn come_home_now(
+        &self,
+        core: &Core,
+        root: &str,
+        subject: Option<&str>,
+        force: bool,
+    ) -> u32 {
         if core.config.sync == Mode::Off {
             return self.jobs_of(core, root).await;
         }
-        match core.carry.bring(&core.sessions, root, None, force).await {
+        match core.carry.bring(&core.sessions, root, subject, force).await {
             Ok(brought) => {
                 let brought = brought.unwrap_or_default();
                 self.tell(&brought);
@@ -175,7 +188,7 @@ impl Plugin {
                 let Some(plugin) = plugin.upgrade().filter(|plugin| !plugin.disposed.get()) else {
                     return;
                 };
-                if plugin.come_home_now(&core, &root, true).await == 0 {
+                if plugin.come_home_now(&core, &root, None, true).await == 0 {
                     plugin.turns.awake.borrow_mut().remove(&root);
                     plugin.turns.background.borrow_mut().remove(&root);
                     return;
@@ -343,7 +356,7 @@ impl Plugin {
             let heard = plugin.hear(&core, &session, &following, &mut known).await;
             drop(known);
             if heard == Ok(true) && core.config.sync != Mode::Off {
-                plugin.come_home(core, session);
+                plugin.come_home(core, session, Some(UNDID));
             } else if let Err(reason) = heard {
                 plugin.host.log(Level::Warn, &reason);
                 plugin.toast("Files not put back yet", &reason, "warning");
