@@ -99,17 +99,19 @@ impl Store {
         self.root.join("snapshots").join(id)
     }
 
-    /// Every snapshot that is whole; what is left of others is removed.
+    /// Every snapshot that is whole; what is left of others is removed. One that cannot be read is
+    /// named on standard error and left alone.
     pub(crate) fn load_snapshots(&self) -> Result<Vec<Made>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(self.root.join("snapshots"))? {
             let dir = entry?.path();
-            match fs::read(dir.join("snapshot.json")) {
-                Ok(text) => all.push(
-                    serde_json::from_slice(&text)
-                        .with_context(|| format!("read {}/snapshot.json", dir.display()))?,
-                ),
-                Err(_) => remove_tree(&dir),
+            let Ok(text) = fs::read(dir.join("snapshot.json")) else {
+                remove_tree(&dir);
+                continue;
+            };
+            match serde_json::from_slice(&text) {
+                Ok(made) => all.push(made),
+                Err(error) => eprintln!("daytona-local: skipped {}: {error}", dir.display()),
             }
         }
         Ok(all)
