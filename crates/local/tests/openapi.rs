@@ -75,6 +75,16 @@ fn every_required_field_is_there() {
                 .json(),
         ),
         (
+            "SnapshotDto",
+            server
+                .send("GET", "/api/snapshots/daytona-small", None)
+                .json(),
+        ),
+        (
+            "PaginatedSnapshots",
+            server.send("GET", "/api/snapshots", None).json(),
+        ),
+        (
             "DaytonaConfiguration",
             server.send("GET", "/api/config", None).json(),
         ),

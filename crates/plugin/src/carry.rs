@@ -63,6 +63,7 @@ impl Carry {
         let setup = Setup {
             root: self.root.clone(),
             base: None,
+            sandbox: None,
         };
         let request = Request::new(self.remote.id(), Op::Setup(setup));
         let reply = self
@@ -171,6 +172,7 @@ impl Carry {
         let setup = Setup {
             root: self.root.clone(),
             base,
+            sandbox: Some(toolbox.id.clone()),
         };
         let request = Request::new(self.remote.id(), Op::Setup(setup));
         match self.remote.install_first(toolbox, files, &request).await {
@@ -222,7 +224,7 @@ impl Carrier for Carry {
             }
             return match result? {
                 Ok(Outcome::Ready(ready)) => {
-                    prepared.found = ready.found;
+                    prepared.found = Some(ready.found);
                     Ok(prepared)
                 }
                 Ok(_) => Err("the runner answered another question than was asked".into()),

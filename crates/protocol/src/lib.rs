@@ -171,6 +171,10 @@ pub struct Setup {
     /// What to put there; none makes an empty git repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
+    /// Id of the sandbox. What another sandbox left in `root` came with a snapshot that was made of
+    /// it: it is nobody's work here, and gives way. None: whatever is there stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
 }
 
 /// A commit and the packed objects that hold it.

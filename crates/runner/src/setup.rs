@@ -7,6 +7,10 @@
 //!
 //! Never: touch the working tree of a repository that has this base already.
 //!
+//! Surprise: the image may be a snapshot of a sandbox that another session worked in. The sandbox's
+//! id, kept in `.git`, tells; then that session's refs, branches and half-done merges go, and so do
+//! its files, except those that git ignores.
+//!
 //! Surprise: a pack may build on commits that an image of the same name had yesterday, so nothing
 //! points to the new commit before all of its objects are known to be there.
 
@@ -25,6 +29,24 @@ const UNFINISHED: &str = "opencode-checkout";
 /// In `.git`: the commits that the image brought, one per line, as of the first setup.
 const FOUND: &str = "opencode-found";
 const MAX_FOUND: usize = 20;
+/// In `.git`: the id of the sandbox that the repository was set up in.
+const SANDBOX: &str = "opencode-sandbox";
+/// What the image had checked out, where the project took its place.
+const REPLACED: &str = "refs/opencode/replaced";
+/// Marks in `.git` of what git was doing.
+const UNDER_WAY: &[&str] = &[
+    "MERGE_HEAD",
+    "MERGE_MODE",
+    "MERGE_MSG",
+    "CHERRY_PICK_HEAD",
+    "REVERT_HEAD",
+    "BISECT_START",
+    "rebase-apply",
+    "rebase-merge",
+    "sequencer",
+    "index.lock",
+    "HEAD.lock",
+];
 
 /// Temporary files of the tools, as a line for `.git/info/exclude`.
 const LEFTOVERS: &str = ".opencode-*-*.tmp";
@@ -50,18 +72,27 @@ pub(crate) fn run(state: &State, setup: &Setup) -> Result<Ready, ToolError> {
     })?;
     let git = Git::new(root);
     git.check()?;
-    let found = found(&git);
+    let inherited = is_inherited(&git, setup);
+    let found = found(&git, inherited);
     let list: String = found.iter().map(|hash| format!("{hash}\n")).collect();
     // Before anything of ours is in a repository that was there, and once there is one.
     let note = || fs::write(root.join(".git").join(FOUND), &list);
     let _ = note();
     match &setup.base {
-        Some(base) => with_base(&git, base)?,
+        Some(base) => with_base(&git, base, inherited)?,
+        None if inherited => forget(&git, None)?,
         None if root.join(".git").exists() => {}
         None => git.run(&["init", "--quiet"])?,
     }
     configure(&git)?;
     let _ = note();
+    let mark = root.join(".git").join(SANDBOX);
+    if let Some(sandbox) = &setup.sandbox
+        && root.join(".git").is_dir()
+        && fs::read_to_string(&mark).ok().as_ref() != Some(sandbox)
+    {
+        fs::write(mark, sandbox).map_err(io_failed)?;
+    }
     Ok(Ready {
         home: std::env::var("HOME").unwrap_or_else(|_| "/".to_string()),
         head: git.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]),
@@ -73,17 +104,50 @@ pub(crate) fn run(state: &State, setup: &Setup) -> Result<Ready, ToolError> {
     })
 }
 
+/// True if another sandbox set the repository up.
+fn is_inherited(git: &Git, setup: &Setup) -> bool {
+    let before = fs::read_to_string(git.dir.join(".git").join(SANDBOX));
+    setup.sandbox.is_some() && before.is_ok_and(|before| Some(before) != setup.sandbox)
+}
+
+/// Removes what the session of another sandbox left in the repository, except for `branch`. What
+/// it had on its branches is in the objects still.
+fn forget(git: &Git, branch: Option<&str>) -> Result<(), ToolError> {
+    let refs = git.refs(&["refs/opencode", "refs/heads", "refs/stash"])?;
+    let current = git.text(&["symbolic-ref", "--quiet", "HEAD"]);
+    let kept = branch.or(current.as_deref());
+    let script: String = refs
+        .iter()
+        .filter(|(name, _)| Some(name.as_str()) != kept && name != REPLACED)
+        .map(|(name, _)| format!("delete {name}\n"))
+        .collect();
+    git.feed(&["update-ref", "--stdin"], script.as_bytes())?;
+    let repository = git.dir.join(".git");
+    for entry in fs::read_dir(&repository).map_err(io_failed)?.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_ours =
+            name.starts_with("opencode-") && ![FOUND, SANDBOX, UNFINISHED].contains(&&*name);
+        if is_ours || UNDER_WAY.contains(&&*name) {
+            let path = entry.path();
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+        }
+    }
+    Ok(())
+}
+
 /// The commits that came with the image. Asked again, later, when the agent has made some of its
 /// own, it is what the first setup wrote down.
-fn found(git: &Git) -> Vec<String> {
+fn found(git: &Git, inherited: bool) -> Vec<String> {
     let repository = git.dir.join(".git");
     if !repository.exists() {
         return Vec::new();
     }
-    if let Ok(list) = fs::read_to_string(repository.join(FOUND)) {
+    if inherited {
+        // What was made of it is new: what follows is what it brings.
+    } else if let Ok(list) = fs::read_to_string(repository.join(FOUND)) {
         return list.lines().map(str::to_string).collect();
-    }
-    if git.resolve(&[BASE_REF]) != [None] {
+    } else if git.resolve(&[BASE_REF]) != [None] {
         return Vec::new();
     }
     let mut found = Vec::new();
@@ -94,6 +158,7 @@ fn found(git: &Git) -> Vec<String> {
             "--format=%(objectname)",
             "refs/heads",
             "refs/remotes",
+            BASE_REF,
         ],
         b"",
     );
@@ -112,7 +177,7 @@ fn sandbox(message: String) -> ToolError {
     error(Code::Sandbox, message)
 }
 
-fn with_base(git: &Git, base: &Base) -> Result<(), ToolError> {
+fn with_base(git: &Git, base: &Base, inherited: bool) -> Result<(), ToolError> {
     let branch_ref = format!("refs/heads/{}", base.branch);
     if let Some(bad) = base.shallow.iter().find(|hash| !is_hash(hash)) {
         let message = format!("`{bad}` in `shallow` is not a full commit hash");
@@ -132,8 +197,9 @@ fn with_base(git: &Git, base: &Base) -> Result<(), ToolError> {
     } else {
         None
     };
-    if old.as_ref() != Some(&base.commit) {
-        if let Some(old) = old.filter(|_| !unfinished.exists()) {
+    if inherited || old.as_ref() != Some(&base.commit) {
+        let is_images = inherited || old.is_none();
+        if let Some(old) = old.filter(|_| !unfinished.exists() && !inherited) {
             let message = format!(
                 "{} in the sandbox already holds work on commit {old}, so commit {} was not put there. Use a fresh sandbox or another `projectDir`.",
                 git.dir.display(),
@@ -143,11 +209,15 @@ fn with_base(git: &Git, base: &Base) -> Result<(), ToolError> {
         }
         if repository.exists() {
             // A repository that came with the image: what its branch was stays reachable.
-            if let Some(before) = git.text(&["rev-parse", "--verify", "--quiet", &branch_ref]) {
-                git.run(&["update-ref", "refs/opencode/replaced", &before])?;
+            let before = git.resolve(&[&branch_ref, "HEAD"]);
+            if is_images && let Some(before) = before.into_iter().flatten().next() {
+                git.run(&["update-ref", REPLACED, &before])?;
             }
             unpack(git, base)?;
             mark(&unfinished)?;
+            if inherited {
+                forget(git, Some(&branch_ref))?;
+            }
             point(git, base, &branch_ref)?;
         } else {
             build_beside(git, base, &branch_ref)?;
@@ -156,6 +226,11 @@ fn with_base(git: &Git, base: &Base) -> Result<(), ToolError> {
     if unfinished.exists() {
         git.run(&["symbolic-ref", "HEAD", &branch_ref])?;
         git.run(&["read-tree", "--reset", "-u", "HEAD"])?;
+        if git.resolve(&[REPLACED]) != [None] {
+            // What else is in the directory would count as the agent's work. What cannot be
+            // removed does, and that is no reason to fail.
+            git.succeeds(&["clean", "-d", "--force", "--force", "--quiet"]);
+        }
         fs::remove_file(&unfinished).map_err(io_failed)?;
     }
     let _ = fs::remove_file(&base.pack);

@@ -56,6 +56,9 @@ struct Repository {
 pub(crate) fn sync(state: &State, id: &str, sync: &Sync) -> Result<Synced, ToolError> {
     let after = sync.after.as_deref().map(turn_name).transpose()?;
     let repository = Repository::open_or_make(state, project(&sync.root)?)?;
+    // Before the files are looked at: what a command writes that ends meanwhile is not in the
+    // state, so the host must ask again.
+    let jobs = job::count_background(state);
     let kept = match after {
         Some(after) => {
             let turns = repository.turns()?;
@@ -88,7 +91,7 @@ pub(crate) fn sync(state: &State, id: &str, sync: &Sync) -> Result<Synced, ToolE
         branches,
         bundle,
         left_out,
-        jobs: job::count_background(state),
+        jobs,
     })
 }
 

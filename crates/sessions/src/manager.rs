@@ -123,8 +123,8 @@ pub struct Prepared {
     pub base_commit: Option<String>,
     /// The host's HEAD at that moment.
     pub host_head: Option<String>,
-    /// Commits that were there before.
-    pub found: Vec<String>,
+    /// Commits that were there before, if that could be seen.
+    pub found: Option<Vec<String>>,
 }
 
 /// News for the user.
@@ -416,8 +416,13 @@ impl Sessions {
             .map_err(Error::Prepare)?;
         self.store
             .update(|document| {
-                if !prepared.found.is_empty() {
-                    document.snapshots.insert(snapshot, prepared.found);
+                match prepared.found {
+                    Some(found) if !found.is_empty() => {
+                        document.snapshots.insert(snapshot, found);
+                    }
+                    // It may have brought some before it was made anew.
+                    Some(_) => drop(document.snapshots.remove(&snapshot)),
+                    None => {}
                 }
                 if let Some(entry) = document.sessions.get_mut(session)
                     && entry.sandbox_id == toolbox.id

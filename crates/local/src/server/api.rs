@@ -1,6 +1,6 @@
 //! The control plane below `/api`: thin handlers over the state machine.
 //!
-//! Absent and answered 404: volumes, snapshots, SSH, forks, resize, backups, secrets, networks,
+//! Absent and answered 404: volumes, snapshots of images, SSH, forks, resize, backups, secrets, networks,
 //! build logs, warm pools, organizations. `buildInfo` is accepted and remembered, and nothing is
 //! built: such a sandbox sees this machine's programs like any other.
 
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::list;
 use super::sandbox::{DAEMON_VERSION, REGION, Record, SignedPreview, clamp_archive};
+use super::snapshots::Made;
 use super::{App, snapshots};
 use crate::ids;
 use crate::problem::{Fields, Problem};
@@ -31,6 +32,9 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/sandbox/{which}/start", post(start))
         .route("/sandbox/{which}/stop", post(stop))
         .route("/sandbox/{which}/archive", post(archive))
+        .route("/sandbox/{which}/snapshot", post(snapshot))
+        .route("/snapshots", get(list_snapshots))
+        .route("/snapshots/{which}", get(read_snapshot))
         .route("/sandbox/{which}/labels", put(labels))
         .route("/sandbox/{which}/public/{value}", post(public))
         .route("/sandbox/{which}/autostop/{minutes}", post(auto_stop))
@@ -137,6 +141,36 @@ async fn archive(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> 
     let sandbox = app.sandboxes.find(&which)?;
     app.sandboxes.archive(&sandbox)?;
     Ok(app.dto(&sandbox.record()))
+}
+
+async fn snapshot(
+    Extract(app): Extract<Arc<App>>,
+    Path(which): Path<String>,
+    body: Bytes,
+) -> Reply {
+    let body = parse(&body)?;
+    let mut fields = Fields::of(&body)?;
+    let name = fields.get("name", "a string").unwrap_or(String::new());
+    if name.is_empty() {
+        fields.complain("name should not be empty".to_owned());
+    }
+    fields.finish()?;
+    let sandbox = app.sandboxes.find(&which)?;
+    Ok(app.dto(&app.sandboxes.snapshot(&sandbox, &name)?))
+}
+
+/// All of them, in one page.
+async fn list_snapshots(Extract(app): Extract<Arc<App>>) -> Json<Value> {
+    let items: Vec<Value> = app.sandboxes.snapshots().iter().map(Made::dto).collect();
+    let total = items.len();
+    Json(json!({ "items": items, "total": total, "page": 1, "totalPages": 1 }))
+}
+
+async fn read_snapshot(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> Reply {
+    let all = app.sandboxes.snapshots();
+    let found = all.iter().find(|s| s.id == which || s.name == which);
+    let missing = || Problem::not_found(format!("Snapshot with ID or name {which} not found"));
+    Ok(Json(found.ok_or_else(missing)?.dto()))
 }
 
 async fn labels(Extract(app): Extract<Arc<App>>, Path(which): Path<String>, body: Bytes) -> Reply {

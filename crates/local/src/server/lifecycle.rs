@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::isolation::Walls;
 use super::sandbox::{Due, Record, State};
-use super::snapshots::{self, Quirk};
+use super::snapshots::{self, Made, Quirk, Stage};
 use super::store::Store;
 use crate::clock;
 use crate::problem::Problem;
@@ -111,6 +111,8 @@ pub(crate) struct Sandboxes {
     walls: Walls,
     test_snapshots: bool,
     all: Mutex<HashMap<String, Arc<Sandbox>>>,
+    /// Those that were made here.
+    snapshots: Mutex<Vec<Made>>,
     clock_offset: AtomicI64,
 }
 
@@ -133,11 +135,13 @@ impl Sandboxes {
             all.insert(record.id.clone(), Arc::new(Sandbox::new(record)));
         }
         let (all, clock_offset) = (Mutex::new(all), AtomicI64::new(0));
+        let snapshots = Mutex::new(store.load_snapshots()?);
         Ok(Arc::new(Self {
             store,
             walls,
             test_snapshots,
             all,
+            snapshots,
             clock_offset,
         }))
     }
@@ -209,7 +213,11 @@ impl Sandboxes {
         self: &Arc<Self>,
         body: &serde_json::Value,
     ) -> Result<Record, Problem> {
-        let record = Record::from_request(body, self.now(), self.test_snapshots)?;
+        let size_of = |name: &str| {
+            let made = self.made(name).map(|made| made.size);
+            made.or_else(|| snapshots::size(name, self.test_snapshots))
+        };
+        let record = Record::from_request(body, self.now(), size_of)?;
         let sandbox = Arc::new(Sandbox::new(record.clone()));
         {
             let mut all = lock(&self.all);
@@ -287,6 +295,12 @@ impl Sandboxes {
                 tokio::time::sleep(Duration::from_secs(2)).await;
             }
             _ => {}
+        }
+        if record.state == State::Creating
+            && let Some(made) = record.snapshot.as_deref().and_then(|name| self.made(name))
+        {
+            let (this, id) = (self.clone(), record.id.clone());
+            tokio::task::spawn_blocking(move || this.store.fill(&id, &made.id)).await??;
         }
         let dir = self.store.dir(&record.id);
         let handle = Arc::new(File::open(&dir)?);
@@ -399,6 +413,74 @@ impl Sandboxes {
         let (this, sandbox) = (self.clone(), sandbox.clone());
         tokio::spawn(async move { this.set_state(&sandbox, State::Archived) });
         Ok(())
+    }
+
+    /// All snapshots, the built-in ones first.
+    pub(crate) fn snapshots(&self) -> Vec<Made> {
+        let mut all = snapshots::built_in();
+        all.extend(lock(&self.snapshots).iter().cloned());
+        all
+    }
+
+    /// The snapshot of that name that was made here, if it is complete.
+    fn made(&self, name: &str) -> Option<Made> {
+        let all = lock(&self.snapshots);
+        let mut active = all.iter().filter(|made| made.stage == Stage::Active);
+        active.find(|made| made.name == name).cloned()
+    }
+
+    /// Makes a snapshot of a sandbox's files: of those, and of no process. The sandbox goes on when
+    /// its state says so.
+    pub(crate) fn snapshot(
+        self: &Arc<Self>,
+        sandbox: &Arc<Sandbox>,
+        name: &str,
+    ) -> Result<Record, Problem> {
+        let made = Made::new(name, &sandbox.record(), self.now());
+        {
+            let mut all = lock(&self.snapshots);
+            let is_taken = |made: &Made| made.name == name && made.stage != Stage::Error;
+            if snapshots::size(name, true).is_some() || all.iter().any(is_taken) {
+                return Err(Problem::conflict(format!(
+                    "Snapshot with name {name} already exists"
+                )));
+            }
+            self.update(sandbox, |record| match record.state {
+                State::Started | State::Stopped => {
+                    record.state = State::Snapshotting;
+                    Ok(())
+                }
+                other => Err(refused(other, "snapshot")),
+            })?;
+            all.retain(|made| made.name != name);
+            all.push(made.clone());
+        }
+        let (this, copied) = (self.clone(), sandbox.clone());
+        tokio::task::spawn_blocking(move || this.copy(&copied, made));
+        Ok(sandbox.record())
+    }
+
+    fn copy(&self, sandbox: &Sandbox, mut made: Made) {
+        made.stage = Stage::Active;
+        if let Err(error) = self.store.snapshot(&made, &sandbox.record().id) {
+            self.store.discard_snapshot(&made.id);
+            (made.stage, made.error_reason) = (Stage::Error, Some(format!("{error:#}")));
+        }
+        for known in lock(&self.snapshots).iter_mut().filter(|s| s.id == made.id) {
+            *known = made.clone();
+        }
+        let done = self.update(sandbox, |record| {
+            // Looked at in here: a toolbox that ends now finds the state that it must change.
+            record.state = match lock(&sandbox.live).is_some() {
+                true => State::Started,
+                false => State::Stopped,
+            };
+            record.last_activity_at = self.now();
+            Ok(())
+        });
+        if let Err(problem) = done {
+            eprintln!("daytona-local: {}", problem.message);
+        }
     }
 
     /// Deletes a sandbox. Its name is free at once; GET answers 404 when its files are gone.

@@ -11,6 +11,7 @@ pub const API: &[(&str, &str)] = &[
     ("POST", "/sandbox/{sandboxIdOrName}/start"),
     ("POST", "/sandbox/{sandboxIdOrName}/stop"),
     ("POST", "/sandbox/{sandboxIdOrName}/archive"),
+    ("POST", "/sandbox/{sandboxIdOrName}/snapshot"),
     ("PUT", "/sandbox/{sandboxIdOrName}/labels"),
     ("POST", "/sandbox/{sandboxIdOrName}/public/{isPublic}"),
     ("POST", "/sandbox/{sandboxIdOrName}/autostop/{interval}"),
@@ -27,6 +28,8 @@ pub const API: &[(&str, &str)] = &[
         "POST",
         "/sandbox/{sandboxIdOrName}/ports/{port}/signed-preview-url/{token}/expire",
     ),
+    ("GET", "/snapshots"),
+    ("GET", "/snapshots/{id}"),
 ];
 
 /// Toolbox routes, below `/toolbox/{sandboxId}`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::snapshots;
+use super::snapshots::{self, Size};
 use crate::clock::rfc3339;
 use crate::ids;
 use crate::problem::{Fields, Problem};
@@ -25,6 +25,7 @@ pub(crate) enum State {
     Started,
     Stopping,
     Stopped,
+    Snapshotting,
     Archiving,
     Archived,
     Destroying,
@@ -39,14 +40,14 @@ impl State {
         use State::*;
         matches!(
             self,
-            Creating | Starting | Restoring | Stopping | Archiving | Destroying
+            Creating | Starting | Restoring | Stopping | Snapshotting | Archiving | Destroying
         )
     }
 
     fn desired(self) -> &'static str {
         use State::*;
         match self {
-            Creating | Starting | Restoring | Started | Error => "started",
+            Creating | Starting | Restoring | Started | Snapshotting | Error => "started",
             Stopping | Stopped => "stopped",
             Archiving | Archived => "archived",
             Destroying | Destroyed => "destroyed",
@@ -107,7 +108,7 @@ impl Record {
     pub(crate) fn from_request(
         body: &Value,
         now: i64,
-        test_snapshots: bool,
+        size_of: impl Fn(&str) -> Option<Size>,
     ) -> Result<Self, Problem> {
         let mut fields = Fields::of(body)?;
         let name: Option<String> = fields.get("name", "a string");
@@ -164,7 +165,7 @@ impl Record {
             }
             (None, snapshot) => {
                 let name = snapshot.unwrap_or_else(|| snapshots::DEFAULT.to_owned());
-                let Some(size) = snapshots::size(&name, test_snapshots) else {
+                let Some(size) = size_of(&name) else {
                     return Err(Problem::bad_request(format!(
                         "Snapshot {name} not found. Did you add it through the Daytona Dashboard?"
                     )));
@@ -300,8 +301,12 @@ fn check_name(name: &str) -> Result<(), &'static str> {
 mod tests {
     use super::*;
 
+    fn built_in(name: &str) -> Option<Size> {
+        snapshots::size(name, false)
+    }
+
     fn record(extra: Value) -> Record {
-        Record::from_request(&extra, 0, false).expect("a valid request")
+        Record::from_request(&extra, 0, built_in).expect("a valid request")
     }
 
     #[test]
@@ -348,7 +353,7 @@ mod tests {
     #[test]
     fn a_bad_create_request_names_every_wrong_field() {
         let body = json!({"name": 1, "labels": {"a": 1}, "autoStopInterval": -1, "unknown": []});
-        let Err(problem) = Record::from_request(&body, 0, false) else {
+        let Err(problem) = Record::from_request(&body, 0, built_in) else {
             panic!("accepted")
         };
         assert_eq!(
@@ -378,7 +383,7 @@ mod tests {
             (json!({"buildInfo": {}}), "dockerfileContent"),
             (json!({"name": "a<b>"}), "HTML"),
         ] {
-            let Err(problem) = Record::from_request(&body, 0, false) else {
+            let Err(problem) = Record::from_request(&body, 0, built_in) else {
                 panic!("{body}")
             };
             assert!(

@@ -1,10 +1,21 @@
-//! The snapshots a sandbox can be made from: three sizes of one, and those that tests need.
+//! The snapshots a sandbox can be made from: three sizes of one, those that tests need, and those
+//! that were made of a sandbox's files.
 //!
 //! Sizes are what the API reports; nothing enforces them.
 
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::sandbox::{ORGANIZATION, Record};
+use crate::clock::rfc3339;
+use crate::ids;
+
 pub(crate) const DEFAULT: &str = "daytona-small";
 
-const SIZES: &[(&str, (u32, u32, u32))] = &[
+/// Cores, GiB of memory and GiB of disk.
+pub(crate) type Size = (u32, u32, u32);
+
+const SIZES: &[(&str, Size)] = &[
     ("daytona-small", (1, 1, 3)),
     ("daytona-medium", (2, 4, 8)),
     ("daytona-large", (4, 8, 10)),
@@ -39,8 +50,8 @@ const QUIRKS: &[(&str, Quirk)] = &[
     ("test-slow-create", Quirk::SlowCreate),
 ];
 
-/// Cores, GiB of memory and GiB of disk; `None` if there is no such snapshot.
-pub(crate) fn size(name: &str, with_tests: bool) -> Option<(u32, u32, u32)> {
+/// `None` if there is no such built-in snapshot.
+pub(crate) fn size(name: &str, with_tests: bool) -> Option<Size> {
     let size = SIZES
         .iter()
         .find(|(known, _)| *known == name)
@@ -54,4 +65,80 @@ pub(crate) fn quirk(name: &str) -> Option<Quirk> {
         .iter()
         .find(|(known, _)| *known == name)
         .map(|(_, quirk)| *quirk)
+}
+
+/// How far the making of a snapshot has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stage {
+    Snapshotting,
+    Active,
+    /// In memory only: its name is free again.
+    Error,
+}
+
+/// A snapshot that was made of a sandbox's files.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Made {
+    /// Its directory's name.
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) stage: Stage,
+    #[serde(default)]
+    pub(crate) error_reason: Option<String>,
+    pub(crate) size: Size,
+    pub(crate) source: Option<String>,
+    pub(crate) created_at: i64,
+}
+
+impl Made {
+    pub(crate) fn new(name: &str, of: &Record, now: i64) -> Self {
+        Self {
+            id: ids::uuid(),
+            name: name.to_owned(),
+            stage: Stage::Snapshotting,
+            error_reason: None,
+            size: (of.cpu, of.memory, of.disk),
+            source: Some(of.id.clone()),
+            created_at: now,
+        }
+    }
+
+    /// The wire object; one without a source is built in.
+    pub(crate) fn dto(&self) -> Value {
+        let (cpu, memory, disk) = self.size;
+        json!({
+            "id": self.id,
+            "organizationId": ORGANIZATION,
+            "general": self.source.is_none(),
+            "name": self.name,
+            "state": self.stage,
+            "size": null,
+            "entrypoint": null,
+            "cpu": cpu,
+            "gpu": 0,
+            "mem": memory,
+            "disk": disk,
+            "errorReason": self.error_reason,
+            "createdAt": rfc3339(self.created_at),
+            "updatedAt": rfc3339(self.created_at),
+            "lastUsedAt": null,
+            "sourceSandboxId": self.source,
+            "sandboxClass": "container",
+        })
+    }
+}
+
+/// The built-in snapshots, as if they had been made.
+pub(crate) fn built_in() -> Vec<Made> {
+    let one = |(name, size): &(&str, Size)| Made {
+        id: (*name).to_owned(),
+        name: (*name).to_owned(),
+        stage: Stage::Active,
+        error_reason: None,
+        size: *size,
+        source: None,
+        created_at: 0,
+    };
+    SIZES.iter().map(one).collect()
 }

@@ -1,10 +1,13 @@
-//! What survives a restart: the key, one record per sandbox, and the sandbox's own files.
+//! What survives a restart: the key, one record per sandbox, the sandbox's own files, and snapshots
+//! of them.
 //!
 //! ```text
 //! DATA/key                       the API key, 0600
 //! DATA/lock                      held while a server runs
 //! DATA/sandboxes/{id}/record.json
 //! DATA/sandboxes/{id}/home, tmp  the only two directories a sandbox can write to
+//! DATA/snapshots/{id}/snapshot.json  written last: without it the copy is not whole
+//! DATA/snapshots/{id}/home, tmp      as the sandbox had them
 //! DATA/trash/                    deleted sandboxes on their way out
 //! ```
 //!
@@ -15,10 +18,12 @@ use std::io::{ErrorKind, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::sandbox::Record;
+use super::snapshots::Made;
 use crate::ids;
 
 pub(crate) struct Store {
@@ -31,7 +36,7 @@ impl Store {
     pub(crate) fn open(root: &Path) -> Result<Self> {
         private_dir(root)?;
         let root = root.canonicalize().context("resolve the data directory")?;
-        for name in ["sandboxes", "trash"] {
+        for name in ["sandboxes", "snapshots", "trash"] {
             private_dir(&root.join(name))?;
         }
         let lock = private_file(&root.join("lock"), false)?;
@@ -71,14 +76,50 @@ impl Store {
 
     /// Makes the directories of a new sandbox.
     pub(crate) fn create(&self, id: &str) -> Result<()> {
-        let dir = self.dir(id);
-        private_dir(&dir)?;
-        for (name, mode) in [("home", 0o755), ("tmp", 0o1777)] {
-            let path = dir.join(name);
-            private_dir(&path)?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        make_places(&self.dir(id))
+    }
+
+    /// Copies a sandbox's files, and when they are all there, writes that they are.
+    pub(crate) fn snapshot(&self, made: &Made, sandbox: &str) -> Result<()> {
+        let dir = self.snapshot_dir(&made.id);
+        make_places(&dir)?;
+        copy_places(&self.dir(sandbox), &dir)?;
+        replace(
+            &dir.join("snapshot.json"),
+            &serde_json::to_vec_pretty(made)?,
+        )
+    }
+
+    /// Gives a new sandbox the files of a snapshot.
+    pub(crate) fn fill(&self, sandbox: &str, snapshot: &str) -> Result<()> {
+        copy_places(&self.snapshot_dir(snapshot), &self.dir(sandbox))
+    }
+
+    fn snapshot_dir(&self, id: &str) -> PathBuf {
+        self.root.join("snapshots").join(id)
+    }
+
+    /// Every snapshot that is whole; what is left of others is removed. One that cannot be read is
+    /// named on standard error and left alone.
+    pub(crate) fn load_snapshots(&self) -> Result<Vec<Made>> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(self.root.join("snapshots"))? {
+            let dir = entry?.path();
+            let Ok(text) = fs::read(dir.join("snapshot.json")) else {
+                remove_tree(&dir);
+                continue;
+            };
+            match serde_json::from_slice(&text) {
+                Ok(made) => all.push(made),
+                Err(error) => eprintln!("daytona-local: skipped {}: {error}", dir.display()),
+            }
         }
-        Ok(())
+        Ok(all)
+    }
+
+    /// Removes what a failed snapshot left.
+    pub(crate) fn discard_snapshot(&self, id: &str) {
+        remove_tree(&self.snapshot_dir(id));
     }
 
     pub(crate) fn save(&self, record: &Record) -> Result<()> {
@@ -116,6 +157,38 @@ impl Store {
             remove_tree(&entry.path());
         }
     }
+}
+
+/// The only directories that a sandbox can write to, with their modes.
+const PLACES: [(&str, u32); 2] = [("home", 0o755), ("tmp", 0o1777)];
+
+fn make_places(dir: &Path) -> Result<()> {
+    private_dir(dir)?;
+    for (name, mode) in PLACES {
+        let path = dir.join(name);
+        private_dir(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+/// Copies what a sandbox can write to: links, modes, times and, as root, owners.
+fn copy_places(from: &Path, to: &Path) -> Result<()> {
+    for (name, _) in PLACES {
+        let out = Command::new("cp")
+            .args(["--archive", "--reflink=auto", "--"])
+            .arg(from.join(name).join("."))
+            .arg(to.join(name))
+            .output()
+            .context("start cp to copy the sandbox's files")?;
+        if !out.status.success() {
+            bail!(
+                "the sandbox's {name} could not be copied; stop what writes there and try again: {}",
+                String::from_utf8_lossy(&out.stderr).trim()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Removes a tree whose owner may have taken away his own permissions.

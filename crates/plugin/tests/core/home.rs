@@ -398,6 +398,42 @@ fn apply_puts_the_change_into_the_worktree_where_nothing_is_in_its_way() {
     });
 }
 
+#[test]
+fn background_commands_keep_the_sandbox_awake_and_what_they_make_comes_home() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        let command = "while [ ! -e ../go ]; do sleep 0.1; done; echo late > late.txt";
+        let args = json!({ "command": command, "background": true });
+        open.ok("s", "bash", args).await;
+        // From now on minutes pass at once.
+        open.host.fast.set(true);
+        open.event("session.idle", json!({ "sessionID": "s" }))
+            .await;
+        for _ in 0..2 {
+            world.forget_requests().await;
+            until("the sandbox hears of us", async || {
+                world.executes().await >= 3
+            })
+            .await;
+        }
+        assert!(world.entry("s")["unsynced"].is_object());
+        world.inside(&world.sandbox_of("s"), "touch ~/go").await;
+        until("the work is home", async || {
+            world.entry("s")["unsynced"].is_null()
+        })
+        .await;
+        assert_eq!(show(&world, "opencode/1:late.txt"), "late\n");
+        // The sandbox may sleep: nothing but what is asked for goes there.
+        world.forget_requests().await;
+        for _ in 0..3 {
+            open.ok("s", "read", json!({ "filePath": "late.txt" }))
+                .await;
+        }
+        assert_eq!(world.requests().await, 3);
+    });
+}
+
 /// The user's message with which a turn begins.
 pub(crate) async fn turn(open: &Open, session: &str, id: &str) {
     open.plugin

@@ -338,3 +338,74 @@ fn a_repository_of_the_image_is_found_without_a_base_too() {
         git(&empty, &["commit", "-q", "--allow-empty", "-m", "work"]);
     }
 }
+
+#[test]
+fn what_the_session_of_another_sandbox_left_in_the_image_is_not_in_this_one() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.dir.path().join("source");
+    let (first, tip) = project(&source);
+    std::fs::write(source.join(".gitignore"), "/cache\n").unwrap();
+    git(&source, &["add", "."]);
+    git(&source, &["commit", "-qm", "third"]);
+    let third = git(&source, &["rev-parse", "HEAD"]);
+    let (root, upload) = (
+        sandbox.dir.path().join("work"),
+        sandbox.dir.path().join("p.pack"),
+    );
+    let set_up = |name: &str, commit: &str| {
+        pack_revisions(&source, &format!("{commit}\n"), "", &upload);
+        let mut request = sandbox.op("setup", json!({ "root": root, "sandbox": name }));
+        request["base"] = json!({ "pack": upload, "commit": commit, "branch": "main" });
+        ready(&sandbox, &request)
+    };
+    set_up("one", &third).unwrap();
+    // The old session is in the middle of everything.
+    let work = "git checkout -qb side && echo side > a.txt && git commit -qam side \
+        && git checkout -q main && echo main > a.txt && git commit -qam main \
+        && echo stashed > a.txt && git stash -q; git merge -q side; \
+        echo cached > cache; echo old > old.txt; git init -q nested; echo nested > nested/file; \
+        git update-ref refs/opencode/turn/msg_1 HEAD; touch .git/index.lock";
+    let done = Command::new("bash")
+        .args(["-c", work])
+        .current_dir(&root)
+        .status();
+    assert!(done.unwrap().success());
+
+    // Also where the project is just what the old session started from.
+    for (name, commit) in [("two", &third), ("three", &tip), ("four", &third)] {
+        let found = set_up(name, commit).unwrap().found;
+        if name == "two" {
+            assert!(found.contains(&third), "{found:?}");
+        }
+        assert_eq!(git(&root, &["rev-parse", "HEAD"]), *commit, "{name}");
+        let refs = git(&root, &["for-each-ref", "--format=%(refname)"]);
+        assert_eq!(
+            refs.lines().collect::<Vec<_>>(),
+            [
+                "refs/heads/main",
+                "refs/opencode/base",
+                "refs/opencode/replaced"
+            ],
+            "{name}"
+        );
+        let status = git(&root, &["status"]);
+        assert!(!status.contains("merg"), "{name}: {status}");
+        // The older commit does not ignore it, so there it goes.
+        let cached = root.join("cache").exists();
+        assert_eq!(cached, name == "two", "{name}");
+        assert_eq!(git(&root, &["status", "--porcelain"]), "", "{name}");
+        git(&root, &["fsck", "--strict"]);
+    }
+
+    // In the sandbox itself nothing gives way.
+    std::fs::write(root.join("mine.txt"), "mine\n").unwrap();
+    git(&root, &["commit", "-q", "--allow-empty", "-m", "mine"]);
+    set_up("four", &third).unwrap();
+    assert_eq!(
+        set_up("four", &first).unwrap_err().code,
+        Code::HoldsWork,
+        "another base"
+    );
+    assert_eq!(git(&root, &["log", "-1", "--format=%s"]), "mine");
+    assert_eq!(git(&root, &["status", "--porcelain"]), "?? mine.txt");
+}

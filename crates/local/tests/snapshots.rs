@@ -1,0 +1,135 @@
+//! Snapshots that are made of a sandbox's files.
+
+mod common;
+
+use common::{Server, until};
+use serde_json::json;
+
+fn snapshot(server: &Server, sandbox: &str, name: &str) -> common::Answer {
+    let path = format!("/api/sandbox/{sandbox}/snapshot");
+    server.send("POST", &path, Some(&json!({ "name": name })))
+}
+
+/// Makes one, and waits until it is there and the sandbox goes on as it was.
+fn made(server: &Server, sandbox: &str, name: &str, state: &str) {
+    let answer = snapshot(server, sandbox, name);
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    server.wait(sandbox, state);
+    let snapshot = server.send("GET", &format!("/api/snapshots/{name}"), None);
+    let snapshot = snapshot.json();
+    assert_eq!(snapshot["state"], "active", "{snapshot}");
+    assert_eq!(snapshot["sourceSandboxId"], sandbox);
+}
+
+#[test]
+fn a_sandbox_made_from_a_snapshot_has_its_files_and_not_what_came_later() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut server = Server::start(data.path());
+    let source = server.create(json!({}));
+    let make = "mkdir -p ~/p/q && echo one > ~/p/q/f && chmod 640 ~/p/q/f && ln -s q/f ~/p/l \
+                && ln ~/p/q/f ~/p/h && touch -d @1000000000 ~/p/q/f && echo t > /tmp/t";
+    assert_eq!(server.exec(&source, make), (0, String::new()));
+    made(&server, &source, "kept", "started");
+    assert_eq!(
+        server.exec(&source, "echo late > ~/p/q/f; echo late > ~/late; ls ~"),
+        (0, "late\np\n".to_owned())
+    );
+    // It is there after a crash, too.
+    for crash in [false, true] {
+        if crash {
+            server.kill();
+            server = Server::start(data.path());
+        }
+        let copy = server.create(json!({ "snapshot": "kept" }));
+        assert_eq!(
+            server.exec(
+                &copy,
+                "cat ~/p/l ~/p/h /tmp/t; readlink ~/p/l; stat -c '%a %h %Y %U' ~/p/q/f; ls ~",
+            ),
+            (
+                0,
+                "one\none\nt\nq/f\n640 2 1000000000 daytona\np\n".to_owned()
+            )
+        );
+        // What one does, the others do not see.
+        let (code, said) = server.exec(&copy, "echo mine > ~/p/q/f && rm /tmp/t");
+        assert_eq!(code, 0, "{said}");
+    }
+    server.end();
+}
+
+#[test]
+fn a_stopped_sandbox_stays_stopped_and_its_snapshot_outlives_it() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    let source = server.create(json!({}));
+    assert_eq!(server.exec(&source, "echo 1 > ~/f").0, 0);
+    server.send("POST", &format!("/api/sandbox/{source}/stop"), None);
+    server.wait(&source, "stopped");
+    made(&server, &source, "of-stopped", "stopped");
+    server.send("DELETE", &format!("/api/sandbox/{source}"), None);
+    server.wait(&source, "gone");
+    let copy = server.create(json!({ "snapshot": "of-stopped" }));
+    assert_eq!(server.exec(&copy, "cat ~/f"), (0, "1\n".to_owned()));
+    let listed = server.send("GET", "/api/snapshots", None).json();
+    let listed = listed["items"].as_array().expect("items");
+    let names: Vec<_> = listed.iter().filter_map(|s| s["name"].as_str()).collect();
+    assert!(
+        names.contains(&"of-stopped") && names.contains(&"daytona-small"),
+        "{names:?}"
+    );
+    server.end();
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_made_is_refused_and_changes_nothing() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    let id = server.create(json!({}));
+    made(&server, &id, "mine", "started");
+    for (sandbox, name, status, part) in [
+        (id.as_str(), "mine", 409, "already exists"),
+        (id.as_str(), "daytona-small", 409, "already exists"),
+        (id.as_str(), "", 400, "name"),
+        ("nobody", "new", 404, "nobody"),
+    ] {
+        let answer = snapshot(&server, sandbox, name);
+        assert!(
+            answer.status == status && answer.text.contains(part),
+            "{sandbox} {name}: {} {}",
+            answer.status,
+            answer.text
+        );
+        server.wait(&id, "started");
+    }
+    assert_eq!(server.send("GET", "/api/snapshots/new", None).status, 404);
+    let create = json!({ "snapshot": "new" });
+    assert_eq!(
+        server.send("POST", "/api/sandbox", Some(&create)).status,
+        400
+    );
+    server.end();
+}
+
+#[test]
+fn a_copy_that_fails_says_why_and_leaves_the_name_free() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    let id = server.create(json!({}));
+    // Where the copies would go is a file.
+    let place = data.path().join("snapshots");
+    std::fs::remove_dir(&place).expect("empty");
+    std::fs::write(&place, "").expect("written");
+    assert_eq!(snapshot(&server, &id, "s").status, 200);
+    until("it failed", || {
+        let made = server.send("GET", "/api/snapshots/s", None).json();
+        made["state"] == "error"
+            && made["errorReason"]
+                .as_str()
+                .is_some_and(|why| !why.is_empty())
+    });
+    server.wait(&id, "started");
+    std::fs::remove_file(&place).expect("removed");
+    made(&server, &id, "s", "started");
+    server.end();
+}
