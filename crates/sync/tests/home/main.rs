@@ -1,0 +1,8 @@
+//! What a hostile or broken sandbox sends is refused whole: nothing of the user's changes, nothing
+//! runs, and the next good bundle arrives.
+
+mod applied;
+mod landed;
+mod odd;
+mod refused;
+mod world;
