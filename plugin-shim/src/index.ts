@@ -28,7 +28,7 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
     const assets = join(here, "runners")
     call = load(side, { directory, worktree, projectId: project.id, options: options ?? null, assets, shell, javascript: process.execPath })
     const started = await call("start", {})
-    definitions = started.tools
+    definitions = catalog.filter(({ name }) => !started.without.includes(name))
     events = started.events
   } catch (error) {
     failure = error

@@ -43,7 +43,8 @@ edge! {
 
     /// What the plugin offers.
     struct Started {
-        pub tools: Vec<ToolDefinition>,
+        /// Tools of the catalog that are OpenCode's own this time.
+        pub without: Vec<String>,
         /// Kinds of events that the plugin wants to hear of.
         pub events: Vec<String>,
         /// Why every tool will refuse, if it will.

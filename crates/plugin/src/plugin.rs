@@ -184,11 +184,9 @@ impl Plugin {
         let on_host = self
             .core()
             .is_ok_and(|core| core.config.network != Network::Sandbox);
-        let tools = definitions().into_iter();
+        let not_ours = if on_host { guard::WEB } else { &[] };
         Started {
-            tools: tools
-                .filter(|tool| !(on_host && guard::WEB.contains(&tool.name.as_str())))
-                .collect(),
+            without: not_ours.iter().map(|tool| tool.to_string()).collect(),
             events: EVENTS.iter().map(|kind| kind.to_string()).collect(),
             problem,
         }
@@ -609,7 +607,7 @@ impl Plugin {
 }
 
 /// The tools, for the model.
-fn definitions() -> Vec<ToolDefinition> {
+pub fn definitions() -> Vec<ToolDefinition> {
     let define = |tool: &tools::catalog::Tool| ToolDefinition {
         name: tool.name.into(),
         description: tool.description.into(),
@@ -618,7 +616,7 @@ fn definitions() -> Vec<ToolDefinition> {
     tools::catalog::TOOLS.iter().map(define).collect()
 }
 
-/// The tools as JSON, for the shim to register when the core cannot be loaded.
+/// The tools as JSON, for the shim to register, whether the core can be loaded or not.
 pub fn catalog_json() -> String {
     json!(definitions()).to_string()
 }

@@ -181,7 +181,7 @@ fn wasm() -> Result<()> {
     ];
     run(Command::new("node")
         .arg(&optimizer)
-        .args(["-Os", "--strip-debug", "--strip-producers"])
+        .args(["-Oz", "--strip-debug", "--strip-producers"])
         .args(features)
         .arg(&wasm)
         .arg("-o")

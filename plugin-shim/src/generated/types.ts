@@ -20,7 +20,11 @@ javascript: string, };
 
 export type Nothing = Record<symbol, never>;
 
-export type Started = { tools: Array<ToolDefinition>, 
+export type Started = { 
+/**
+ * Tools of the catalog that are OpenCode's own this time.
+ */
+without: Array<string>, 
 /**
  * Kinds of events that the plugin wants to hear of.
  */

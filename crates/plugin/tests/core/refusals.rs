@@ -1,6 +1,7 @@
 //! Fail closed: whatever is wrong, the tools are there and refuse.
 
 use crate::world::World;
+use plugin::definitions;
 use serde_json::json;
 use std::fs;
 use std::rc::Rc;
@@ -37,7 +38,7 @@ fn a_bad_configuration_registers_the_same_tools_and_each_gives_the_reason() {
             ),
         ] {
             let open = world.open_with(options, host).await;
-            assert_eq!(open.started.tools, good.started.tools, "{expected}");
+            assert_eq!(open.started.without, good.started.without, "{expected}");
             assert!(
                 open.started
                     .problem
@@ -47,7 +48,7 @@ fn a_bad_configuration_registers_the_same_tools_and_each_gives_the_reason() {
                 open.started.problem
             );
             assert_eq!(open.toasts(), ["Sandbox unavailable"]);
-            for tool in &open.started.tools {
+            for tool in &definitions() {
                 let error = open
                     .error("s", &tool.name, json!({ "command": "true" }))
                     .await;

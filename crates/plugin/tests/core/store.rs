@@ -59,7 +59,7 @@ fn without_a_store_every_tool_refuses_and_nothing_is_made() {
                 (what == operation && path.contains("/storage/daytona/"))
                     .then(|| "permission denied".into())
             });
-            for tool in &open.started.tools {
+            for tool in &plugin::definitions() {
                 let args = match tool.name.as_str() {
                     "bash" => json!({ "command": "true" }),
                     "read" => json!({ "filePath": "a" }),
