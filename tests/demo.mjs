@@ -215,6 +215,8 @@ async function show(world) {
   await same(resumed)
 
   section("The sandbox is stopped, and the next call starts it")
+  // Otherwise it is started once more, for the work of the turn before.
+  await eventually("the homecoming", () => !stored(session).unsynced)
   await local.api("POST", `/sandbox/${id}/stop`)
   const state = async () => (await local.api("GET", `/sandbox/${id}`)).state
   await eventually("the stop", async () => (await state()) === "stopped")
