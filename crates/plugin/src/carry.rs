@@ -6,9 +6,9 @@ use crate::config::Sync as Mode;
 use crate::fork;
 use crate::home::{Brought, Turn};
 use crate::plugin::OpenCode;
-use crate::remote::{Remote, RemoteError};
+use crate::remote::{OTHER, Remote, RemoteError};
 use async_trait::async_trait;
-use daytona::{Client, Toolbox, Upload, UploadSource};
+use daytona::{Toolbox, Upload, UploadSource};
 use host::{Host, Level};
 use protocol::{Base, Code, Op, Outcome, Request, Setup, ToolError};
 use sessions::{Carrier, Fresh, Prepared, Sessions};
@@ -28,7 +28,6 @@ pub(crate) struct Carry {
     pub(crate) host: Rc<dyn Host>,
     pub(crate) opencode: Rc<dyn OpenCode>,
     pub(crate) remote: Rc<Remote>,
-    pub(crate) client: Client,
     pub(crate) project: sync::Project,
     /// Worktree on the host.
     pub(crate) worktree: String,
@@ -72,7 +71,7 @@ impl Carry {
             .await;
         match reply.map_err(|error| error.to_string())?.result {
             Ok(Outcome::Ready(ready)) => Ok(ready.head.is_some()),
-            Ok(_) => Err("the runner answered another question than was asked".into()),
+            Ok(_) => Err(OTHER.into()),
             Err(error) => Err(error.message),
         }
     }
@@ -227,7 +226,7 @@ impl Carrier for Carry {
                     prepared.found = Some(ready.found);
                     Ok(prepared)
                 }
-                Ok(_) => Err("the runner answered another question than was asked".into()),
+                Ok(_) => Err(OTHER.into()),
                 // The snapshot is not what it was.
                 Err(error) if error.code == Code::MissingBase && !start.known.is_empty() => {
                     start.known.clear();

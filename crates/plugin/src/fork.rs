@@ -22,8 +22,7 @@ pub(crate) async fn source(
     known: &[String],
 ) -> Result<Option<Source>, String> {
     let all = opencode.sessions().await?;
-    let all = all.as_array().map(Vec::as_slice).unwrap_or_default();
-    let of = |id: &str| all.iter().find(|info| info["id"] == *id);
+    let of = |id: &str| listed(&all, id);
     let Some(own) = of(session) else {
         return Ok(None);
     };
@@ -66,9 +65,12 @@ pub(crate) async fn is_fork(opencode: &dyn OpenCode, session: &str) -> bool {
     let Ok(all) = opencode.sessions().await else {
         return false;
     };
-    let all = all.as_array().map(Vec::as_slice).unwrap_or_default();
-    let own = all.iter().find(|info| info["id"] == *session);
-    own.is_some_and(|info| forked(info).is_some())
+    listed(&all, session).is_some_and(|info| forked(info).is_some())
+}
+
+/// A session, as OpenCode lists it.
+fn listed<'a>(all: &'a Value, session: &str) -> Option<&'a Value> {
+    all.as_array()?.iter().find(|info| info["id"] == *session)
 }
 
 /// The title of what it was forked from, if it was.

@@ -6,7 +6,7 @@
 
 use crate::carry::Carry;
 use crate::config::Sync as Mode;
-use crate::remote::RemoteError;
+use crate::remote::{OTHER, RemoteError};
 use crate::trust;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -152,7 +152,7 @@ impl Carry {
             .map_err(|error| error.to_string())?;
         match answer.result {
             Ok(Outcome::Synced(synced)) => Ok(synced),
-            Ok(_) => Err("the runner answered another question than was asked".into()),
+            Ok(_) => Err(OTHER.into()),
             Err(error) => Err(trust::sentence(&error.message)),
         }
     }
@@ -242,7 +242,7 @@ impl Carry {
         let mut toolbox = toolbox.ok_or("the session has no sandbox any more")?;
         let mut attempt = 0;
         loop {
-            let got = (self.client)
+            let got = (sessions.client())
                 .download(&toolbox, path, file, size as usize)
                 .await;
             attempt += 1;
@@ -252,7 +252,7 @@ impl Carry {
                     checked => return checked,
                 },
                 Err(error @ daytona::Error::NotRunning { .. }) if attempt < DOWNLOADS => {
-                    self.client.pause(&error, attempt).await;
+                    sessions.client().pause(&error, attempt).await;
                     let revived = sessions.revive(session, &toolbox).await;
                     toolbox = revived.map_err(|error| error.to_string())?;
                 }

@@ -122,7 +122,6 @@ struct Core {
     config: Config,
     paths: Paths,
     remote: Rc<Remote>,
-    client: Client,
     carry: Rc<Carry>,
     sessions: Rc<Sessions>,
 }
@@ -226,7 +225,6 @@ impl Plugin {
             host: Rc::clone(&self.host),
             opencode: Rc::clone(&self.opencode),
             remote: Rc::clone(&remote),
-            client: client.clone(),
             project: sync::Project::new(Rc::clone(&self.host), paths.host(), git, &depot),
             worktree: paths.host().to_string(),
             root: config.project_dir.clone(),
@@ -255,7 +253,7 @@ impl Plugin {
         let template = config.template.clone();
         let sessions = Sessions::new(
             Rc::clone(&self.host),
-            client.clone(),
+            client,
             store,
             project,
             template,
@@ -266,7 +264,6 @@ impl Plugin {
             config,
             paths,
             remote,
-            client,
             carry,
             sessions: Rc::new(sessions),
         })

@@ -23,6 +23,8 @@ const PATIENCE_MS: u64 = 60_000;
 const DAMAGED_RETRIES: u32 = 3;
 /// How often a runner is installed for one call.
 const INSTALLS: u32 = 2;
+/// An answer of the wrong kind.
+pub(crate) const OTHER: &str = "the runner answered another question than was asked";
 /// What the runner prints around a reply is noise, but noise has a limit too. JSON in JSON doubles
 /// every quote.
 const MAX_EXECUTE_BYTES: usize = 2 * MAX_REPLY + 1024 * 1024;

@@ -380,10 +380,7 @@ impl Sessions {
                 }
             }
         };
-        let mut toolbox = Toolbox {
-            id: entry.sandbox_id.clone(),
-            proxy_url: entry.toolbox_url.clone().unwrap_or_default(),
-        };
+        let mut toolbox = work::toolbox_of(&entry);
         let is_ready = entry.ready == Some(true);
         if !made && (!is_ready || entry.toolbox_url.is_none()) {
             // An earlier plugin made it, or its preparation did not end: it may be stopped or

@@ -50,15 +50,7 @@ impl Project {
             return Ok(Applied::Yes);
         }
         let users = self.users().await?;
-        let names = [
-            "diff-tree",
-            "-r",
-            "-z",
-            "--name-only",
-            "--no-renames",
-            from,
-            to,
-        ];
+        let names = git::changed_names(from, to);
         let names = private.checked(&names, "").await?;
         let names = String::from_utf8_lossy(&names.stdout).into_owned();
         let touches_attributes = names.split('\0').any(|name| {

@@ -149,6 +149,19 @@ pub(crate) fn text(output: &[u8]) -> String {
     String::from_utf8_lossy(output).trim_end().to_string()
 }
 
+/// Arguments that list the files in which two commits differ, each with a NUL behind it.
+pub(crate) fn changed_names<'a>(from: &'a str, to: &'a str) -> [&'a str; 7] {
+    [
+        "diff-tree",
+        "-r",
+        "-z",
+        "--name-only",
+        "--no-renames",
+        from,
+        to,
+    ]
+}
+
 /// Git's words, cut.
 pub(crate) fn reason(output: &GitOutput) -> String {
     output.stderr.trim().chars().take(500).collect()

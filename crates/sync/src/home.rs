@@ -566,15 +566,7 @@ impl Project {
     }
 
     async fn files(&self, private: &Git<'_>, from: &str, to: &str) -> Result<Vec<String>, Error> {
-        let args = [
-            "diff-tree",
-            "-r",
-            "-z",
-            "--name-only",
-            "--no-renames",
-            from,
-            to,
-        ];
+        let args = git::changed_names(from, to);
         let dir = self.host.temp_dir().await?;
         let file = format!("{dir}/names");
         let listed = async {

@@ -2,7 +2,7 @@
 
 use super::{Core, Plugin};
 use crate::edge::*;
-use crate::remote::Answer;
+use crate::remote::{Answer, OTHER};
 use crate::trust;
 use futures::FutureExt;
 use futures::channel::oneshot;
@@ -33,7 +33,6 @@ const MAX_LOADED: usize = 200;
 /// Characters of a running command's output that are shown, as in OpenCode's own bash.
 const LIVE_CHARS: usize = 30_000;
 
-pub(super) const OTHER: &str = "the runner answered another question than was asked";
 pub(super) const ABORTED: &str = "Tool execution aborted";
 
 /// Follows the first result from a sandbox that took a deleted one's place.

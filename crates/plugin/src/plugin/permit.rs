@@ -1,9 +1,10 @@
 //! Permission for a call: every question OpenCode's own tool would ask, before anything is done.
 
-use super::calls::{ABORTED, Cancel, OTHER, failed};
+use super::calls::{ABORTED, Cancel, failed};
 use super::{Asked, Core, Plugin};
 use crate::edge::*;
 use crate::permission::{self, Facts, Needed, Step, rules};
+use crate::remote::OTHER;
 use crate::trust;
 use futures::channel::oneshot;
 use futures::future::{Either, select};

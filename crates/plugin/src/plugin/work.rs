@@ -320,7 +320,8 @@ impl Plugin {
             let toolbox = toolbox.map_err(|error| error.to_string())?;
             let toolbox = toolbox.ok_or("the session has no sandbox")?;
             let link = core
-                .client
+                .sessions
+                .client()
                 .signed_preview_url(&toolbox.id, port, minutes * 60)
                 .await;
             link.map_err(|error| error.to_string())

@@ -3,6 +3,13 @@
 use super::setup::git;
 use super::work::{agents, at, commit, fetch_file, parents, project, request, sync, synced};
 use super::*;
+use std::path::Path;
+
+/// Fetches what a bundle holds, as `refs/in/0`, ….
+fn take(host: &Path, bundle: &Path) {
+    let refs = "refs/opencode/out/*:refs/in/*";
+    git(host, &["fetch", "-q", bundle.to_str().unwrap(), refs]);
+}
 
 #[test]
 fn other_branches_and_the_stash_come_along() {
@@ -28,15 +35,7 @@ fn other_branches_and_the_stash_come_along() {
         &["fetch", "-q", sandbox.root().to_str().unwrap(), &base],
     );
     let file = fetch_file(&sandbox, &home.bundle.unwrap());
-    git(
-        &host,
-        &[
-            "fetch",
-            "-q",
-            file.to_str().unwrap(),
-            "refs/opencode/out/*:refs/in/*",
-        ],
-    );
+    take(&host, &file);
     for (n, commit) in std::iter::once(&home.tip)
         .chain(home.branches.iter().map(|branch| &branch.commit))
         .enumerate()
@@ -60,15 +59,7 @@ fn other_branches_and_the_stash_come_along() {
     let more = sync(&sandbox, json!({ "have": have }));
     assert_eq!(more.tip, home.tip);
     let file = fetch_file(&sandbox, &more.bundle.unwrap());
-    git(
-        &host,
-        &[
-            "fetch",
-            "-q",
-            file.to_str().unwrap(),
-            "refs/opencode/out/*:refs/in/*",
-        ],
-    );
+    take(&host, &file);
     assert_eq!(
         git(&host, &["rev-parse", "refs/in/1"]),
         more.branches[0].commit

@@ -223,8 +223,7 @@ impl Sessions {
     /// the sandboxes of deleted sessions.
     async fn sweep_work(&self, document: Document) -> Result<(), Error> {
         for (session, entry) in document.sessions {
-            let is_ours = (entry.worktree.as_ref()).is_none_or(|w| *w == self.project.worktree);
-            if !is_ours || !self.project.brings_home {
+            if !self.is_ours(&entry) || !self.project.brings_home {
                 continue;
             }
             let slot = self.slot(&session);

@@ -38,13 +38,16 @@ impl Sessions {
         Ok(self.store.read().await?.sessions.remove(session))
     }
 
+    /// True if the entry is of this worktree: clones of a repository share a store.
+    pub(super) fn is_ours(&self, entry: &Entry) -> bool {
+        let worktree = entry.worktree.as_ref();
+        worktree.is_none_or(|worktree| *worktree == self.project.worktree)
+    }
+
     /// Sessions of this worktree that have a sandbox.
     pub async fn known(&self) -> Result<Vec<String>, Error> {
         let document = self.store.read().await?;
-        let is_ours = |entry: &Entry| {
-            (entry.worktree.as_ref()).is_none_or(|worktree| *worktree == self.project.worktree)
-        };
-        let ours = document.sessions.into_iter().filter(|(_, e)| is_ours(e));
+        let ours = (document.sessions.into_iter()).filter(|(_, entry)| self.is_ours(entry));
         Ok(ours.map(|(session, _)| session).collect())
     }
 
@@ -78,10 +81,7 @@ impl Sessions {
         let Some(entry) = self.entry_of(session).await? else {
             return Ok(None);
         };
-        let toolbox = Toolbox {
-            id: entry.sandbox_id,
-            proxy_url: entry.toolbox_url.clone().unwrap_or_default(),
-        };
+        let toolbox = toolbox_of(&entry);
         match entry.toolbox_url {
             Some(_) => Ok(Some(toolbox)),
             None => self.revive(session, &toolbox).await.map(Some),
@@ -164,5 +164,13 @@ impl Sessions {
             .update(|document| document.sessions.get_mut(session).map(change))
             .await?;
         Ok(())
+    }
+}
+
+/// Where the entry's sandbox is; its address may not be known.
+pub(super) fn toolbox_of(entry: &Entry) -> Toolbox {
+    Toolbox {
+        id: entry.sandbox_id.clone(),
+        proxy_url: entry.toolbox_url.clone().unwrap_or_default(),
     }
 }
