@@ -1,13 +1,13 @@
 // The machine, for the core: HTTP, files, git, clock. Every method does one thing and throws what
 // the system throws; the core decides what it means. See `Host` in crates/host.
 
-import { spawn } from "node:child_process"
 import { constants, createReadStream, createWriteStream, openAsBlob } from "node:fs"
 import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import type { Writable } from "node:stream"
 import { pipeline } from "node:stream/promises"
+import { kill, start } from "./children.js"
 
 /** A JSON head with bytes behind it. */
 export interface Framed {
@@ -30,6 +30,8 @@ interface GitCall {
   args: string[]
   cwd: string
   env: [string, string][]
+  keep: string[]
+  timeoutMs: number
   stdinFile: [path: string, offset: number] | null
   stdoutFile: string | null
 }
@@ -42,6 +44,15 @@ class TooLarge extends Error {
 
 class CutShort extends Error {
   code = "CutShort"
+}
+
+class TimedOut extends Error {
+  code = "ETIMEDOUT"
+}
+
+/** The environment of this process without the variables of git that are not named. */
+function environment(keep: string[]): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^GIT_/i.test(name) || keep.includes(name)))
 }
 
 /** A response's body as it comes; throws if it is longer than allowed or shorter than announced. */
@@ -177,8 +188,11 @@ export class Machine {
 
   async git(json: string, stdin: Uint8Array): Promise<Framed> {
     const call: GitCall = JSON.parse(json)
-    const env = { ...process.env, LC_ALL: "C", GIT_TERMINAL_PROMPT: "0", ...Object.fromEntries(call.env) }
-    const child = spawn("git", call.args, { cwd: call.cwd, env, stdio: ["pipe", "pipe", "pipe"] })
+    const env = { ...environment(call.keep), LC_ALL: "C", GIT_TERMINAL_PROMPT: "0", ...Object.fromEntries(call.env) }
+    const child = start("git", call.args, { cwd: call.cwd, env })
+    let late = false
+    const timer = call.timeoutMs > 0 ? setTimeout(() => ((late = true), kill(child)), call.timeoutMs) : undefined
+    timer?.unref()
     const ended = new Promise<number>((resolve, reject) => {
       child.on("error", reject)
       child.on("close", (code) => resolve(code ?? -1))
@@ -191,7 +205,8 @@ export class Machine {
     if (!fed) child.stdin.end(stdin)
     const saved = call.stdoutFile === null ? undefined : pipeline(child.stdout, createWriteStream(call.stdoutFile, { mode: 0o600 }))
     if (!saved) child.stdout.on("data", (data) => chunks.push(data))
-    const [code] = await Promise.all([ended, saved, fed])
+    const [code] = await Promise.all([ended, saved, fed]).finally(() => clearTimeout(timer))
+    if (late) throw new TimedOut(`git did not end within ${call.timeoutMs} ms`)
     return { head: JSON.stringify({ code, stderr }), body: Buffer.concat(chunks) }
   }
 

@@ -2,7 +2,7 @@
 // built file is tested, because that is what ships.
 
 import assert from "node:assert/strict"
-import { execFileSync } from "node:child_process"
+import { execFileSync, spawn } from "node:child_process"
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { createServer } from "node:http"
 import { tmpdir } from "node:os"
@@ -148,11 +148,14 @@ describe("http", () => {
 })
 
 describe("git", () => {
+  const git = (args, { stdin = "", ...more } = {}) =>
+    machine.git(JSON.stringify({ args, cwd: dir, env: [], keep: [], timeoutMs: 60_000, stdinFile: null, stdoutFile: null, ...more }), Buffer.from(stdin))
+  const text = ({ body }) => Buffer.from(body).toString().trim()
+
   test("code, output and error text", async () => {
-    const run = (...args) => machine.git(JSON.stringify({ args, cwd: dir, env: [["GIT_AUTHOR_NAME", "x"]], stdinFile: null, stdoutFile: null }), new Uint8Array())
-    const good = await run("--version")
-    assert.match(Buffer.from(good.body).toString(), /^git version/)
-    const bad = JSON.parse((await run("no-such-command")).head)
+    const good = await git(["--version"], { env: [["GIT_AUTHOR_NAME", "x"]] })
+    assert.match(text(good), /^git version/)
+    const bad = JSON.parse((await git(["no-such-command"])).head)
     assert.equal(bad.code, 1)
     assert.match(bad.stderr, /not a git command/)
   })
@@ -160,24 +163,23 @@ describe("git", () => {
   test("standard input goes in, and output may go to a file", async () => {
     execFileSync("git", ["init", "--quiet", dir])
     const stdoutFile = join(dir, "out")
-    const call = { args: ["hash-object", "--stdin"], cwd: dir, env: [], stdinFile: null, stdoutFile }
-    const { body } = await machine.git(JSON.stringify(call), Buffer.from("hello\n"))
+    const { body } = await git(["hash-object", "--stdin"], { stdin: "hello\n", stdoutFile })
     assert.equal(body.length, 0)
     assert.equal(readFileSync(stdoutFile, "utf8").trim(), "ce013625030ba8dba906f756967f9e9ca394464a")
   })
 
   test("standard input may be a file, from a byte on", async () => {
-    const run = (path) => machine.git(JSON.stringify({ args: ["hash-object", "--stdin"], cwd: dir, env: [], stdinFile: [path, 5], stdoutFile: null }), new Uint8Array())
+    const run = (path) => git(["hash-object", "--stdin"], { stdinFile: [path, 5] })
     const path = join(dir, "framed")
     writeFileSync(path, "head\nhello\n")
-    assert.equal(Buffer.from((await run(path)).body).toString().trim(), "ce013625030ba8dba906f756967f9e9ca394464a")
+    assert.equal(text(await run(path)), "ce013625030ba8dba906f756967f9e9ca394464a")
     await assert.rejects(run(join(dir, "nothing")), { code: "ENOENT" })
   })
 
   test("a git that reads nothing of a large file ends all the same", async () => {
     const path = join(dir, "large")
     writeFileSync(path, Buffer.alloc(1_000_000))
-    const { head } = await machine.git(JSON.stringify({ args: ["--version"], cwd: dir, env: [], stdinFile: [path, 0], stdoutFile: null }), new Uint8Array())
+    const { head } = await git(["--version"], { stdinFile: [path, 0] })
     assert.equal(JSON.parse(head).code, 0)
   })
 
@@ -185,9 +187,56 @@ describe("git", () => {
     const path = process.env.PATH
     process.env.PATH = "/nowhere"
     try {
-      await assert.rejects(machine.git(JSON.stringify({ args: [], cwd: dir, env: [], stdinFile: null, stdoutFile: null }), new Uint8Array()), { code: "ENOENT" })
+      await assert.rejects(git([]), { code: "ENOENT" })
     } finally {
       process.env.PATH = path
     }
   })
+
+  test("of git's variables only those that the call keeps are inherited", async () => {
+    const set = { GIT_DIR: "/nowhere", GIT_NAMESPACE: "x", GIT_CONFIG_COUNT: "1", GIT_CONFIG_KEY_0: "my.key", GIT_CONFIG_VALUE_0: "" }
+    Object.assign(process.env, set)
+    try {
+      const shown = await git(["-c", "alias.vars=!env", "vars"], { keep: ["GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"] })
+      const seen = text(shown).split("\n").filter((line) => Object.keys(set).includes(line.split("=")[0]) && !line.startsWith("GIT_DIR=.git"))
+      assert.deepEqual(seen.sort(), ["GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=my.key", "GIT_CONFIG_VALUE_0="])
+    } finally {
+      for (const name of Object.keys(set)) delete process.env[name]
+    }
+  })
+
+  // A git that starts a program, says its number, and waits for it.
+  const endless = ["-c", "alias.wait=!echo $$; exec sleep 1000", "wait"]
+  const number = () => (existsSync(join(dir, "number")) ? Number(readFileSync(join(dir, "number"), "utf8")) : 0)
+  const until = async (done) => {
+    while (!done()) await new Promise((wait) => setTimeout(wait, 10))
+  }
+  const ended = (pid) => until(() => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z "))
+
+  test("a git that takes too long is ended, with what it has started", async () => {
+    rmSync(join(dir, "number"), { force: true })
+    for (let timeoutMs = 200; number() === 0; timeoutMs *= 2) {
+      await assert.rejects(git(endless, { timeoutMs, stdoutFile: join(dir, "number") }), { code: "ETIMEDOUT" })
+    }
+    await ended(number())
+  })
+
+  for (const signal of ["SIGTERM", "SIGKILL"]) {
+    test(`a git ends with the process that called it, which ends by ${signal}`, async () => {
+      rmSync(join(dir, "number"), { force: true })
+      const call = { args: endless, cwd: dir, env: [], keep: [], timeoutMs: 0, stdinFile: null, stdoutFile: join(dir, "number") }
+      // A call before that has ended, so that there is something to forget.
+      const before = { ...call, args: ["--version"], stdoutFile: null }
+      const script = `
+        import { Machine } from ${JSON.stringify(new URL("../../dist/host.js", import.meta.url).href)}
+        const machine = new Machine()
+        for (const call of ${JSON.stringify([before, call])}) await machine.git(JSON.stringify(call), new Uint8Array())`
+      const caller = spawn(process.execPath, ["--input-type=module", "--eval", script], { stdio: "inherit" })
+      const dead = new Promise((done) => caller.once("exit", done))
+      await until(() => number() !== 0)
+      caller.kill(signal)
+      await dead
+      await ended(number())
+    })
+  }
 })

@@ -52,7 +52,9 @@ pub trait Host {
     /// Size of a file in bytes.
     async fn file_size(&self, path: &str) -> Result<u64, FileError>;
 
-    /// Runs git, without a shell and without blocking.
+    /// Runs git, without a shell and without blocking. It inherits the environment of this process
+    /// without the variables whose names begin with `GIT_`, but for those that the call keeps. It
+    /// never outlives this process, nor the call's time limit.
     async fn git(&self, call: GitCall) -> Result<GitOutput, GitError>;
 
     /// Milliseconds since the Unix epoch.
@@ -242,6 +244,10 @@ pub struct GitCall {
     pub cwd: String,
     /// Variables added to the environment.
     pub env: Vec<(String, String)>,
+    /// Names of this process's `GIT_…` variables that git sees as well, where they are set.
+    pub keep: Vec<String>,
+    /// Git is ended after this many milliseconds; 0 is no limit.
+    pub timeout_ms: u64,
     /// Standard input.
     pub stdin: Vec<u8>,
     /// Standard input comes from this file instead, from this byte on.
@@ -261,7 +267,19 @@ pub struct GitOutput {
     pub stderr: String,
 }
 
-/// Git did not run at all.
+/// There is no output of git.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot run git: {0}; install git and make sure it is on the PATH")]
-pub struct GitError(pub String);
+pub enum GitError {
+    /// It did not run at all.
+    #[error("cannot run git: {0}; install git and make sure it is on the PATH")]
+    NotRun(String),
+    /// It was ended at its time limit.
+    #[error(
+        "git did not finish within {} s and was ended; try again when the machine is less busy",
+        timeout_ms / 1000
+    )]
+    TooSlow {
+        /// The limit.
+        timeout_ms: u64,
+    },
+}

@@ -404,6 +404,7 @@ impl Setup<'_> {
         let version = GitCall {
             args: vec!["--version".into()],
             cwd: self.directory.clone(),
+            timeout_ms: 10_000,
             ..GitCall::default()
         };
         let git = match self.host.git(version).await {

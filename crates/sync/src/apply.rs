@@ -3,7 +3,7 @@
 //! Never: overwrite or merge anything. Git applies the whole change or none of it, writes beyond
 //! no link, and the user's index stays as it is.
 
-use crate::git::{self, text};
+use crate::git;
 use crate::{Error, Project};
 
 /// What came of it.
@@ -51,12 +51,11 @@ impl Project {
         }
         let users = self.users().await?;
         let names = git::changed_names(from, to);
-        let names = private.checked(&names, "").await?;
-        let names = String::from_utf8_lossy(&names.stdout).into_owned();
-        let touches_attributes = names.split('\0').any(|name| {
-            name.rsplit('/')
+        let names = private.checked(&names, "").await?.stdout;
+        let touches_attributes = names.split(|byte| *byte == 0).any(|name| {
+            name.rsplit(|byte| *byte == b'/')
                 .next()
-                .is_some_and(|name| name.eq_ignore_ascii_case(".gitattributes"))
+                .is_some_and(|name| name.eq_ignore_ascii_case(b".gitattributes"))
         });
         if touches_attributes {
             return Ok(Applied::No(
@@ -67,11 +66,10 @@ impl Project {
         let filters = users
             .clone()
             .with("GIT_WORK_TREE", self.worktree.clone())
-            .run(&["check-attr", "-z", "--stdin", "filter"], &names)
+            .feed(&["check-attr", "-z", "--stdin", "filter"], names)
             .await?;
-        let values = text(&filters.stdout);
-        let mut values = values.split('\0').skip(2).step_by(3);
-        if filters.code != 0 || values.any(|value| !matches!(value, "unspecified" | "unset")) {
+        let mut values = filters.stdout.split(|byte| *byte == 0).skip(2).step_by(3);
+        if filters.code != 0 || values.any(|value| !matches!(value, b"unspecified" | b"unset")) {
             return Ok(Applied::No(
                 "it changes files that a git filter of yours works on".into(),
             ));

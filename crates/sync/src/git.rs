@@ -21,22 +21,70 @@ const QUIET: &[&str] = &[
     "maintenance.auto=false",
 ];
 
+/// Variables of the user's that configure git and send it nowhere else: git of ours is configured as
+/// the user's own is. Every other `GIT_…` is dropped, because it may name another repository, index
+/// or object directory (exported by people whose home is a repository, and by git's own hooks), or
+/// give paths another meaning.
+const KEPT: &[&str] = &[
+    "GIT_ATTR_NOSYSTEM",
+    "GIT_CEILING_DIRECTORIES",
+    "GIT_CONFIG_COUNT",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_NOSYSTEM",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_DISCOVERY_ACROSS_FILESYSTEM",
+    "GIT_EXEC_PATH",
+];
+/// Most settings that `GIT_CONFIG_COUNT` may announce.
+const MAX_SETTINGS: u32 = 10_000;
+/// How long any git may run.
+const LIMIT_MS: u64 = 15 * 60 * 1000;
+
 /// Git with an environment.
 #[derive(Clone)]
 pub(crate) struct Git<'a> {
     pub(crate) host: &'a dyn Host,
     worktree: String,
     env: Vec<(String, String)>,
+    keep: Vec<String>,
+    /// A file of settings that overrule all others.
+    overrides: Option<String>,
 }
 
 impl<'a> Git<'a> {
-    pub(crate) fn new(host: &'a dyn Host, worktree: &str) -> Git<'a> {
+    /// Git with no configuration of the user's.
+    pub(crate) fn plain(host: &'a dyn Host, worktree: &str) -> Git<'a> {
         let git = Git {
             host,
             worktree: worktree.into(),
             env: Vec::new(),
+            keep: Vec::new(),
+            overrides: None,
         };
+        // What a partial clone lacks is not fetched: nobody asked for it, and a fetch runs programs
+        // that the repository names. Git before 2.44 knows only the second.
         git.with("GIT_OPTIONAL_LOCKS", "0")
+            .with("GIT_NO_LAZY_FETCH", "1")
+            .with("GIT_ALLOW_PROTOCOL", "none")
+    }
+
+    /// Git as the user's environment configures it.
+    pub(crate) fn users(host: &'a dyn Host, worktree: &str) -> Git<'a> {
+        let count = host.env("GIT_CONFIG_COUNT");
+        let count = count.and_then(|count| count.parse::<u32>().ok());
+        let pairs = (0..count.unwrap_or(0).min(MAX_SETTINGS))
+            .flat_map(|n| ["KEY", "VALUE"].map(|part| format!("GIT_CONFIG_{part}_{n}")));
+        let mut git = Git::plain(host, worktree);
+        git.keep = KEPT.iter().map(|name| name.to_string()).collect();
+        git.keep.extend(pairs);
+        git
+    }
+
+    /// With a file of settings that overrule all others.
+    pub(crate) fn overruled(mut self, settings: String) -> Git<'a> {
+        self.overrides = Some(settings);
+        self
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Git<'a> {
@@ -45,17 +93,29 @@ impl<'a> Git<'a> {
     }
 
     fn call(&self, args: &[&str]) -> GitCall {
+        let mut all: Vec<String> = QUIET.iter().map(|arg| arg.to_string()).collect();
+        if let Some(file) = &self.overrides {
+            all.extend(["-c".into(), format!("include.path={file}")]);
+        }
+        all.extend(args.iter().map(|arg| arg.to_string()));
         GitCall {
-            args: QUIET.iter().chain(args).map(|a| a.to_string()).collect(),
+            args: all,
             cwd: self.worktree.clone(),
             env: self.env.clone(),
+            keep: self.keep.clone(),
+            timeout_ms: LIMIT_MS,
             ..GitCall::default()
         }
     }
 
     pub(crate) async fn run(&self, args: &[&str], stdin: &str) -> Result<GitOutput, Error> {
+        self.feed(args, stdin.into()).await
+    }
+
+    /// With a standard input that need not be text.
+    pub(crate) async fn feed(&self, args: &[&str], stdin: Vec<u8>) -> Result<GitOutput, Error> {
         let mut call = self.call(args);
-        call.stdin = stdin.into();
+        call.stdin = stdin;
         Ok(self.host.git(call).await?)
     }
 

@@ -7,8 +7,8 @@
 //! repository and moves a branch there; [`Project::apply`] puts them onto the worktree, if the user
 //! wants that. A project without git has its branches in the depot itself.
 //!
-//! Never: write to the user's index, HEAD, stash, configuration or checked-out branch; run a hook, a
-//! filter or a program that a bundle brings; write to the worktree, but for [`Project::apply`].
+//! Never: write to the user's index, HEAD, stash, configuration or checked-out branch; run a program
+//! that the user's repository or a bundle names (`settings.rs` has the ways); write to the worktree, but for [`Project::apply`].
 //!
 //! Surprise: git runs on the user's own git directory while the worktree is read, so that its ignore
 //! rules, attributes, line ends and sparse checkouts are what they are; new objects go to the depot
@@ -21,6 +21,7 @@ mod header;
 mod home;
 mod listing;
 mod pack;
+mod settings;
 
 use git::Git;
 use host::{FileError, GitError, Host};
@@ -36,9 +37,9 @@ pub const MAX_PACK: u64 = 512 * 1024 * 1024;
 /// Why something could not be carried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// No git on the host.
+    /// Git did not run, or did not finish.
     #[error(transparent)]
-    NoGit(#[from] GitError),
+    NotRun(#[from] GitError),
     /// A temporary file or the depot cannot be used.
     #[error("cannot use a temporary directory: {0}")]
     File(#[from] FileError),
@@ -61,6 +62,14 @@ pub enum Error {
         size: u64,
         /// Bytes that are carried.
         limit: u64,
+    },
+    /// A partial clone without some files of the commit that it is at.
+    #[error(
+        "{worktree} is a partial clone that lacks files of its own HEAD, and nothing is fetched without being asked for. Fetch them (`git sparse-checkout disable` does), then try again."
+    )]
+    Incomplete {
+        /// The project.
+        worktree: String,
     },
     /// A directory that nobody means as a project.
     #[error(
@@ -124,19 +133,38 @@ impl Project {
         &self.depot
     }
 
-    /// Git in the user's repository; in the depot, if there is no repository.
+    /// Git in the user's repository, which runs no program that the repository names; in the depot,
+    /// if there is no repository.
     async fn users(&self) -> Result<Git<'_>, Error> {
-        let plain = Git::new(&*self.host, &self.worktree);
         if !self.repository {
             return Ok(self.private());
         }
-        let dir = plain.line(&["rev-parse", "--absolute-git-dir"]).await?;
-        Ok(plain.with("GIT_DIR", dir))
+        let git = Git::users(&*self.host, &self.worktree);
+        let dir = git.line(&["rev-parse", "--absolute-git-dir"]).await?;
+        let git = git.with("GIT_DIR", dir);
+        let names = ["config", "-z", "--name-only", "--list"];
+        let names = git.checked(&names, "").await?;
+        let overrides = settings::overrides(&names.stdout);
+        if overrides.is_empty() {
+            return Ok(git);
+        }
+        let file = format!("{}/overrides", self.depot);
+        self.keep_file(&file, &overrides).await?;
+        Ok(git.overruled(file))
+    }
+
+    /// Writes a file, unless that is its content already.
+    async fn keep_file(&self, path: &str, content: &[u8]) -> Result<(), Error> {
+        let known = self.host.read_file(path).await.unwrap_or_default();
+        if known != content {
+            self.host.replace_file(path, content).await?;
+        }
+        Ok(())
     }
 
     /// Git in the depot, with no configuration but its own.
     fn private(&self) -> Git<'_> {
-        Git::new(&*self.host, &self.worktree)
+        Git::plain(&*self.host, &self.worktree)
             .with("GIT_DIR", self.depot.clone())
             .with("GIT_CONFIG_GLOBAL", "/dev/null")
             .with("GIT_CONFIG_NOSYSTEM", "1")
@@ -146,7 +174,7 @@ impl Project {
     /// Makes the depot, unless it is there, and gives git in it.
     async fn open(&self) -> Result<Git<'_>, Error> {
         let private = self.private();
-        let plain = Git::new(&*self.host, &self.worktree);
+        let plain = Git::users(&*self.host, &self.worktree);
         let (mut format, mut objects) = ("sha1".to_string(), None);
         if self.repository {
             let output = plain
@@ -174,12 +202,7 @@ impl Project {
         }
         if let Some(objects) = objects {
             let wanted = format!("{objects}\n");
-            let known = self.host.read_file(&alternates).await.unwrap_or_default();
-            if known != wanted.as_bytes() {
-                self.host
-                    .replace_file(&alternates, wanted.as_bytes())
-                    .await?;
-            }
+            self.keep_file(&alternates, wanted.as_bytes()).await?;
         }
         Ok(private)
     }

@@ -3,7 +3,7 @@
 use crate::depth::{Cut, cut};
 use crate::git::{Git, text};
 use crate::{Error, Project, git, kept};
-use host::{Host, Level};
+use host::{GitOutput, Host, Level};
 use std::collections::BTreeSet;
 
 /// What a sandbox starts from.
@@ -43,28 +43,6 @@ impl Packed {
     pub async fn discard(self, host: &dyn Host) {
         let _ = host.remove_temp_dir(&self.dir).await;
     }
-}
-
-/// Git that runs none of the filters that the user has configured: they are programs. A file that
-/// has not changed is in the index as its filter made it; one that has is read as it is.
-async fn without_filters(git: Git<'_>) -> Result<Git<'_>, Error> {
-    let pattern = "^filter\\..*\\.(clean|process|required)$";
-    let args = ["config", "-z", "--name-only", "--get-regexp", pattern];
-    let listed = git.run(&args, "").await?;
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let keys: BTreeSet<&str> = listed.split('\0').filter(|key| !key.is_empty()).collect();
-    let mut git = git.with("GIT_CONFIG_COUNT", keys.len().to_string());
-    for (n, key) in keys.into_iter().enumerate() {
-        let value = if key.ends_with(".required") {
-            "false"
-        } else {
-            ""
-        };
-        git = git
-            .with(&format!("GIT_CONFIG_KEY_{n}"), key)
-            .with(&format!("GIT_CONFIG_VALUE_{n}"), value);
-    }
-    Ok(git)
 }
 
 /// The worktree, committed.
@@ -119,7 +97,7 @@ impl Project {
     ) -> Result<Packed, Error> {
         // Read by the rules of the user's repository, written to the depot's objects. A part of a
         // repository is a tree of its own.
-        let plain = Git::new(&*self.host, &self.worktree);
+        let plain = Git::users(&*self.host, &self.worktree);
         let is_root = self.repository
             && plain
                 .line(&["rev-parse", "--show-prefix"])
@@ -129,8 +107,7 @@ impl Project {
             true => self.users().await?,
             false => private.clone(),
         };
-        let git = without_filters(git)
-            .await?
+        let git = git
             .with("GIT_WORK_TREE", self.worktree.clone())
             .with("GIT_OBJECT_DIRECTORY", format!("{}/objects", self.depot));
         let mut snapshot = self.snapshot(&git, is_root, &start.keep_out, dir).await?;
@@ -173,7 +150,15 @@ impl Project {
         if !without.is_empty() {
             args.push("--thin");
         }
-        git.to_file(&args, &revisions, &pack).await?;
+        if let Err(error) = git.to_file(&args, &revisions, &pack).await {
+            let lacks = self.lacks_files(&git, &snapshot.commit).await?;
+            let worktree = self.worktree.clone();
+            return Err(if lacks {
+                Error::Incomplete { worktree }
+            } else {
+                error
+            });
+        }
         let size = self.host.file_size(&pack).await?;
         if size > self.limit {
             return Err(Error::TooLarge {
@@ -259,7 +244,7 @@ impl Project {
             }
             // A copy of the user's index saves hashing what has not changed.
             let users = git::text(
-                &Git::new(&*self.host, &self.worktree)
+                &Git::users(&*self.host, &self.worktree)
                     .checked(
                         &["rev-parse", "--path-format=absolute", "--git-path", "index"],
                         "",
@@ -271,20 +256,19 @@ impl Project {
                 self.host.replace_file(&index, &bytes).await?;
             }
         }
-        let add = ["add", "--all", "--ignore-errors", "--", "."];
-        let added = git.run(&add, "").await?;
+        let added = self.add(&git, dir).await?;
         if added.code != 0 {
             self.host.remove_file(&index).await?;
             if let Some(head) = &head {
                 // So that tracked files count as tracked even if a rule ignores them.
                 git.checked(&["read-tree", head], "").await?;
             }
-            let again = git.run(&add, "").await?;
+            let again = self.add(&git, dir).await?;
             if again.code != 0 {
                 // What cannot be read does not travel; git has added the rest.
                 let written = self.host.read_file(&index).await.is_ok();
                 if !written {
-                    git.check(&add, again)?;
+                    git.check(&["add"], again)?;
                 } else {
                     let reason = git::reason(&again);
                     self.host.log(
@@ -328,6 +312,56 @@ impl Project {
         })
     }
 
+    /// Adds the worktree to the index. A submodule is told apart by the index alone and never entered:
+    /// git would ask for its status, with programs that the submodule configures for itself. The
+    /// commit that it is at is recorded by reading its HEAD.
+    async fn add(&self, git: &Git<'_>, dir: &str) -> Result<GitOutput, Error> {
+        let submodules = self.submodules(git, dir).await?;
+        let from = ["--pathspec-from-file=-", "--pathspec-file-nul"];
+        let add = [&["add", "--all", "--ignore-errors"][..], &from].concat();
+        let mut paths = b".\0".to_vec();
+        for path in &submodules {
+            paths.extend([b":(exclude,literal)", &path[..], b"\0"].concat());
+        }
+        let added = git.feed(&add, paths).await?;
+        if added.code == 0 && !submodules.is_empty() {
+            let mut paths = submodules.join(&0);
+            paths.push(0);
+            let update = ["update-index", "--remove", "-z", "--stdin"];
+            return git.feed(&update, paths).await;
+        }
+        Ok(added)
+    }
+
+    /// Paths of the submodules in the index, as bytes.
+    async fn submodules(&self, git: &Git<'_>, dir: &str) -> Result<Vec<Vec<u8>>, Error> {
+        let file = format!("{dir}/staged");
+        // The mode begins a line, and no path has a NUL in it.
+        git.to_file(&["ls-files", "--stage", "-z"], "", &file)
+            .await?;
+        let (mut found, mut rest, mut at) = (Vec::new(), Vec::new(), 0);
+        loop {
+            let part = self.host.read_part(&file, at, 1024 * 1024).await?;
+            if part.is_empty() {
+                return Ok(found);
+            }
+            at += part.len() as u64;
+            rest.extend_from_slice(&part);
+            let whole = rest
+                .iter()
+                .rposition(|byte| *byte == 0)
+                .map_or(0, |n| n + 1);
+            for line in rest[..whole].split(|byte| *byte == 0) {
+                if line.starts_with(b"160000 ")
+                    && let Some(tab) = line.iter().position(|byte| *byte == b'\t')
+                {
+                    found.push(line[tab + 1..].to_vec());
+                }
+            }
+            rest.drain(..whole);
+        }
+    }
+
     /// How many commits of history may go along.
     async fn history(
         &self,
@@ -338,10 +372,7 @@ impl Project {
         let Some(head) = snapshot.head.as_ref().filter(|_| start.history > 0) else {
             return Ok(0);
         };
-        let partial = git
-            .run(&["config", "--get", "extensions.partialClone"], "")
-            .await?;
-        if partial.code == 0 {
+        if is_partial(git).await? {
             // Old files are not there, and nobody asked for them to be fetched.
             return Ok(0);
         }
@@ -361,6 +392,19 @@ impl Project {
         let on_top = ["rev-list", "--count", &snapshot.commit, &format!("^{head}")];
         let on_top: usize = git.line(&on_top).await?.parse().unwrap_or(0);
         Ok(start.history + on_top)
+    }
+
+    /// True for a partial clone that has not all files of a commit.
+    async fn lacks_files(&self, git: &Git<'_>, commit: &str) -> Result<bool, Error> {
+        let missing = [
+            "rev-list",
+            "--objects",
+            "--no-object-names",
+            "--missing=print",
+            "--max-count=1",
+            commit,
+        ];
+        Ok(is_partial(git).await? && git.line(&missing).await?.contains('?'))
     }
 
     /// Where the history of `tip` is cut.
@@ -396,6 +440,13 @@ impl Project {
         let all: BTreeSet<String> = cut.shallow.iter().cloned().chain(users).collect();
         Ok(all.into_iter().collect())
     }
+}
+
+/// True for a partial clone. Git before 2.46 writes no `extensions.partialClone`.
+async fn is_partial(git: &Git<'_>) -> Result<bool, Error> {
+    let names = "^(extensions\\.partialclone|remote\\..*\\.promisor)$";
+    let listed = ["config", "--name-only", "--get-regexp", names];
+    Ok(git.run(&listed, "").await?.code == 0)
 }
 
 /// Takes paths out of the index.

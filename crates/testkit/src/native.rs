@@ -411,37 +411,50 @@ impl Host for TestHost {
 
     async fn git(&self, call: GitCall) -> Result<GitOutput, GitError> {
         if let Some(reason) = self.planted("git", &call.args.join(" ")).await {
-            return Err(GitError(reason));
+            return Err(GitError::NotRun(reason));
         }
+        let not_run = |error: std::io::Error| GitError::NotRun(error.to_string());
         let mut command = tokio::process::Command::new("git");
         command
             .args(&call.args)
             .current_dir(&call.cwd)
-            .envs(call.env)
-            .stderr(Stdio::piped());
-        match &call.stdin_file {
-            Some((path, offset)) => {
-                command.stdin(opened_at(path, *offset).map_err(|e| GitError(e.to_string()))?)
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("GIT_") {
+                command.env_remove(name);
             }
+        }
+        for (name, value) in &*self.env.borrow() {
+            if call.keep.contains(name) {
+                command.env(name, value);
+            }
+        }
+        command.envs(call.env);
+        match &call.stdin_file {
+            Some((path, offset)) => command.stdin(opened_at(path, *offset).map_err(not_run)?),
             None => command.stdin(Stdio::piped()),
         };
         match &call.stdout_file {
-            Some(path) => {
-                command.stdout(std::fs::File::create(path).map_err(|e| GitError(e.to_string()))?)
-            }
+            Some(path) => command.stdout(std::fs::File::create(path).map_err(not_run)?),
             None => command.stdout(Stdio::piped()),
         };
-        let mut child = command.spawn().map_err(|e| GitError(e.to_string()))?;
+        let mut child = command.spawn().map_err(not_run)?;
         if let Some(mut stdin) = child.stdin.take() {
             let bytes = call.stdin;
             tokio::task::spawn_local(async move {
                 let _ = stdin.write_all(&bytes).await;
             });
         }
-        let output = child
-            .wait_with_output()
-            .await
-            .map_err(|e| GitError(e.to_string()))?;
+        let limit = match call.timeout_ms {
+            0 => Duration::MAX,
+            limit => Duration::from_millis(limit),
+        };
+        let output = tokio::time::timeout(limit, child.wait_with_output()).await;
+        let too_slow = |_| GitError::TooSlow {
+            timeout_ms: call.timeout_ms,
+        };
+        let output = output.map_err(too_slow)?.map_err(not_run)?;
         Ok(GitOutput {
             code: output.status.code().unwrap_or(-1),
             stdout: output.stdout,

@@ -171,6 +171,8 @@ struct WireGit<'a> {
     args: &'a [String],
     cwd: &'a str,
     env: &'a [(String, String)],
+    keep: &'a [String],
+    timeout_ms: u64,
     stdin_file: Option<&'a (String, u64)>,
     stdout_file: Option<&'a str>,
 }
@@ -376,6 +378,8 @@ impl Host for JsSide {
             args: &call.args,
             cwd: &call.cwd,
             env: &call.env,
+            keep: &call.keep,
+            timeout_ms: call.timeout_ms,
             stdin_file: call.stdin_file.as_ref(),
             stdout_file: call.stdout_file.as_deref(),
         });
@@ -383,10 +387,15 @@ impl Host for JsSide {
             .0
             .git(&wire, Uint8Array::from(call.stdin.as_slice()))
             .await
-            .map_err(|error| GitError(reason(&error).1))?;
+            .map_err(|error| match reason(&error) {
+                (code, _) if code == "ETIMEDOUT" => GitError::TooSlow {
+                    timeout_ms: call.timeout_ms,
+                },
+                (_, words) => GitError::NotRun(words),
+            })?;
         let framed: Framed = output.unchecked_into();
-        let head: GitHead =
-            serde_json::from_str(&framed.head()).map_err(|error| GitError(error.to_string()))?;
+        let head: GitHead = serde_json::from_str(&framed.head())
+            .map_err(|error| GitError::NotRun(error.to_string()))?;
         Ok(GitOutput {
             code: head.code,
             stdout: framed.body().to_vec(),

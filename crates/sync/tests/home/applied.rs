@@ -103,6 +103,18 @@ const APPLIED: &[Application] = &[
         false,
     ),
     (
+        "a file of a filter, with a name that is no text",
+        |w| {
+            fs::write(
+                w.path().join(".git/info/attributes"),
+                b"\xff filter=planted\n",
+            )
+            .expect("written")
+        },
+        &[("\u{ff}", Some((FILE, b"x\n")))],
+        false,
+    ),
+    (
         "a deletion of a file that the user changed",
         |w| write_tree(&w.path(), "//- a.txt\nthe user's\n"),
         &[("a.txt", None)],

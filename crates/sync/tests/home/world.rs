@@ -424,7 +424,8 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
     (0..length).map(next).collect()
 }
 
-/// A path, and its new mode and content; none deletes it.
+/// A path, and its new mode and content; none deletes it. Each character of a path stands for the byte
+/// of its number, so that names that are no text can be written.
 pub(crate) type Change = (&'static str, Option<(&'static str, &'static [u8])>);
 
 impl World {
@@ -444,13 +445,27 @@ impl World {
             assert!(output.status.success(), "{args:?}: {output:?}");
             String::from_utf8_lossy(&output.stdout).trim().to_string()
         };
+        let add = |line: &[u8]| {
+            let mut child = Command::new("git")
+                .args(["update-index", "--replace", "-z", "--index-info"])
+                .current_dir(self.sandbox())
+                .env("GIT_INDEX_FILE", &index)
+                .stdin(Stdio::piped())
+                .spawn()
+                .expect("git runs");
+            let mut stdin = child.stdin.take().expect("piped");
+            stdin.write_all(line).expect("git reads its input");
+            drop(stdin);
+            assert!(child.wait().expect("ends").success(), "{line:?}");
+        };
         git(&["read-tree", parent]);
         for (path, change) in changes {
             match change {
                 Some((mode, content)) => {
                     let hash = self.object("blob", content);
-                    let entry = format!("{mode},{hash},{path}");
-                    git(&["update-index", "--add", "--replace", "--cacheinfo", &entry]);
+                    let name = path.chars().map(|c| c as u8);
+                    let line: Vec<u8> = format!("{mode} {hash}\t").bytes().chain(name).collect();
+                    add(&[&line[..], b"\0"].concat());
                 }
                 None => drop(git(&["update-index", "--force-remove", path])),
             }
