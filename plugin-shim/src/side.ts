@@ -75,6 +75,11 @@ export class Side extends Machine {
     return JSON.stringify({ agents: await this.#agents, session: (await session).data })
   }
 
+  async registered(): Promise<string> {
+    const [tools, servers] = await Promise.all([this.client.tool.ids({ throwOnError: true }), this.client.mcp.status({ throwOnError: true })])
+    return JSON.stringify({ tools: tools.data, servers: Object.keys(servers.data) })
+  }
+
   async sessions(): Promise<string> {
     return JSON.stringify((await this.client.session.list({ throwOnError: true })).data)
   }

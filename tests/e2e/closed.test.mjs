@@ -157,6 +157,31 @@ describe("with a healthy plugin", () => {
   })
 })
 
+test("without the hook that says whose a tool is, only MCP servers' tools and what is known by name run", async () => {
+  const world = await createWorld({
+    files: { ...files, ".opencode/tool/mine.ts": 'export default { description: "mine", args: {}, async execute() { return "my own tool ran" } }\n' },
+    config: { ...allow, mcp: { "an echo": { type: "local", command: ["node", fileURLToPath(new URL("../lib/mcp-echo.mjs", import.meta.url))], enabled: true } } },
+  })
+  const damage = (dist) => {
+    const index = join(dist, "index.js")
+    const text = readFileSync(index, "utf8")
+    assert.equal(text.split('call("offer"').length, 2)
+    writeFileSync(index, text.replace('call("offer"', 'call("no such call"'))
+  }
+  configure(world, { plugin: [[damagedPackage(world, damage), {}]] })
+  try {
+    world.model.scripts.others = [{ calls: [["mine", {}], ["an_echo_say", { text: "hello" }], ["todowrite", { todos: [] }], ["read", { filePath: "note" }]] }]
+    const { tools } = await world.run("script:others")
+    const of = (name) => tools.find((tool) => tool.tool === name)
+    assert.match(of("mine").error, /The tool mine is blocked: it is not known to be a plugin's or a configured MCP server's/)
+    assert.match(of("an_echo_say").text, /you said hello/)
+    assert.equal(of("todowrite").status, "completed", of("todowrite").error)
+    assert.match(of("read").text, /a note/)
+  } finally {
+    await world.close()
+  }
+})
+
 for (const [network, expected, reached] of [
   ["sandbox", /^Transport error \(GET /, false],
   ["host", /^plain é/, true],

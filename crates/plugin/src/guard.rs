@@ -1,16 +1,19 @@
 //! Which tools may run beside ours: the last line before anything touches the host.
 //!
-//! Known to be harmless: a few built-ins that only talk to the user or to OpenCode itself. Known to
-//! touch the host: blocked, unless the user names them in `allowTools`. A built-in that this
-//! release does not know is blocked too. Tools of MCP servers and of other plugins are the user's
-//! own choice and stay usable; OpenCode offers a plugin's tool with opaque parameters and a
-//! built-in with a structure, and that is how they are told apart (1.18.33, November 2026).
+//! What runs is known to be harmless (a few built-ins that only talk to the user or to OpenCode
+//! itself), named by the user in `allowTools`, or the user's own choice: a tool of a plugin or of an
+//! MCP server. Everything else is blocked, so a built-in that this release does not know is.
+//!
+//! A plugin's tool is told from a built-in when OpenCode offers it, by its parameters: a plugin's are
+//! opaque, a built-in's are a structure. Tools of MCP servers are not offered in that way; OpenCode is
+//! asked for the servers, and for the tools that are no server's (1.18.33, November 2026).
 
 use crate::config::Network;
 use crate::paths::Paths;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 /// Built-ins that touch neither files nor commands nor the network of the host. `skill` reads the
 /// user's own skill files, by name only.
@@ -29,21 +32,59 @@ const BLOCKED: &[(&str, &str)] = &[
     ("lsp", "starts language servers on your machine"),
 ];
 
-/// What this OpenCode offered so far.
+/// Tools that are no MCP server's, and the servers, as OpenCode names them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Registered {
+    /// Names of built-ins and of plugins' tools.
+    pub tools: Vec<String>,
+    /// Names of the MCP servers.
+    pub servers: Vec<String>,
+}
+
+/// Whose a tool is, as far as this OpenCode has shown it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Maker {
+    OpenCode,
+    Plugin,
+    Server,
+}
+
+/// What is known of the tools so far.
 #[derive(Default)]
 pub(crate) struct Guard {
-    unknown: RefCell<HashSet<String>>,
+    makers: RefCell<HashMap<String, Maker>>,
 }
 
 impl Guard {
-    /// OpenCode is about to offer a tool.
+    /// OpenCode is about to offer a tool. What is offered last is what runs.
     pub(crate) fn offered(&self, tool: &str, built_in: bool) {
-        let known = HARMLESS.contains(&tool)
-            || WEB.contains(&tool)
-            || BLOCKED.iter().any(|b| b.0 == tool)
-            || tools::catalog::find(tool).is_some();
-        if built_in && !known {
-            self.unknown.borrow_mut().insert(tool.into());
+        let maker = match built_in {
+            true => Maker::OpenCode,
+            false => Maker::Plugin,
+        };
+        self.makers.borrow_mut().insert(tool.into(), maker);
+    }
+
+    /// True if OpenCode must be asked whose the tool is before it may run.
+    pub(crate) fn is_unknown(&self, tool: &str, allowed: &[String]) -> bool {
+        !is_named(tool, allowed) && !self.makers.borrow().contains_key(tool)
+    }
+
+    /// What OpenCode says of a tool that was not offered.
+    pub(crate) fn registered(&self, tool: &str, registered: &Registered) {
+        let is_of = |server: &String| {
+            // As OpenCode makes the names of such tools.
+            let plain = |c: char| match c.is_ascii_alphanumeric() || matches!(c, '_' | '-') {
+                true => c,
+                false => '_',
+            };
+            let prefix: String = server.chars().map(plain).chain(['_']).collect();
+            tool.strip_prefix(&prefix)
+                .is_some_and(|name| !name.is_empty())
+        };
+        let is_plain = registered.tools.iter().any(|name| name == tool);
+        if !is_plain && registered.servers.iter().any(is_of) {
+            (self.makers.borrow_mut()).insert(tool.into(), Maker::Server);
         }
     }
 
@@ -67,16 +108,31 @@ impl Guard {
         }
         let why = match BLOCKED.iter().find(|blocked| blocked.0 == tool) {
             Some((_, why)) => *why,
-            None if self.unknown.borrow().contains(tool) => {
-                "is a built-in that this release does not know, so it may touch your machine"
-            }
-            None => return None,
+            None if is_named(tool, allowed) => return None,
+            None => match self.makers.borrow().get(tool) {
+                Some(Maker::Plugin | Maker::Server) => return None,
+                Some(Maker::OpenCode) => {
+                    "is a built-in that this release does not know, so it may touch your machine"
+                }
+                None => {
+                    "is not known to be a plugin's or a configured MCP server's, so it may touch your machine"
+                }
+            },
         };
         Some(format!(
             "The tool {tool} is blocked: it {why}. This session works in a Daytona sandbox; use bash there instead. \
              To allow it, the user can add \"allowTools\": [\"{tool}\"] to the options of opencode-daytona-sandbox."
         ))
     }
+}
+
+/// True if it is decided by its name alone what becomes of the tool.
+fn is_named(tool: &str, allowed: &[String]) -> bool {
+    HARMLESS.contains(&tool)
+        || WEB.contains(&tool)
+        || BLOCKED.iter().any(|blocked| blocked.0 == tool)
+        || tools::catalog::find(tool).is_some()
+        || allowed.iter().any(|name| name == tool)
 }
 
 /// Tools that send requests: ours or OpenCode's own, as the option `network` says.
@@ -155,7 +211,7 @@ pub(crate) fn rewrite(tool: &str, args: &Value) -> Map<String, Value> {
     replace
 }
 
-/// Puts a space behind every `@` that could start a reference; mail addresses stay.
+/// Leaves out every `@` that could start a reference; mail addresses stay.
 fn disarm(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     let mut before: Option<char> = None;
@@ -188,22 +244,41 @@ mod tests {
             ("teleport", true),
             ("other_plugin", false),
             ("todowrite", true),
+            ("server_builtin", true),
         ] {
             guard.offered(tool, built_in);
         }
-        let allowed = vec!["execute".to_string()];
+        let known = Registered {
+            tools: vec!["quiet".into(), "server_quiet".into()],
+            servers: vec!["server".into(), "my server.1".into()],
+        };
+        let allowed = vec!["execute".to_string(), "named".to_string()];
         for (tool, runs) in [
             ("bash", true),
             ("todowrite", true),
             ("other_plugin", true),
             ("server_mcp_tool", true),
+            ("my_server_1_tool", true),
+            ("named", true),
             ("teleport", false),
             ("lsp", false),
             ("execute", true),
             ("webfetch", true),
+            // Nobody has said whose these are: the hook that would have may have failed.
+            ("quiet", false),
+            ("strange", false),
+            ("server", false),
+            ("server_", false),
+            ("other_tool", false),
+            // Not a server's, whatever their names say.
+            ("server_quiet", false),
+            ("server_builtin", false),
         ] {
+            if guard.is_unknown(tool, &allowed) {
+                guard.registered(tool, &known);
+            }
             let refused = guard.refuse(tool, &allowed, Network::Sandbox);
-            assert_eq!(refused.is_none(), runs, "{tool}");
+            assert_eq!(refused.is_none(), runs, "{tool}: {refused:?}");
         }
         for (network, runs) in [
             (Network::Sandbox, true),
@@ -214,13 +289,21 @@ mod tests {
                 assert_eq!(guard.refuse(tool, &[], network).is_none(), runs);
             }
         }
-        let reason = guard
-            .refuse("teleport", &[], Network::Sandbox)
-            .expect("refused");
-        assert!(
-            reason.contains("\"allowTools\": [\"teleport\"]"),
-            "{reason}"
-        );
+        for tool in ["teleport", "strange"] {
+            let reason = guard.refuse(tool, &[], Network::Sandbox).expect("refused");
+            let way_out = format!("\"allowTools\": [\"{tool}\"]");
+            assert!(reason.contains(&way_out), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_tool_is_whose_it_was_offered_last() {
+        let guard = Guard::default();
+        for (built_in, runs) in [(true, false), (false, true), (true, false)] {
+            guard.offered("teleport", built_in);
+            let refused = guard.refuse("teleport", &[], Network::Sandbox);
+            assert_eq!(refused.is_none(), runs);
+        }
     }
 
     #[test]

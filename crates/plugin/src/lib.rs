@@ -23,4 +23,5 @@ mod trust;
 
 pub use config::{Config, ConfigError, DEFAULT_PROJECT_DIR, KEYS, OPTIONS};
 pub use edge::*;
+pub use guard::Registered;
 pub use plugin::{Asked, OpenCode, Plugin, catalog_json, definitions};

@@ -9,7 +9,7 @@ use crate::carry::Carry;
 use crate::config::{Config, DEFAULT_PROJECT_DIR, Network, Sync};
 use crate::doctor::{self, NO_SHELL};
 use crate::edge::*;
-use crate::guard::{self, Guard};
+use crate::guard::{self, Guard, Registered};
 use crate::paths::Paths;
 use crate::permission::rules::Approvals;
 use crate::prompt;
@@ -74,6 +74,9 @@ pub trait OpenCode {
     /// OpenCode's agents and a session, as it describes them: both hold permission rules. An error
     /// says why they are not known.
     async fn rules(&self, session: &str) -> Result<Value, String>;
+
+    /// The tools and MCP servers that OpenCode has. An error says why they are not known.
+    async fn registered(&self) -> Result<Registered, String>;
 
     /// The project's sessions, as OpenCode lists them.
     async fn sessions(&self) -> Result<Value, String>;
@@ -370,6 +373,15 @@ impl Plugin {
             // Our own tools refuse by themselves, and say why.
             Err(_) => (Vec::new(), Network::Sandbox),
         };
+        if self.guard.is_unknown(&tool.tool, &allowed) {
+            match self.opencode.registered().await {
+                Ok(registered) => self.guard.registered(&tool.tool, &registered),
+                Err(reason) => {
+                    let message = format!("OpenCode does not tell its tools: {reason}");
+                    self.host.log(Level::Warn, &message);
+                }
+            }
+        }
         ToolVerdict {
             refuse: self.guard.refuse(&tool.tool, &allowed, network),
             replace: Some(guard::rewrite(&tool.tool, &tool.args))

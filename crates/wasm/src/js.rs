@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use host::*;
 use js_sys::{Array, Uint8Array};
-use plugin::{Asked, OpenCode, Permission, Progress, Toast};
+use plugin::{Asked, OpenCode, Permission, Progress, Registered, Toast};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -66,6 +66,8 @@ extern "C" {
     async fn ask(this: &JsHost, call: u32, question: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
     async fn parent(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    async fn registered(this: &JsHost) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
     async fn rules(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
@@ -449,6 +451,11 @@ impl OpenCode for JsSide {
     async fn parent(&self, session: &str) -> Result<Option<String>, String> {
         let parent = self.0.parent(session).await;
         Ok(parent.map_err(|error| reason(&error).1)?.as_string())
+    }
+
+    async fn registered(&self) -> Result<Registered, String> {
+        let registered = parsed(self.0.registered().await)?;
+        serde_json::from_value(registered).map_err(|error| error.to_string())
     }
 
     async fn rules(&self, session: &str) -> Result<serde_json::Value, String> {

@@ -99,6 +99,8 @@ impl Plugin {
     ) -> Looked {
         let session = self.root(session).await?;
         self.active(&session);
+        // An undo may be under way, and the question shows the files as they are after it.
+        self.settle(core, &session).await?;
         let call = ToolCall {
             root: core.paths.root().into(),
             cwd: core.paths.cwd().into(),

@@ -146,7 +146,8 @@ impl Plugin {
         self.toast("Work came home", &summary, variant);
     }
 
-    /// Only asks; used where nothing comes home.
+    /// How many background commands run, where nothing comes home. The sandbox commits its state for
+    /// this, as it does whenever it is asked, and the commit stays there.
     async fn jobs_of(&self, core: &Core, root: &str) -> u32 {
         if !self.turns.background.borrow().contains(root) {
             return 0;

@@ -1,5 +1,6 @@
 //! What a permission question costs, and that nothing is done before its answer.
 
+use crate::home::{reverted, turn};
 use crate::world::{Open, World};
 use plugin::{Executed, Permission};
 use serde_json::{Value, json};
@@ -194,6 +195,30 @@ fn a_path_outside_is_looked_at_only_if_the_answer_matters() {
                 assert_eq!(asked[0].permission, "external_directory");
                 assert_eq!(asked[0].patterns, [pattern], "{tool}");
             }
+        }
+    });
+}
+
+#[test]
+fn a_question_shows_the_files_as_they_are_after_an_undo_that_is_under_way() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        for n in 1..=2 {
+            turn(&open, "s", &format!("msg_{n}")).await;
+            open.bash("s", &format!("echo {n} > f")).await;
+        }
+        *open.opencode.rules.borrow_mut() = vec![["edit", "*", "ask"]];
+        let write = json!({ "filePath": "f", "content": "new\n" });
+        for (to, shown) in [
+            (json!({ "messageID": "msg_2" }), "-1\n+new\n"),
+            (Value::Null, "-2\n+new\n"),
+        ] {
+            reverted(&open, "s", to).await;
+            open.opencode.rejects.borrow_mut().push("edit".into());
+            open.call("s", "write", write.clone()).await;
+            let diff = last(&open).metadata["diff"].clone();
+            assert!(diff.as_str().is_some_and(|d| d.contains(shown)), "{diff}");
         }
     });
 }

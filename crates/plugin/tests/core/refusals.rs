@@ -104,3 +104,42 @@ fn a_package_without_runners_refuses() {
         );
     });
 }
+
+#[test]
+fn a_tool_of_nobody_knows_whom_does_not_run() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        let refused = async |tool: &str| {
+            let args = json!({});
+            let tool = tool.to_string();
+            open.plugin
+                .before(plugin::ToolBefore { tool, args })
+                .await
+                .refuse
+        };
+        let offer = async |tool: &str, built_in: bool| {
+            let tool = tool.to_string();
+            open.plugin
+                .offer(plugin::ToolOffer { tool, built_in })
+                .await;
+        };
+        // OpenCode has told of none of them.
+        open.opencode.forgetful.set(true);
+        for tool in ["new_built_in", "others_tool", "server_tool"] {
+            let reason = refused(tool).await.expect("refused");
+            assert!(reason.contains("is not known to be"), "{reason}");
+        }
+        assert_eq!(refused("todowrite").await, None);
+        offer("new_built_in", true).await;
+        offer("others_tool", false).await;
+        assert!(refused("new_built_in").await.is_some());
+        assert_eq!(refused("others_tool").await, None);
+        open.opencode.forgetful.set(false);
+        assert_eq!(refused("server_tool").await, None);
+        assert!(refused("stranger_tool").await.is_some());
+        // It is known by now.
+        open.opencode.forgetful.set(true);
+        assert_eq!(refused("server_tool").await, None);
+    });
+}

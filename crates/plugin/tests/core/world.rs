@@ -319,6 +319,16 @@ impl OpenCode for Fake {
         Ok(json!({ "agents": [{ "name": "build", "permission": rules }], "session": {} }))
     }
 
+    async fn registered(&self) -> Result<Registered, String> {
+        match self.forgetful.get() {
+            true => Err("no answer".into()),
+            false => Ok(Registered {
+                tools: vec!["bash".into()],
+                servers: vec!["server".into()],
+            }),
+        }
+    }
+
     async fn sessions(&self) -> Result<Value, String> {
         let all = self.sessions.borrow();
         Ok(all.values().map(|(info, _)| info.clone()).collect())
