@@ -1,8 +1,10 @@
 //! The process that runs a command and outlives the request: it leads a session, captures the
 //! output, answers questions, and ends when the command has ended and everyone was answered.
 //!
-//! Threads: one reads the pipe, one reaps the shell, one accepts connections, one per connection
-//! waits for its moment. All wait on one condition; nobody polls.
+//! Threads: one reads the pipe, one reaps the shell, one writes the command's input, and a few serve
+//! connections, each until its moment has come. All wait on one condition; nobody polls. A thread that
+//! serves connections stays for the next one: there are never more of them than connections were open
+//! at once, and one.
 //!
 //! Surprise: as in OpenCode, a command has ended when the shell has exited *and* the pipe is
 //! closed, so `sleep 30 & echo x` takes 30 seconds, and `sleep 30 > /dev/null & echo x` none. Unlike
@@ -22,6 +24,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,6 +35,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_millis(50);
 /// After the first news: a command that ends right after it printed is worth one request, not two.
 const LAST_WORDS: Duration = Duration::from_millis(40);
+/// Most connections that are served at once; others wait until one is done.
+const MAX_SERVED: usize = 64;
 /// How long an answer that could not be written to disk is kept in memory.
 const LINGER: Duration = Duration::from_secs(600);
 
@@ -46,13 +51,16 @@ struct Progress {
     closed: bool,
     exit: Option<ExitStatus>,
     stop: Option<StopReason>,
-    /// The command's standard input, if it takes any.
-    stdin: Option<Arc<Mutex<ChildStdin>>>,
+    /// What is sent here is written to the command's standard input, if it takes any.
+    input: Option<Sender<String>>,
     /// Requests whose input was written.
     written: HashSet<String>,
     answer: Option<Answer>,
     /// Connections that wait for an answer.
     asking: usize,
+    /// Threads that serve connections, and how many of them wait for one.
+    serving: usize,
+    idle: usize,
     /// True when someone got the final answer.
     told: bool,
 }
@@ -72,18 +80,18 @@ pub(crate) fn supervise() {
             closed: false,
             exit: None,
             stop: None,
-            stdin: None,
+            input: None,
             written: HashSet::new(),
             answer: None,
             asking: 1,
+            serving: 1,
+            idle: 0,
             told: false,
         }),
         changed: Condvar::new(),
     });
     let shared = Arc::clone(&job);
-    thread::spawn(move || shared.converse(first));
-    let shared = Arc::clone(&job);
-    thread::spawn(move || shared.accept(&listener));
+    thread::spawn(move || shared.serve(&Arc::new(listener), Some(first)));
     let answer = job.run(&spec);
     let kept = spec.dir.as_ref().is_some_and(|dir| {
         let text = serde_json::to_vec(&answer).unwrap_or_default();
@@ -143,7 +151,7 @@ impl Job {
             }
         };
         let pid = Pid::from_child(&child);
-        self.lock().stdin = child.stdin.take().map(|stdin| Arc::new(Mutex::new(stdin)));
+        self.lock().input = child.stdin.take().map(writer);
         let shared = Arc::clone(self);
         thread::spawn(move || shared.read(pipe));
         let shared = Arc::clone(self);
@@ -241,13 +249,35 @@ impl Job {
         self.changed.notify_all();
     }
 
-    fn accept(self: &Arc<Job>, listener: &UnixListener) {
-        while let Ok((stream, _)) = listener.accept() {
-            if is_same_user(&stream) {
-                self.lock().asking += 1;
-                let shared = Arc::clone(self);
-                thread::spawn(move || shared.converse(BufReader::new(stream)));
+    /// Serves one connection after the other, the first of them now if there is one. Whoever takes
+    /// the last free place sees to it that there is another.
+    fn serve(self: &Arc<Job>, listener: &Arc<UnixListener>, first: Option<BufReader<UnixStream>>) {
+        let mut next = first;
+        loop {
+            let stream = match next.take() {
+                Some(stream) => stream,
+                None => {
+                    self.lock().idle += 1;
+                    let accepted = listener.accept();
+                    self.lock().idle -= 1;
+                    match accepted {
+                        Ok((stream, _)) if is_same_user(&stream) => {
+                            self.lock().asking += 1;
+                            BufReader::new(stream)
+                        }
+                        Ok(_) => continue,
+                        Err(_) => return,
+                    }
+                }
+            };
+            let mut state = self.lock();
+            if state.idle == 0 && state.serving < MAX_SERVED {
+                state.serving += 1;
+                let (shared, listener) = (Arc::clone(self), Arc::clone(listener));
+                thread::spawn(move || shared.serve(&listener, None));
             }
+            drop(state);
+            self.converse(stream);
         }
     }
 
@@ -285,18 +315,11 @@ impl Job {
             state.stop = state.stop.or(ask.stop);
             self.changed.notify_all();
         }
-        if let (Some((request, text)), Some(stdin)) = (ask.input, state.stdin.clone())
+        if let (Some((request, text)), Some(input)) = (ask.input, state.input.clone())
             && state.written.insert(request)
         {
-            // A command that does not read holds up its own input, and nothing else.
-            thread::spawn(move || {
-                let mut stdin = stdin
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
-                let _ = stdin
-                    .write_all(text.as_bytes())
-                    .and_then(|()| stdin.flush());
-            });
+            // Fails if the command reads no more.
+            let _ = input.send(text);
         }
         // When there is news: the moment to return with it.
         let mut due = None;
@@ -339,6 +362,24 @@ impl Job {
             state = self.wait(state, until);
         }
     }
+}
+
+/// Writes what it is sent to a command, one text after the other. A command that does not read holds
+/// up its own input, and nothing else.
+fn writer(mut stdin: ChildStdin) -> Sender<String> {
+    let (sender, texts) = mpsc::channel::<String>();
+    thread::spawn(move || {
+        for text in texts {
+            if stdin
+                .write_all(text.as_bytes())
+                .and_then(|()| stdin.flush())
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    sender
 }
 
 fn spawn(spec: &Spec) -> io::Result<(PipeReader, Child)> {

@@ -2,6 +2,10 @@
 
 use super::*;
 use protocol::Code;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 
 fn bash(sandbox: &Sandbox, command: &str) -> ToolOutput {
     sandbox.run("bash", json!({ "command": command })).unwrap()
@@ -402,4 +406,80 @@ fn a_job_in_the_background_that_ends_tells_its_exit_code() {
             && error.message.contains("start the command again"),
         "{error:?}"
     );
+}
+
+/// A connection to a job's supervisor. Its name is found where the kernel lists it.
+fn connect(job: &str) -> UnixStream {
+    let listed = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let ends = format!("-{job}");
+    let name = listed.lines().find_map(|line| {
+        let name = line.split(' ').next_back()?.strip_prefix('@')?;
+        name.ends_with(&ends).then_some(name)
+    });
+    let address = SocketAddr::from_abstract_name(name.expect("the job listens")).unwrap();
+    UnixStream::connect_addr(&address).unwrap()
+}
+
+/// Asks a supervisor as a runner does, and gives its answer.
+fn ask(job: &str, ask: &Value) -> String {
+    let mut stream = connect(job);
+    stream.write_all(ask.to_string().as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_supervisor_takes_no_more_memory_the_more_it_is_asked() {
+    let sandbox = Sandbox::new();
+    let command = "echo $PPID > pid.new; mv pid.new pid; while read line; do echo $line; done";
+    let mut call = sandbox.call("bash", json!({ "command": command, "background": true }));
+    // The name must be no other test's: all share the kernel's list.
+    let job = format!("asked-{}-{}", std::process::id(), line!());
+    call["id"] = json!(job);
+    call["wait"] = json!({ "output_ms": 0, "max_ms": 0 });
+    sandbox.send(&call).result.unwrap();
+    eventually("it runs", || sandbox.path("pid").exists());
+    let pid = sandbox.text("pid");
+    let resident = || {
+        let path = format!("/proc/{}/statm", pid.trim());
+        let pages = std::fs::read_to_string(path).unwrap();
+        let pages: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4096
+    };
+    let asked = |n: usize| {
+        let input = [format!("request-{n}"), format!("line {n}\n")];
+        let input = (n % 10 == 0).then_some(input);
+        let wait = json!({ "output_ms": 0, "max_ms": 0 });
+        let answer = ask(
+            &job,
+            &json!({ "offset": 1u64 << 40, "wait": wait, "input": input }),
+        );
+        assert!(answer.contains(&job), "{answer}");
+    };
+    (0..200).for_each(asked);
+    let before = resident();
+    (200..2200).for_each(asked);
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 4 * 1024 * 1024, "grown by {grown} bytes");
+    // Questions that wait hold up no other one.
+    let waiting: Vec<UnixStream> = (0..20)
+        .map(|_| {
+            let mut stream = connect(&job);
+            let wait = json!({ "output_ms": 60_000, "max_ms": 60_000 });
+            let ask = json!({ "offset": 1u64 << 40, "wait": wait });
+            stream.write_all(ask.to_string().as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            stream
+        })
+        .collect();
+    let stop = json!({ "offset": 0, "wait": { "output_ms": 0, "max_ms": 0 }, "stop": "asked" });
+    let stopped = ask(&job, &stop);
+    assert!(stopped.contains("The command was stopped"), "{stopped}");
+    for mut stream in waiting {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("The command was stopped"), "{answer}");
+    }
 }
