@@ -9,6 +9,7 @@ import { dirname, join, resolve } from "node:path"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { startModel } from "./model.mjs"
+import { searchPath } from "./programs.mjs"
 
 export const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..")
 
@@ -35,7 +36,7 @@ export async function startLocal({ data, args = [], env = {} } = {}) {
   const dir = data ?? mkdtempSync(join(tmpdir(), "daytona-local-"))
   const child = spawn(localBinary(), ["serve", "--port", "0", "--data", dir, "--test-controls", "--print", "json", "--exit-with-parent", ...args], {
     stdio: ["pipe", "pipe", "pipe"],
-    env: { ...process.env, ...env },
+    env: { ...process.env, PATH: searchPath(), DAYTONA_LOCAL_PROGRAMS: searchPath(), ...env },
   })
   let stderr = ""
   child.stderr.on("data", (data) => (stderr += data))
@@ -84,7 +85,8 @@ export function packedPackage() {
   if (process.env.OPENCODE_DAYTONA_PACKED && existsSync(installed)) return installed
   rmSync(dir, { recursive: true, force: true })
   mkdirSync(dir, { recursive: true })
-  const out = execFileSync("npm", ["pack", "--json", "--pack-destination", dir], { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
+  // What is built is packed: `prepack` would build it again.
+  const out = execFileSync("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", dir], { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
   const packed = JSON.parse(out)
   const { filename } = Array.isArray(packed) ? packed[0] : Object.values(packed)[0]
   execFileSync("tar", ["-xzf", join(dir, filename), "-C", dir])
@@ -93,7 +95,7 @@ export function packedPackage() {
 }
 
 export function git(cwd, ...args) {
-  const env = { ...process.env, GIT_CONFIG_GLOBAL: "/dev/null", GIT_CONFIG_NOSYSTEM: "1" }
+  const env = { ...process.env, PATH: searchPath(), GIT_CONFIG_GLOBAL: "/dev/null", GIT_CONFIG_NOSYSTEM: "1" }
   return execFileSync("git", ["-c", "user.name=t", "-c", "user.email=t@example.org", ...args], { cwd, encoding: "utf8", env, stdio: ["ignore", "pipe", "pipe"] }).trim()
 }
 
@@ -152,7 +154,7 @@ export async function createWorld({ files = {}, git: withGit = true, options = {
     if (Object.keys(files).length) git(project, "commit", "--quiet", "--message=first")
   }
   const environment = {
-    PATH: process.env.PATH,
+    PATH: searchPath(),
     HOME: home,
     TMPDIR: process.env.TMPDIR ?? "/tmp",
     OPENCODE_CONFIG: configFile,

@@ -1,0 +1,101 @@
+// The set-up itself: what it notices, and what it counts.
+
+import assert from "node:assert/strict"
+import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { test } from "node:test"
+import { Count } from "./count.mjs"
+import { installedAsLocked } from "./lock.mjs"
+import { advice, fill, look, PROGRAMS } from "./programs.mjs"
+import { root } from "./world.mjs"
+
+function directory(t) {
+  const dir = mkdtempSync(join(tmpdir(), "setup-test-"))
+  t.after(() => rmSync(dir, { recursive: true, force: true }))
+  return dir
+}
+
+test("npm packages count as installed only if they are those of the lock file", (t) => {
+  const dir = directory(t)
+  mkdirSync(join(dir, "node_modules"))
+  const packages = (more) => ({ "node_modules/a": { version: "1.0.0", integrity: "x" }, "node_modules/b": { version: "2.0.0", integrity: "y" }, ...more })
+  const elsewhere = { "node_modules/other-platform": { version: "1.0.0", integrity: "z", optional: true } }
+  const locked = { "": { devDependencies: { a: "1.0.0" } }, ...packages(elsewhere) }
+  const write = (name, packages) => writeFileSync(join(dir, name), typeof packages === "string" ? packages : JSON.stringify({ packages }))
+  write("package-lock.json", locked)
+  assert.equal(installedAsLocked(dir), false, "nothing is installed")
+  for (const [what, installed, expected] of [
+    ["all of it", packages(), true],
+    ["another platform's package too", packages(elsewhere), true],
+    ["another version", packages({ "node_modules/a": { version: "1.0.1", integrity: "x" } }), false],
+    ["other content of the same version", packages({ "node_modules/a": { version: "1.0.0", integrity: "w" } }), false],
+    ["an optional package of another version", packages({ "node_modules/other-platform": { version: "0.9.0", integrity: "v", optional: true } }), false],
+    ["one package less", { "node_modules/a": packages()["node_modules/a"] }, false],
+    ["one package more", packages({ "node_modules/c": { version: "1.0.0" } }), false],
+    ["what is not JSON", "{", false],
+  ]) {
+    write("node_modules/.package-lock.json", installed)
+    assert.equal(installedAsLocked(dir), expected, what)
+  }
+})
+
+test("the packages of this repository are those of its lock file", () => {
+  assert.ok(installedAsLocked(root))
+})
+
+test("the directory of programs has a link to each and nothing else", (t) => {
+  const dir = join(directory(t), "programs")
+  fill(dir, new Map([["a", "/one/a"], ["b", "/one/b"]]))
+  mkdirSync(join(dir, "left-over"))
+  fill(dir, new Map([["a", "/one/a"], ["b", "/two/b"]]))
+  assert.deepEqual(readdirSync(dir).sort(), ["a", "b"])
+  symlinkSync(dir, join(dir, "../link"))
+  fill(dir, look().found)
+  assert.deepEqual(readdirSync(dir).sort(), [...look().found.keys()].sort())
+  assert.equal(realpathSync(join(dir, "node")), realpathSync(process.execPath))
+})
+
+test("a program that is missing is named with its package and what needs it", () => {
+  const entry = PROGRAMS.find(({ names }) => names === "bwrap")
+  const text = advice([{ name: "bwrap", ...entry }])
+  assert.match(text, /bwrap \(.*sandboxes\)/)
+  assert.match(text, /`sudo apt-get install bubblewrap`/)
+})
+
+test("no program is listed twice, and rg comes from npm alone", () => {
+  const names = PROGRAMS.flatMap(({ names }) => names.split(" "))
+  assert.equal(new Set(names).size, names.length, "no program is listed twice")
+  assert.ok(!names.includes("rg"), "rg is the pinned one of npm")
+})
+
+test("skipped tests are counted as skipped, with their reasons, and not as passed", () => {
+  const count = new Count()
+  count.rust("one", 0, "test a ... ok\n\nSKIPPED: b: no reftable here\ntest b ... ok\ntest c ... ignored, takes an hour\n\ntest result: ok. 2 passed; 0 failed; 1 ignored; 0 measured\n")
+  count.node("two", 0, "ok 1 - d\nok 2 - e # SKIP as root\n# tests 2\n# pass 1\n# fail 0\n# cancelled 0\n# skipped 1\n")
+  assert.equal(
+    count.report(),
+    "SKIPPED: one: b: no reftable here\nSKIPPED: one: c: takes an hour\nSKIPPED: two: e: as root\n2 passed, 0 failed, 3 skipped",
+  )
+})
+
+test("what fails, crashes, says nothing or has no test is a failure", () => {
+  const result = "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured\n"
+  for (const [kind, code, text, failed] of [
+    ["rust", 0, result, 0],
+    ["rust", 101, result.replace("0 failed", "3 failed"), 3],
+    ["rust", 134, "test a ... ok\n", 1],
+    ["rust", 134, result, 1],
+    ["rust", 0, "", 1],
+    ["node", 0, "# tests 1\n# pass 1\n# fail 0\n", 0],
+    ["node", 1, "# tests 2\n# pass 1\n# fail 1\n", 1],
+    ["node", 1, "# tests 2\n# pass 1\n# fail 0\n# cancelled 1\n", 1],
+    ["node", 0, "# tests 0\n# pass 0\n# fail 0\n", 1],
+    ["node", 1, "", 1],
+  ]) {
+    const count = new Count()
+    count[kind]("part", code, text)
+    assert.equal(count.failed, failed, `${kind} ${code} ${text}`)
+    assert.equal(count.failures.length, failed ? 1 : 0, `${kind} ${code} ${text}`)
+  }
+})
