@@ -1,13 +1,14 @@
 // The set-up itself: what it notices, and what it counts.
 
 import assert from "node:assert/strict"
-import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { spawnSync } from "node:child_process"
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { test } from "node:test"
 import { Count } from "./count.mjs"
 import { installedAsLocked } from "./lock.mjs"
-import { advice, fill, look, PROGRAMS } from "./programs.mjs"
+import { advice, fill, look, PROGRAMS, searchPath } from "./programs.mjs"
 import { root } from "./world.mjs"
 
 function directory(t) {
@@ -97,5 +98,43 @@ test("what fails, crashes, says nothing or has no test is a failure", () => {
     count[kind]("part", code, text)
     assert.equal(count.failed, failed, `${kind} ${code} ${text}`)
     assert.equal(count.failures.length, failed ? 1 : 0, `${kind} ${code} ${text}`)
+  }
+})
+
+test("`npm publish` builds, and fails if what it packed would not load", async (t) => {
+  const remove = (path) => (dir) => rmSync(join(dir, path))
+  const manifest = (change) => (dir) => {
+    const text = JSON.parse(readFileSync(join(dir, "package.json"), "utf8"))
+    change(text)
+    writeFileSync(join(dir, "package.json"), JSON.stringify(text))
+  }
+  for (const [what, damage, expected] of [
+    ["nothing is wrong", () => {}, undefined],
+    ["the core is missing", remove("dist/generated/core_bg.wasm"), /does not say .* is ready/],
+    ["the core is cut", (dir) => writeFileSync(join(dir, "dist/generated/core_bg.wasm"), readFileSync(join(root, "dist/generated/core_bg.wasm")).subarray(0, 100_000)), /does not say .* is ready/],
+    ["a part of it is not packed", manifest((text) => (text.files = ["dist/*.js", "dist/sandbox-shell", "dist/runners"])), /names \.\/dist\/index\.d\.ts/],
+    ["a runner is another one", (dir) => cpSync(join(dir, "dist/runners/runner-x86_64.gz"), join(dir, "dist/runners/runner-aarch64.gz")), /runner for aarch64 is not the one/],
+    ["a runner is missing", remove("dist/runners/runner-aarch64.gz"), /runners cannot be read/],
+    ["the stand-in for a shell is missing", remove("dist/sandbox-shell"), /sandbox-shell is not there/],
+    ["the command is missing", remove("dist/cli.js"), /names dist\/cli\.js/],
+    ["the build fails", (dir) => writeFileSync(join(dir, "bin/cargo"), "#!/bin/sh\necho cannot build >&2; exit 1\n"), /cannot build/],
+  ]) {
+    const dir = directory(t)
+    for (const name of ["package.json", "README.md", "LICENSE", "dist", "tests/lib/packed.mjs"]) cpSync(join(root, name), join(dir, name), { recursive: true })
+    mkdirSync(join(dir, "bin"))
+    // A build would take minutes: this one only says that it was called.
+    writeFileSync(join(dir, "bin/cargo"), "#!/bin/sh\necho built: $*\n", { mode: 0o755 })
+    damage(dir)
+    // Nothing listens there: what is published goes nowhere, and the registry is not asked either.
+    const args = ["publish", "--dry-run", "--registry", "http://127.0.0.1:9/", "--fetch-retries", "0"]
+    const { status, stdout, stderr } = spawnSync("npm", args, { cwd: dir, encoding: "utf8", env: { ...process.env, PATH: `${join(dir, "bin")}:${searchPath()}` } })
+    if (expected) {
+      assert.match(stderr, expected, what)
+      assert.notEqual(status, 0, what)
+    } else {
+      assert.match(stdout + stderr, /built: xtask build/)
+      assert.doesNotMatch(stderr, /would not work/)
+      assert.match(stderr, /unpacked size/i, "it was packed")
+    }
   }
 })

@@ -2,13 +2,14 @@
 // OpenCode with the packed plugin. Nothing is shared but what is read only.
 
 import { execFile, execFileSync, spawn } from "node:child_process"
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { get } from "node:http"
 import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { startModel } from "./model.mjs"
+import { pack } from "./packed.mjs"
 import { searchPath } from "./programs.mjs"
 
 export const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..")
@@ -83,13 +84,12 @@ export function packedPackage() {
   const dir = process.env.OPENCODE_DAYTONA_PACKED ?? join(root, ".cache/packed")
   const installed = join(dir, "package")
   if (process.env.OPENCODE_DAYTONA_PACKED && existsSync(installed)) return installed
+  // Aside first: test files that are run by hand may do this at the same time.
+  const aside = `${dir}.${process.pid}`
+  mkdirSync(aside, { recursive: true })
+  pack(root, aside)
   rmSync(dir, { recursive: true, force: true })
-  mkdirSync(dir, { recursive: true })
-  // What is built is packed: `prepack` would build it again.
-  const out = execFileSync("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", dir], { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
-  const packed = JSON.parse(out)
-  const { filename } = Array.isArray(packed) ? packed[0] : Object.values(packed)[0]
-  execFileSync("tar", ["-xzf", join(dir, filename), "-C", dir])
+  renameSync(aside, dir)
   process.env.OPENCODE_DAYTONA_PACKED = dir
   return installed
 }
