@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { stripVTControlCharacters } from "node:util"
-import { ensureBubblewrap, ensureLocal, ensurePackage, ensurePackages, ensureTools, packageIsBuilt } from "./lib/setup.mjs"
+import { ensureLocal, ensurePackage, ensurePackages, ensurePrograms, ensureTools, enterPrograms, packageIsBuilt } from "./lib/setup.mjs"
 import { createWorld, eventually, git, opencodeBinary } from "./lib/world.mjs"
 
 // The program the model writes has the bug that most first tries have: centuries.
@@ -126,13 +126,14 @@ function setUp() {
   }
   ensureTools()
   item("tools", `node ${process.versions.node}, ${version("cargo")}, ${version("git")}`)
-  ensureBubblewrap()
-  item("bubblewrap", "works")
   build("npm packages", "installed", "installed already", () => ensurePackages({ quiet: true }))
+  ensurePrograms()
+  item("programs", "all there, bubblewrap works")
   const rebuild = process.argv.includes("--rebuild")
   if (rebuild || !packageIsBuilt()) item("plugin", "building (minutes, the first time)")
   build("plugin", "built", "built already; `npm run demo -- --rebuild` builds it again", () => ensurePackage({ reuse: !rebuild, quiet: true }))
   build("daytona-local", "built", "named by DAYTONA_LOCAL_BIN", () => ensureLocal({ quiet: true }))
+  enterPrograms()
 }
 
 const version = (command) => execFileSync(command, ["--version"], { encoding: "utf8" }).trim().replace(" version", "").split(" (")[0]

@@ -4,19 +4,21 @@ import { spawn, spawnSync } from "node:child_process"
 import { readdirSync } from "node:fs"
 import { join, resolve, dirname } from "node:path"
 import { fileURLToPath } from "node:url"
-import { ensureBubblewrap, ensureLocal, ensurePackage, ensurePackages, ensureTools, must, step } from "./lib/setup.mjs"
+import { Count } from "./lib/count.mjs"
+import { buildRust, runRust } from "./lib/rust.mjs"
+import { ensurePackages, ensurePrograms, ensureTools, enterPrograms, must, step, xtask } from "./lib/setup.mjs"
 import { packedPackage } from "./lib/world.mjs"
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..")
-const totals = { passed: 0, failed: 0, skipped: 0 }
-const failures = []
+const count = new Count()
 
-/** Runs a command, shows its output, and counts what its closing lines say. */
-function counted(name, command, args) {
+/** Runs test files, shows the output, and counts what it says. */
+function nodeTests(dir, files) {
   return new Promise((done) => {
     const start = Date.now()
-    process.stdout.write(`\n== ${name}\n`)
-    const child = spawn(command, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] })
+    process.stdout.write(`\n== ${dir}\n`)
+    const args = ["--test", "--test-reporter=tap", "--test-concurrency=2", ...files.map((name) => join(dir, name))]
+    const child = spawn(process.execPath, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] })
     let text = ""
     for (const stream of [child.stdout, child.stderr]) {
       stream.on("data", (data) => {
@@ -25,31 +27,33 @@ function counted(name, command, args) {
       })
     }
     child.on("close", (code) => {
-      let ran = 0
-      const count = (kind, pattern) => {
-        for (const found of text.matchAll(pattern)) {
-          totals[kind] += Number(found[1])
-          ran += Number(found[1])
-        }
-      }
-      count("passed", /^test result: .*? (\d+) passed/gm)
-      count("failed", /^test result: .*? (\d+) failed/gm)
-      count("skipped", /^test result: .*? (\d+) ignored/gm)
-      count("passed", /^# pass (\d+)/gm)
-      count("failed", /^# fail (\d+)/gm)
-      count("skipped", /^# skipped (\d+)/gm)
-      if (code !== 0) failures.push(`${name} (exit code ${code})`)
-      else if (ran === 0) failures.push(`${name} ran no test`)
-      process.stdout.write(`== ${name}: ${((Date.now() - start) / 1000).toFixed(1)} s\n`)
+      count.node(dir, code, text)
+      process.stdout.write(`== ${dir}: ${((Date.now() - start) / 1000).toFixed(1)} s\n`)
       done()
     })
   })
 }
 
+/** Runs the Rust tests, two programs at a time, the slow ones first. */
+async function rustTests(programs) {
+  const start = Date.now()
+  const slow = ["plugin: core", "runner: runner", "sessions: processes", "sync: home"]
+  const waiting = programs.toSorted((a, b) => slow.includes(b.name) - slow.includes(a.name) || slow.indexOf(a.name) - slow.indexOf(b.name))
+  const lane = async () => {
+    for (let program; (program = waiting.shift()); ) {
+      const { code, text, seconds } = await runRust(program)
+      process.stdout.write(`\n== Rust tests, ${program.name}\n${text}== Rust tests, ${program.name}: ${seconds.toFixed(1)} s\n`)
+      count.rust(`Rust tests, ${program.name}`, code, text)
+    }
+  }
+  await Promise.all([lane(), lane()])
+  process.stdout.write(`== Rust tests: ${((Date.now() - start) / 1000).toFixed(1)} s\n`)
+}
+
 step("set-up", () => {
   ensureTools()
-  ensureBubblewrap()
   ensurePackages()
+  ensurePrograms()
   for (const component of ["rustfmt", "clippy"]) {
     if (spawnSync("cargo", [component === "rustfmt" ? "fmt" : "clippy", "--version"], { stdio: "ignore" }).status !== 0) {
       must("rustup", ["component", "add", component])
@@ -57,27 +61,20 @@ step("set-up", () => {
   }
 })
 step("format", () => must("cargo", ["fmt", "--check"]))
-step("generated files are up to date", () => must("cargo", ["xtask", "types", "--check"]))
-step("build the package", () => ensurePackage())
-step("build daytona-local", () => ensureLocal())
+const programs = step("build the Rust programs and tests", buildRust)
+step("generated files are up to date", () => xtask("types", "--check"))
+step("build the package", () => xtask("build"))
 step("lints", () => must("cargo", ["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"]))
 step("the core builds without an operating system", () =>
   must("cargo", ["clippy", "--quiet", "--locked", "--package", "plugin", "--package", "opencode-daytona-wasm", "--target", "wasm32-unknown-unknown", "--", "--deny", "warnings"]))
-await counted("Rust tests", "cargo", ["test", "--locked", "--workspace", "--all-features", "--no-fail-fast"])
 
+// The compiler is not needed any more: from here on, only the named programs are there.
+enterPrograms()
+await rustTests(programs)
 packedPackage()
-for (const dir of ["plugin-shim/test", "tests/compat", "tests/e2e"]) {
-  const files = readdirSync(join(root, dir)).filter((name) => name.endsWith(".test.mjs")).sort()
-  await counted(dir, process.execPath, [
-    "--test",
-    "--test-reporter=tap",
-    "--test-concurrency=2",
-    ...files.map((name) => join(dir, name)),
-  ])
+for (const dir of ["plugin-shim/test", "tests/lib", "tests/compat", "tests/e2e"]) {
+  await nodeTests(dir, readdirSync(join(root, dir)).filter((name) => name.endsWith(".test.mjs")).sort())
 }
 
-console.log()
-for (const failure of failures) console.log(`FAILED: ${failure}`)
-const failed = Math.max(totals.failed, failures.length)
-console.log(`${totals.passed} passed, ${failed} failed, ${totals.skipped} skipped`)
-process.exit(failures.length ? 1 : 0)
+console.log(`\n${count.report()}`)
+process.exit(count.failures.length ? 1 : 0)

@@ -6,7 +6,7 @@ import { spawn } from "node:child_process"
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs"
 import { homedir, tmpdir } from "node:os"
 import { basename, join } from "node:path"
-import { ensureBubblewrap, ensureLocal, ensurePackage, ensurePackages, ensureTools, packageIsBuilt } from "./lib/setup.mjs"
+import { ensureLocal, ensurePackage, ensurePackages, ensurePrograms, ensureTools, enterPrograms, packageIsBuilt } from "./lib/setup.mjs"
 import { startModel } from "./lib/model.mjs"
 import { git, opencodeBinary, packedPackage, prepareHome, startLocal } from "./lib/world.mjs"
 
@@ -40,11 +40,11 @@ const scripts = {
 function setUp() {
   ensureTools()
   ensurePackages()
+  ensurePrograms()
   if (!packageIsBuilt()) console.log("Building the plugin (minutes, the first time) ...")
   ensurePackage({ reuse: true, quiet: true })
-  if (remote) return
-  ensureBubblewrap()
-  ensureLocal({ quiet: true })
+  if (!remote) ensureLocal({ quiet: true })
+  enterPrograms()
 }
 
 /** Deletes every sandbox with this run's label, made or still in the making. Gives how many went and which did not. */

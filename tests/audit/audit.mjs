@@ -8,10 +8,10 @@
 // Options: --state NAME and --row ID (each may be repeated) for a part of it.
 
 import { parseArgs } from "node:util"
-import { ensureBubblewrap, ensureLocal, ensurePackage, ensurePackages, ensureTools } from "../lib/setup.mjs"
+import { ensureLocal, ensurePackage, ensurePackages, ensurePrograms, ensureTools, enterPrograms } from "../lib/setup.mjs"
 import { packedPackage } from "../lib/world.mjs"
 import { FAMILIES, round, rows, STATES, states } from "./round.mjs"
-import { ensureTrace } from "./trace.mjs"
+import { canTrace } from "./trace.mjs"
 import { idle, judge, readmeLine, unseen } from "./verdict.mjs"
 import { kept, KINDS } from "./watch.mjs"
 
@@ -22,7 +22,7 @@ const LANES = 2
 export async function audit({ chosen = rows, names = STATES, say = () => {} } = {}) {
   const lines = []
   const problems = []
-  const trace = ensureTrace()
+  const trace = canTrace()
   if (!trace) {
     lines.push("process trace: NOT AVAILABLE (strace cannot trace here), so nobody saw what was executed")
     if (process.env.CI) problems.push("no process trace, which CI must have")
@@ -84,10 +84,11 @@ if (process.argv[1] === new URL(import.meta.url).pathname) {
   for (const name of values.state ?? []) if (!STATES.includes(name)) fail(`There is no state ${name}: ${STATES.join(", ")}`)
   for (const id of values.row ?? []) if (!rows.some((row) => row.id === id)) fail(`There is no row ${id}: ${rows.map((row) => row.id).join(", ")}`)
   ensureTools()
-  ensureBubblewrap()
   ensurePackages()
+  ensurePrograms()
   ensurePackage({ reuse: true })
   ensureLocal()
+  enterPrograms()
   const chosen = values.row ? rows.filter(({ id }) => values.row.includes(id)) : rows
   const { lines, effects, problems } = await audit({ chosen, names: values.state ?? STATES, say: (text) => console.error(text) })
   console.log(lines.join("\n"))

@@ -6,6 +6,7 @@ import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { homedir } from "node:os"
 import { basename, dirname, join, relative } from "node:path"
 import { createWorld, git, opencodeBinary, packedPackage } from "../lib/world.mjs"
+import { searchPath } from "../lib/programs.mjs"
 import { modelRows } from "./rows-model.mjs"
 import { userRows } from "./rows-user.mjs"
 import { under, whole } from "./trace.mjs"
@@ -235,7 +236,8 @@ function programs(world, state) {
     if (path === opencodeBinary()) return /^execve\("[^"]*", \["[^"]*", "(serve|run)"/.test(line) || line.includes(`, "${typed}"`)
     if (path === shell) return true
     if (basename(path) === "rg") return LISTS.some((args) => line.includes(`"--no-config", ${args}, "."]`))
-    return /^\/(usr\/)?(local\/)?s?bin\/|^\/usr\/lib(exec)?\/git-core\//.test(path) && ["git", "od", "tr", "false", "pgrep"].includes(basename(path))
+    const place = path === join(searchPath(), basename(path)) || /^\/(usr\/)?(local\/)?s?bin\/|^\/usr\/lib(exec)?\/git-core\//.test(path)
+    return place && ["git", "od", "tr", "false", "pgrep"].includes(basename(path))
   }
 }
 

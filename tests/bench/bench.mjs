@@ -7,7 +7,7 @@ import { tmpdir, cpus } from "node:os"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { gunzipSync } from "node:zlib"
-import { ensureBubblewrap, ensurePackage, ensurePackages, ensureTools, must } from "../lib/setup.mjs"
+import { ensurePackage, ensurePackages, ensurePrograms, ensureTools, enterPrograms, must } from "../lib/setup.mjs"
 import { home, homeRows } from "./home.mjs"
 
 const args = process.argv.slice(2)
@@ -16,10 +16,11 @@ const here = dirname(fileURLToPath(import.meta.url))
 const root = join(here, "../..")
 
 ensureTools()
-ensureBubblewrap()
 ensurePackages()
+ensurePrograms()
 ensurePackage({ reuse: true })
 must("cargo", ["build", "--quiet", "--locked", "--release", "--package", "daytona-local"])
+enterPrograms()
 const target = process.env.CARGO_TARGET_DIR ?? join(root, "target")
 process.env.DAYTONA_LOCAL_BIN ??= join(target, "release/daytona-local")
 const { createWorld, startLocal, opencodeBinary, packedPackage, git } = await import("../lib/world.mjs")
@@ -132,17 +133,6 @@ async function live(local) {
   }
 }
 
-/** The `rg` of this machine, else one built from its crate, which takes a minute once. */
-function ripgrep() {
-  const own = join(root, ".cache/ripgrep/bin/rg")
-  for (const path of ["rg", own]) {
-    const found = spawnSync(path, ["--version"], { encoding: "utf8" })
-    if (found.status === 0) return { path, version: found.stdout.split("\n")[0] }
-    if (path === "rg" && !existsSync(own)) must("cargo", ["install", "--quiet", "--locked", "ripgrep", "--version", "14.1.1", "--root", join(root, ".cache/ripgrep")])
-  }
-  throw new Error("rg was built but does not run")
-}
-
 /** The runner against `rg`, each as a whole process, in turns. */
 function search(base, packed) {
   const tree = join(base, "tree")
@@ -156,7 +146,7 @@ function search(base, packed) {
   }
   const runner = join(base, "runner")
   writeFileSync(runner, gunzipSync(readFileSync(join(packed, "dist/runners", `runner-${process.arch === "arm64" ? "aarch64" : "x86_64"}.gz`))), { mode: 0o755 })
-  const rg = ripgrep()
+  const rg = { path: "rg", version: execFileSync("rg", ["--version"], { encoding: "utf8" }).split("\n")[0] }
   let serial = 0
   const request = (tool, args) => ({ protocol: 3, id: `bench${process.pid}x${serial++}`, op: "tool", root: tree, cwd: tree, tool, args })
   const time = (command, args, env) => {

@@ -136,7 +136,7 @@ test('files go up, come down, move and vanish', async () => {
 
 test('a preview link reaches a port inside', async () => {
   await sandbox.process.executeCommand(
-    'mkdir -p web; echo hello > web/index.html; cd web; nohup /usr/bin/python3 -m http.server 3000 >/dev/null 2>&1 </dev/null &',
+    'mkdir -p web; echo hello > web/index.html; cd web; nohup python3 -m http.server 3000 >/dev/null 2>&1 </dev/null &',
   )
   const link = await sandbox.getPreviewLink(3000)
   const { host, port } = new URL(link.url)

@@ -1,19 +1,27 @@
-// Everything a fresh clone needs before anything runs: npm packages, Rust components, bubblewrap,
-// the built package and daytona-local. Fails loudly, with the command that helps.
+// Everything a fresh clone needs before anything runs: npm packages, the programs, the built package
+// and daytona-local. Fails loudly, with the command that helps. `node tests/lib/setup.mjs` does all
+// but the builds.
 
 import { spawnSync } from "node:child_process"
 import { existsSync } from "node:fs"
 import { join, resolve, dirname } from "node:path"
 import { fileURLToPath } from "node:url"
+import { installedAsLocked } from "./lock.mjs"
+import { providePrograms, searchPath } from "./programs.mjs"
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..")
 
-/** Runs a command in the repository; ends this process if it fails. */
-export function must(command, args, { env = {}, quiet = false, hint } = {}) {
-  const result = spawnSync(command, args, { cwd: root, stdio: quiet ? ["ignore", "pipe", "pipe"] : "inherit", encoding: "utf8", maxBuffer: 1 << 28, env: { ...process.env, ...env } })
+/** Runs a command in the repository; ends this process if it fails. Its output is shown, kept (`capture`), or shown only if it fails (`quiet`). */
+export function must(command, args, { env = {}, quiet = false, capture = false, hint } = {}) {
+  const stdio = quiet ? ["ignore", "pipe", "pipe"] : capture ? ["ignore", "pipe", "inherit"] : "inherit"
+  const result = spawnSync(command, args, { cwd: root, stdio, encoding: "utf8", maxBuffer: 1 << 28, env: { ...process.env, ...env } })
   if (result.status === 0) return result.stdout ?? ""
   if (quiet) process.stderr.write(`${result.stdout ?? ""}${result.stderr ?? ""}`)
-  console.error(`\n${command} ${args.join(" ")} failed${result.error ? `: ${result.error.message}` : ` with ${result.status}`}.${hint ? ` ${hint}` : ""}`)
+  fail(`${command} ${args.join(" ")} failed${result.error ? `: ${result.error.message}` : ` with ${result.status}`}.${hint ? ` ${hint}` : ""}`)
+}
+
+function fail(text) {
+  console.error(`\n${text}`)
   process.exit(1)
 }
 
@@ -29,35 +37,35 @@ export function step(name, work) {
 }
 
 export function ensureTools() {
-  if (Number(process.versions.node.split(".")[0]) < 20) {
-    console.error(`Node 20 or newer is needed; this is ${process.version}.`)
-    process.exit(1)
-  }
+  if (Number(process.versions.node.split(".")[0]) < 20) fail(`Node 20 or newer is needed; this is ${process.version}.`)
   if (!works("cargo", "--version")) must("cargo", ["--version"], { hint: "Install Rust: https://rustup.rs" })
   if (!works("git", "--version")) must("git", ["--version"], { hint: "Install git." })
 }
 
-/** bubblewrap isolates local sandboxes. Installed where that needs no question. */
-export function ensureBubblewrap() {
-  const sandbox = ["--unshare-all", "--ro-bind", "/", "/", "true"]
-  if (works("bwrap", ...sandbox)) return
-  const hint = "Local sandboxes need bubblewrap: `sudo apt-get install bubblewrap` (Debian, Ubuntu), `sudo dnf install bubblewrap` (Fedora). It also needs user namespaces."
-  if (!works("bwrap", "--version")) {
-    if (process.getuid?.() !== 0 || !existsSync("/etc/debian_version")) must("bwrap", ["--version"], { quiet: true, hint })
-    must("apt-get", ["update", "-qq"], { quiet: true, hint })
-    must("apt-get", ["install", "-y", "-qq", "bubblewrap"], { quiet: true, hint })
-  }
-  must("bwrap", sandbox, { quiet: true, hint })
+/** The programs that everything after the builds may find: see `programs.mjs`. Needs the npm packages, which bring ripgrep. */
+export function ensurePrograms() {
+  const problem = providePrograms()
+  if (problem) fail(problem)
+  const hint = "bubblewrap, which isolates local sandboxes, needs user namespaces; on Ubuntu they are allowed by `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`."
+  must("bwrap", ["--unshare-all", "--ro-bind", "/", "/", "true"], { quiet: true, hint })
+}
+
+/** From here on, this process and all that it starts find the named programs only. */
+export function enterPrograms() {
+  process.env.PATH = searchPath()
 }
 
 /** Each of these says whether it had anything to do; `quiet` shows a command's output only if it fails. */
 export function ensurePackages({ quiet = false } = {}) {
-  if (existsSync(join(root, "node_modules/.package-lock.json"))) return false
+  if (installedAsLocked(root)) return false
   must(process.platform === "win32" ? "npm.cmd" : "npm", ["ci", "--no-fund", "--no-audit"], { quiet })
   return true
 }
 
 export const packageIsBuilt = () => existsSync(join(root, "dist/runners/runners.json")) && existsSync(join(root, "dist/index.js"))
+
+/** The build, as the program that is in the target directory by now. */
+export const xtask = (...args) => must(join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug/xtask"), args)
 
 /** Builds `dist/`, unless it is there and `reuse` allows it. */
 export function ensurePackage({ reuse = false, quiet = false } = {}) {
@@ -73,3 +81,10 @@ export function ensureLocal({ quiet = false } = {}) {
   return true
 }
 
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  // What the build calls, which must not wait for programs that only tests need.
+  const packagesOnly = process.argv[2] === "packages"
+  if (!packagesOnly) ensureTools()
+  ensurePackages()
+  if (!packagesOnly) ensurePrograms()
+}

@@ -2,13 +2,15 @@
 // OpenCode with the packed plugin. Nothing is shared but what is read only.
 
 import { execFile, execFileSync, spawn } from "node:child_process"
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { get } from "node:http"
 import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { startModel } from "./model.mjs"
+import { pack } from "./packed.mjs"
+import { searchPath } from "./programs.mjs"
 
 export const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..")
 
@@ -35,7 +37,7 @@ export async function startLocal({ data, args = [], env = {} } = {}) {
   const dir = data ?? mkdtempSync(join(tmpdir(), "daytona-local-"))
   const child = spawn(localBinary(), ["serve", "--port", "0", "--data", dir, "--test-controls", "--print", "json", "--exit-with-parent", ...args], {
     stdio: ["pipe", "pipe", "pipe"],
-    env: { ...process.env, ...env },
+    env: { ...process.env, PATH: searchPath(), DAYTONA_LOCAL_PROGRAMS: searchPath(), ...env },
   })
   let stderr = ""
   child.stderr.on("data", (data) => (stderr += data))
@@ -82,18 +84,18 @@ export function packedPackage() {
   const dir = process.env.OPENCODE_DAYTONA_PACKED ?? join(root, ".cache/packed")
   const installed = join(dir, "package")
   if (process.env.OPENCODE_DAYTONA_PACKED && existsSync(installed)) return installed
+  // Aside first: test files that are run by hand may do this at the same time.
+  const aside = `${dir}.${process.pid}`
+  mkdirSync(aside, { recursive: true })
+  pack(root, aside)
   rmSync(dir, { recursive: true, force: true })
-  mkdirSync(dir, { recursive: true })
-  const out = execFileSync("npm", ["pack", "--json", "--pack-destination", dir], { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
-  const packed = JSON.parse(out)
-  const { filename } = Array.isArray(packed) ? packed[0] : Object.values(packed)[0]
-  execFileSync("tar", ["-xzf", join(dir, filename), "-C", dir])
+  renameSync(aside, dir)
   process.env.OPENCODE_DAYTONA_PACKED = dir
   return installed
 }
 
 export function git(cwd, ...args) {
-  const env = { ...process.env, GIT_CONFIG_GLOBAL: "/dev/null", GIT_CONFIG_NOSYSTEM: "1" }
+  const env = { ...process.env, PATH: searchPath(), GIT_CONFIG_GLOBAL: "/dev/null", GIT_CONFIG_NOSYSTEM: "1" }
   return execFileSync("git", ["-c", "user.name=t", "-c", "user.email=t@example.org", ...args], { cwd, encoding: "utf8", env, stdio: ["ignore", "pipe", "pipe"] }).trim()
 }
 
@@ -152,7 +154,7 @@ export async function createWorld({ files = {}, git: withGit = true, options = {
     if (Object.keys(files).length) git(project, "commit", "--quiet", "--message=first")
   }
   const environment = {
-    PATH: process.env.PATH,
+    PATH: searchPath(),
     HOME: home,
     TMPDIR: process.env.TMPDIR ?? "/tmp",
     OPENCODE_CONFIG: configFile,

@@ -6,7 +6,7 @@
 
 import { join } from "node:path"
 import { parseArgs } from "node:util"
-import { ensureBubblewrap, ensureLocal, ensurePackage, ensurePackages, ensureTools, must } from "../lib/setup.mjs"
+import { ensureLocal, ensurePackage, ensurePackages, ensurePrograms, ensureTools, enterPrograms, must } from "../lib/setup.mjs"
 import { root } from "../lib/world.mjs"
 import { openArena } from "./arena.mjs"
 import { deviations } from "./compare.mjs"
@@ -21,11 +21,12 @@ const seed = Number(options.seed)
 const lanes = Number(options.lanes)
 
 ensureTools()
-ensureBubblewrap()
 ensurePackages()
+ensurePrograms()
 ensurePackage({ reuse: true })
 ensureLocal()
 must("cargo", ["build", "--quiet", "--locked", "--package", "tools", "--features", "fs", "--example", "ways"])
+enterPrograms()
 const ways = join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug/examples/ways")
 
 /** Does `work` for every item, as many at a time as there are lanes. */

@@ -9,7 +9,7 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { ensureBubblewrap, ensureLocal, ensurePackage, ensurePackages, ensureTools } from "../lib/setup.mjs"
+import { ensureLocal, ensurePackage, ensurePackages, ensurePrograms, ensureTools, enterPrograms } from "../lib/setup.mjs"
 import { createWorld, eventually, git, startLocal } from "../lib/world.mjs"
 import { changes, fsck, missing, strays, temporary, unsettled, userState } from "./home.mjs"
 import { dice, plan } from "./plan.mjs"
@@ -289,10 +289,11 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { killEvery, ...rest } = sizesOf(process.argv.slice(2))
   const replay = Object.entries({ ...rest, "kill-every": killEvery }).map(([name, value]) => `--${name} ${value}`).join(" ")
   ensureTools()
-  ensureBubblewrap()
   ensurePackages()
+  ensurePrograms()
   ensurePackage({ reuse: true })
   ensureLocal()
+  enterPrograms()
   console.log(`seed ${rest.seed}; the same again: npm run soak -- ${replay}`)
   const result = await soak({ ...rest, killEvery, say: console.log })
   for (const [check, complaints] of Object.entries(result.complaints)) {

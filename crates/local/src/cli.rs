@@ -39,6 +39,9 @@ pub(crate) struct Serve {
     /// What a sandbox can reach: only itself, or whatever this machine can
     #[arg(long, value_enum, default_value_t = Network::None)]
     pub(crate) network: Network,
+    /// Directory of the only programs that sandboxes find [default: those of this machine]
+    #[arg(long, value_name = "DIR", env = "DAYTONA_LOCAL_PROGRAMS")]
+    pub(crate) programs: Option<PathBuf>,
     /// Add the /_test routes and the test-* snapshots
     #[arg(long)]
     pub(crate) test_controls: bool,

@@ -21,4 +21,3 @@ mod server;
 mod toolbox;
 
 pub use cli::main;
-pub use server::routes;

@@ -533,7 +533,8 @@ fn previews_reach_a_port_inside_with_a_token_only() {
     let data = tempfile::tempdir().expect("a directory");
     let server = Server::start(data.path());
     let id = server.create(json!({}));
-    let serve = "echo page > ~/index.html; nohup /usr/bin/python3 -m http.server 3000 >/dev/null 2>&1 </dev/null &";
+    let serve =
+        "echo page > ~/index.html; nohup python3 -m http.server 3000 >/dev/null 2>&1 </dev/null &";
     server.exec(&id, serve);
     until("the port", || {
         let answer = server.send("GET", &format!("/toolbox/{id}/port/3000/in-use"), None);
@@ -633,7 +634,7 @@ async fn a_websocket_reaches_a_port_inside_and_keeps_the_sandbox_awake() {
     let id = server.create(json!({ "autoStopInterval": 1 }));
     server.exec(
         &id,
-        &format!("cat > ~/echo.py <<'END'\n{ECHO}\nEND\nnohup /usr/bin/python3 ~/echo.py >/dev/null 2>&1 </dev/null &"),
+        &format!("cat > ~/echo.py <<'END'\n{ECHO}\nEND\nnohup python3 ~/echo.py >/dev/null 2>&1 </dev/null &"),
     );
     until("the port", || {
         let answer = server.send("GET", &format!("/toolbox/{id}/port/4000/in-use"), None);

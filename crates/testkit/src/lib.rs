@@ -5,12 +5,16 @@
 //! the things under test are promises about real files and real processes; what a test wants to go
 //! wrong, it plants with [`TestHost::fail`].
 
+mod built;
 mod local;
 mod native;
+mod skip;
 mod tree;
 
-pub use local::{Local, daytona_local};
+pub use built::{daytona_local, runners};
+pub use local::Local;
 pub use native::{Fault, TestHost};
+pub use skip::skip;
 pub use tree::{read_tree, write_tree};
 
 /// Runs a future that may spawn others, on one thread, as OpenCode would.

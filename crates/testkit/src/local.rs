@@ -1,7 +1,8 @@
 //! A `daytona-local` of one's own: free port, own data directory, gone with the value.
 
+use crate::built::daytona_local;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// A running server.
@@ -12,25 +13,6 @@ pub struct Local {
     pub url: String,
     /// API key.
     pub key: String,
-}
-
-/// Path of the built server: beside the test's own binary in the target directory.
-pub fn daytona_local() -> PathBuf {
-    if let Some(path) = std::env::var_os("DAYTONA_LOCAL_BIN") {
-        return path.into();
-    }
-    let exe = std::env::current_exe().expect("a test has a path");
-    let dir = exe
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/<profile>/deps");
-    let path = dir.join("daytona-local");
-    assert!(
-        path.exists(),
-        "{} is missing: run `cargo build -p daytona-local` first",
-        path.display()
-    );
-    path
 }
 
 impl Local {

@@ -40,10 +40,7 @@ fn build() -> Result<()> {
 
 /// The npm packages that the build needs, exactly as locked.
 fn packages() -> Result<()> {
-    if root().join("node_modules/.package-lock.json").exists() {
-        return Ok(());
-    }
-    run(Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" }).arg("ci"))
+    run(Command::new("node").args(["tests/lib/setup.mjs", "packages"]))
 }
 
 /// The shim, and beside it what wasm-bindgen made and the stand-in for a shell.

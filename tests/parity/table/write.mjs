@@ -32,7 +32,7 @@ export const groups = [
       write("dirlink/from-link.txt", "x\n"),
       write(".env", "KEY=1\n"),
       write("big.txt", "0123456789abcdef\n".repeat(20000)),
-      look("cat a.txt; ls -l link.txt | cut -c1-10; xxd odd.txt; stat -c '%a %n' run.sh new.txt new/dir"),
+      look("cat a.txt; ls -l link.txt | cut -c1-10; od -An -tx1 odd.txt; stat -c '%a %n' run.sh new.txt new/dir"),
     ],
   },
   {

@@ -181,7 +181,8 @@ async fn labels(Extract(app): Extract<Arc<App>>, Path(which): Path<String>, body
         fields.complain("labels must be an object of strings".to_owned());
     }
     fields.finish()?;
-    app.change(&which, |record| record.labels = labels.unwrap_or_default())
+    let Json(changed) = app.change(&which, |record| record.labels = labels.unwrap_or_default())?;
+    Ok(Json(json!({ "labels": changed["labels"] })))
 }
 
 async fn public(

@@ -34,6 +34,7 @@ const HOME: &str = "/home/daytona";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const TOOLBOX: &str = "/opt/daytona/toolbox";
 const EXTRAS: &str = "/opt/daytona/extras";
+const PROGRAMS: &str = "/opt/daytona/programs";
 const SMALL_DISK: &str = "8388608";
 
 /// Host files in `/etc` that programs need and that tell nothing about the user.
@@ -92,16 +93,24 @@ pub(crate) struct Walls {
     user: Option<u32>,
     /// Generated files that all sandboxes share, read-only to them.
     shared: PathBuf,
+    /// The directory whose programs sandboxes find, if it is not those of this machine.
+    programs: Option<PathBuf>,
 }
 
 impl Walls {
     /// Checks that the wall can be built and prepares what all sandboxes share.
-    pub(crate) fn new(isolation: Isolation, network: Network, data: &Path) -> Result<Self> {
+    pub(crate) fn new(
+        isolation: Isolation,
+        network: Network,
+        programs: Option<PathBuf>,
+        data: &Path,
+    ) -> Result<Self> {
         let program = std::env::current_exe().context("find this program's file")?;
         let path = std::env::var_os("PATH").unwrap_or_default();
         let found = std::env::split_paths(&path)
             .map(|dir| dir.join("bwrap"))
-            .find(|p| p.exists());
+            // The program itself: a link to it may be where the sandbox's user cannot go.
+            .find_map(|path| path.canonicalize().ok());
         let bwrap = found.unwrap_or_else(|| "bwrap".into());
         let mut walls = Self {
             isolation,
@@ -110,6 +119,7 @@ impl Walls {
             bwrap,
             user: None,
             shared: data.join("shared"),
+            programs,
         };
         walls.write_shared()?;
         match isolation {
@@ -169,9 +179,9 @@ impl Walls {
             Isolation::None => {
                 let home = dir.join("home");
                 let mut command = Command::new(&self.program);
-                command
-                    .env_clear()
-                    .envs(environment(record, quirk, &home, &self.shared));
+                let path = self.search_path(&self.shared.join("programs"));
+                let all = environment(record, quirk, &home, &self.shared, path);
+                command.env_clear().envs(all);
                 command
                     .arg("toolbox")
                     .arg("--home")
@@ -275,6 +285,11 @@ impl Walls {
                     .words("/tmp");
             }
         }
+        if self.programs.is_some() {
+            args.words("--ro-bind")
+                .push(shared.join("programs"))
+                .words(PROGRAMS);
+        }
         if let Some(name) = quirk.and_then(extras) {
             args.words("--ro-bind")
                 .push(shared.join(name))
@@ -289,7 +304,8 @@ impl Walls {
         }
         // Last: the root is a tmpfs of bubblewrap's, and nothing of it is the sandbox's to write.
         args.words("--remount-ro /");
-        for (name, value) in environment(record, quirk, Path::new(HOME), Path::new(EXTRAS)) {
+        let path = self.search_path(Path::new(PROGRAMS));
+        for (name, value) in environment(record, quirk, Path::new(HOME), Path::new(EXTRAS), path) {
             args.words("--setenv").push(name).push(value);
         }
         args.words("--chdir").words(HOME);
@@ -361,15 +377,39 @@ impl Walls {
         script("noise", ".zshenv", 0o644, noise)?;
         script("noise", "bash_env", 0o644, noise)?;
 
-        // Every program but git, by link: no directory of the host is on that PATH.
-        let farm = self.shared.join("no-git");
+        if let Some(dir) = &self.programs {
+            fs::read_dir(dir).with_context(|| format!("read the programs in {}", dir.display()))?;
+            self.link_programs("programs", |_| true)?;
+        }
+        self.link_programs("no-git", |name| !name.starts_with("git"))
+    }
+
+    /// The search path of sandboxes, which see the named programs `at`.
+    fn search_path(&self, at: &Path) -> OsString {
+        match self.programs {
+            Some(_) => at.into(),
+            None => PATH.into(),
+        }
+    }
+
+    /// Links to every program that sandboxes may find and `chosen` takes: no directory of the host
+    /// is on that PATH.
+    fn link_programs(&self, into: &str, chosen: fn(&str) -> bool) -> Result<()> {
+        let farm = self.shared.join(into);
         fs::create_dir_all(&farm)?;
-        for dir in PATH.split(':') {
+        let named = self.programs.as_ref().map(|dir| vec![dir.clone()]);
+        let dirs = named.unwrap_or_else(|| PATH.split(':').map(PathBuf::from).collect());
+        for dir in dirs {
             for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
                 let name = entry.file_name();
-                if !name.to_string_lossy().starts_with("git") {
+                if chosen(&name.to_string_lossy()) {
+                    // A link leads where it is seen from the sandbox, too, or nowhere.
+                    let target = fs::read_link(entry.path())
+                        .ok()
+                        .filter(|to| to.is_absolute());
+                    let target = target.unwrap_or_else(|| entry.path());
                     // The first directory on PATH wins, so a later link of that name fails.
-                    let _ = std::os::unix::fs::symlink(entry.path(), farm.join(name));
+                    let _ = std::os::unix::fs::symlink(target, farm.join(name));
                 }
             }
         }
@@ -394,6 +434,7 @@ fn environment(
     quirk: Option<Quirk>,
     home: &Path,
     extras_at: &Path,
+    search_path: OsString,
 ) -> Vec<(OsString, OsString)> {
     let name = quirk.and_then(extras).unwrap_or_default();
     let extras = if extras_at == Path::new(EXTRAS) {
@@ -401,10 +442,13 @@ fn environment(
     } else {
         extras_at.join(name)
     };
-    let mut path = OsString::from(PATH);
+    let mut path = search_path;
     match quirk {
         Some(Quirk::Aarch64) => {
-            path = OsString::from(format!("{}:{PATH}", extras.display()));
+            let mut first = extras.clone().into_os_string();
+            first.push(":");
+            first.push(path);
+            path = first;
         }
         Some(Quirk::NoGit) => path = extras.clone().into(),
         _ => {}

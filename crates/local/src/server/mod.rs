@@ -10,7 +10,7 @@ mod isolation;
 mod lifecycle;
 mod list;
 mod proxy;
-pub mod routes;
+mod routes;
 mod sandbox;
 mod snapshots;
 mod store;
@@ -82,7 +82,12 @@ async fn serve(options: Serve) -> Result<()> {
         Some(key) => key,
         None => store.key()?,
     };
-    let walls = isolation::Walls::new(options.isolation, options.network, store.root())?;
+    let walls = isolation::Walls::new(
+        options.isolation,
+        options.network,
+        options.programs.clone(),
+        store.root(),
+    )?;
     let sandboxes = lifecycle::Sandboxes::load(store, walls, options.test_controls)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
         .await

@@ -1,8 +1,8 @@
-//! Every route that is served, as a table: requests are counted by it and the tests compare it
-//! with the published OpenAPI documents.
+//! Every route that is served, as a table: requests are counted by it, and
+//! `tests/compat/types.test.mjs` compares it with the official clients.
 
 /// Control plane routes, below `/api`.
-pub const API: &[(&str, &str)] = &[
+pub(crate) const API: &[(&str, &str)] = &[
     ("GET", "/config"),
     ("GET", "/sandbox"),
     ("POST", "/sandbox"),
@@ -33,7 +33,7 @@ pub const API: &[(&str, &str)] = &[
 ];
 
 /// Toolbox routes, below `/toolbox/{sandboxId}`.
-pub const TOOLBOX: &[(&str, &str)] = &[
+pub(crate) const TOOLBOX: &[(&str, &str)] = &[
     ("GET", "/version"),
     ("GET", "/work-dir"),
     ("GET", "/user-home-dir"),

@@ -1,7 +1,7 @@
 //! The plugin against a real `daytona-local`: real sandboxes, real git, real files. What goes wrong
 //! is planted in the server or in the host.
 //!
-//! Needs the server (`cargo build -p daytona-local`) and the packaged runners (`npm run build`).
+//! Server and packaged runners are built if they are missing; `npm test` builds them before.
 
 mod bash;
 mod deaths;

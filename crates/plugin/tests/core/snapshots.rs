@@ -204,10 +204,7 @@ fn a_prepared_snapshot_with_the_project_in_it_gets_only_what_it_does_not_have() 
              a.txt\ndraft.txt\nlarge.bin\nsrc\ntarget\nchanged\nbuilt\n"
         );
         let (requests, rest) = uploaded(&world).await;
-        let runner = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../dist/runners/runner-x86_64.gz"
-        );
+        let runner = testkit::runners().join("runner-x86_64.gz");
         let runner = std::fs::metadata(runner).expect("the runner").len();
         assert_eq!(requests, 1);
         // The runner goes up in the same request.

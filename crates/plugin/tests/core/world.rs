@@ -350,13 +350,7 @@ impl OpenCode for Fake {
 }
 
 fn runners() -> String {
-    let dir = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo runs this"))
-        .join("../../dist/runners");
-    assert!(
-        dir.join("runners.json").exists(),
-        "no packaged runners: run `npm run build` first"
-    );
-    dir.to_string_lossy().into_owned()
+    testkit::runners().to_string_lossy().into_owned()
 }
 
 pub(crate) fn git(dir: &Path, args: &[&str]) -> String {

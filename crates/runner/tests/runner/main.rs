@@ -12,6 +12,8 @@ mod work;
 
 use protocol::{Outcome, Reply, ToolError, ToolOutput, frame};
 use serde_json::{Value, json};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -72,7 +74,11 @@ impl Sandbox {
 
     /// A runner that has the request in its environment, in chunks, as the host sends it.
     fn command(&self, request: &Value) -> Command {
-        let mut command = Command::new(RUNNER);
+        self.command_of(Path::new(RUNNER), request)
+    }
+
+    fn command_of(&self, runner: &Path, request: &Value) -> Command {
+        let mut command = Command::new(runner);
         // As the toolbox's own shell leaves it.
         command.env("OLDPWD", "/");
         let text = request.to_string();
@@ -87,6 +93,35 @@ impl Sandbox {
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .stdin(Stdio::null());
         command
+    }
+
+    /// Like [`Sandbox::send`], as a user from whom files can be kept: where this is root, one who is
+    /// nobody and has the whole sandbox meanwhile.
+    fn send_unprivileged(&self, request: &Value) -> Reply {
+        const NOBODYS: u32 = 61_000;
+        if std::fs::metadata(self.dir.path()).unwrap().uid() != 0 {
+            return self.send(request);
+        }
+        // The runner's own place may be below a directory of root's.
+        let runner = self.dir.path().join("runner");
+        std::fs::copy(RUNNER, &runner).unwrap();
+        self.give(NOBODYS);
+        let mut command = self.command_of(&runner, request);
+        let output = command.uid(NOBODYS).gid(NOBODYS).output();
+        self.give(0);
+        parse(request["id"].as_str().unwrap(), &output.unwrap())
+    }
+
+    /// Gives all files of the sandbox to a user.
+    fn give(&self, user: u32) {
+        let mut left = vec![self.dir.path().to_path_buf()];
+        while let Some(path) = left.pop() {
+            std::os::unix::fs::lchown(&path, Some(user), Some(user)).unwrap();
+            if path.is_dir() && !path.is_symlink() {
+                let entries = std::fs::read_dir(&path).unwrap();
+                left.extend(entries.map(|entry| entry.unwrap().path()));
+            }
+        }
     }
 
     fn send(&self, request: &Value) -> Reply {

@@ -1,0 +1,78 @@
+// `node tests/lib/packed.mjs`, which `prepack` calls: packs the package in the current directory,
+// unpacks it elsewhere and loads it as OpenCode does. Fails if it would not load there, so that what
+// is published works. Needs nothing but Node, npm and tar.
+
+import { execFileSync } from "node:child_process"
+import { createHash } from "node:crypto"
+import { accessSync, constants, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath, pathToFileURL } from "node:url"
+import { gunzipSync } from "node:zlib"
+
+/** Packs the package of `root` into `dir` and unpacks it there; gives where it is. What is built is packed: `prepack` would build it again. */
+export function pack(root, dir) {
+  const out = execFileSync("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", dir], { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, npm_config_dry_run: "false", npm_config_loglevel: "error" } })
+  const packed = JSON.parse(out)
+  const { filename } = Array.isArray(packed) ? packed[0] : Object.values(packed)[0]
+  execFileSync("tar", ["-xzf", join(dir, filename), "-C", dir])
+  return join(dir, "package")
+}
+
+/** Every file that the manifest names, in all its nesting. */
+const files = (value) => (typeof value === "string" ? [value] : Object.values(value ?? {}).flatMap(files))
+
+/** What is wrong with an unpacked package, one line each. */
+export async function problems(dir) {
+  const manifest = JSON.parse(readFileSync(join(dir, "package.json"), "utf8"))
+  const found = [...new Set(files([manifest.main, manifest.types, manifest.exports, manifest.bin]))].filter((file) => !existsSync(join(dir, file))).map((file) => `package.json names ${file}, which is not in the package`)
+  try {
+    accessSync(join(dir, "dist/sandbox-shell"), constants.X_OK)
+  } catch {
+    found.push("dist/sandbox-shell is not there or not executable")
+  }
+  return [...found, ...runners(join(dir, "dist/runners")), ...(await loading(join(dir, manifest.main), manifest.version))]
+}
+
+function runners(dir) {
+  try {
+    const index = JSON.parse(readFileSync(join(dir, "runners.json"), "utf8"))
+    const machines = Object.keys(index).sort().join()
+    if (machines !== "aarch64,x86_64") return [`dist/runners/runners.json is about ${machines || "no machine"}`]
+    const wrong = ([, { file, sha256 }]) => createHash("sha256").update(gunzipSync(readFileSync(join(dir, file)))).digest("hex") !== sha256
+    return Object.entries(index).filter(wrong).map(([machine]) => `the runner for ${machine} is not the one in runners.json`)
+  } catch (error) {
+    return [`the runners cannot be read: ${error.message}`]
+  }
+}
+
+/** Starts the plugin with a client that only writes down what it is told. */
+async function loading(main, version) {
+  const told = []
+  const client = new Proxy(() => {}, { get: (_, name) => (name === "then" ? undefined : client), apply: (_, __, args) => (told.push(JSON.stringify(args)), Promise.resolve({ data: undefined })) })
+  const home = mkdtempSync(join(tmpdir(), "opencode-daytona-home-"))
+  Object.assign(process.env, { HOME: home, DAYTONA_API_KEY: "none", DAYTONA_API_URL: "http://127.0.0.1:9/api" })
+  delete process.env.XDG_DATA_HOME
+  try {
+    const { default: plugin } = await import(pathToFileURL(main).href)
+    const hooks = await plugin.server({ client, directory: home, worktree: home, project: { id: "packed" } }, {})
+    await hooks.dispose()
+    const ready = `${plugin.id} ${version} is ready`
+    return told.some((text) => text.includes(ready)) ? [] : [`the plugin does not say "${ready}", but: ${told.join("; ").slice(0, 1000) || "nothing"}`]
+  } catch (error) {
+    return [`the plugin does not load: ${error.message}`]
+  } finally {
+    rmSync(home, { recursive: true, force: true })
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const dir = mkdtempSync(join(tmpdir(), "opencode-daytona-packed-"))
+  try {
+    const wrong = await problems(pack(process.cwd(), dir))
+    for (const problem of wrong) console.error(`The packed package would not work: ${problem}.`)
+    process.exitCode = wrong.length ? 1 : 0
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
+}
