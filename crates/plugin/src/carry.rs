@@ -7,6 +7,7 @@ use crate::fork;
 use crate::home::{Brought, Turn};
 use crate::plugin::OpenCode;
 use crate::remote::{OTHER, Remote, RemoteError};
+use crate::trust;
 use async_trait::async_trait;
 use daytona::{Toolbox, Upload, UploadSource};
 use host::{Host, Level};
@@ -72,7 +73,7 @@ impl Carry {
         match reply.map_err(|error| error.to_string())?.result {
             Ok(Outcome::Ready(ready)) => Ok(ready.head.is_some()),
             Ok(_) => Err(OTHER.into()),
-            Err(error) => Err(error.message),
+            Err(error) => Err(trust::sentence(&error.message)),
         }
     }
 }
@@ -235,7 +236,7 @@ impl Carrier for Carry {
                 }
                 // An earlier preparation got this far, and was not written down: work may be there.
                 Err(error) if is_at_work(&error) => Ok(Prepared::default()),
-                Err(error) => Err(error.message),
+                Err(error) => Err(trust::sentence(&error.message)),
             };
         }
     }

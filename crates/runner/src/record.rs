@@ -49,7 +49,11 @@ impl Records<'_> {
     /// Claims `id`, after waiting for whoever works on it.
     pub(crate) fn claim(&self, id: &str) -> Claim {
         let dir = self.state.sub("records");
-        dir.as_deref().into_iter().for_each(prune);
+        if let Some(dir) = &dir
+            && self.state.is_due("prune-records")
+        {
+            prune(dir);
+        }
         let Some(path) = self
             .state
             .find("records", id)
@@ -99,11 +103,8 @@ impl Claimed {
     }
 }
 
-/// Removes old records, and the oldest ones while there are too many. Looks in one process of 64.
+/// Removes old records, and the oldest ones while there are too many.
 fn prune(dir: &Path) {
-    if !std::process::id().is_multiple_of(64) {
-        return;
-    }
     let mut records: Vec<(SystemTime, u64, PathBuf)> = fs::read_dir(dir)
         .into_iter()
         .flatten()

@@ -10,6 +10,10 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// How often [`State::is_due`] says yes.
+const DUE: Duration = Duration::from_secs(600);
 
 /// The places of this sandbox.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +78,23 @@ impl State {
             .ok()?;
         flock(&file, FlockOperation::LockExclusive).ok()?;
         Some(file)
+    }
+
+    /// True at most once in ten minutes for a name, whichever process asks; true without a place to
+    /// remember it.
+    pub(crate) fn is_due(&self, name: &str) -> bool {
+        let Some(mark) = self.sub("locks").map(|locks| locks.join(name)) else {
+            return true;
+        };
+        let now = SystemTime::now();
+        let last = fs::metadata(&mark).and_then(|meta| meta.modified());
+        // A time in the future is a clock that was put back.
+        let is_recent = last.is_ok_and(|last| now.duration_since(last).is_ok_and(|age| age < DUE));
+        if !is_recent {
+            let marked = File::create(&mark).and_then(|file| file.set_modified(now));
+            drop(marked);
+        }
+        !is_recent
     }
 
     /// All places where `sub` may have put something.

@@ -16,7 +16,7 @@ use protocol::{Attachment, Code, ToolError, ToolOutput};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 const MAX_BYTES: u64 = 5 * 1024 * 1024;
@@ -205,30 +205,13 @@ fn is_picture(mime: &str) -> bool {
     )
 }
 
-/// A directory that goes away with the call.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> io::Result<Scratch> {
-        let name = format!("opencode-web-{}", std::process::id());
-        let dir = std::env::temp_dir().join(name);
-        fs::create_dir(&dir)?;
-        Ok(Scratch(dir))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 fn send(ask: &Ask) -> Result<Response, Problem> {
     let disk = |error: io::Error| {
         Problem::Sandbox(format!("the page cannot be kept in the sandbox: {error}"))
     };
-    let scratch = Scratch::new().map_err(disk)?;
-    let (body, head) = (scratch.0.join("body"), scratch.0.join("head"));
+    let scratch = tempfile::Builder::new().prefix("opencode-web-").tempdir();
+    let scratch = scratch.map_err(disk)?;
+    let (body, head) = (scratch.path().join("body"), scratch.path().join("head"));
     let mut command = Command::new("curl");
     command
         .args([

@@ -102,7 +102,7 @@ extern "C" {
 pub(crate) struct JsSide(JsHost);
 
 thread_local! {
-    /// Who is told of a panic; the latest instance, as all share one memory and die together.
+    /// Who is told of a panic: every instance, as all share one memory and die together.
     static WITNESS: RefCell<Vec<Rc<JsSide>>> = const { RefCell::new(Vec::new()) };
 }
 

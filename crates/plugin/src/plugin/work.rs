@@ -492,7 +492,7 @@ impl Plugin {
             .call_existing(&core.sessions, root, &request)
             .await;
         let result = match answer {
-            Ok(answer) => answer.result.map_err(|error| trust::text(error.message)),
+            Ok(answer) => (answer.result).map_err(|error| trust::sentence(&error.message)),
             // There is nothing to put back.
             Err(RemoteError::Session(sessions::Error::Gone(_))) => {
                 Ok(Outcome::Restored(protocol::Restored { changed: false }))

@@ -1,12 +1,13 @@
 //! A sandbox that lies about its work is refused or does no harm, and is never asked for more than
 //! there is room for.
 
-use crate::home::users;
+use crate::home::{reverted, turn, users};
 use crate::world::{World, git};
 use host::{Body, HttpRequest};
 use plugin::Executed;
 use protocol::{
-    Branch, Bundle, ENV_REQUEST, Op, Outcome, Reply, Request, Runner, Synced, VERSION, frame,
+    Branch, Bundle, Code, ENV_REQUEST, Op, Outcome, Reply, Request, Runner, Synced, ToolError,
+    VERSION, frame,
 };
 use serde_json::{Value, json};
 use testkit::run;
@@ -20,6 +21,10 @@ fn answer(request: &HttpRequest, synced: &Synced) -> String {
     let request = body["envs"][format!("{ENV_REQUEST}0")].as_str();
     let request: Request = serde_json::from_str(request.expect("a request")).expect("JSON");
     assert!(matches!(request.op, Op::Sync(_)), "{request:?}");
+    replied(&request, Ok(Outcome::Synced(synced.clone())))
+}
+
+fn replied(request: &Request, result: Result<Outcome, ToolError>) -> String {
     let reply = Reply {
         protocol: VERSION,
         runner: Runner {
@@ -28,7 +33,7 @@ fn answer(request: &HttpRequest, synced: &Synced) -> String {
         },
         id: request.id.clone(),
         replayed: false,
-        result: Ok(Outcome::Synced(synced.clone())),
+        result,
     };
     let reply = serde_json::to_string(&reply).expect("serializes");
     json!({ "exitCode": 0, "result": frame::encode(&request.id, &reply) }).to_string()
@@ -238,5 +243,50 @@ fn a_file_that_must_stay_on_the_host_does_not_return_by_a_commit_that_holds_it()
             !files.contains(".env") && !files.contains("secret"),
             "{files}"
         );
+    });
+}
+
+#[test]
+fn a_long_reason_of_a_sandbox_is_cut_before_anybody_reads_it() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        for session in ["s", "warm"] {
+            let info = json!({ "info": { "id": session } });
+            open.event("session.created", info).await;
+        }
+        turn(&open, "warm", "msg_1").await;
+        open.bash("warm", "echo 1 > f").await;
+        let url = world.local.url.replace("/api", "/toolbox");
+        let refuse = || {
+            let sandbox =
+                json!({ "id": "x", "name": "x", "state": "started", "toolboxProxyUrl": url });
+            open.host.answer_with(move |request| {
+                let Body::Json(body) = &request.body else {
+                    return sandbox.to_string();
+                };
+                let body: Value = serde_json::from_str(body).expect("JSON");
+                let Some(request) = body["envs"][format!("{ENV_REQUEST}0")].as_str() else {
+                    return sandbox.to_string();
+                };
+                let request: Request = serde_json::from_str(request).expect("JSON");
+                let reason = ToolError {
+                    code: Code::Sandbox,
+                    message: "why ".repeat(1_000_000),
+                    metadata: None,
+                };
+                replied(&request, Err(reason))
+            });
+        };
+        refuse();
+        let read = json!({ "filePath": "f" });
+        let unprepared = open.error("s", "read", read.clone()).await;
+        reverted(&open, "warm", json!({ "messageID": "msg_1" })).await;
+        let not_undone = open.error("warm", "read", read).await;
+        let not_home = open.error("warm", "sync", json!({})).await;
+        for said in [unprepared, not_undone, not_home] {
+            assert!(said.contains("why why"), "{}", &said[..said.len().min(500)]);
+            assert!(said.len() < 1_000, "{} bytes", said.len());
+        }
     });
 }

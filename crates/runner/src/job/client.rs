@@ -162,7 +162,9 @@ fn make_dir(state: &State, id: &str) -> Result<Option<PathBuf>, Existing> {
     let Some(jobs) = state.sub("jobs") else {
         return Ok(None);
     };
-    prune(&jobs);
+    if state.is_due("prune-jobs") {
+        prune(&jobs);
+    }
     let dir = jobs.join(id);
     match DirBuilder::new().mode(0o700).create(&dir) {
         Ok(()) => Ok(Some(dir)),
@@ -316,12 +318,8 @@ fn last_part(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Removes old jobs, and the oldest ones while they take too much, but none that still runs. Looks
-/// only once in a while.
+/// Removes old jobs, and the oldest ones while they take too much, but none that still runs.
 fn prune(jobs: &Path) {
-    if !std::process::id().is_multiple_of(32) {
-        return;
-    }
     let mut found: Vec<(SystemTime, u64, String, PathBuf)> = fs::read_dir(jobs)
         .into_iter()
         .flatten()

@@ -2,6 +2,7 @@
 
 use super::*;
 use protocol::Code;
+use std::time::SystemTime;
 
 fn code(reply: Reply) -> Code {
     reply.result.unwrap_err().code
@@ -358,4 +359,37 @@ fn the_sync_tool_is_the_hosts() {
             );
         }
     }
+}
+
+#[test]
+fn what_is_old_is_removed_by_whichever_request_comes_after_ten_minutes() {
+    let sandbox = Sandbox::new();
+    let run = || {
+        let write = json!({ "filePath": "f", "content": "x" });
+        sandbox.run("write", write).unwrap();
+        sandbox.run("bash", json!({ "command": "true" })).unwrap();
+    };
+    run();
+    let state = sandbox.home.join(".opencode-daytona");
+    let age = |path: &Path, minutes: u64| {
+        let time = SystemTime::now() - Duration::from_secs(minutes * 60);
+        let file = std::fs::File::open(path).unwrap();
+        file.set_modified(time).unwrap();
+    };
+    let old = [state.join("records/old"), state.join("jobs/old")];
+    let marks = ["prune-records", "prune-jobs"].map(|name| state.join("locks").join(name));
+    std::fs::write(&old[0], "started\n").unwrap();
+    std::fs::create_dir(&old[1]).unwrap();
+    old.iter().for_each(|path| age(path, 30 * 24 * 60));
+    marks.iter().for_each(|path| age(path, 9));
+    run();
+    assert!(
+        old.iter().all(|path| path.exists()),
+        "looked again too soon"
+    );
+    marks.iter().for_each(|path| age(path, 11));
+    run();
+    assert!(old.iter().all(|path| !path.exists()));
+    let left = |name: &str| std::fs::read_dir(state.join(name)).unwrap().count();
+    assert_eq!((left("records"), left("jobs")), (3, 3));
 }

@@ -36,7 +36,7 @@ pub(super) fn run(tree: &Tree, args: &args::Grep) -> Result<ToolOutput, ToolErro
     let matcher = RegexMatcherBuilder::new()
         .line_terminator(Some(b'\n'))
         .multi_line(true)
-        .build(&args.pattern);
+        .build_many(&[&args.pattern]);
     let best = Best::default();
     // An invalid glob finds nothing, and so does a pattern that cannot be used though it is well
     // formed (it names a newline, or grows too large), as in OpenCode.
@@ -63,10 +63,12 @@ pub(super) fn run(tree: &Tree, args: &args::Grep) -> Result<ToolOutput, ToolErro
     })
 }
 
-/// What is wrong with the pattern, in ripgrep's words.
+/// What is wrong with the pattern, in the words of the ripgrep that OpenCode 1.18.33 brings (15.1.0,
+/// November 2026), which puts every pattern into a group.
 fn fault(pattern: &str) -> Option<String> {
-    let error = regex_syntax::Parser::new().parse(pattern).err()?;
-    let mut text = error.to_string().trim().to_string();
+    let group = format!("(?:{pattern})");
+    let error = regex_syntax::Parser::new().parse(&group).err()?;
+    let mut text = format!("rg: {}", error.to_string().trim());
     if text.contains("backreferences") || text.contains("look-around") {
         text += "\n\nConsider enabling PCRE2 with the --pcre2 flag, which can handle backreferences\nand look-around.";
     }
@@ -171,7 +173,7 @@ mod tests {
             ("\\1", advice),
         ] {
             let error = grep(pattern).unwrap_err().message;
-            assert!(error.starts_with("regex parse error:"), "{error}");
+            assert!(error.starts_with("rg: regex parse error:"), "{error}");
             assert!(error.ends_with(end), "{error}");
         }
     }

@@ -69,11 +69,26 @@ pub(super) fn apply(changes: Vec<Change>) -> Result<(), Failed> {
 /// One change with its new content ready. Temporary files go when it is dropped.
 struct Step {
     target: PathBuf,
-    /// The new content; none to remove the target.
-    fresh: Option<Temporary>,
+    new: New,
     /// The old content, once the change is made.
-    old: Option<Temporary>,
-    done: bool,
+    old: Old,
+}
+
+/// What becomes of the target.
+enum New {
+    Removed,
+    Renamed(Temporary),
+    /// Its directory takes no temporary file, so the content is written over the old one.
+    InPlace(Vec<u8>),
+}
+
+/// What was there before.
+enum Old {
+    /// Nothing, or nobody will ask for it.
+    Nothing,
+    File(Temporary),
+    /// Of a file that is written in place.
+    Content(Vec<u8>),
 }
 
 struct Temporary(PathBuf);
@@ -85,16 +100,12 @@ impl Drop for Temporary {
 }
 
 impl Step {
+    /// Changes nothing but for directories that the target needs.
     fn prepare(change: Change) -> io::Result<Step> {
-        match change {
+        let (target, new) = match change {
             Change::Remove(path) => {
                 fs::symlink_metadata(&path)?;
-                Ok(Step {
-                    target: path,
-                    fresh: None,
-                    old: None,
-                    done: false,
-                })
+                (path, New::Removed)
             }
             Change::Write(path, bytes) => {
                 let target = follow(&path)?;
@@ -113,55 +124,60 @@ impl Step {
                     Ok(meta) => Some(meta),
                     Err(_) => None,
                 };
-                let fresh = match temporary(&target, meta.as_ref(), &bytes) {
-                    Ok(fresh) => Some(fresh),
+                let new = match temporary(&target, meta.as_ref(), &bytes) {
+                    Ok(fresh) => New::Renamed(fresh),
                     Err(error) if meta.is_some() && is_fixed(&error) => {
-                        overwrite(&target, &bytes)?;
-                        return Ok(Step {
-                            target,
-                            fresh: None,
-                            old: None,
-                            done: true,
-                        });
+                        // A file that may not be written must fail before anything is changed.
+                        OpenOptions::new().write(true).open(&target)?;
+                        New::InPlace(bytes)
                     }
                     Err(error) => return Err(error),
                 };
-                Ok(Step {
-                    target,
-                    fresh,
-                    old: None,
-                    done: false,
-                })
+                (target, new)
             }
-        }
+        };
+        let old = Old::Nothing;
+        Ok(Step { target, new, old })
     }
 
     fn commit(&mut self, alone: bool) -> io::Result<()> {
-        if self.done {
+        if let New::InPlace(bytes) = &self.new {
+            self.old = in_place(&self.target, bytes)?;
             return Ok(());
         }
-        if !alone {
-            self.old = backup(&self.target)?;
+        if !alone && let Some(backup) = backup(&self.target)? {
+            self.old = Old::File(backup);
         }
-        match &self.fresh {
-            None => fs::remove_file(&self.target)?,
-            Some(fresh) => match fs::rename(&fresh.0, &self.target) {
-                Err(error) if is_fixed(&error) => overwrite(&self.target, &fs::read(&fresh.0)?)?,
-                renamed => renamed?,
-            },
+        let New::Renamed(fresh) = &self.new else {
+            return fs::remove_file(&self.target);
+        };
+        match fs::rename(&fresh.0, &self.target) {
+            Err(error) if is_fixed(&error) => {
+                // The backup may be a second name of the very file that is written over.
+                self.old = in_place(&self.target, &fs::read(&fresh.0)?)?;
+                Ok(())
+            }
+            renamed => renamed,
         }
-        self.done = true;
-        Ok(())
     }
 
     fn undo(&mut self) {
-        // What was written in place, without a backup, stays.
-        let _ = match &self.old {
-            Some(old) => fs::rename(&old.0, &self.target),
-            None if self.fresh.is_some() => fs::remove_file(&self.target),
-            None => Ok(()),
+        let _ = match (&self.old, &self.new) {
+            (Old::File(old), _) => fs::rename(&old.0, &self.target),
+            (Old::Content(old), _) => overwrite(&self.target, old),
+            (Old::Nothing, New::Removed) => Ok(()),
+            (Old::Nothing, _) => fs::remove_file(&self.target),
         };
     }
+}
+
+/// Writes new content over the old one, which it gives; if that fails, the old one is put back.
+fn in_place(target: &Path, bytes: &[u8]) -> io::Result<Old> {
+    let old = fs::read(target)?;
+    overwrite(target, bytes).inspect_err(|_| {
+        let _ = overwrite(target, &old);
+    })?;
+    Ok(Old::Content(old))
 }
 
 /// True if the target's directory does not let it be replaced, though its content may be writable.
@@ -333,6 +349,60 @@ mod tests {
         expected.push("f".to_string());
         expected.sort();
         assert_eq!(names(dir.path()), expected);
+    }
+
+    /// Runs `test` as a user who may write the files of a directory, but neither add any nor remove.
+    fn where_the_directory_is_fixed(dir: &Path, test: impl FnOnce() + Send) {
+        let mode = |mode| fs::set_permissions(dir, fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o555);
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| {
+                if rustix::process::getuid().is_root() {
+                    // Of this thread alone, which is how Linux has it.
+                    let nobody = rustix::process::Uid::from_raw(65_534);
+                    rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+                }
+                test();
+            });
+            run.join().unwrap();
+        });
+        mode(0o755);
+    }
+
+    fn writable(dir: &Path, name: &str, text: &str) -> PathBuf {
+        let path = dir.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_replaced_is_written_in_place_and_taken_back_like_any_other() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let (a, b) = (
+            writable(dir.path(), "a", "a"),
+            writable(dir.path(), "b", "b"),
+        );
+        fs::write(dir.path().join("closed"), "closed").unwrap();
+        fs::set_permissions(dir.path().join("closed"), fs::Permissions::from_mode(0o444)).unwrap();
+        let change = |path: &Path, text: &str| Change::Write(path.into(), text.into());
+        where_the_directory_is_fixed(dir.path(), || {
+            // This can only fail when it is made: nothing can be removed here.
+            for last in [
+                Change::Remove(b.clone()),
+                change(&dir.path().join("closed"), "x"),
+            ] {
+                let failed = apply(vec![change(&a, "a longer text"), change(&b, ""), last]);
+                assert!(failed.is_err());
+                assert_eq!(fs::read_to_string(&a).unwrap(), "a");
+                assert_eq!(fs::read_to_string(&b).unwrap(), "b");
+            }
+            apply(vec![change(&a, "A"), change(&b, "B")]).unwrap();
+            assert_eq!(fs::read_to_string(&a).unwrap(), "A");
+            assert_eq!(fs::read_to_string(&b).unwrap(), "B");
+        });
+        assert_eq!(names(dir.path()), ["a", "b", "closed"]);
     }
 
     #[test]
