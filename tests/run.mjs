@@ -6,32 +6,44 @@ import { join, resolve, dirname } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Count } from "./lib/count.mjs"
 import { buildRust, runRust } from "./lib/rust.mjs"
-import { ensurePackages, ensurePrograms, ensureTools, enterPrograms, must, step, xtask } from "./lib/setup.mjs"
+import { ensurePackages, ensurePrograms, ensureTools, enterPrograms, must, step, xtask, xtaskProgram } from "./lib/setup.mjs"
 import { packedPackage } from "./lib/world.mjs"
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..")
 const count = new Count()
 
-/** Runs test files, shows the output, and counts what it says. */
-function nodeTests(dir, files) {
+/** Runs a command beside others; shows its output when it ends, and ends this process if it fails. */
+async function check(name, command, args) {
+  const start = Date.now()
+  const { code, text } = await run(command, args)
+  process.stdout.write(`\n== ${name}\n${text}== ${name}: ${((Date.now() - start) / 1000).toFixed(1)} s\n`)
+  if (code !== 0) process.exit(1)
+}
+
+/** Runs a command; gives its exit code and output. */
+function run(command, args, see = () => {}) {
   return new Promise((done) => {
-    const start = Date.now()
-    process.stdout.write(`\n== ${dir}\n`)
-    const args = ["--test", "--test-reporter=tap", "--test-concurrency=2", ...files.map((name) => join(dir, name))]
-    const child = spawn(process.execPath, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] })
+    const child = spawn(command, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] })
     let text = ""
     for (const stream of [child.stdout, child.stderr]) {
       stream.on("data", (data) => {
-        process.stdout.write(data)
+        see(data)
         text += data
       })
     }
-    child.on("close", (code) => {
-      count.node(dir, code, text)
-      process.stdout.write(`== ${dir}: ${((Date.now() - start) / 1000).toFixed(1)} s\n`)
-      done()
-    })
+    child.on("error", (error) => done({ code: -1, text: `${command}: ${error.message}\n` }))
+    child.on("close", (code) => done({ code, text }))
   })
+}
+
+/** Runs test files, shows the output, and counts what it says. */
+async function nodeTests(dir, files) {
+  const start = Date.now()
+  process.stdout.write(`\n== ${dir}\n`)
+  const args = ["--test", "--test-reporter=tap", "--test-concurrency=2", ...files.map((name) => join(dir, name))]
+  const { code, text } = await run(process.execPath, args, (data) => process.stdout.write(data))
+  count.node(dir, code, text)
+  process.stdout.write(`== ${dir}: ${((Date.now() - start) / 1000).toFixed(1)} s\n`)
 }
 
 /** Runs the Rust tests, two programs at a time, the slow ones first. */
@@ -63,10 +75,11 @@ step("set-up", () => {
 step("format", () => must("cargo", ["fmt", "--check"]))
 const programs = step("build the Rust programs and tests", buildRust)
 step("generated files are up to date", () => xtask("types", "--check"))
-step("build the package", () => xtask("build"))
-step("lints", () => must("cargo", ["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"]))
-step("the core builds without an operating system", () =>
-  must("cargo", ["clippy", "--quiet", "--locked", "--package", "plugin", "--package", "opencode-daytona-wasm", "--target", "wasm32-unknown-unknown", "--", "--deny", "warnings"]))
+// That the core builds without an operating system is a part of building the package.
+await Promise.all([
+  check("build the package", xtaskProgram, ["build"]),
+  check("lints", "cargo", ["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+])
 
 // The compiler is not needed any more: from here on, only the named programs are there.
 enterPrograms()

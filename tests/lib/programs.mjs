@@ -54,7 +54,7 @@ const runs = (path) => {
 const find = (name, dirs) => dirs.filter(Boolean).map((dir) => join(dir, name)).find(runs)
 
 /** ripgrep of the npm package: the binary is in the package of the platform. */
-const ripgrep = () => join(root, `node_modules/@vscode/ripgrep-${process.platform}-${process.arch}/bin/rg`)
+export const ripgrep = () => join(root, `node_modules/@vscode/ripgrep-${process.platform}-${process.arch}/bin/rg`)
 
 /** Path of every program by name, and the entries of the table of which one is missing. */
 export function look(path = process.env.PATH ?? "") {

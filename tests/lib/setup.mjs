@@ -64,8 +64,9 @@ export function ensurePackages({ quiet = false } = {}) {
 
 export const packageIsBuilt = () => existsSync(join(root, "dist/runners/runners.json")) && existsSync(join(root, "dist/index.js"))
 
-/** The build, as the program that is in the target directory by now. */
-export const xtask = (...args) => must(join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug/xtask"), args)
+/** The build, as a program that `buildRust` has made: `cargo xtask` would compile it once more, with fewer features. */
+export const xtaskProgram = join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug/xtask")
+export const xtask = (...args) => must(xtaskProgram, args)
 
 /** Builds `dist/`, unless it is there and `reuse` allows it. */
 export function ensurePackage({ reuse = false, quiet = false } = {}) {

@@ -33,9 +33,13 @@ fn build() -> Result<()> {
     }
     packages()?;
     types(false)?;
-    wasm()?;
-    shim()?;
-    runners()
+    // Side by side: most of the time each links with one thread.
+    std::thread::scope(|scope| {
+        let runners = scope.spawn(runners);
+        wasm()?;
+        shim()?;
+        runners.join().expect("no panic")
+    })
 }
 
 /// The npm packages that the build needs, exactly as locked.
@@ -191,16 +195,29 @@ fn wasm() -> Result<()> {
 fn runners() -> Result<()> {
     let out = root().join("dist/runners");
     fs::create_dir_all(&out)?;
-    let mut index = serde_json::Map::new();
-    for machine in MACHINES {
-        let target = format!("{machine}-unknown-linux-musl");
-        add_target(&target)?;
+    let targets = MACHINES.map(|machine| format!("{machine}-unknown-linux-musl"));
+    let mut build = cargo();
+    build.args([
+        "build",
+        "--package",
+        "runner",
+        "--profile",
+        "runner",
+        "--locked",
+    ]);
+    // In one call, so that they link side by side.
+    for target in &targets {
+        add_target(target)?;
         let variable = format!("CARGO_TARGET_{}", target.to_uppercase().replace('-', "_"));
-        run(cargo()
-            .args(["build", "--package", "runner", "--target", &target, "--profile", "runner", "--locked"])
+        build
+            .args(["--target", target])
             .env(format!("{variable}_LINKER"), "rust-lld")
-            .env(format!("{variable}_RUSTFLAGS"), "-Clinker-flavor=ld.lld -Clink-self-contained=yes -Ctarget-feature=+crt-static -Crelocation-model=static"))?;
-        let binary = fs::read(target_dir().join(&target).join("runner/opencode-runner"))?;
+            .env(format!("{variable}_RUSTFLAGS"), "-Clinker-flavor=ld.lld -Clink-self-contained=yes -Ctarget-feature=+crt-static -Crelocation-model=static");
+    }
+    run(&mut build)?;
+    let mut index = serde_json::Map::new();
+    for (machine, target) in MACHINES.iter().zip(&targets) {
+        let binary = fs::read(target_dir().join(target).join("runner/opencode-runner"))?;
         ensure!(
             binary.starts_with(b"\x7fELF"),
             "the runner for {machine} is not an ELF file"
@@ -220,7 +237,7 @@ fn runners() -> Result<()> {
         );
         fs::write(out.join(&name), &packed)?;
         index.insert(
-            machine.into(),
+            machine.to_string(),
             serde_json::json!({ "file": name, "sha256": hash, "bytes": binary.len() }),
         );
     }

@@ -98,8 +98,10 @@ fn the_work_lands_in_every_kind_of_repository() {
     ]);
 }
 
+type Make = fn() -> World;
+
 /// Brings work home twice, to each of these.
-fn lands(cases: &[(&str, fn() -> World)]) {
+fn lands(cases: &[(&str, Make)]) {
     for (case, make) in cases {
         let world = make();
         run(async {
