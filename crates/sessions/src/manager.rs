@@ -215,6 +215,8 @@ pub struct Sessions {
     cleaner: RefCell<Weak<Sessions>>,
     /// Notes are being worked off.
     cleaning: Cell<bool>,
+    /// Sandboxes of which the user knows that they could not be deleted yet.
+    told: RefCell<HashSet<String>>,
 }
 
 /// When this process began, as far as this room can know. A number of a process that wrote before
@@ -249,6 +251,7 @@ impl Sessions {
             abandoned: RefCell::default(),
             cleaner: RefCell::default(),
             cleaning: Cell::default(),
+            told: RefCell::default(),
         }
     }
 
@@ -446,10 +449,14 @@ impl Sessions {
         }
         if !is_ready && let Err(error) = self.prepare(session, &toolbox, entry.used.is_none()).await
         {
-            return Err(match self.is_gone(&toolbox.id).await {
-                true => Error::Gone(toolbox.id),
-                false => error,
-            });
+            if !self.is_gone(&toolbox.id).await {
+                return Err(error);
+            }
+            // Whoever deleted it may have taken the entry away, and what it had inherited.
+            if entry.home.is_some() {
+                *self.slot(session).heritage.borrow_mut() = Some(entry);
+            }
+            return Err(Error::Gone(toolbox.id));
         }
         Ok((toolbox, made))
     }

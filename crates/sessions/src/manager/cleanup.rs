@@ -151,35 +151,34 @@ impl Sessions {
         let written = self
             .store
             .update(|document| {
-                let mut is_news = false;
                 match &reason {
                     // What is still being made is not there yet: it is looked for again.
                     None => document.cleanup.retain(|c| {
                         let may_come = c.late == Some(true) && now.abs_diff(c.since) < LATE_MS;
                         c.sandbox != sandbox || (!was_there && may_come)
                     }),
-                    Some(reason) => {
-                        for note in document.cleanup.iter_mut().filter(|c| c.sandbox == sandbox) {
-                            is_news |= note.error.is_none();
-                            note.error = Some(reason.clone());
-                        }
-                    }
+                    Some(reason) => document
+                        .cleanup
+                        .iter_mut()
+                        .filter(|c| c.sandbox == sandbox)
+                        .for_each(|c| c.error = Some(reason.clone())),
                 }
-                let is_left = document.cleanup.iter().any(|c| c.sandbox == sandbox);
-                (is_news, is_left)
+                document.cleanup.iter().any(|c| c.sandbox == sandbox)
             })
             .await;
         // The user hears of it once, however often it is tried again.
-        let (is_news, is_left) = written.unwrap_or_else(|error| {
-            self.host.log(Level::Warn, &error.to_string());
-            (reason.is_some(), true)
-        });
-        if let Some(reason) = reason.filter(|_| is_news) {
+        if let Some(reason) = reason
+            && self.told.borrow_mut().insert(sandbox.into())
+        {
             (self.notices)(Notice::DeleteLater {
                 id: sandbox.into(),
                 reason,
             });
         }
+        let is_left = written.unwrap_or_else(|error| {
+            self.host.log(Level::Warn, &error.to_string());
+            true
+        });
         if is_left {
             self.clean_later();
         }

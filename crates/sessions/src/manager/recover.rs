@@ -224,7 +224,9 @@ impl Sessions {
                 }
             })
             .await?;
-        *slot.heritage.borrow_mut() = left;
+        if left.is_some() {
+            *slot.heritage.borrow_mut() = left;
+        }
         self.fresh.borrow_mut().insert(session.into());
         Ok(())
     }
