@@ -18,6 +18,13 @@ const MAX_API_BYTES: usize = 8 * 1024 * 1024;
 const RETRIES: u32 = 4;
 /// Longest pause that is sat out for a rate limit.
 const MAX_PAUSE_MS: u64 = 30_000;
+/// Between two looks at a sandbox that is on its way.
+const POLL_MS: u64 = 1_000;
+/// A sandbox that is on its way is sent a start after so many looks.
+const LOOKS_PER_START: u32 = 15;
+/// How often a start is sent again that was rejected although the sandbox is stopped: there may be
+/// no room for it at the moment.
+const REJECTED_STARTS: u32 = 4;
 
 /// Where the service is and who asks.
 #[derive(Clone, PartialEq, Eq)]
@@ -132,20 +139,51 @@ impl Client {
         parse("a snapshot", response)
     }
 
-    /// Starts a sandbox and waits until it runs.
-    pub async fn start(&self, id: &str) -> Result<Sandbox> {
-        let response = self
-            .repeat(
-                "POST",
-                &format!("/sandbox/{}/start", segment(id)),
-                &format!("sandbox {id}"),
-            )
-            .await?;
-        let sandbox: Sandbox = parse("a start", response)?;
-        match sandbox.state {
-            State::Started => Ok(sandbox),
-            _ => self.wait_started(id, 300).await,
+    /// Looks where a sandbox stands, starts it if it is stopped, and waits until it runs. The second
+    /// value is true if it was started here.
+    ///
+    /// Of a start that is refused the state decides: somebody else may have started it, or it is
+    /// still on its way down.
+    pub async fn bring_up(&self, id: &str, seconds: u64) -> Result<(Sandbox, bool)> {
+        let deadline = self.host.now_ms() + seconds * 1000;
+        let (mut started, mut looks, mut rejected, mut refusal) = (false, 0, 0, None);
+        loop {
+            let sandbox = self.get(id).await?;
+            looks += 1;
+            let start = match sandbox.state {
+                State::Started => return Ok((sandbox.fit()?, started)),
+                State::Error | State::BuildFailed => return Err(failed(&sandbox)),
+                State::Destroyed | State::Destroying => return Err(going(id)),
+                State::Stopped | State::Archived | State::Paused => true,
+                // Some ways end only with a start: a sandbox that is being archived, for example.
+                State::Changing => looks % LOOKS_PER_START == 0,
+            };
+            if self.host.now_ms() >= deadline {
+                return Err(refusal.unwrap_or_else(|| too_slow(id, seconds)));
+            }
+            if start {
+                match self.start(id).await {
+                    Ok(sandbox) if sandbox.state == State::Started => {
+                        return Ok((sandbox.fit()?, true));
+                    }
+                    Ok(_) => started = true,
+                    Err(error @ Error::Conflict { .. }) => refusal = Some(error),
+                    Err(error @ Error::Rejected { .. }) if rejected < REJECTED_STARTS => {
+                        rejected += 1;
+                        refusal = Some(error);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            self.host.sleep(POLL_MS).await;
         }
+    }
+
+    /// Asks for a sandbox's start. It may still be on its way then: see [`Client::bring_up`].
+    pub async fn start(&self, id: &str) -> Result<Sandbox> {
+        let path = format!("/sandbox/{}/start", segment(id));
+        let response = self.repeat("POST", &path, &format!("sandbox {id}")).await?;
+        parse("a start", response)
     }
 
     /// Deletes a sandbox; false if there was none.
@@ -171,24 +209,15 @@ impl Client {
         loop {
             let sandbox = self.get(id).await?;
             match sandbox.state {
-                State::Started => return Ok(sandbox),
+                State::Started => return sandbox.fit(),
                 State::Error | State::BuildFailed => return Err(failed(&sandbox)),
-                State::Destroyed | State::Destroying => {
-                    return Err(Error::NotFound {
-                        what: format!("sandbox {id}"),
-                        message: "it is being deleted".into(),
-                    });
-                }
+                State::Destroyed | State::Destroying => return Err(going(id)),
                 State::Stopped | State::Archived | State::Paused | State::Changing => {}
             }
             if self.host.now_ms() >= deadline {
-                return Err(Error::TooSlow {
-                    id: id.into(),
-                    wanted: "started",
-                    seconds,
-                });
+                return Err(too_slow(id, seconds));
             }
-            self.host.sleep(1_000).await;
+            self.host.sleep(POLL_MS).await;
         }
     }
 
@@ -199,7 +228,7 @@ impl Client {
         execute: &Execute,
         max_bytes: usize,
     ) -> Result<ExecuteResult> {
-        let url = toolbox_url(toolbox, "/process/execute");
+        let url = toolbox_url(toolbox, EXECUTE);
         let timeout_ms = execute.timeout * 1000 + 15_000;
         let response = self
             .once(
@@ -210,12 +239,12 @@ impl Client {
                 max_bytes,
             )
             .await?;
-        parse("an execute", check_toolbox(&toolbox.id, &url, response)?)
+        parse("an execute", check_toolbox(toolbox, EXECUTE, response)?)
     }
 
     /// Uploads files in one request. Not atomic: use temporary names and a rename.
     pub async fn upload(&self, toolbox: &Toolbox, files: &[Upload]) -> Result<()> {
-        let url = toolbox_url(toolbox, "/files/bulk-upload");
+        let url = toolbox_url(toolbox, BULK_UPLOAD);
         let mut parts = Vec::new();
         for (index, file) in files.iter().enumerate() {
             // The path must come before the content of the same index.
@@ -244,11 +273,11 @@ impl Client {
                 MAX_API_BYTES,
             )
             .await?;
-        check_toolbox(&toolbox.id, &url, response).map(drop)
+        check_toolbox(toolbox, BULK_UPLOAD, response).map(drop)
     }
 
-    /// Downloads a file of the sandbox to the file `save_to` of the host, which may be
-    /// there in part after an error. `max_bytes` bounds it.
+    /// Downloads a file of the sandbox to the file `save_to` of the host, once; it may be there in
+    /// part after an error. `max_bytes` bounds it.
     pub async fn download(
         &self,
         toolbox: &Toolbox,
@@ -256,29 +285,30 @@ impl Client {
         save_to: &str,
         max_bytes: usize,
     ) -> Result<()> {
-        let url = toolbox_url(toolbox, &format!("/files/download?path={}", segment(path)));
-        self.until_answered(&format!("GET {url}"), async || {
-            let request = HttpRequest {
-                method: "GET",
-                url: url.clone(),
-                headers: Vec::new(),
-                body: Body::Empty,
-                timeout_ms: TRANSFER_TIMEOUT_MS,
-                max_bytes,
-                save_to: Some(save_to.into()),
-            };
-            check_toolbox(&toolbox.id, &url, self.send(request).await?).map(drop)
-        })
-        .await
+        let query = format!("{DOWNLOAD}?path={}", segment(path));
+        let request = HttpRequest {
+            method: "GET",
+            url: toolbox_url(toolbox, &query),
+            headers: Vec::new(),
+            body: Body::Empty,
+            timeout_ms: TRANSFER_TIMEOUT_MS,
+            max_bytes,
+            save_to: Some(save_to.into()),
+        };
+        check_toolbox(toolbox, DOWNLOAD, self.send(request).await?).map(drop)
     }
 
-    /// An address under which anybody reaches a port of the sandbox for `seconds`.
+    /// An address under which anybody reaches a port of the sandbox for `seconds`. Not for a port of
+    /// Daytona's own servers.
     pub async fn signed_preview_url(
         &self,
         id: &str,
         port: u16,
         seconds: u64,
     ) -> Result<SignedPreview> {
+        if is_reserved_port(port) {
+            return Err(Error::ReservedPort(port));
+        }
         let id = segment(id);
         let path =
             format!("/sandbox/{id}/ports/{port}/signed-preview-url?expiresInSeconds={seconds}");
@@ -293,29 +323,24 @@ impl Client {
         }
     }
 
-    /// Sends a request of the control plane that may be repeated, until it is answered for good.
+    /// Sends a request of the control plane that may be repeated, while it fails in a way that
+    /// passes.
     async fn repeat(&self, method: &'static str, path: &str, what: &str) -> Result<HttpResponse> {
         let url = self.api(path);
-        self.until_answered(&format!("{method} {path}"), async || {
-            let (timeout_ms, max_bytes) = (API_TIMEOUT_MS, MAX_API_BYTES);
-            let sent = self.once(method, url.clone(), Body::Empty, timeout_ms, max_bytes);
-            check(what, &url, sent.await?)
-        })
-        .await
-    }
-
-    /// Repeats `send` while it fails in a way that passes; `request` is for the log.
-    async fn until_answered<T>(
-        &self,
-        request: &str,
-        send: impl AsyncFn() -> Result<T>,
-    ) -> Result<T> {
         let mut attempt = 0;
         loop {
-            match send().await {
+            let (timeout_ms, max_bytes) = (API_TIMEOUT_MS, MAX_API_BYTES);
+            let sent = self.once(method, url.clone(), Body::Empty, timeout_ms, max_bytes);
+            let checked = match sent.await {
+                Ok(response) => check(what, &url, response),
+                Err(error) => Err(error),
+            };
+            match checked {
                 Err(error) if error.is_transient() && attempt < RETRIES => {
-                    self.host
-                        .log(Level::Warn, &format!("{request}: {error}; trying again"));
+                    self.host.log(
+                        Level::Warn,
+                        &format!("{method} {path}: {error}; trying again"),
+                    );
                     self.pause(&error, attempt).await;
                     attempt += 1;
                 }
@@ -328,7 +353,11 @@ impl Client {
     pub async fn pause(&self, error: &Error, attempt: u32) {
         let backoff = (250u64 << attempt.min(6)) + self.host.random() % 100;
         let ms = match error {
-            Error::RateLimited { retry_after_ms } => (*retry_after_ms).max(backoff),
+            Error::RateLimited { retry_after_ms }
+            | Error::Toolbox {
+                retry_after_ms: Some(retry_after_ms),
+                ..
+            } => (*retry_after_ms).max(backoff),
             _ => backoff,
         };
         self.host.sleep(ms.min(MAX_PAUSE_MS)).await;
@@ -385,12 +414,32 @@ impl Client {
     }
 }
 
+/// Paths of the toolbox.
+const EXECUTE: &str = "/process/execute";
+const BULK_UPLOAD: &str = "/files/bulk-upload";
+const DOWNLOAD: &str = "/files/download";
+
 fn toolbox_url(toolbox: &Toolbox, path: &str) -> String {
     format!(
         "{}/{}{path}",
         toolbox.proxy_url.trim_end_matches('/'),
         toolbox.id
     )
+}
+
+fn going(id: &str) -> Error {
+    Error::NotFound {
+        what: format!("sandbox {id}"),
+        message: "it is being deleted".into(),
+    }
+}
+
+fn too_slow(id: &str, seconds: u64) -> Error {
+    Error::TooSlow {
+        id: id.into(),
+        wanted: "started",
+        seconds,
+    }
 }
 
 fn failed(sandbox: &Sandbox) -> Error {
@@ -446,12 +495,14 @@ fn segment(text: &str) -> String {
         .collect()
 }
 
-/// The service's words: `message`, else `error`, else the start of the body.
+/// The service's words: `message`, else `error` or `errors`, else the start of the body.
 fn message(response: &HttpResponse) -> String {
     let body = String::from_utf8_lossy(&response.body);
     let value: Option<serde_json::Value> = serde_json::from_str(&body).ok();
     let text = value.as_ref().and_then(|v| {
-        let field = v.get("message").or_else(|| v.get("error"))?;
+        let field = ["message", "error", "errors"]
+            .iter()
+            .find_map(|name| v.get(name))?;
         Some(match field {
             serde_json::Value::String(text) => text.clone(),
             other => other.to_string(),
@@ -501,32 +552,53 @@ fn check(what: &str, url: &str, response: HttpResponse) -> Result<HttpResponse> 
     })
 }
 
-/// Like [`check`], for the toolbox proxy, which says "not running" in several ways.
-fn check_toolbox(id: &str, url: &str, response: HttpResponse) -> Result<HttpResponse> {
-    let (status, words) = (response.status, message(&response));
-    let stopped = words.contains("Is the Sandbox started")
-        || words.contains("no IP address")
-        || words.contains("failed to get runner info");
-    match status {
-        400 if stopped => Err(Error::NotRunning {
+/// The same for what came from a toolbox's address.
+fn check_toolbox(toolbox: &Toolbox, path: &str, response: HttpResponse) -> Result<HttpResponse> {
+    let (id, status) = (toolbox.id.clone(), response.status);
+    let words = || message(&response);
+    Err(match status {
+        200..=299 => return Ok(response),
+        408 => Error::Killed,
+        _ if is_of_the_daemon(path, &response) => Error::Refused {
+            id,
             status,
-            message: words,
-        }),
-        502 if response.body.is_empty() => Err(Error::NotRunning {
-            status,
-            message: "the toolbox does not answer".into(),
-        }),
-        408 => Err(Error::Killed),
-        _ => check(&format!("sandbox {id}"), url, response),
-    }
+            message: words(),
+        },
+        _ => {
+            let limited = (response.headers.iter()).any(|(name, _)| name.starts_with(RETRY_AFTER));
+            Error::Toolbox {
+                id,
+                status,
+                message: words(),
+                retry_after_ms: limited.then(|| retry_after_ms(&response)),
+            }
+        }
+    })
 }
+
+/// True for a refusal that the daemon in the sandbox wrote, by its form. Newer daemons say who they
+/// are; 0.190 answers for files with the status alone, and lists what failed in a bulk upload, which
+/// neither the proxy nor the service's runner does.
+fn is_of_the_daemon(path: &str, response: &HttpResponse) -> bool {
+    if !matches!(response.status, 400 | 403 | 404 | 409 | 410 | 422) {
+        return false;
+    }
+    let body: Option<serde_json::Value> = serde_json::from_slice(&response.body).ok();
+    let has = |field: &str| body.as_ref().and_then(|body| body.get(field));
+    has("source").is_some_and(|source| source == "DAYTONA_DAEMON")
+        || (path == DOWNLOAD && response.body.is_empty())
+        || (path == BULK_UPLOAD && has("errors").is_some_and(serde_json::Value::is_array))
+}
+
+/// Start of the names of the headers that say when to try again.
+const RETRY_AFTER: &str = "retry-after";
 
 /// `Retry-After` in seconds; the service also has one header per limit. Bounded.
 fn retry_after_ms(response: &HttpResponse) -> u64 {
     let seconds = response
         .headers
         .iter()
-        .filter(|(name, _)| name.starts_with("retry-after"))
+        .filter(|(name, _)| name.starts_with(RETRY_AFTER))
         .filter_map(|(_, value)| value.trim().parse::<u64>().ok())
         .max()
         .unwrap_or(1);
@@ -545,9 +617,69 @@ mod tests {
         }
     }
 
+    fn toolbox() -> Toolbox {
+        Toolbox {
+            id: "s1".into(),
+            proxy_url: "u".into(),
+        }
+    }
+
     #[test]
-    fn every_status_of_the_toolbox_has_its_kind() {
-        let kind = |status, body| match check_toolbox("s1", "u", response(status, body)) {
+    fn only_what_the_daemon_wrote_is_its_answer() {
+        let kind =
+            |path, status, body| match check_toolbox(&toolbox(), path, response(status, body)) {
+                Ok(_) => "ok",
+                Err(Error::Toolbox {
+                    retry_after_ms: Some(7000),
+                    ..
+                }) => "unclear",
+                Err(Error::Refused { .. }) => "refused",
+                Err(Error::Killed) => "killed",
+                Err(other) => panic!("{other:?}"),
+            };
+        // What the proxy and the service's runner write, whatever their words are.
+        let proxy =
+            r#"{"statusCode":404,"message":"x","code":"NOT_FOUND","timestamp":"t","path":"p"}"#;
+        let daemon =
+            r#"{"statusCode":404,"message":"x","code":"FILE_NOT_FOUND","source":"DAYTONA_DAEMON"}"#;
+        for (path, status, body, expected) in [
+            (EXECUTE, 200, "{}", "ok"),
+            (BULK_UPLOAD, 201, "", "ok"),
+            (EXECUTE, 408, "", "killed"),
+            (EXECUTE, 400, proxy, "unclear"),
+            (EXECUTE, 400, "", "unclear"),
+            (EXECUTE, 404, "", "unclear"),
+            (EXECUTE, 401, daemon, "unclear"),
+            (EXECUTE, 400, daemon, "refused"),
+            (EXECUTE, 403, "{}", "unclear"),
+            (EXECUTE, 409, "{}", "unclear"),
+            (EXECUTE, 429, "", "unclear"),
+            (EXECUTE, 500, daemon, "unclear"),
+            (EXECUTE, 502, "", "unclear"),
+            (EXECUTE, 503, "<html>", "unclear"),
+            (EXECUTE, 302, "", "unclear"),
+            (DOWNLOAD, 404, "", "refused"),
+            (DOWNLOAD, 404, daemon, "refused"),
+            (DOWNLOAD, 404, proxy, "unclear"),
+            (DOWNLOAD, 404, "404 page not found", "unclear"),
+            (DOWNLOAD, 401, "", "unclear"),
+            (DOWNLOAD, 502, "", "unclear"),
+            (
+                BULK_UPLOAD,
+                400,
+                r#"{"errors":["disk full"],"files":null}"#,
+                "refused",
+            ),
+            (BULK_UPLOAD, 400, proxy, "unclear"),
+            (BULK_UPLOAD, 400, "", "unclear"),
+        ] {
+            assert_eq!(kind(path, status, body), expected, "{path} {status} {body}");
+        }
+    }
+
+    #[test]
+    fn every_status_of_the_api_has_its_kind() {
+        let kind = |status| match check("a sandbox", "u", response(status, "{}")) {
             Ok(_) => "ok",
             Err(Error::Unauthorized { .. }) => "unauthorized",
             Err(Error::Forbidden { .. }) => "forbidden",
@@ -556,37 +688,25 @@ mod tests {
             Err(Error::RateLimited {
                 retry_after_ms: 7000,
             }) => "rate limited",
-            Err(Error::NotRunning { .. }) => "not running",
-            Err(Error::Killed) => "killed",
             Err(Error::Unavailable { .. }) => "unavailable",
             Err(Error::Rejected { .. }) => "rejected",
             Err(other) => panic!("{other:?}"),
         };
-        for (status, body, expected) in [
-            (200, "{}", "ok"),
-            (201, "", "ok"),
-            (
-                400,
-                r#"{"message":"bad request: no IP address found. Is the Sandbox started?"}"#,
-                "not running",
-            ),
-            (
-                400,
-                r#"{"message":"failed to get runner info: x"}"#,
-                "not running",
-            ),
-            (400, r#"{"message":"command is required"}"#, "rejected"),
-            (401, "", "unauthorized"),
-            (403, "{}", "forbidden"),
-            (404, "", "not found"),
-            (408, "", "killed"),
-            (409, "{}", "conflict"),
-            (429, "", "rate limited"),
-            (502, "", "not running"),
-            (502, "<html>", "unavailable"),
-            (503, "", "unavailable"),
+        for (status, expected) in [
+            (200, "ok"),
+            (201, "ok"),
+            (302, "rejected"),
+            (400, "rejected"),
+            (401, "unauthorized"),
+            (403, "forbidden"),
+            (404, "not found"),
+            (409, "conflict"),
+            (422, "rejected"),
+            (429, "rate limited"),
+            (500, "unavailable"),
+            (503, "unavailable"),
         ] {
-            assert_eq!(kind(status, body), expected, "{status} {body}");
+            assert_eq!(kind(status), expected, "{status}");
         }
     }
 

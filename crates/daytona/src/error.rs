@@ -1,5 +1,11 @@
 //! What can go wrong between here and a sandbox, in the kinds that callers react to differently.
+//!
+//! What the API says counts. What a toolbox's address says may come from the daemon in the sandbox,
+//! from the service's proxy or from something between: a proxy that could not ask the API answers
+//! 401 as if the key were wrong. So it has kinds of its own ([`Error::Toolbox`], [`Error::Refused`],
+//! [`Error::Killed`]), and no kind is told by the words of a message.
 
+use crate::types::OLDEST_DAEMON;
 use host::HttpError;
 
 /// A result of this client.
@@ -8,7 +14,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A failed request. Each text says what happened, to what, and what to do next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// 401.
+    /// 401 from the API: only the API's own answer says something about the key.
     #[error(
         "Daytona refused the API key (401 from {url}). Check DAYTONA_API_KEY and that it belongs to this API URL."
     )]
@@ -48,18 +54,49 @@ pub enum Error {
         /// When it may be tried again.
         retry_after_ms: u64,
     },
-    /// The sandbox is there but does not run: stopped, archived, or its daemon is not up.
-    #[error("the sandbox is not running ({status}): {message}")]
-    NotRunning {
+    /// A toolbox's address answered with an error. It says nothing certain about the sandbox or the
+    /// key: ask the API about the sandbox.
+    #[error("the toolbox of sandbox {id} answers {status} ({message})")]
+    Toolbox {
+        /// The sandbox.
+        id: String,
         /// HTTP status.
         status: u16,
-        /// The service's words.
+        /// The words that came with it.
+        message: String,
+        /// When it may be tried again, if that was said.
+        retry_after_ms: Option<u64>,
+    },
+    /// The daemon in the sandbox itself refused a request: that is its answer.
+    #[error("sandbox {id} refused the request ({status}): {message}")]
+    Refused {
+        /// The sandbox.
+        id: String,
+        /// HTTP status.
+        status: u16,
+        /// The daemon's words.
         message: String,
     },
-    /// 408 from execute: it ran, was killed, and its output is lost.
-    #[error("Daytona killed the command after its time-out (408)")]
+    /// 408 from execute: the script ran, was killed, and its output is lost. What it had left to
+    /// itself lives on.
+    #[error("Daytona ended the request after its time-out (408), and its answer is lost")]
     Killed,
-    /// 500 and above.
+    /// The sandbox's daemon is too old.
+    #[error(
+        "sandbox {id} has version {version} of Daytona's daemon, and version {}.{} or newer is needed. Use a newer snapshot, or update the Daytona installation that serves it.", OLDEST_DAEMON.0, OLDEST_DAEMON.1
+    )]
+    OldDaemon {
+        /// The sandbox.
+        id: String,
+        /// What the API says of it.
+        version: String,
+    },
+    /// A link to this port would be control of the sandbox.
+    #[error(
+        "port {0} belongs to Daytona itself, and whoever has a link to it controls the sandbox without a key. Let the server listen on another port."
+    )]
+    ReservedPort(u16),
+    /// 500 and above from the API.
     #[error("Daytona is unavailable ({status} from {url}): {message}. Try again later.")]
     Unavailable {
         /// HTTP status.
@@ -69,7 +106,7 @@ pub enum Error {
         /// The service's words.
         message: String,
     },
-    /// Any other 4xx.
+    /// Any other 4xx from the API.
     #[error("Daytona rejected {what} ({status}): {message}")]
     Rejected {
         /// HTTP status.
@@ -115,16 +152,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// True if the same request may succeed a little later although nobody does anything.
+    /// True if the API may answer the same request a little later although nobody does anything: it
+    /// is out, or busy.
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Network(error) => !matches!(error, HttpError::TooLarge { .. }),
             Error::RateLimited { .. } | Error::Unavailable { .. } => true,
-            Error::Conflict { message, .. } => {
-                message.contains("state change in progress")
-                    || message.contains("modified by another operation")
-            }
-            Error::Rejected { message, .. } => message.contains("No available runners"),
             _ => false,
         }
     }

@@ -5,7 +5,8 @@
 //!
 //! Facts come from the published OpenAPI files and from running the official SDK 0.216 and the
 //! open-source daemon 0.190 (November 2026). Surprises: a create that answers 400 may have left a
-//! sandbox behind; a 400 can mean "not started"; the proxy repeats POSTs; a list lags behind a get.
+//! sandbox behind; the proxy of the toolbox answers 401 for a sandbox that is gone and when it cannot
+//! ask the API; the proxy repeats POSTs; a list lags behind a get.
 
 mod client;
 mod error;
@@ -15,5 +16,5 @@ pub use client::{Client, Settings, Toolbox};
 pub use error::{Error, Result};
 pub use types::{
     CreateSandbox, Execute, ExecuteResult, Resources, Sandbox, SignedPreview, Snapshot, State,
-    Upload, UploadSource,
+    Upload, UploadSource, is_reserved_port,
 };

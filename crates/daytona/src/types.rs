@@ -1,6 +1,7 @@
 //! Bodies of requests and replies, in the service's own spelling.
 
 use crate::client::Toolbox;
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -93,9 +94,49 @@ pub struct Sandbox {
     /// ISO 8601.
     #[serde(default)]
     pub created_at: Option<String>,
+    /// Version of the daemon in it; not every service says it.
+    #[serde(default)]
+    pub daemon_version: Option<String>,
+}
+
+/// The oldest daemon that passes on the environment of a request (`envs` of execute): major and
+/// minor version. Older ones ignore it without a word.
+pub(crate) const OLDEST_DAEMON: (u64, u64) = (0, 167);
+
+/// Ports of Daytona's own servers in every sandbox: the toolbox, SSH, a terminal in the browser,
+/// recordings.
+const RESERVED_PORTS: [u16; 4] = [2280, 22220, 22222, 33333];
+
+/// True for a port that no link may lead to: whoever reaches it needs no key.
+pub fn is_reserved_port(port: u16) -> bool {
+    RESERVED_PORTS.contains(&port)
+}
+
+/// Major and minor number of `v0.190.0-x`; none if it is no version.
+fn parse_version(text: &str) -> Option<(u64, u64)> {
+    let mut numbers = text.trim().trim_start_matches('v').split('.');
+    let mut number = || {
+        let digits: String = (numbers.next()?.chars())
+            .take_while(char::is_ascii_digit)
+            .collect();
+        digits.parse().ok()
+    };
+    Some((number()?, number()?))
 }
 
 impl Sandbox {
+    /// The sandbox, unless its daemon is known to be too old to work in it.
+    pub fn fit(self) -> Result<Sandbox> {
+        let version = self.daemon_version.as_deref();
+        match version.and_then(parse_version) {
+            Some(version) if version < OLDEST_DAEMON => Err(Error::OldDaemon {
+                version: self.daemon_version.unwrap_or_default(),
+                id: self.id,
+            }),
+            _ => Ok(self),
+        }
+    }
+
     /// Where its toolbox is.
     pub fn toolbox(&self) -> Toolbox {
         Toolbox {
@@ -199,4 +240,36 @@ pub enum UploadSource {
     File(String),
     /// Bytes in memory.
     Bytes(Vec<u8>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_is_too_old_only_if_its_version_says_so() {
+        for (version, fits) in [
+            (None, true),
+            (Some(""), true),
+            (Some("dev"), true),
+            (Some("v0.190.0-local"), true),
+            (Some("0.167.0"), true),
+            (Some("v0.167"), true),
+            (Some("1.0.0"), true),
+            (Some("0.166.9"), false),
+            (Some("v0.99.200"), false),
+            (Some("0.166-rc.1"), false),
+        ] {
+            let json = serde_json::json!({ "id": "a", "daemonVersion": version });
+            let sandbox: Sandbox = serde_json::from_value(json).expect("parses");
+            match sandbox.fit() {
+                Ok(_) => assert!(fits, "{version:?}"),
+                Err(error) => {
+                    assert!(!fits, "{version:?}");
+                    let said = error.to_string();
+                    assert!(said.contains("0.167 or newer is needed"), "{said}");
+                }
+            }
+        }
+    }
 }

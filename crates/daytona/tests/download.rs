@@ -44,19 +44,32 @@ fn download(answers: &'static [&'static str], max_bytes: usize) -> (Result<()>, 
 const WHOLE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwhole";
 const CUT: &str = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nlonger t";
 const BUSY: &str = "HTTP/1.1 503 No\r\ncontent-length: 4\r\n\r\nbusy";
-const MISSING: &str = "HTTP/1.1 404 No\r\ncontent-length: 2\r\n\r\n{}";
+const MISSING: &str = "HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n";
+const LOST: &str = "HTTP/1.1 404 No\r\ncontent-length: 18\r\n\r\n{\"statusCode\":404}";
 
 #[test]
-fn a_download_that_breaks_off_is_tried_again_from_the_start() {
-    let (result, saved) = download(&[CUT, BUSY, WHOLE], 100);
+fn a_download_is_saved() {
+    let (result, saved) = download(&[WHOLE], 100);
     result.expect("a download");
     assert_eq!(saved, "whole");
 }
 
 #[test]
-fn a_missing_file_is_not_asked_for_again_and_nothing_is_saved() {
+fn a_download_that_fails_says_in_which_way() {
+    let (result, _) = download(&[CUT], 100);
+    assert!(matches!(result, Err(Error::Network(_))), "{result:?}");
+    let (result, saved) = download(&[BUSY], 100);
+    assert!(matches!(result, Err(Error::Toolbox { status: 503, .. })));
+    assert_eq!(saved, "");
+    let (result, saved) = download(&[LOST], 100);
+    assert!(matches!(result, Err(Error::Toolbox { status: 404, .. })));
+    assert_eq!(saved, "");
+}
+
+#[test]
+fn a_missing_file_is_an_answer_and_nothing_is_saved() {
     let (result, saved) = download(&[MISSING], 100);
-    assert!(matches!(result, Err(Error::NotFound { .. })), "{result:?}");
+    assert!(matches!(result, Err(Error::Refused { status: 404, .. })));
     assert_eq!(saved, "");
 }
 

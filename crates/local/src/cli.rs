@@ -62,6 +62,9 @@ pub(crate) struct Toolbox {
     /// Every process it can see is the sandbox's own
     #[arg(long)]
     pub(crate) own_pid_namespace: bool,
+    /// Ignore the environment of a request, as daemons before 0.167 do
+    #[arg(long)]
+    pub(crate) ignore_envs: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -62,6 +62,19 @@ impl Problem {
 
     /// The toolbox's body, as the 0.216 specification words it.
     pub(crate) fn toolbox(&self, method: &str, path: &str) -> Response {
+        let mut body = self.typed(path);
+        body["source"] = json!("DAYTONA_DAEMON");
+        body["method"] = json!(method);
+        (self.status, Json(body)).into_response()
+    }
+
+    /// The body of the proxy and the runner in front of the toolbox: like the toolbox's, but nothing
+    /// in it says that the daemon wrote it.
+    pub(crate) fn proxy(&self, path: &str) -> Response {
+        (self.status, Json(self.typed(path))).into_response()
+    }
+
+    fn typed(&self, path: &str) -> serde_json::Value {
         let code = self.code.unwrap_or(match self.status.as_u16() {
             400 => "BAD_REQUEST",
             401 => "UNAUTHORIZED",
@@ -74,16 +87,13 @@ impl Problem {
             501 => "NOT_IMPLEMENTED",
             _ => "INTERNAL_SERVER_ERROR",
         });
-        let body = json!({
+        json!({
             "statusCode": self.status.as_u16(),
             "message": self.message,
             "code": code,
-            "source": "DAYTONA_DAEMON",
             "timestamp": rfc3339(now_ms()),
             "path": path,
-            "method": method,
-        });
-        (self.status, Json(body)).into_response()
+        })
     }
 }
 

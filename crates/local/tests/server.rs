@@ -20,7 +20,8 @@ fn only_the_key_and_a_loopback_name_open_the_door() {
         ("/api/sandbox", vec![("host", "127.0.0.1:1")], 403),
         ("/api/sandbox", vec![], 200),
         ("/api/socket.io/?EIO=4", vec![], 404),
-        ("/toolbox/nope/version", vec![], 404),
+        // The proxy takes a sandbox that it does not find for one that the key does not open.
+        ("/toolbox/nope/version", vec![], 401),
         ("/api/nope", vec![], 404),
     ] {
         let answer = server
@@ -100,6 +101,72 @@ fn a_delete_in_progress_does_not_hold_up_the_end() {
     // The server gives up on a transition after 30 seconds.
     assert!(start.elapsed().as_secs() < 15, "{:?}", start.elapsed());
     assert!(!data.path().join("sandboxes").join(&id).exists());
+}
+
+#[test]
+fn the_proxy_says_401_of_a_sandbox_that_is_gone_once_it_has_forgotten_it() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    let gone = |id: &str| {
+        server.send("DELETE", &format!("/api/sandbox/{id}"), None);
+        server.wait(id, "gone");
+    };
+    let said = |id: &str| {
+        let answer = server.send("GET", &format!("/toolbox/{id}/version"), None);
+        let body = answer.json();
+        assert!(
+            body["source"].is_null(),
+            "the daemon did not say it: {body}"
+        );
+        (answer.status, body["message"].to_string())
+    };
+    let (used, unused) = (server.create(json!({})), server.create(json!({})));
+    server.exec(&used, "true");
+    gone(&used);
+    gone(&unused);
+    let (status, message) = said(&used);
+    assert_eq!(status, 404, "{message}");
+    let (status, message) = said(&unused);
+    assert_eq!(status, 401, "{message}");
+    let forward = json!({ "advance_ms": 120_000 });
+    server.send("POST", "/_test/clock", Some(&forward));
+    let (status, message) = said(&used);
+    assert_eq!(status, 401, "{message}");
+    assert!(message.contains("Bearer token is invalid"), "{message}");
+    // As of a key that is wrong.
+    let wrong = [("authorization", "Bearer wrong")];
+    let path = format!("/toolbox/{used}/version");
+    let answer = server.try_send("GET", &path, None, &wrong);
+    let answer = answer.expect("an answer");
+    assert_eq!(
+        (answer.status, answer.json()["message"].to_string()),
+        (401, message)
+    );
+    // Only the API tells the two apart.
+    let path = format!("/api/sandbox/{used}");
+    assert_eq!(server.send("GET", &path, None).status, 404);
+}
+
+#[test]
+fn an_old_daemon_says_so_and_ignores_the_environment_of_a_request() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    for (snapshot, version, want) in [
+        ("daytona-small", "v0.190.0-local", "given\n"),
+        ("test-old-daemon", "v0.166.0-local", "\n"),
+    ] {
+        let id = server.create(json!({ "snapshot": snapshot }));
+        let sandbox = server
+            .send("GET", &format!("/api/sandbox/{id}"), None)
+            .json();
+        assert_eq!(sandbox["daemonVersion"], version);
+        let body = json!({ "command": "echo $GIVEN", "envs": { "GIVEN": "given" } });
+        let path = format!("/toolbox/{id}/process/execute");
+        assert_eq!(
+            server.send("POST", &path, Some(&body)).json()["result"],
+            want
+        );
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::plugin::OpenCode;
 use crate::remote::{OTHER, Remote, RemoteError};
 use crate::trust;
 use async_trait::async_trait;
-use daytona::{Toolbox, Upload, UploadSource};
+use daytona::{Upload, UploadSource};
 use host::{Host, Level};
 use protocol::{Base, Code, Op, Outcome, Request, Setup, ToolError};
 use sessions::{Carrier, Fresh, Prepared, Sessions};
@@ -59,7 +59,7 @@ fn is_at_work(error: &ToolError) -> bool {
 impl Carry {
     /// True if there are commits in the project directory of somebody else's sandbox. If not, it is
     /// now at least a repository.
-    async fn holds_work(&self, toolbox: &Toolbox) -> Result<bool, String> {
+    async fn holds_work(&self, sessions: &Sessions, fresh: &Fresh<'_>) -> Result<bool, String> {
         let setup = Setup {
             root: self.root.clone(),
             base: None,
@@ -68,7 +68,7 @@ impl Carry {
         let request = Request::new(self.remote.id(), Op::Setup(setup));
         let reply = self
             .remote
-            .install_first(toolbox, Vec::new(), &request)
+            .install_first(sessions, fresh.session, fresh.toolbox, Vec::new(), &request)
             .await;
         match reply.map_err(|error| error.to_string())?.result {
             Ok(Outcome::Ready(ready)) => Ok(ready.head.is_some()),
@@ -152,7 +152,8 @@ impl Carry {
     /// Sends what was packed; an error of the runner comes as it is.
     async fn send(
         &self,
-        toolbox: &Toolbox,
+        sessions: &Sessions,
+        fresh: &Fresh<'_>,
         packed: Option<&Packed>,
     ) -> Result<Result<Outcome, ToolError>, String> {
         let mut files = Vec::new();
@@ -172,14 +173,19 @@ impl Carry {
         let setup = Setup {
             root: self.root.clone(),
             base,
-            sandbox: Some(toolbox.id.clone()),
+            sandbox: Some(fresh.toolbox.id.clone()),
         };
         let request = Request::new(self.remote.id(), Op::Setup(setup));
-        match self.remote.install_first(toolbox, files, &request).await {
+        let sent =
+            self.remote
+                .install_first(sessions, fresh.session, fresh.toolbox, files, &request);
+        match sent.await {
             Ok(reply) => Ok(reply.result),
-            Err(error @ RemoteError::Daytona(_)) => Err(format!(
+            Err(error @ (RemoteError::Daytona(_) | RemoteError::Running(_))) => Err(format!(
                 "The project could not be brought into the sandbox. {error}"
             )),
+            // Whoever asked for the sandbox says that it cannot be used.
+            Err(RemoteError::Session(error)) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -203,7 +209,7 @@ impl Carrier for Carry {
     }
 
     async fn prepare(&self, sessions: &Sessions, fresh: Fresh<'_>) -> Result<Prepared, String> {
-        if fresh.foreign && self.holds_work(fresh.toolbox).await? {
+        if fresh.foreign && self.holds_work(sessions, &fresh).await? {
             return Ok(Prepared::default());
         }
         let ready = self.ready.borrow_mut().remove(fresh.session);
@@ -212,10 +218,13 @@ impl Carrier for Carry {
             mut packed,
         } = match ready {
             Some(ready) => ready,
-            None => self.get_ready(sessions, fresh.session, fresh.known).await?,
+            None => {
+                self.get_ready(sessions, fresh.session, fresh.known.clone())
+                    .await?
+            }
         };
         loop {
-            let result = self.send(fresh.toolbox, packed.as_ref()).await;
+            let result = self.send(sessions, &fresh, packed.as_ref()).await;
             let mut prepared = Prepared::default();
             if let Some(packed) = packed.take() {
                 prepared.base_commit = Some(packed.commit.clone());

@@ -6,7 +6,8 @@
 
 use crate::carry::Carry;
 use crate::config::Sync as Mode;
-use crate::remote::{OTHER, RemoteError};
+use crate::patience::Patience;
+use crate::remote::OTHER;
 use crate::trust;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,7 +19,7 @@ use sync::{Applied, Incoming, Landed, Tip};
 
 /// How often another branch number is tried: others may take one at the same moment.
 const NUMBERS: usize = 20;
-/// How often a bundle is fetched.
+/// How often a bundle that is not whole is fetched.
 const DOWNLOADS: u32 = 4;
 /// Longest first line of a commit message, in characters.
 const SUBJECT: usize = 72;
@@ -109,6 +110,7 @@ impl Carry {
                 commit: landed.commit.clone(),
                 branch: landed.branch.clone(),
                 at: self.host.now_ms(),
+                ..Home::default()
             });
             let changed = !landed.files.is_empty() || known != Some(&landed.commit);
             brought.landed = changed.then_some(landed);
@@ -241,22 +243,23 @@ impl Carry {
             (sessions.existing(session).await).map_err(|error| error.to_string())?;
         let mut toolbox = toolbox.ok_or("the session has no sandbox any more")?;
         let mut attempt = 0;
+        let mut patience = Patience::new(&*self.host, sessions, session, false);
         loop {
             let got = (sessions.client())
                 .download(&toolbox, path, file, size as usize)
                 .await;
-            attempt += 1;
             match got {
-                Ok(()) => match self.has_size(file, size).await {
-                    Err(_) if attempt < DOWNLOADS => {}
-                    checked => return checked,
-                },
-                Err(error @ daytona::Error::NotRunning { .. }) if attempt < DOWNLOADS => {
-                    sessions.client().pause(&error, attempt).await;
-                    let revived = sessions.revive(session, &toolbox).await;
-                    toolbox = revived.map_err(|error| error.to_string())?;
+                Ok(()) => {
+                    attempt += 1;
+                    match self.has_size(file, size).await {
+                        Err(_) if attempt < DOWNLOADS => {}
+                        checked => return checked,
+                    }
                 }
-                Err(error) => return Err(RemoteError::from(error).to_string()),
+                Err(error) => {
+                    let next = patience.after(&toolbox, error).await;
+                    toolbox = next.map_err(|error| error.to_string())?;
+                }
             }
         }
     }

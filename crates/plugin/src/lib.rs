@@ -15,6 +15,7 @@ mod fork;
 mod guard;
 mod home;
 mod paths;
+mod patience;
 mod permission;
 mod plugin;
 mod prompt;

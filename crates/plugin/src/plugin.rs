@@ -160,6 +160,7 @@ impl Plugin {
                 *self.state.borrow_mut() = State::Working(Rc::clone(&core));
                 let host = Rc::clone(&self.host);
                 self.host.spawn(Box::pin(async move {
+                    core.sessions.keep_clean();
                     if let Err(error) = core.sessions.sweep().await {
                         host.log(
                             Level::Warn,
@@ -311,7 +312,16 @@ impl Plugin {
             Notice::Failed { reason } => ("Sandbox unavailable", reason.clone(), "error"),
             Notice::DeleteLater { id, reason } => (
                 "Sandbox not deleted yet",
-                format!("{id} could not be deleted: {reason} It is tried again at the next start."),
+                format!(
+                    "{id} could not be deleted: {reason} It is tried again while OpenCode runs, and at its next start."
+                ),
+                "warning",
+            ),
+            Notice::StoreBroken { id, reason } => (
+                "Session store unreadable",
+                format!(
+                    "It did not parse ({reason}) and is now {id}. The sandboxes are found again by their labels."
+                ),
                 "warning",
             ),
             Notice::Kept { id, reason } => (

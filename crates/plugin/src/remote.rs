@@ -2,10 +2,11 @@
 //!
 //! Every request carries an id, and the runner does the work of an id once. So a request whose
 //! answer was lost is simply sent again. What is wrong with the sandbox is looked up only after a
-//! call failed: a warm call is one request.
+//! call failed ([`Patience`]): a warm call is one request.
 
+use crate::patience::Patience;
 use daytona::{Client, Execute, ExecuteResult, Toolbox, Upload, UploadSource};
-use host::{Host, HttpError, Level};
+use host::{Host, Level};
 use protocol::{
     ENV_CHUNK, ENV_REQUEST, MAX_ENV_REQUEST, MAX_REPLY, Op, Outcome, Reply, Request, ToolError,
     VERSION, frame,
@@ -17,8 +18,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use tools::catalog;
 
-/// How long a call may be kept alive through faults, on top of its own work.
-const PATIENCE_MS: u64 = 60_000;
 /// How often a damaged reply is asked for again.
 const DAMAGED_RETRIES: u32 = 3;
 /// How often a runner is installed for one call.
@@ -62,6 +61,11 @@ pub(crate) enum RemoteError {
     /// The service says no, for good.
     #[error("The sandbox cannot be reached: {0}")]
     Daytona(#[from] daytona::Error),
+    /// It runs, and still answers nothing that can be used.
+    #[error(
+        "The sandbox cannot be reached, although Daytona says that it runs and takes the API key: {0}. Try again in a minute; if it stays so, restart the sandbox in the Daytona dashboard."
+    )]
+    Running(daytona::Error),
     /// Bytes arrive, but no reply.
     #[error(
         "The sandbox answered, but its reply was {0} each time. The call may have had its effect; look before you repeat it."
@@ -160,20 +164,18 @@ impl Remote {
         make: bool,
     ) -> Result<Answer, RemoteError> {
         let first = toolbox.id.clone();
-        let deadline = self.host.now_ms() + PATIENCE_MS + hold_ms(&request.op);
-        let (mut failures, mut damaged, mut installs) = (0, 0, 0);
+        let mut patience = Patience::new(&*self.host, sessions, session, make);
+        let (mut damaged, mut installs) = (0, 0);
         loop {
             if cancelled() {
                 return Err(RemoteError::Cancelled);
             }
+            let answer = |reply: Reply, toolbox: &Toolbox| Answer {
+                result: reply.result,
+                replaced: (toolbox.id != first).then(|| toolbox.id.clone()),
+            };
             let error = match self.send(&toolbox, request).await {
-                Ok(Sent::Reply(reply)) => {
-                    let replaced = (toolbox.id != first).then(|| toolbox.id.clone());
-                    return Ok(Answer {
-                        result: reply.result,
-                        replaced,
-                    });
-                }
+                Ok(Sent::Reply(reply)) => return Ok(answer(*reply, &toolbox)),
                 Ok(Sent::Missing(arch)) if installs < INSTALLS => {
                     installs += 1;
                     self.host.log(
@@ -184,15 +186,9 @@ impl Remote {
                         ),
                     );
                     match self.install(&toolbox, &arch, Vec::new(), request).await {
-                        Ok(reply) => {
-                            let replaced = (toolbox.id != first).then(|| toolbox.id.clone());
-                            return Ok(Answer {
-                                result: reply.result,
-                                replaced,
-                            });
-                        }
+                        Ok(reply) => return Ok(answer(reply, &toolbox)),
                         Err(RemoteError::Daytona(error)) => error,
-                        Err(error) => return Err(error),
+                        Err(error) => return Err(self.explained(&toolbox, error).await),
                     }
                 }
                 Ok(Sent::Missing(_)) => {
@@ -203,7 +199,8 @@ impl Remote {
                 Ok(Sent::Damaged(how)) => {
                     damaged += 1;
                     if damaged > DAMAGED_RETRIES {
-                        return Err(RemoteError::Damaged(how));
+                        let error = RemoteError::Damaged(how);
+                        return Err(self.explained(&toolbox, error).await);
                     }
                     self.host.log(
                         Level::Warn,
@@ -211,77 +208,55 @@ impl Remote {
                     );
                     continue;
                 }
-                Ok(Sent::Failed(why)) => return Err(RemoteError::Runner(why)),
+                Ok(Sent::Failed(why)) => {
+                    let error = RemoteError::Runner(why);
+                    return Err(self.explained(&toolbox, error).await);
+                }
                 Err(error) => error,
             };
-            if self.host.now_ms() >= deadline {
-                return Err(error.into());
-            }
-            self.host.log(
-                Level::Warn,
-                &format!("sandbox {}: {error}; trying again", toolbox.id),
-            );
-            use daytona::Error as E;
-            let look = match &error {
-                E::NotRunning { .. } | E::NotFound { .. } => true,
-                // The network may have dropped one answer, or the sandbox may be gone: look, but
-                // not at once.
-                E::Malformed { .. } if failures >= DAMAGED_RETRIES => return Err(error.into()),
-                E::Network(HttpError::TooLarge { .. }) => return Err(error.into()),
-                E::Network(_) | E::Unavailable { .. } | E::Killed | E::Malformed { .. } => {
-                    failures > 1
-                }
-                _ if error.is_transient() => false,
-                _ => return Err(error.into()),
-            };
-            if failures > 0 || !look {
-                self.client.pause(&error, failures).await;
-            }
-            failures += 1;
-            if look {
-                let repaired = match make {
-                    true => sessions.recover(session, &toolbox).await,
-                    false => sessions.revive(session, &toolbox).await,
-                };
-                match repaired {
-                    Ok(repaired) => toolbox = repaired,
-                    Err(sessions::Error::Daytona(error)) if error.is_transient() => {}
-                    Err(error) => return Err(error.into()),
-                }
-                if toolbox.id != first {
-                    toolbox = sessions.enter(session, changes(&request.op)).await?;
-                }
+            let next = patience.after(&toolbox, error).await?;
+            let is_other = next.id != toolbox.id;
+            toolbox = next;
+            if is_other {
+                toolbox = sessions.enter(session, changes(&request.op)).await?;
             }
         }
     }
 
-    /// Installs the runner in a fresh sandbox, together with other files, and runs `request`.
+    /// Why no runner answers in a sandbox: an old daemon does not pass its request on.
+    async fn explained(&self, toolbox: &Toolbox, error: RemoteError) -> RemoteError {
+        match self
+            .client
+            .get(&toolbox.id)
+            .await
+            .map(daytona::Sandbox::fit)
+        {
+            Ok(Err(old)) => old.into(),
+            _ => error,
+        }
+    }
+
+    /// Installs the runner in the session's fresh sandbox, together with other files, and runs
+    /// `request`.
     pub(crate) async fn install_first(
         &self,
+        sessions: &Sessions,
+        session: &str,
         toolbox: &Toolbox,
         files: Vec<Upload>,
         request: &Request,
     ) -> Result<Reply, RemoteError> {
-        let mut failures = 0;
+        let mut patience = Patience::new(&*self.host, sessions, session, false);
+        let mut toolbox = toolbox.clone();
         loop {
             // Nearly every sandbox is of this machine; another one says so, and gets its own.
-            match self
-                .install(toolbox, "x86_64", files.clone(), request)
-                .await
-            {
-                Err(RemoteError::Daytona(error))
-                    if failures < 5
-                        && (error.is_transient()
-                            || matches!(error, daytona::Error::NotRunning { .. })) =>
-                {
-                    self.host.log(
-                        Level::Warn,
-                        &format!("preparing sandbox {}: {error}; trying again", toolbox.id),
-                    );
-                    self.client.pause(&error, failures).await;
-                    failures += 1;
+            let installed = self.install(&toolbox, "x86_64", files.clone(), request);
+            match installed.await {
+                Err(RemoteError::Daytona(error)) => {
+                    toolbox = patience.after(&toolbox, error).await?;
                 }
-                result => return result,
+                Err(error) => return Err(self.explained(&toolbox, error).await),
+                reply => return reply,
             }
         }
     }

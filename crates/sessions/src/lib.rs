@@ -12,8 +12,10 @@ mod lock;
 mod manager;
 mod store;
 
-pub use manager::{Carrier, Error, Fresh, Notice, Prepared, Project, Sessions, Template, Working};
+pub use manager::{
+    Carrier, Error, Fresh, Looked, Notice, Prepared, Project, Sessions, Template, Working,
+};
 pub use store::{
-    Cleanup, Creating, Document, Entry, Home, Store, StoreError, Undo, Unsynced, file_name,
-    store_dir,
+    Cleanup, Creating, Document, Entry, Home, Store, StoreError, Undo, Unsynced, Version,
+    file_name, store_dir,
 };

@@ -14,8 +14,8 @@ use futures::lock::Mutex;
 use host::Host;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::rc::Rc;
-use std::sync::OnceLock;
+use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use work::Working;
 
@@ -35,6 +35,10 @@ const CREATE_SECONDS: u64 = 600;
 const LATE_MS: u64 = CREATE_SECONDS * 1000;
 /// How often a sandbox may be taken away between its being found and its first use.
 const ENTER_ATTEMPTS: u32 = 3;
+/// How long a sandbox that is stopped, or on its way, may take until it runs.
+const START_SECONDS: u64 = 300;
+/// Until notes are worked off again, at first and at most.
+const CLEAN_MS: (u64, u64) = (1_000, 60_000);
 /// A note of a create that is older than this belongs to nobody any more.
 const CREATING_STALE_MS: u64 = (CREATE_SECONDS + 60) * 1000;
 
@@ -129,7 +133,10 @@ pub struct Prepared {
 
 /// News for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each field is the sandbox's id or the reason")]
+#[expect(
+    missing_docs,
+    reason = "each field says what it is about, or the reason"
+)]
 pub enum Notice {
     /// A sandbox was made.
     Created { id: String },
@@ -141,8 +148,19 @@ pub enum Notice {
     Failed { reason: String },
     /// It could not be deleted yet.
     DeleteLater { id: String, reason: String },
+    /// The store could not be read; it was moved to `id`, and the sandboxes are found by their labels.
+    StoreBroken { id: String, reason: String },
     /// The session is deleted, but its work is not home.
     Kept { id: String, reason: String },
+}
+
+/// What a look at a sandbox that did not answer came to.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// Where the session's sandbox is.
+    pub toolbox: Toolbox,
+    /// It ran already: nothing was repaired.
+    pub was_running: bool,
 }
 
 /// One root session in this process.
@@ -164,6 +182,19 @@ struct Slot {
     homing: Mutex<()>,
     /// What a sandbox that is gone leaves to the one that takes its place.
     heritage: RefCell<Option<Entry>>,
+    /// Held while the service is asked about the sandbox, and while it is started.
+    looking: Mutex<()>,
+    /// What the last look came to.
+    look: RefCell<Look>,
+}
+
+/// A look at a sandbox that did not answer.
+#[derive(Default)]
+struct Look {
+    /// Counts the looks.
+    number: u64,
+    /// Which sandbox it was, and what came of it.
+    found: Option<(String, Result<Looked, Error>)>,
 }
 
 /// All sessions of one project in this process.
@@ -174,30 +205,39 @@ pub struct Sessions {
     project: Project,
     template: Template,
     carrier: Rc<dyn Carrier>,
-    notices: Box<dyn Fn(Notice)>,
+    notices: Rc<dyn Fn(Notice)>,
     slots: RefCell<HashMap<String, Rc<Slot>>>,
     /// Sessions that this process saw being created: they have no sandbox anywhere.
     fresh: RefCell<HashSet<String>>,
     /// Names of creates that ended here, but whose note could not be taken off the store.
     abandoned: RefCell<HashSet<String>>,
+    /// Itself, once notes are worked off in the background.
+    cleaner: RefCell<Weak<Sessions>>,
+    /// Notes are being worked off.
+    cleaning: Cell<bool>,
+    /// Sandboxes of which the user knows that they could not be deleted yet.
+    told: RefCell<HashSet<String>>,
 }
 
 /// When this process began, as far as this room can know. A number of a process that wrote before
 /// is that of a dead one: in a container, every OpenCode may be process 7.
-static STARTED: OnceLock<u64> = OnceLock::new();
+static STARTED: AtomicU64 = AtomicU64::new(u64::MAX);
 
 impl Sessions {
     /// Nothing is asked or written yet.
     pub fn new(
         host: Rc<dyn Host>,
         client: Client,
-        store: Store,
+        mut store: Store,
         project: Project,
         template: Template,
         carrier: Rc<dyn Carrier>,
         notices: Box<dyn Fn(Notice)>,
     ) -> Self {
-        STARTED.get_or_init(|| host.now_ms());
+        STARTED.fetch_min(host.now_ms(), Ordering::Relaxed);
+        let notices: Rc<dyn Fn(Notice)> = notices.into();
+        let tell = Rc::clone(&notices);
+        store.when_broken(move |id, reason| tell(Notice::StoreBroken { id, reason }));
         Sessions {
             host,
             client,
@@ -209,13 +249,18 @@ impl Sessions {
             slots: RefCell::default(),
             fresh: RefCell::default(),
             abandoned: RefCell::default(),
+            cleaner: RefCell::default(),
+            cleaning: Cell::default(),
+            told: RefCell::default(),
         }
     }
 
     /// True if the process that wrote its number at `at` still runs.
     fn lives(&self, pid: u32, at: u64) -> bool {
-        let reused = pid == self.host.pid() && STARTED.get().is_some_and(|started| at < *started);
-        self.host.pid_alive(pid) && !reused
+        match pid == self.host.pid() {
+            true => at >= STARTED.load(Ordering::Relaxed),
+            false => self.host.pid_alive(pid),
+        }
     }
 
     /// True if somebody works on a create that was noted.
@@ -358,6 +403,17 @@ impl Sessions {
 
     /// The session's sandbox, prepared, and whether it was made here.
     async fn find_or_make(&self, session: &str) -> Result<(Toolbox, bool), Error> {
+        for _ in 0..ENTER_ATTEMPTS {
+            match self.find_or_make_once(session).await {
+                // Somebody found it unused, and deleted it while it was being prepared.
+                Err(Error::Gone(sandbox)) => self.part_with(session, &sandbox).await?,
+                done => return done,
+            }
+        }
+        Err(Error::Taken)
+    }
+
+    async fn find_or_make_once(&self, session: &str) -> Result<(Toolbox, bool), Error> {
         if self.store.is_broken().await? {
             self.rebuild().await?;
         }
@@ -385,15 +441,22 @@ impl Sessions {
         if !made && (!is_ready || entry.toolbox_url.is_none()) {
             // An earlier plugin made it, or its preparation did not end: it may be stopped or
             // gone by now, and its address may not be known.
-            let current = self.repair(session, &toolbox).await?;
+            let current = self.repair(session, &toolbox).await?.toolbox;
             if current.id != toolbox.id {
                 return Ok((current, false));
             }
             toolbox = current;
         }
-        if !is_ready {
-            self.prepare(session, &toolbox, entry.used.is_none())
-                .await?;
+        if !is_ready && let Err(error) = self.prepare(session, &toolbox, entry.used.is_none()).await
+        {
+            if !self.is_gone(&toolbox.id).await {
+                return Err(error);
+            }
+            // Whoever deleted it may have taken the entry away, and what it had inherited.
+            if entry.home.is_some() {
+                *self.slot(session).heritage.borrow_mut() = Some(entry);
+            }
+            return Err(Error::Gone(toolbox.id));
         }
         Ok((toolbox, made))
     }

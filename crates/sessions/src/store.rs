@@ -2,7 +2,8 @@
 //!
 //! `{data}/opencode/storage/daytona/{projectId}.json`. Earlier plugins wrote `projectId`,
 //! `worktree` and `sessions` there; their entries and every unknown field are kept. A file that
-//! does not parse is moved aside, never overwritten.
+//! does not parse is moved aside, never overwritten, and one of a newer layout is left as it is: who
+//! wrote it may be at work beside us.
 
 use crate::lock::Lock;
 use host::{FileError, FileErrorKind, Host, Level};
@@ -11,10 +12,47 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+/// The layout of the file. A new field does not change it, because everybody keeps what it does not
+/// know; a change that others would misread does.
+const LAYOUT: u64 = 1;
+
+/// Which layout a file has: a number, or one that begins a text, such as `"2.1"`. Files of earlier
+/// plugins do not say; they have the first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Version(Value);
+
+impl Default for Version {
+    fn default() -> Self {
+        Version(LAYOUT.into())
+    }
+}
+
+impl Version {
+    /// False for a newer one, and for what is no version: that is newer than this code, too.
+    fn is_known(&self) -> bool {
+        let number = match &self.0 {
+            Value::String(text) => text.split('.').next().and_then(|n| n.parse().ok()),
+            other => other.as_u64(),
+        };
+        number.is_some_and(|number| number <= LAYOUT)
+    }
+}
+
+/// What is read before the rest.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    version: Version,
+}
+
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Document {
+    /// The layout of the file.
+    #[serde(default)]
+    pub version: Version,
     /// OpenCode's project id. Shared by clones, and `global` for every directory without commits.
     #[serde(default)]
     pub project_id: String,
@@ -105,6 +143,9 @@ pub struct Unsynced {
     pub pid: u32,
     /// Milliseconds since the epoch; different for each change that was written down.
     pub since: u64,
+    /// Whatever else was there.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// What came home.
@@ -117,6 +158,9 @@ pub struct Home {
     pub branch: String,
     /// Milliseconds since the epoch.
     pub at: u64,
+    /// Whatever else was there.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// How far the user went back.
@@ -135,6 +179,9 @@ pub struct Undo {
     /// The user went on from there: nothing counts as undone once the sandbox has followed.
     #[serde(default)]
     pub over: bool,
+    /// Whatever else was there.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// A create that was sent, or is about to be.
@@ -149,6 +196,9 @@ pub struct Creating {
     pub pid: u32,
     /// Milliseconds since the epoch.
     pub since: u64,
+    /// Whatever else was there.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// A sandbox that must go.
@@ -165,6 +215,9 @@ pub struct Cleanup {
     /// It was not there, but the create that was sent for it may still come to an end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<bool>,
+    /// Whatever else was there.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 impl Cleanup {
@@ -175,6 +228,7 @@ impl Cleanup {
             since,
             error: None,
             late: None,
+            rest: Map::new(),
         }
     }
 }
@@ -190,6 +244,11 @@ pub enum StoreError {
         "cannot use the session store {0}. Make the file and its directory readable and writable."
     )]
     File(#[from] FileError),
+    /// A newer plugin wrote it.
+    #[error(
+        "the session store {0} was written by a newer version of opencode-daytona-sandbox, and this one must not change it. Update the plugin of this OpenCode, and restart it."
+    )]
+    Newer(String),
 }
 
 /// Directory of all project files.
@@ -222,15 +281,8 @@ pub struct Store {
     path: String,
     project_id: String,
     worktree: String,
-}
-
-/// What a read found.
-#[derive(Debug)]
-pub(crate) enum Found {
-    /// A document, or no file yet.
-    Document(Document),
-    /// Something that is no document; it was moved aside.
-    Broken,
+    /// Is told where a file is now that did not parse, and why it did not.
+    broken: Option<Rc<dyn Fn(String, String)>>,
 }
 
 impl Store {
@@ -242,7 +294,13 @@ impl Store {
             path,
             project_id: project_id.into(),
             worktree: worktree.into(),
+            broken: None,
         }
+    }
+
+    /// Who is told when a file did not parse: where it is now, and the reason.
+    pub(crate) fn when_broken(&mut self, tell: impl Fn(String, String) + 'static) {
+        self.broken = Some(Rc::new(tell));
     }
 
     /// Where it is.
@@ -261,30 +319,32 @@ impl Store {
     /// Reads without the lock: a rename makes every version whole. A broken file reads as empty
     /// here; it is moved aside by the next [`Store::update`].
     pub async fn read(&self) -> Result<Document, StoreError> {
-        Ok(match self.parse().await? {
-            Some(document) => document,
-            None => self.empty(),
-        })
+        Ok(self.parse().await?.unwrap_or_else(|_| self.empty()))
     }
 
     /// True if the file is there but is no document.
     pub async fn is_broken(&self) -> Result<bool, StoreError> {
-        Ok(self.parse().await?.is_none())
+        Ok(self.parse().await?.is_err())
     }
 
-    /// None if the file is broken.
-    async fn parse(&self) -> Result<Option<Document>, StoreError> {
-        match self.host.read_file(&self.path).await {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-            Err(error) if error.kind == FileErrorKind::NotFound => Ok(Some(self.empty())),
-            Err(error) => Err(error.into()),
+    /// The document, or why the file is none.
+    async fn parse(&self) -> Result<Result<Document, serde_json::Error>, StoreError> {
+        let bytes = match self.host.read_file(&self.path).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind == FileErrorKind::NotFound => return Ok(Ok(self.empty())),
+            Err(error) => return Err(error.into()),
+        };
+        match serde_json::from_slice::<Head>(&bytes) {
+            Ok(head) if !head.version.is_known() => Err(StoreError::Newer(self.path.clone())),
+            _ => Ok(serde_json::from_slice(&bytes)),
         }
     }
 
-    async fn read_or_move_aside(&self) -> Result<Found, StoreError> {
-        if let Some(document) = self.parse().await? {
-            return Ok(Found::Document(document));
-        }
+    async fn read_or_move_aside(&self) -> Result<Document, StoreError> {
+        let reason = match self.parse().await? {
+            Ok(document) => return Ok(document),
+            Err(error) => error.to_string(),
+        };
         let aside = format!(
             "{}.broken-{}-{:08x}",
             self.path,
@@ -295,11 +355,14 @@ impl Store {
         self.host.log(
             Level::Warn,
             &format!(
-                "the session store {} does not parse; moved to {aside}",
+                "the session store {} does not parse ({reason}); moved to {aside}",
                 self.path
             ),
         );
-        Ok(Found::Broken)
+        if let Some(tell) = &self.broken {
+            tell(aside, reason);
+        }
+        Ok(self.empty())
     }
 
     /// Changes the document while no other process does. Written only if `change` changed it.
@@ -317,10 +380,7 @@ impl Store {
         &self,
         change: impl FnOnce(&mut Document) -> R,
     ) -> Result<R, StoreError> {
-        let before = match self.read_or_move_aside().await? {
-            Found::Document(document) => document,
-            Found::Broken => self.empty(),
-        };
+        let before = self.read_or_move_aside().await?;
         let mut after = before.clone();
         let result = change(&mut after);
         if after != before {

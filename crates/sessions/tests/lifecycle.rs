@@ -37,6 +37,31 @@ impl Carrier for Nothing {
     async fn forget(&self, _: &str) {}
 }
 
+/// Another process that sweeps while this one prepares its sandbox, for so many times.
+struct Swept(Sessions, Cell<u32>);
+
+#[async_trait(?Send)]
+impl Carrier for Swept {
+    async fn make_ready(&self, _: &Sessions, _: &str, _: Vec<String>) {}
+
+    async fn give_up(&self, _: &str) {}
+
+    async fn prepare(&self, _: &Sessions, _: Fresh<'_>) -> Result<Prepared, String> {
+        if self.1.get() == 0 {
+            return Ok(Prepared::default());
+        }
+        self.1.set(self.1.get() - 1);
+        self.0.sweep().await.expect("sweeps");
+        Err("the toolbox does not answer".into())
+    }
+
+    async fn bring_home(&self, _: &Sessions, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn forget(&self, _: &str) {}
+}
+
 struct World {
     local: Local,
     data: tempfile::TempDir,
@@ -51,6 +76,10 @@ impl World {
     }
 
     fn process(&self, pid: u32) -> (Rc<TestHost>, Sessions) {
+        self.process_with(pid, Rc::new(Nothing))
+    }
+
+    fn process_with(&self, pid: u32, carrier: Rc<dyn Carrier>) -> (Rc<TestHost>, Sessions) {
         let host = Rc::new(TestHost::new(&[]));
         host.pid.set(Some(pid));
         let dyn_host: Rc<dyn Host> = host.clone();
@@ -74,7 +103,7 @@ impl World {
             store,
             project,
             Template::default(),
-            Rc::new(Nothing),
+            carrier,
             notices,
         );
         (host, sessions)
@@ -84,6 +113,16 @@ impl World {
         let text = std::fs::read(self.data.path().join(file_name("project")));
         serde_json::from_slice(&text.unwrap_or_else(|_| b"{}".to_vec()))
             .expect("the store always parses")
+    }
+
+    /// Waits until no sandbox is left.
+    async fn is_empty(&self, case: &str) {
+        let start = Instant::now();
+        while !self.sandboxes().await.is_empty() {
+            let late = start.elapsed() > Duration::from_secs(20);
+            assert!(!late, "{case}: it stays");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     async fn sandboxes(&self) -> Vec<String> {
@@ -160,18 +199,84 @@ fn a_death_between_any_two_steps_leaves_at_most_one_sandbox_and_a_true_store() {
                 "step {steps}"
             );
             sessions.delete(&session).await.expect("deleted");
-            let start = Instant::now();
-            while !world.sandboxes().await.is_empty() {
-                assert!(
-                    start.elapsed() < Duration::from_secs(20),
-                    "step {steps}: it stays"
-                );
-            }
+            world.is_empty(&format!("step {steps}")).await;
             if !died {
                 break;
             }
         }
         assert!(steps > 8, "only {steps} steps were seen");
+    });
+}
+
+#[test]
+fn a_death_between_any_two_steps_of_a_deletion_leaves_no_sandbox_where_nothing_comes_home() {
+    run(async {
+        let world = World::new();
+        let mut steps = 0;
+        loop {
+            steps += 1;
+            let session = format!("ses_{steps}");
+            let (host, sessions) = world.process(DEAD + steps);
+            host.skip_ms.set(u64::from(steps) * 20_000);
+            sessions.enter(&session, true).await.expect("a sandbox");
+            let died = die_at(&host, steps as usize, sessions.delete(&session)).await;
+            drop(sessions);
+
+            let (host, sessions) = world.process(DEAD + 1000 + steps);
+            host.skip_ms.set(u64::from(steps) * 20_000 + 5_000);
+            sessions.sweep().await.expect("sweeps");
+            // If nobody wrote down that it is deleted, the user still sees it, and deletes it.
+            if world.store()["sessions"][&session].is_object() {
+                assert!(steps < 3, "step {steps}: {}", world.store());
+                sessions.delete(&session).await.expect("deleted");
+            }
+            world.is_empty(&format!("step {steps}")).await;
+            assert!(world.store()["cleanup"].is_null(), "step {steps}");
+            if !died {
+                break;
+            }
+        }
+        assert!(steps > 6, "only {steps} steps were seen");
+    });
+}
+
+#[test]
+fn what_could_not_be_deleted_is_tried_again_while_the_process_lives() {
+    run(async {
+        for late in [true, false] {
+            let world = World::new();
+            let (host, sessions) = world.process(DEAD);
+            let sessions = Rc::new(sessions);
+            sessions.keep_clean();
+            if late {
+                // As another process left it that died while its create was under way.
+                let name = "opencode-s-1";
+                let note = json!({ "session": "s", "name": name, "pid": DEAD + 1, "since": host.now_ms() });
+                let path = world.data.path().join(file_name("project"));
+                std::fs::write(&path, json!({ "creating": [note] }).to_string()).expect("written");
+                sessions.sweep().await.expect("sweeps");
+                assert_eq!(world.store()["cleanup"][0]["late"], true);
+                // Now it ends.
+                let body = json!({ "name": name });
+                world.local.control("POST", "/api/sandbox", body).await;
+            } else {
+                sessions.enter("s", false).await.expect("a sandbox");
+                host.fail(|operation, what| {
+                    (operation == "http" && what.starts_with("DELETE")).then(|| "TooLarge".into())
+                });
+                host.fast.set(true);
+                sessions.delete("s").await.expect("remembered");
+                assert!(world.store()["cleanup"][0]["error"].is_string());
+                host.heal();
+            }
+            host.fast.set(true);
+            world.is_empty(&format!("late: {late}")).await;
+            let start = Instant::now();
+            while !world.store()["cleanup"].is_null() {
+                assert!(start.elapsed() < Duration::from_secs(20), "the note stays");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
     });
 }
 
@@ -191,6 +296,31 @@ fn a_sandbox_swept_before_its_first_use_is_not_worked_in() {
         // Used, it is nobody's to sweep any more.
         b.sweep().await.expect("sweeps");
         assert_eq!(world.sandboxes().await, [entered.id]);
+    });
+}
+
+#[test]
+fn a_sandbox_swept_while_it_is_prepared_is_made_again_and_not_for_ever() {
+    run(async {
+        for (times, made) in [(1, true), (2, true), (9, false)] {
+            let world = World::new();
+            let (_, other) = world.process(DEAD + 1);
+            let (_, a) = world.process_with(DEAD, Rc::new(Swept(other, Cell::new(times))));
+            let entered = a.enter("s", false).await;
+            match entered {
+                Ok(toolbox) => {
+                    assert!(made, "{times}");
+                    assert_eq!(world.sandboxes().await, [toolbox.id], "{times}");
+                }
+                Err(error) => {
+                    assert!(
+                        !made && matches!(error, sessions::Error::Taken),
+                        "{times}: {error}"
+                    );
+                    world.is_empty("given up").await;
+                }
+            }
+        }
     });
 }
 
@@ -330,10 +460,7 @@ fn a_session_deleted_while_its_sandbox_is_made_leaves_nothing() {
             sessions.ensure("s").await,
             Err(sessions::Error::Deleted)
         ));
-        let start = Instant::now();
-        while !world.sandboxes().await.is_empty() {
-            assert!(start.elapsed() < Duration::from_secs(20), "it stays");
-        }
+        world.is_empty("deleted").await;
         assert_eq!(world.store()["sessions"], json!({}));
     });
 }

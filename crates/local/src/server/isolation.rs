@@ -186,6 +186,7 @@ impl Walls {
                     .arg("toolbox")
                     .arg("--home")
                     .arg(&home)
+                    .args(ignoring(quirk))
                     .current_dir(&home);
                 command
             }
@@ -318,7 +319,8 @@ impl Walls {
         command.arg("--args").arg(fd.to_string()).current_dir("/");
         command
             .arg("--")
-            .args([TOOLBOX, "toolbox", "--home", HOME, "--own-pid-namespace"]);
+            .args([TOOLBOX, "toolbox", "--home", HOME, "--own-pid-namespace"])
+            .args(ignoring(quirk));
         if let Some((stage, user)) = stage {
             stage.enter(&mut command, user);
         }
@@ -415,6 +417,11 @@ impl Walls {
         }
         Ok(())
     }
+}
+
+/// What makes a toolbox an old one.
+fn ignoring(quirk: Option<Quirk>) -> Option<&'static str> {
+    (quirk == Some(Quirk::OldDaemon)).then_some("--ignore-envs")
 }
 
 /// The directory under `shared` that a quirk mounts.

@@ -15,10 +15,11 @@ mod sandbox;
 mod snapshots;
 mod store;
 
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context as _, Result};
 use axum::Router;
@@ -43,6 +44,8 @@ pub(crate) struct App {
     port: u16,
     controls: Option<controls::Controls>,
     router: OnceLock<Router>,
+    /// Sandboxes that the proxy has found the key to open, and when.
+    opened: Mutex<HashMap<String, i64>>,
 }
 
 /// Ends the connection without a reply.
@@ -99,6 +102,7 @@ async fn serve(options: Serve) -> Result<()> {
         port,
         controls: options.test_controls.then(controls::Controls::default),
         router: OnceLock::new(),
+        opened: Mutex::default(),
     });
     let router = Router::new()
         .nest("/api", api::router())
@@ -141,6 +145,9 @@ impl App {
         }
         let open = path == "/api/config";
         if !open && !auth::has_key(request.headers(), &self.key) {
+            if path.starts_with("/toolbox/") {
+                return Ok(proxy::no_access().proxy(&path));
+            }
             return Ok(Problem::new(StatusCode::UNAUTHORIZED, "Invalid credentials").api(&path));
         }
         let Some(controls) = &self.controls else {

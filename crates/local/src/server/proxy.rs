@@ -1,9 +1,13 @@
 //! From a request for a sandbox to the sandbox: the toolbox by path, previews by host name.
 //!
 //! The API key and the preview tokens stop here; a sandbox never sees them.
+//!
+//! Like Daytona's, the proxy remembers for two minutes which sandboxes the key opens. Of one that is
+//! gone it says 404 in that time, and 401 afterwards: then it asks whether the key opens the sandbox,
+//! and takes "there is none" for a no.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -14,6 +18,8 @@ use super::sandbox::State;
 use super::{App, auth};
 use crate::problem::Problem;
 
+/// How long a sandbox counts as one that the key opens.
+const KNOWN_MS: i64 = 120_000;
 const TOKEN_HEADER: &str = "x-daytona-preview-token";
 const TOKEN_QUERY: &str = "DAYTONA_SANDBOX_AUTH_KEY";
 /// Ports of Daytona's own daemons: never public.
@@ -21,16 +27,13 @@ const PROTECTED: [u16; 3] = [2280, 22222, 33333];
 
 /// `/toolbox/{id}/{path}` with a checked key.
 pub(super) async fn toolbox(app: &Arc<App>, mut request: Request) -> Response {
-    let (method, path) = (
-        request.method().to_string(),
-        request.uri().path().to_owned(),
-    );
+    let path = request.uri().path().to_owned();
     let sandbox = match find_toolbox(app, &path) {
         Ok((sandbox, below)) => {
             set_path(&mut request, &below);
             sandbox
         }
-        Err(problem) => return problem.toolbox(&method, &path),
+        Err(problem) => return problem.proxy(&path),
     };
     request.headers_mut().remove(header::AUTHORIZATION);
     forward(app, sandbox, request).await
@@ -44,6 +47,9 @@ fn find_toolbox(app: &App, path: &str) -> Result<(Arc<Sandbox>, String), Problem
     if below.is_empty() || below.starts_with('_') {
         return Err(missing());
     }
+    if !is_opened_by_the_key(app, id) {
+        return Err(no_access());
+    }
     let sandbox = app.sandboxes.by_id(id).ok_or_else(missing)?;
     match sandbox.record().state {
         State::Started => Ok((sandbox, format!("/{below}"))),
@@ -55,6 +61,26 @@ fn find_toolbox(app: &App, path: &str) -> Result<(Arc<Sandbox>, String), Problem
             "bad request: failed to get container IP: no IP address found. Is the Sandbox started?",
         )),
     }
+}
+
+/// What the proxy says to a wrong key, and of a sandbox that it does not find.
+pub(super) fn no_access() -> Problem {
+    let message = "unauthorized: authentication failed: Bearer token is invalid";
+    Problem::new(StatusCode::UNAUTHORIZED, message)
+}
+
+fn is_opened_by_the_key(app: &App, id: &str) -> bool {
+    let now = app.sandboxes.now();
+    let mut opened = app.opened.lock().unwrap_or_else(PoisonError::into_inner);
+    opened.retain(|_, at| now - *at < KNOWN_MS);
+    if opened.contains_key(id) {
+        return true;
+    }
+    let is_there = app.sandboxes.by_id(id).is_some();
+    if is_there {
+        opened.insert(id.to_owned(), now);
+    }
+    is_there
 }
 
 /// A preview: `{port}-{id or signed token}.localhost`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::snapshots::{self, Size};
+use super::snapshots::{self, Quirk, Size};
 use crate::clock::rfc3339;
 use crate::ids;
 use crate::problem::{Fields, Problem};
@@ -13,6 +13,8 @@ use crate::problem::{Fields, Problem};
 pub(crate) const ORGANIZATION: &str = "00000000-0000-4000-8000-000000000000";
 pub(crate) const REGION: &str = "local";
 pub(crate) const DAEMON_VERSION: &str = "v0.190.0-local";
+/// The last version that ignored the environment of a request.
+const OLD_DAEMON_VERSION: &str = "v0.166.0-local";
 const MAX_ARCHIVE_MINUTES: i64 = 43_200;
 
 /// Where a sandbox is in its life. Only these occur here; Daytona has more.
@@ -205,6 +207,13 @@ impl Record {
         })
     }
 
+    fn daemon_version(&self) -> &'static str {
+        match self.snapshot.as_deref().and_then(snapshots::quirk) {
+            Some(Quirk::OldDaemon) => OLD_DAEMON_VERSION,
+            _ => DAEMON_VERSION,
+        }
+    }
+
     /// The full wire object.
     pub(crate) fn dto(&self, toolbox_url: &str) -> Value {
         let mut dto = self.item(toolbox_url);
@@ -248,7 +257,7 @@ impl Record {
             "createdAt": rfc3339(self.created_at),
             "updatedAt": rfc3339(self.updated_at),
             "lastActivityAt": rfc3339(self.last_activity_at),
-            "daemonVersion": DAEMON_VERSION,
+            "daemonVersion": self.daemon_version(),
             "runnerId": REGION,
             "toolboxProxyUrl": toolbox_url,
         });

@@ -38,6 +38,8 @@ pub(crate) enum Quirk {
     CreateFails,
     /// Create takes two seconds.
     SlowCreate,
+    /// The daemon is older than 0.167: it ignores the environment of a request.
+    OldDaemon,
 }
 
 const QUIRKS: &[(&str, Quirk)] = &[
@@ -48,6 +50,7 @@ const QUIRKS: &[(&str, Quirk)] = &[
     ("test-no-git", Quirk::NoGit),
     ("test-create-fails", Quirk::CreateFails),
     ("test-slow-create", Quirk::SlowCreate),
+    ("test-old-daemon", Quirk::OldDaemon),
 ];
 
 /// `None` if there is no such built-in snapshot.

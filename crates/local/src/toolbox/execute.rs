@@ -90,7 +90,10 @@ impl Job {
         }
         let (reader, writer) = std::io::pipe().map_err(Problem::internal)?;
         let mut command = shell::command(&toolbox.shell);
-        command.current_dir(&cwd).envs(&self.envs);
+        command.current_dir(&cwd);
+        if !toolbox.ignore_envs {
+            command.envs(&self.envs);
+        }
         command.stdin(std::process::Stdio::piped());
         command
             .stdout(writer.try_clone().map_err(Problem::internal)?)

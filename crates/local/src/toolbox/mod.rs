@@ -37,6 +37,7 @@ pub(crate) struct Toolbox {
     /// Home and work directory.
     home: PathBuf,
     own_pid_namespace: bool,
+    ignore_envs: bool,
     shell: PathBuf,
     sessions: sessions::Sessions,
 }
@@ -60,6 +61,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
         sessions: sessions::Sessions::new(&options.home),
         home: options.home,
         own_pid_namespace: options.own_pid_namespace,
+        ignore_envs: options.ignore_envs,
     });
     if !toolbox.own_pid_namespace {
         // SAFETY: no memory is involved. Without a wall the kernel still ends us with the server,

@@ -2,7 +2,7 @@
 
 use super::{Core, Plugin};
 use crate::edge::*;
-use crate::remote::{Answer, OTHER};
+use crate::remote::{Answer, OTHER, RemoteError};
 use crate::trust;
 use futures::FutureExt;
 use futures::channel::oneshot;
@@ -25,6 +25,11 @@ const ABORT_MS: u64 = 180;
 const FIRST_WORDS: Wait = Wait {
     output_ms: 200,
     max_ms: 400,
+};
+/// Asks how a job is right now.
+const NO_WAIT: Wait = Wait {
+    output_ms: 0,
+    max_ms: 0,
 };
 /// Jobs whose output is remembered as shown.
 const MAX_JOBS: usize = 1_000;
@@ -88,6 +93,11 @@ impl Plugin {
             && !(args.url.starts_with("http://") || args.url.starts_with("https://"))
         {
             return failed("URL must start with http:// or https://".into());
+        }
+        if let ToolArgs::Preview(args) = &args
+            && daytona::is_reserved_port(args.port)
+        {
+            return failed(daytona::Error::ReservedPort(args.port).to_string());
         }
         let replaced = match self.permit(&core, &call, &args, &cancel).await {
             Ok(replaced) => replaced,
@@ -234,9 +244,28 @@ impl Plugin {
             .saturating_add(OVERDUE_MS);
         let overdue = self.host.now_ms().saturating_add(overdue);
         let (mut replaced, mut stopped) = (replaced, false);
+        let (mut job_id, mut lost) = (request.id.clone(), false);
         loop {
             let answered = match answer {
                 Ok(answered) => answered,
+                // The service ended the request, not the command.
+                Err(RemoteError::Daytona(error @ daytona::Error::Killed)) if command.is_some() => {
+                    if lost {
+                        return failed(format!(
+                            "{error}. The command may still run, as job {job_id}: look at it with the tool job."
+                        ));
+                    }
+                    lost = true;
+                    // What it has printed so far only the user has seen.
+                    let look = ask(Op::JobWait(JobWait {
+                        job: job_id.clone(),
+                        offset: 0,
+                        wait: NO_WAIT,
+                    }));
+                    let look = core.remote.call(&core.sessions, &session, &look, || false);
+                    answer = look.await;
+                    continue;
+                }
                 Err(error) => return failed(error.to_string()),
             };
             replaced = answered.replaced.or(replaced);
@@ -244,12 +273,19 @@ impl Plugin {
                 Ok(Outcome::Done(output)) => {
                     return self.done(session_id, output, replaced.is_some());
                 }
-                Ok(Outcome::Running(job)) if background => {
+                Ok(Outcome::Running(job)) if background || lost => {
                     self.turns.background.borrow_mut().insert(session.clone());
-                    return self.left_running(session_id, command, job, replaced.is_some());
+                    let why = lost.then_some(daytona::Error::Killed);
+                    return self.left_running(session_id, command, job, why, replaced.is_some());
                 }
                 Ok(Outcome::Running(job)) => job,
                 Ok(_) => return failed(OTHER.into()),
+                Err(error) if lost && error.code == Code::NoSuchJob => {
+                    return failed(format!(
+                        "{}. No job of this command is there any more; look what it did before you repeat it.",
+                        daytona::Error::Killed
+                    ));
+                }
                 Err(error) => {
                     return self.tool_error(error, command.as_deref(), replaced.is_some());
                 }
@@ -268,6 +304,7 @@ impl Plugin {
             if !job.output.is_empty() {
                 show(&job.output);
             }
+            job_id.clone_from(&job.job);
             let wait = ask(Op::JobWait(JobWait {
                 job: job.job.clone(),
                 offset: job.offset,
@@ -290,16 +327,18 @@ impl Plugin {
             .unwrap_or_default()
     }
 
-    /// A command in the background, as the model hears of it.
+    /// A command in the background, as the model hears of it; `lost` is why it is there.
     fn left_running(
         &self,
         session: &str,
         command: Option<String>,
         job: JobState,
+        lost: Option<daytona::Error>,
         replaced: bool,
     ) -> Executed {
+        let lost = lost.map(|error| format!("{error}. ")).unwrap_or_default();
         let note = format!(
-            "The command runs in the background as job {}. The tool job shows what it prints, sends it input and stops it.",
+            "{lost}The command runs in the background as job {}. The tool job shows what it prints, sends it input and stops it.",
             job.job
         );
         let output = if job.output.is_empty() {

@@ -443,7 +443,7 @@ impl Plugin {
                 to: Some(to),
                 first: was_to.is_none() || never_followed,
                 pending: true,
-                over: false,
+                ..Undo::default()
             }),
             // What the sandbox has not followed it still must.
             None if goes_on => pending.map(|undo| Undo { over: true, ..undo }),

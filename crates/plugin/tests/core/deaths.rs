@@ -28,7 +28,10 @@ async fn each_death(
         };
         let living = world.open_later(number + 1).await;
         after(&living, &session).await;
-        assert_eq!(users(world), before, "step {step}");
+        // Where the work is applied, the worktree is meant to change.
+        if world.options["sync"] != "apply" {
+            assert_eq!(users(world), before, "step {step}");
+        }
         let logged = living.host.logged().join("\n");
         until("its temporary directories are gone", async || {
             living.host.temps().is_empty()
@@ -79,17 +82,24 @@ async fn is_home(world: &World, session: &str) {
     .await;
 }
 
-/// One sandbox per entry, and one entry per sandbox.
+/// One sandbox per entry, and one entry per sandbox. What a dead process was still creating goes
+/// when it is there.
 async fn is_one_to_one(world: &World) {
-    let store = world.store();
-    let entries = store["sessions"].as_object().expect("sessions");
-    let mut known: Vec<String> = (entries.values())
-        .map(|entry| entry["sandboxId"].as_str().expect("an id").to_string())
-        .collect();
-    let mut there = world.sandboxes().await;
-    known.sort();
-    there.sort();
-    assert_eq!(known, there);
+    until(
+        "each entry has its sandbox, and there is no other",
+        async || {
+            let store = world.store();
+            let entries = store["sessions"].as_object().expect("sessions");
+            let mut known: Vec<String> = (entries.values())
+                .map(|entry| entry["sandboxId"].as_str().expect("an id").to_string())
+                .collect();
+            let mut there = world.sandboxes().await;
+            known.sort();
+            there.sort();
+            known == there
+        },
+    )
+    .await;
 }
 
 async fn works(open: &Open, session: &str) {
@@ -140,34 +150,81 @@ fn a_death_at_any_step_of_the_tool_sync_costs_nothing() {
     });
 }
 
-#[test]
-fn a_death_at_any_step_of_a_deletion_loses_no_work_and_leaves_no_sandbox() {
-    run(async {
-        let world = World::new();
-        let gone = async |session: &str| {
-            until("entry and sandbox are gone", async || {
-                world.entry(session).is_null() && world.sandboxes().await.is_empty()
-            })
-            .await;
-        };
-        let act = async |open: &Open, session: &str| {
-            let deleted = json!({ "info": { "id": session } });
+/// Deletes a session at each step of which the process dies, in a mode of the option `sync`; with
+/// `busy`, while a command runs. Gives the number of steps.
+async fn deaths_of_a_deletion(mode: &'static str, busy: bool) -> usize {
+    let mut world = World::new();
+    world.options = json!({ "sync": mode });
+    let world = &world;
+    let gone = async |session: &str| {
+        until("entry and sandbox are gone", async || {
+            world.entry(session).is_null() && world.sandboxes().await.is_empty()
+        })
+        .await;
+    };
+    let prepare = async |open: &Open, session: &str| {
+        works(open, session).await;
+        if mode == "apply" {
+            // It may not be in the way of the next one.
+            idle(world, open, session).await;
+        }
+    };
+    let act = async |open: &Open, session: &str| {
+        let deleted = json!({ "info": { "id": session } });
+        let delete = async {
             open.event("session.deleted", deleted).await;
             gone(session).await;
         };
-        let after = async |open: &Open, session: &str| {
-            // If nobody wrote down that it is deleted, the user sees the session and deletes it.
-            is_home(&world, session).await;
-            if !world.entry(session).is_null() && world.entry(session)["deleted"].is_null() {
-                act(open, session).await;
+        match busy {
+            false => delete.await,
+            true => {
+                let command = open.call(session, "bash", json!({ "command": "sleep 1" }));
+                futures::join!(command, delete);
             }
-            gone(session).await;
+        }
+    };
+    let after = async |open: &Open, session: &str| {
+        // If nobody wrote down that it is deleted, the user sees the session and deletes it.
+        if mode != "off" {
+            is_home(world, session).await;
+        }
+        if !world.entry(session).is_null() && world.entry(session)["deleted"].is_null() {
+            let deleted = json!({ "info": { "id": session } });
+            open.event("session.deleted", deleted).await;
+        }
+        gone(session).await;
+        if mode != "off" {
             let (file, content) = (format!("work-{session}"), format!("{session}\n"));
-            let found = holding(&world, &file, &content);
+            let found = holding(world, &file, &content);
             assert_eq!(found.len(), 1, "{found:?}");
-        };
-        let steps = each_death(&world, works, act, after).await;
+        }
+    };
+    each_death(world, prepare, act, after).await
+}
+
+#[test]
+fn a_death_at_any_step_of_a_deletion_loses_no_work_and_leaves_no_sandbox() {
+    run(async {
+        let steps = deaths_of_a_deletion("branch", false).await;
         assert!(steps > 20, "only {steps} steps were seen");
+    });
+}
+
+#[test]
+fn a_death_at_any_step_of_a_deletion_leaves_no_sandbox_also_where_nothing_comes_home() {
+    run(async {
+        for busy in [false, true] {
+            let steps = deaths_of_a_deletion("off", busy).await;
+            assert!(steps > 6, "only {steps} steps were seen");
+        }
+    });
+}
+
+#[test]
+fn a_death_at_any_step_of_a_deletion_costs_nothing_where_the_work_is_applied() {
+    run(async {
+        let steps = deaths_of_a_deletion("apply", false).await;
+        assert!(steps > 6, "only {steps} steps were seen");
     });
 }
 

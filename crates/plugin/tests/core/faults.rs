@@ -135,15 +135,27 @@ fn a_fault_that_stays_ends_in_a_clear_error_and_the_command_did_not_run() {
     run(async {
         let world = World::new();
         let open = warm(&world).await;
+        let source = json!({ "message": "no such thing", "source": "DAYTONA_DAEMON" });
+        // Minutes of patience, without the minutes.
+        open.host.fast.set(true);
         for (name, action, expected) in [
-            ("e401", status(401, json!(null)), "refused the API key"),
+            (
+                "e401",
+                status(401, json!(null)),
+                "although Daytona says that it runs",
+            ),
             (
                 "e403",
                 status(403, message("suspended")),
-                "forbids this (403",
+                "answers 403 (suspended)",
             ),
-            ("e409", status(409, message("no")), "conflict"),
+            ("e409", status(409, message("no")), "answers 409 (no)"),
             ("e400", status(400, message("bad thing")), "bad thing"),
+            (
+                "daemon",
+                status(400, source),
+                "refused the request (400): no such thing",
+            ),
             (
                 "garbage",
                 json!({ "kind": "garbage" }),
@@ -162,15 +174,13 @@ fn a_fault_that_stays_ends_in_a_clear_error_and_the_command_did_not_run() {
             world.mend().await;
             assert_eq!(runs(&world, name).await, "0", "{name}");
         }
-        // Minutes of patience, without the minutes.
-        open.host.fast.set(true);
         for (action, expected) in [
             (
                 status(503, message("maintenance")),
-                "Daytona is unavailable (503",
+                "answers 503 (maintenance)",
             ),
             (json!({ "kind": "drop_before" }), "connection to"),
-            (json!({ "kind": "status", "status": 429 }), "rate limit"),
+            (json!({ "kind": "status", "status": 429 }), "answers 429"),
         ] {
             world.fault(-1, action).await;
             let error = open

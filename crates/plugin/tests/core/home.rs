@@ -5,6 +5,12 @@ use plugin::{Executed, Nothing};
 use serde_json::{Value, json};
 use testkit::run;
 
+/// What the sandbox's daemon says for good.
+fn refusal() -> Value {
+    let body = json!({ "message": "no", "source": "DAYTONA_DAEMON" });
+    json!({ "kind": "status", "status": 400, "body": body })
+}
+
 /// A session goes idle, and its work is home.
 pub(crate) async fn idle(world: &World, open: &Open, session: &str) {
     open.event("session.idle", json!({ "sessionID": session }))
@@ -213,9 +219,7 @@ fn the_tool_names_branch_commit_and_files_and_its_failure_is_an_error() {
         );
         assert_eq!(subject.trim(), "Add f");
         open.bash("s", "echo 2 > f").await;
-        world
-            .fault(-1, json!({ "kind": "status", "status": 401 }))
-            .await;
+        world.fault(-1, refusal()).await;
         let error = open.error("s", "sync", json!({})).await;
         assert!(error.contains("could not be brought home"), "{error}");
         world.mend().await;
@@ -570,9 +574,7 @@ fn an_undo_that_the_sandbox_could_not_follow_is_followed_before_the_next_tool() 
         turn(&open, "s", "msg_1").await;
         open.bash("s", "echo 1 > f").await;
         idle(&world, &open, "s").await;
-        world
-            .fault(-1, json!({ "kind": "status", "status": 401 }))
-            .await;
+        world.fault(-1, refusal()).await;
         reverted(&open, "s", json!({ "messageID": "msg_1" })).await;
         until("the user is told", async || {
             open.toasts()

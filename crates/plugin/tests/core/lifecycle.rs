@@ -186,40 +186,51 @@ fn a_deleted_session_is_found_by_its_label_if_the_store_lost_it() {
 }
 
 #[test]
-fn a_deletion_that_fails_is_remembered_and_made_up_for_at_the_next_start() {
+fn a_deletion_that_fails_is_remembered_and_made_up_for_while_it_runs_or_at_the_next_start() {
     run(async {
-        let world = World::new();
-        let open = world.open_mortal(1).await;
-        open.bash("s", "true").await;
-        let sandbox = world.sandbox_of("s");
-        let down = json!({ "kind": "status", "status": 503 });
-        world
-            .local
-            .fault("DELETE", "/api/sandbox/*", -1, down)
-            .await;
-        open.host.fast.set(true);
-        open.event("session.deleted", json!({ "info": { "id": "s" } }))
-            .await;
-        until("the user is told", async || {
-            open.toasts()
-                .contains(&"Sandbox not deleted yet".to_string())
-        })
-        .await;
-        let note = &world.store()["cleanup"][0];
-        assert_eq!(note["sandbox"], sandbox);
-        assert!(
-            note["error"].as_str().is_some_and(|e| e.contains("503")),
-            "{note}"
-        );
-        assert_eq!(world.store()["sessions"], json!({}));
+        for restarted in [false, true] {
+            let world = World::new();
+            let open = world.open_mortal(1).await;
+            open.bash("s", "true").await;
+            let sandbox = world.sandbox_of("s");
+            let down = json!({ "kind": "status", "status": 503 });
+            world
+                .local
+                .fault("DELETE", "/api/sandbox/*", -1, down)
+                .await;
+            open.host.fast.set(true);
+            open.event("session.deleted", json!({ "info": { "id": "s" } }))
+                .await;
+            let told = || {
+                let toasts = open.toasts();
+                let told = toasts.iter().filter(|t| *t == "Sandbox not deleted yet");
+                told.count()
+            };
+            until("the user is told", async || told() > 0).await;
+            let note = &world.store()["cleanup"][0];
+            assert_eq!(note["sandbox"], sandbox);
+            assert!(
+                note["error"].as_str().is_some_and(|e| e.contains("503")),
+                "{note}"
+            );
+            assert_eq!(world.store()["sessions"], json!({}));
+            world.forget_requests().await;
+            until("it is tried again", async || world.requests().await > 10).await;
+            assert_eq!(told(), 1, "once, however often it is tried");
 
-        world.mend().await;
-        let _next = world.open_mortal(2).await;
-        until("it is gone", async || world.sandboxes().await.is_empty()).await;
-        until("the note is gone", async || {
-            world.store()["cleanup"].is_null()
-        })
-        .await;
+            let mut next = None;
+            if restarted {
+                drop(open.host.die_at(1));
+                next = Some(world.open_mortal(2).await);
+            }
+            world.mend().await;
+            until("it is gone", async || world.sandboxes().await.is_empty()).await;
+            until("the note is gone", async || {
+                world.store()["cleanup"].is_null()
+            })
+            .await;
+            drop(next);
+        }
     });
 }
 

@@ -10,6 +10,7 @@ mod home;
 mod lies;
 mod lifecycle;
 mod permissions;
+mod proxy;
 mod refusals;
 mod snapshots;
 mod store;

@@ -50,6 +50,120 @@ fn a_lost_or_damaged_store_is_rebuilt_from_the_labels() {
 }
 
 #[test]
+fn the_user_is_told_why_a_store_did_not_parse_and_where_it_is() {
+    run(async {
+        for (damage, reason) in [
+            ("{\"sessions\": {\"s\": {\"sand", "EOF while parsing"),
+            ("{\"sessions\": {\"s\": {}}}", "missing field `sandboxId`"),
+            ("[1]", "invalid"),
+        ] {
+            let world = World::new();
+            let path = world.store_path();
+            fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+            fs::write(&path, damage).expect("written");
+            let open = world.open().await;
+            open.bash("s", "true").await;
+            let toasts = open.toasts();
+            assert!(
+                toasts.contains(&"Session store unreadable".into()),
+                "{toasts:?}"
+            );
+            let logged = open.host.logged().join("\n");
+            let told = logged.lines().find(|line| line.contains("did not parse"));
+            let told = told.unwrap_or_else(|| panic!("{logged}"));
+            assert!(told.contains(reason) && told.contains(".broken-"), "{told}");
+        }
+    });
+}
+
+#[test]
+fn a_store_of_a_newer_plugin_is_refused_with_a_sentence_and_left_as_it_is() {
+    run(async {
+        for version in [
+            json!(2),
+            json!("2.0"),
+            json!("7"),
+            json!(null),
+            json!({}),
+            json!(-1),
+        ] {
+            let world = World::new();
+            let path = world.store_path();
+            fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+            // What this version would misread.
+            let text =
+                json!({ "version": version, "sessions": [["s", { "id": "x" }]] }).to_string();
+            fs::write(&path, &text).expect("written");
+            let open = world.open().await;
+            for (tool, args) in [
+                ("bash", json!({ "command": "true" })),
+                ("read", json!({ "filePath": "a" })),
+                ("sync", json!({})),
+            ] {
+                let error = open.error("s", tool, args).await;
+                assert!(
+                    error.contains("a newer version of opencode-daytona-sandbox")
+                        && error.contains("Update the plugin"),
+                    "{version} {tool}: {error}"
+                );
+            }
+            open.event("session.deleted", json!({ "info": { "id": "s" } }))
+                .await;
+            open.plugin.dispose(Nothing {}).await;
+            assert!(world.sandboxes().await.is_empty(), "{version}");
+            assert_eq!(fs::read_to_string(&path).expect("readable"), text);
+        }
+    });
+}
+
+#[test]
+fn what_a_later_plugin_of_the_same_layout_added_is_kept_in_every_record() {
+    run(async {
+        for version in [json!(1), json!("1.9")] {
+            let world = World::new();
+            let open = world.open_mortal(1).await;
+            open.bash("s", "true").await;
+            assert_eq!(world.store()["version"], 1);
+            let path = world.store_path();
+            let mut store = world.store();
+            let now = now();
+            store["version"] = version.clone();
+            store["new"] = json!("document");
+            store["sessions"]["s"]["new"] = json!("entry");
+            store["sessions"]["s"]["unsynced"]["new"] = json!("unsynced");
+            let other = json!({
+                "sandboxId": "elsewhere", "worktree": "/elsewhere", "used": true,
+                "home": { "commit": "c", "branch": "b", "at": 1, "new": "home" },
+                "undo": { "to": "m", "new": "undo" },
+            });
+            store["sessions"]["other"] = other;
+            store["creating"] =
+                json!([{ "session": "t", "name": "n", "pid": 1, "since": now, "new": "creating" }]);
+            store["cleanup"] =
+                json!([{ "sandbox": "never", "since": now, "late": true, "new": "cleanup" }]);
+            fs::write(&path, store.to_string()).expect("written");
+            // Something else changes.
+            let open = world.open_mortal(2).await;
+            open.bash("another", "true").await;
+            open.bash("s", "true").await;
+            let kept = world.store();
+            assert_eq!(kept["version"], version);
+            for (pointer, expected) in [
+                ("/new", "document"),
+                ("/sessions/s/new", "entry"),
+                ("/sessions/other/home/new", "home"),
+                ("/sessions/other/undo/new", "undo"),
+                ("/creating/0/new", "creating"),
+                ("/cleanup/0/new", "cleanup"),
+            ] {
+                let found = kept.pointer(pointer).unwrap_or(&Value::Null);
+                assert_eq!(found, expected, "{pointer}: {kept}");
+            }
+        }
+    });
+}
+
+#[test]
 fn without_a_store_every_tool_refuses_and_nothing_is_made() {
     run(async {
         for operation in ["read", "replace", "create", "list"] {

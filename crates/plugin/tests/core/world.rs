@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) project: tempfile::TempDir,
     data: tempfile::TempDir,
     pub(crate) project_id: String,
+    /// Options of every OpenCode that is given none.
+    pub(crate) options: Value,
 }
 
 impl World {
@@ -49,6 +51,7 @@ impl World {
             project,
             data: tempfile::tempdir().expect("a directory"),
             project_id: "project".into(),
+            options: json!({}),
         }
     }
 
@@ -63,14 +66,15 @@ impl World {
     }
 
     pub(crate) async fn open(&self) -> Open {
-        self.open_with(json!({}), self.host(&self.local.url)).await
+        self.open_with(self.options.clone(), self.host(&self.local.url))
+            .await
     }
 
     /// An OpenCode whose process is dead as soon as anybody else looks.
     pub(crate) async fn open_mortal(&self, number: u32) -> Open {
         let host = self.host(&self.local.url);
         host.pid.set(Some(DEAD + number));
-        self.open_with(json!({}), host).await
+        self.open_with(self.options.clone(), host).await
     }
 
     /// Like [`World::open_mortal`], so long after others that what they held is void.
@@ -78,7 +82,7 @@ impl World {
         let host = self.host(&self.local.url);
         host.pid.set(Some(DEAD + number));
         host.skip_ms.set(u64::from(number) * 5_000);
-        self.open_with(json!({}), host).await
+        self.open_with(self.options.clone(), host).await
     }
 
     pub(crate) async fn open_snapshot(&self, snapshot: &str) -> Open {
@@ -180,12 +184,52 @@ impl World {
     }
 
     pub(crate) async fn executes(&self) -> u64 {
+        self.count("POST /toolbox/{sandboxId}/process/execute")
+            .await
+    }
+
+    /// How often the API was asked about one sandbox.
+    pub(crate) async fn looks(&self) -> u64 {
+        self.count("GET /api/sandbox/{sandboxIdOrName}").await
+    }
+
+    /// How often a sandbox was started.
+    pub(crate) async fn starts(&self) -> u64 {
+        self.count("POST /api/sandbox/{sandboxIdOrName}/start")
+            .await
+    }
+
+    async fn count(&self, route: &str) -> u64 {
         let counts = self
             .local
             .control("GET", "/_test/requests", json!({}))
             .await;
-        let route = "POST /toolbox/{sandboxId}/process/execute";
         counts["counts"][route].as_u64().unwrap_or_default()
+    }
+
+    /// Stops a sandbox past the plugin.
+    pub(crate) async fn stop(&self, sandbox: &str) {
+        let path = format!("/api/sandbox/{sandbox}");
+        let stop = format!("{path}/stop");
+        self.local.control("POST", &stop, json!({})).await;
+        until("it is stopped", async || {
+            self.local.control("GET", &path, json!({})).await["state"] == "stopped"
+        })
+        .await;
+    }
+
+    /// Deletes a sandbox past the plugin, so long ago that the proxy has forgotten it, or just now.
+    pub(crate) async fn delete_elsewhere(&self, sandbox: &str, long_ago: bool) {
+        let path = format!("/api/sandbox/{sandbox}");
+        self.local.control("DELETE", &path, json!({})).await;
+        until("it is gone", async || {
+            !(self.sandboxes().await).contains(&sandbox.to_string())
+        })
+        .await;
+        if long_ago {
+            let forward = json!({ "advance_ms": 121_000 });
+            self.local.control("POST", "/_test/clock", forward).await;
+        }
     }
 
     /// Plants a fault in the toolbox's execute.

@@ -142,7 +142,16 @@ fn rest(state: &State, job: &str, done: &ToolOutput, offset: u64) -> (String, u6
         file.take(NEWS_BYTES).read_to_end(&mut bytes).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let total = total.unwrap_or(offset);
+    // Begun in the foreground, a short output is not filed: all of it is in the answer.
+    let Some(total) = total else {
+        let whole = done.metadata.get("output").and_then(Value::as_str);
+        let is_whole = done.metadata.get("truncated") == Some(&Value::Bool(false));
+        let news = usize::try_from(offset).ok().and_then(|at| whole?.get(at..));
+        return match news.filter(|_| is_whole) {
+            Some(news) => (news.to_string(), offset + news.len() as u64),
+            None => (done.output.clone(), offset),
+        };
+    };
     if total <= offset && total > 0 {
         return (String::new(), total);
     }

@@ -300,7 +300,7 @@ fn what_was_kept_in_another_place_is_found_again() {
 #[test]
 fn a_preview_waits_for_a_listener_and_says_if_there_is_none() {
     let sandbox = Sandbox::new();
-    for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0"] {
+    for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"] {
         // A machine without IPv6 has one case less.
         let Ok(listener) = std::net::TcpListener::bind(address) else {
             continue;
@@ -335,6 +335,18 @@ fn a_preview_waits_for_a_listener_and_says_if_there_is_none() {
         &runner.wait_with_output().unwrap(),
     );
     assert_eq!(done(reply.result).unwrap().output, "listening");
+}
+
+#[test]
+fn a_server_that_a_preview_does_not_reach_is_named_with_its_address() {
+    let sandbox = Sandbox::new();
+    let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let args = json!({ "port": port, "wait": 1 });
+    let error = sandbox.run("preview", args).unwrap_err();
+    assert_eq!(error.code, Code::Tool);
+    let expected = format!("The server on port {port} in the sandbox listens on 127.0.0.2 only");
+    assert!(error.message.starts_with(&expected), "{error:?}");
 }
 
 #[test]

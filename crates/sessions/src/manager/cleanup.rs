@@ -1,9 +1,10 @@
 //! Deleting sandboxes, and remembering those that could not be deleted yet.
 
-use super::{Error, LATE_MS, Notice, Sessions, Slot};
+use super::{CLEAN_MS, Error, LATE_MS, Notice, Sessions, Slot};
 use crate::store::{Cleanup, Document, Entry, Unsynced};
 use daytona::State;
 use host::Level;
+use std::rc::Rc;
 
 /// How often it is looked whether the calls of a deleted session have ended.
 const RUNNING_MS: u64 = 50;
@@ -65,7 +66,7 @@ impl Sessions {
     }
 
     /// True if the service knows no such sandbox: there is nothing to keep then.
-    async fn is_gone(&self, sandbox: &str) -> bool {
+    pub(super) async fn is_gone(&self, sandbox: &str) -> bool {
         match self.client.get(sandbox).await {
             Err(daytona::Error::NotFound { .. }) => true,
             Ok(sandbox) => matches!(sandbox.state, State::Destroyed | State::Destroying),
@@ -149,28 +150,91 @@ impl Sessions {
         };
         let written = self
             .store
-            .update(|document| match &reason {
-                // What is still being made is not there yet: a later start looks again.
-                None => document.cleanup.retain(|c| {
-                    let may_come = c.late == Some(true) && now.abs_diff(c.since) < LATE_MS;
-                    c.sandbox != sandbox || (!was_there && may_come)
-                }),
-                Some(reason) => document
-                    .cleanup
-                    .iter_mut()
-                    .filter(|c| c.sandbox == sandbox)
-                    .for_each(|c| c.error = Some(reason.clone())),
+            .update(|document| {
+                match &reason {
+                    // What is still being made is not there yet: it is looked for again.
+                    None => document.cleanup.retain(|c| {
+                        let may_come = c.late == Some(true) && now.abs_diff(c.since) < LATE_MS;
+                        c.sandbox != sandbox || (!was_there && may_come)
+                    }),
+                    Some(reason) => document
+                        .cleanup
+                        .iter_mut()
+                        .filter(|c| c.sandbox == sandbox)
+                        .for_each(|c| c.error = Some(reason.clone())),
+                }
+                document.cleanup.iter().any(|c| c.sandbox == sandbox)
             })
             .await;
-        if let Some(reason) = reason {
+        // The user hears of it once, however often it is tried again.
+        if let Some(reason) = reason
+            && self.told.borrow_mut().insert(sandbox.into())
+        {
             (self.notices)(Notice::DeleteLater {
                 id: sandbox.into(),
                 reason,
             });
         }
-        if let Err(error) = written {
+        let is_left = written.unwrap_or_else(|error| {
             self.host.log(Level::Warn, &error.to_string());
+            true
+        });
+        if is_left {
+            self.clean_later();
         }
+    }
+
+    /// From now on, what could not be deleted is tried again in the background while this process
+    /// lives, and not only at the next start.
+    pub fn keep_clean(self: &Rc<Self>) {
+        *self.cleaner.borrow_mut() = Rc::downgrade(self);
+    }
+
+    /// Works off the notes in the background, at growing intervals, until none is left.
+    pub(super) fn clean_later(&self) {
+        let cleaner = self.cleaner.borrow().clone();
+        if cleaner.upgrade().is_none() || self.cleaning.replace(true) {
+            return;
+        }
+        let host = Rc::clone(&self.host);
+        self.host.spawn(Box::pin(async move {
+            let mut pause = CLEAN_MS.0;
+            loop {
+                host.sleep(pause).await;
+                let Some(sessions) = cleaner.upgrade() else {
+                    return;
+                };
+                match sessions
+                    .work_off(|document| sessions.give_up_own(document))
+                    .await
+                {
+                    Ok(document) if document.cleanup.is_empty() => {
+                        sessions.cleaning.set(false);
+                        return;
+                    }
+                    Ok(_) => {}
+                    Err(error) => host.log(Level::Warn, &error.to_string()),
+                }
+                pause = (2 * pause).min(CLEAN_MS.1);
+            }
+        }));
+    }
+
+    /// Deletes every sandbox that a note names, after `change` has made its own notes. Gives the
+    /// store as it is afterwards.
+    async fn work_off(&self, change: impl FnOnce(&mut Document)) -> Result<Document, Error> {
+        let todo = self
+            .store
+            .update(|document| {
+                change(document);
+                let notes = document.cleanup.iter().map(|note| note.sandbox.clone());
+                notes.collect::<Vec<_>>()
+            })
+            .await?;
+        for sandbox in todo {
+            self.clean(&sandbox).await;
+        }
+        Ok(self.store.read().await?)
     }
 
     /// Deletes what earlier processes left: failed deletions, creates nobody finished, sandboxes
@@ -187,52 +251,44 @@ impl Sessions {
             return self.sweep_work(document).await;
         }
         let now = self.host.now_ms();
-        let todo = self
-            .store
-            .update(|document| {
-                self.give_up(document);
-                let mut gone = Vec::new();
-                document.sessions.retain(|_, entry| {
-                    let owned = entry
-                        .owner
-                        .is_some_and(|pid| self.lives(pid, entry.last_accessed));
-                    let unused = entry.used == Some(false) && !owned;
-                    if unused {
-                        gone.push(entry.sandbox_id.clone());
-                    }
-                    !unused
-                });
-                document
-                    .cleanup
-                    .extend(gone.into_iter().map(|id| Cleanup::new(id, now)));
-                document
-                    .cleanup
-                    .iter()
-                    .map(|c| c.sandbox.clone())
-                    .collect::<Vec<_>>()
-            })
-            .await?;
-        for sandbox in todo {
-            self.clean(&sandbox).await;
-        }
-        let document = self.store.read().await?;
+        let unused = |document: &mut Document| {
+            self.give_up(document);
+            let mut gone = Vec::new();
+            document.sessions.retain(|_, entry| {
+                let owned = entry
+                    .owner
+                    .is_some_and(|pid| self.lives(pid, entry.last_accessed));
+                let unused = entry.used == Some(false) && !owned;
+                if unused {
+                    gone.push(entry.sandbox_id.clone());
+                }
+                !unused
+            });
+            let notes = gone.into_iter().map(|id| Cleanup::new(id, now));
+            document.cleanup.extend(notes);
+        };
+        let document = self.work_off(unused).await?;
         self.sweep_work(document).await
     }
 
-    /// Brings home what processes that are gone left in sandboxes of this worktree, and deletes
-    /// the sandboxes of deleted sessions.
+    /// Deletes the sandboxes of deleted sessions of this worktree, and brings home what processes
+    /// that are gone left in the others, if work comes home at all.
     async fn sweep_work(&self, document: Document) -> Result<(), Error> {
         for (session, entry) in document.sessions {
-            if !self.is_ours(&entry) || !self.project.brings_home {
+            if !self.is_ours(&entry) {
                 continue;
             }
-            let slot = self.slot(&session);
             let is_left = |work: &Unsynced| !self.lives(work.pid, work.since);
             if entry.deleted == Some(true) {
+                let slot = self.slot(&session);
                 slot.deleted.set(true);
                 let _guard = slot.lock.lock().await;
-                self.finish(&session, &slot).await?;
-            } else if entry.unsynced.as_ref().is_some_and(is_left)
+                if let Err(error) = self.finish(&session, &slot).await {
+                    let message = format!("deleted session {session} is still there: {error}");
+                    self.host.log(Level::Warn, &message);
+                }
+            } else if self.project.brings_home
+                && entry.unsynced.as_ref().is_some_and(is_left)
                 && let Err(reason) = self.carrier.bring_home(self, &session).await
             {
                 let message = format!("the work of session {session} is not home yet: {reason}");

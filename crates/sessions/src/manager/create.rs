@@ -4,9 +4,13 @@ use super::{CREATE_SECONDS, Error, Sessions};
 use crate::store::{Cleanup, Creating, Document, Entry};
 use daytona::{Sandbox, State, Toolbox};
 use futures::future::join;
+use serde_json::Map;
 
 /// How often a create is sent.
 const CREATE_ATTEMPTS: u32 = 4;
+/// How often one is sent that the service rejects: it may have no room at the moment, or the request
+/// may be wrong, and only its words would tell.
+const REJECTED_ATTEMPTS: u32 = 3;
 
 /// What to do about a missing entry, decided under the store's lock.
 pub(super) enum Claim {
@@ -43,6 +47,7 @@ impl Sessions {
                     name: name.clone(),
                     pid,
                     since: now,
+                    rest: Map::new(),
                 });
                 Claim::Create(name)
             })
@@ -52,10 +57,20 @@ impl Sessions {
 
     /// Creates that nobody works on any more become things to delete.
     pub(super) fn give_up(&self, document: &mut Document) {
+        self.give_up_those(document, |note| !self.is_under_way(note));
+    }
+
+    /// The same for those that ended here. Others' are left alone: a process of another container
+    /// may look dead from here, and be at work.
+    pub(super) fn give_up_own(&self, document: &mut Document) {
+        let abandoned = self.abandoned.borrow();
+        self.give_up_those(document, |note| abandoned.contains(&note.name));
+    }
+
+    fn give_up_those(&self, document: &mut Document, over: impl Fn(&Creating) -> bool) {
         let since = self.host.now_ms();
         let notes = std::mem::take(&mut document.creating);
-        let (live, dead): (Vec<_>, Vec<_>) =
-            notes.into_iter().partition(|note| self.is_under_way(note));
+        let (dead, live): (Vec<_>, Vec<_>) = notes.into_iter().partition(over);
         document.creating = live;
         document
             .cleanup
@@ -97,6 +112,7 @@ impl Sessions {
                     // Nobody would know of it. If this fails too, its note is still there.
                     self.abandoned.borrow_mut().insert(name);
                     let _ = self.client.delete(&sandbox.id).await;
+                    self.clean_later();
                 }
                 Ok(written?)
             }
@@ -171,7 +187,14 @@ impl Sessions {
                 }
             }
             attempt += 1;
-            if !error.is_transient() || attempt >= CREATE_ATTEMPTS {
+            let attempts = match &error {
+                daytona::Error::Rejected { .. } | daytona::Error::Conflict { .. } => {
+                    REJECTED_ATTEMPTS
+                }
+                error if error.is_transient() => CREATE_ATTEMPTS,
+                _ => 0,
+            };
+            if attempt >= attempts {
                 return Err((error, late));
             }
             self.client.pause(&error, attempt).await;
@@ -180,7 +203,7 @@ impl Sessions {
 
     pub(super) async fn started(&self, sandbox: Sandbox) -> Result<Sandbox, daytona::Error> {
         match sandbox.state {
-            State::Started => Ok(sandbox),
+            State::Started => sandbox.fit(),
             _ => self.client.wait_started(&sandbox.id, CREATE_SECONDS).await,
         }
     }

@@ -1,6 +1,6 @@
 //! Finding a sandbox again: after the store lost it, after it stopped, after it was deleted.
 
-use super::{Error, LABEL_SESSION, Notice, Sessions};
+use super::{Error, LABEL_SESSION, Looked, Notice, START_SECONDS, Sessions};
 use crate::store::{Creating, Entry};
 use daytona::{Sandbox, State, Toolbox};
 use host::Level;
@@ -87,8 +87,9 @@ impl Sessions {
     /// Finds out why `failed` does not answer and repairs it: waits, starts, or replaces.
     ///
     /// Of several calls that fail together one does the work; the others get its result.
-    pub async fn recover(&self, session: &str, failed: &Toolbox) -> Result<Toolbox, Error> {
+    pub async fn recover(&self, session: &str, failed: &Toolbox) -> Result<Looked, Error> {
         let slot = self.slot(session);
+        let before = slot.look.borrow().number;
         let _guard = slot.lock.lock().await;
         if slot.deleted.get() {
             return Err(Error::Deleted);
@@ -96,11 +97,16 @@ impl Sessions {
         if let Some(current) = slot.toolbox.borrow().clone()
             && current != *failed
         {
-            return Ok(current);
+            return Ok(Looked {
+                toolbox: current,
+                was_running: false,
+            });
         }
-        let result = self.repair(session, failed).await;
+        let result = self.repair_after(session, failed, before).await;
         match &result {
-            Ok(toolbox) => *slot.toolbox.borrow_mut() = Some(toolbox.clone()),
+            Ok(looked) => *slot.toolbox.borrow_mut() = Some(looked.toolbox.clone()),
+            // The caller asks again, and tells it if that does not help.
+            Err(Error::Daytona(error)) if error.is_transient() => {}
             Err(error) => (self.notices)(Notice::Failed {
                 reason: error.to_string(),
             }),
@@ -108,45 +114,65 @@ impl Sessions {
         result
     }
 
-    pub(super) async fn repair(&self, session: &str, failed: &Toolbox) -> Result<Toolbox, Error> {
-        match self.revive(session, failed).await {
-            Err(Error::Gone(_)) => self.replace(session, &failed.id).await,
+    pub(super) async fn repair(&self, session: &str, failed: &Toolbox) -> Result<Looked, Error> {
+        let before = self.slot(session).look.borrow().number;
+        self.repair_after(session, failed, before).await
+    }
+
+    async fn repair_after(
+        &self,
+        session: &str,
+        failed: &Toolbox,
+        before: u64,
+    ) -> Result<Looked, Error> {
+        match self.revive_after(session, failed, before).await {
+            Err(Error::Gone(_)) => Ok(Looked {
+                toolbox: self.replace(session, &failed.id).await?,
+                was_running: false,
+            }),
             revived => revived,
         }
     }
 
     /// Starts `failed` if it is stopped, and waits if it is on its way. Makes no other in its
     /// place: if it is gone, that is the error.
-    pub async fn revive(&self, session: &str, failed: &Toolbox) -> Result<Toolbox, Error> {
-        let gone = || Error::Gone(failed.id.clone());
-        let sandbox = match self.client.get(&failed.id).await {
-            Ok(sandbox) => sandbox,
-            Err(daytona::Error::NotFound { .. }) => return Err(gone()),
+    pub async fn revive(&self, session: &str, failed: &Toolbox) -> Result<Looked, Error> {
+        let before = self.slot(session).look.borrow().number;
+        self.revive_after(session, failed, before).await
+    }
+
+    /// Calls that wait for a look at the same sandbox share what it finds: ten of them do not ask
+    /// ten times, and start it once. `before` is the number of the last look when the call failed.
+    async fn revive_after(
+        &self,
+        session: &str,
+        failed: &Toolbox,
+        before: u64,
+    ) -> Result<Looked, Error> {
+        let slot = self.slot(session);
+        let _guard = slot.looking.lock().await;
+        {
+            let look = slot.look.borrow();
+            if let Some((sandbox, result)) = &look.found
+                && look.number > before
+                && *sandbox == failed.id
+            {
+                return result.clone();
+            }
+        }
+        let result = self.look(session, failed).await;
+        let mut look = slot.look.borrow_mut();
+        look.number += 1;
+        look.found = Some((failed.id.clone(), result.clone()));
+        result
+    }
+
+    /// Asks the service about `failed`, and starts it if it is stopped.
+    async fn look(&self, session: &str, failed: &Toolbox) -> Result<Looked, Error> {
+        let (sandbox, resumed) = match self.client.bring_up(&failed.id, START_SECONDS).await {
+            Ok(running) => running,
+            Err(daytona::Error::NotFound { .. }) => return Err(Error::Gone(failed.id.clone())),
             Err(error) => return Err(error.into()),
-        };
-        let (sandbox, resumed) = match sandbox.state {
-            State::Started => (sandbox, false),
-            State::Stopped | State::Archived | State::Paused => {
-                (self.client.start(&failed.id).await?, true)
-            }
-            State::Changing => match self.client.wait_started(&failed.id, 15).await {
-                Ok(sandbox) => (sandbox, false),
-                // It was on its way down, not up.
-                Err(daytona::Error::TooSlow { .. }) => (self.client.start(&failed.id).await?, true),
-                Err(daytona::Error::NotFound { .. }) => return Err(gone()),
-                Err(error) => return Err(error.into()),
-            },
-            State::Destroyed | State::Destroying => return Err(gone()),
-            State::Error | State::BuildFailed => {
-                let reason = sandbox
-                    .error_reason
-                    .unwrap_or_else(|| "no reason was given".into());
-                return Err(daytona::Error::Failed {
-                    id: failed.id.clone(),
-                    reason,
-                }
-                .into());
-            }
         };
         let toolbox = sandbox.toolbox();
         if toolbox != *failed {
@@ -165,11 +191,25 @@ impl Sessions {
                 id: toolbox.id.clone(),
             });
         }
-        Ok(toolbox)
+        Ok(Looked {
+            toolbox,
+            was_running: !resumed,
+        })
     }
 
     /// The old sandbox is gone: a new one, with the project as it is on the host now.
     pub(super) async fn replace(&self, session: &str, old: &str) -> Result<Toolbox, Error> {
+        self.part_with(session, old).await?;
+        let (toolbox, _) = Box::pin(self.find_or_make(session)).await?;
+        (self.notices)(Notice::Replaced {
+            old: old.into(),
+            id: toolbox.id.clone(),
+        });
+        Ok(toolbox)
+    }
+
+    /// Forgets a sandbox that is gone; what it leaves goes to the next one.
+    pub(super) async fn part_with(&self, session: &str, old: &str) -> Result<(), Error> {
         let slot = self.slot(session);
         slot.toolbox.borrow_mut().take();
         slot.used.set(false);
@@ -184,13 +224,10 @@ impl Sessions {
                 }
             })
             .await?;
-        *slot.heritage.borrow_mut() = left;
+        if left.is_some() {
+            *slot.heritage.borrow_mut() = left;
+        }
         self.fresh.borrow_mut().insert(session.into());
-        let (toolbox, _) = Box::pin(self.find_or_make(session)).await?;
-        (self.notices)(Notice::Replaced {
-            old: old.into(),
-            id: toolbox.id.clone(),
-        });
-        Ok(toolbox)
+        Ok(())
     }
 }

@@ -26,10 +26,11 @@ impl Sessions {
     }
 
     pub(super) fn note_unsynced(&self, entry: &mut Entry) {
-        let before = entry.unsynced.as_ref().map_or(0, |work| work.since);
+        let before = entry.unsynced.take().unwrap_or_default();
         entry.unsynced = Some(Unsynced {
             pid: self.host.pid(),
-            since: self.host.now_ms().max(before + 1),
+            since: self.host.now_ms().max(before.since + 1),
+            rest: before.rest,
         });
     }
 
@@ -84,7 +85,7 @@ impl Sessions {
         let toolbox = toolbox_of(&entry);
         match entry.toolbox_url {
             Some(_) => Ok(Some(toolbox)),
-            None => self.revive(session, &toolbox).await.map(Some),
+            None => Ok(Some(self.revive(session, &toolbox).await?.toolbox)),
         }
     }
 
