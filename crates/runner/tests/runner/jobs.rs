@@ -450,7 +450,7 @@ fn a_supervisor_takes_no_more_memory_the_more_it_is_asked() {
     };
     let asked = |n: usize| {
         let input = [format!("request-{n}"), format!("line {n}\n")];
-        let input = (n % 10 == 0).then_some(input);
+        let input = n.is_multiple_of(10).then_some(input);
         let wait = json!({ "output_ms": 0, "max_ms": 0 });
         let answer = ask(
             &job,
