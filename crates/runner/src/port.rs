@@ -86,6 +86,9 @@ fn listener(line: &str, port: u16) -> Option<IpAddr> {
 
 /// The kernel prints each four bytes of an address as one number of this machine.
 fn parse_address(hex: &str) -> Option<IpAddr> {
+    if !matches!(hex.len(), 8 | 32) {
+        return None;
+    }
     let mut bytes = Vec::new();
     for word in hex.as_bytes().chunks(8) {
         let word = u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok()?;
