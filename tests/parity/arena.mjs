@@ -10,9 +10,12 @@
 import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { dirname, join, relative } from "node:path"
 import { startPages } from "../lib/pages.mjs"
+import { searchPath } from "../lib/programs.mjs"
 import { createWorld, git, startLocal, toolResult } from "../lib/world.mjs"
 
 const SANDBOX = "/home/daytona/project"
+/** Where each side finds the named programs: bash tells its own path. */
+const PROGRAMS = [searchPath(), "/opt/daytona/programs"]
 const config = { permission: { "*": "allow", external_directory: "allow", doom_loop: "allow" }, snapshot: false }
 
 /** Modes, kinds, link targets and hashes of all that is in the tree. */
@@ -106,7 +109,8 @@ async function play({ world, url, directory, root, web }, { model = "m", steps }
     // A saved file may be below the root, and its name relative to that must go too.
     const saved = parts.map((part) => part.state.metadata?.outputPath).filter(Boolean)
     const places = saved.flatMap((path) => [path.replaceAll(root, "<root>"), relative(root, path)])
-    const rooted = (part) => JSON.parse(JSON.stringify(toolResult(part)).replaceAll(root, "<root>"))
+    const alike = (text) => PROGRAMS.reduce((text, dir) => text.replaceAll(dir, "<programs>"), text.replaceAll(root, "<root>"))
+    const rooted = (part) => JSON.parse(alike(JSON.stringify(toolResult(part))))
     const results = parts.map((part) => ({ ...rooted(part), saved: places }))
     const count = replies.flat().length
     if (results.length !== count) {
