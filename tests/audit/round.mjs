@@ -228,13 +228,14 @@ function configure(world, state, all) {
 /** How ripgrep may be run: the search box lists the project's files, the tool `skill` those of a skill. */
 const LISTS = ['"--files", "--glob=!**/.git/**"', '"--files", "--hidden", "--glob=!**/SKILL.md", "--glob=!**/.git/**"']
 
-/** The programs that OpenCode's processes may run: git for both, what `sandbox-shell` is made of, and `pgrep` to end processes. */
+/** The programs that OpenCode's processes may run: git for both, the plugin's watcher that ends a git with its caller, what `sandbox-shell` is made of, and `pgrep` to end processes. */
 function programs(world, state) {
   const shell = join(state.damage ? join(world.base, "package") : packedPackage(), "dist/sandbox-shell")
   const typed = join(dirname(shell), "shell.js")
   return (path, line) => {
     if (path === opencodeBinary()) return /^execve\("[^"]*", \["[^"]*", "(serve|run)"/.test(line) || line.includes(`, "${typed}"`)
     if (path === shell) return true
+    if (path === "/bin/sh") return line.includes('["/bin/sh", "-c", "live=\\nwhile read -r what pid; do')
     if (basename(path) === "rg") return LISTS.some((args) => line.includes(`"--no-config", ${args}, "."]`))
     const place = path === join(searchPath(), basename(path)) || /^\/(usr\/)?(local\/)?s?bin\/|^\/usr\/lib(exec)?\/git-core\//.test(path)
     return place && ["git", "od", "tr", "false", "pgrep"].includes(basename(path))

@@ -50,9 +50,10 @@ export function ensurePrograms() {
   must("bwrap", ["--unshare-all", "--ro-bind", "/", "/", "true"], { quiet: true, hint })
 }
 
-/** From here on, this process and all that it starts find the named programs only. */
+/** From here on, this process and all that it starts find the named programs only. A git hook that starts the tests says where its repository is; theirs are elsewhere. */
 export function enterPrograms() {
   process.env.PATH = searchPath()
+  for (const name of Object.keys(process.env)) if (name.startsWith("GIT_")) delete process.env[name]
 }
 
 /** Each of these says whether it had anything to do; `quiet` shows a command's output only if it fails. */
