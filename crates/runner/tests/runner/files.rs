@@ -466,6 +466,6 @@ fn searches_obey_ignore_files_and_stop_at_a_hundred() {
         .unwrap_err();
     assert_eq!(
         error.message,
-        "regex parse error:\n    (unclosed\n    ^\nerror: unclosed group"
+        "rg: regex parse error:\n    (?:(unclosed)\n    ^\nerror: unclosed group"
     );
 }
