@@ -72,7 +72,7 @@ export const groups = [
       grep("println"),
       grep('println!\\("hello"\\)'),
       grep("nothing like this"),
-      grep("(unclosed"),
+      grep("(unclosed"), grep("a)(l"),
       grep("[z-a]"),
       grep("a{2,1}"),
       grep("*"),

@@ -30,13 +30,15 @@ pub(super) fn run(tree: &Tree, args: &args::Grep) -> Result<ToolOutput, ToolErro
     if !dir.is_dir() {
         return Err(fail("ripgrep execution failed"));
     }
-    if let Some(why) = fault(&args.pattern) {
+    // As ripgrep does, since 14: `a)(b` is a pattern there, and an error shows the group.
+    let pattern = format!("(?:{})", args.pattern);
+    if let Some(why) = fault(&pattern) {
         return Err(fail(why));
     }
     let matcher = RegexMatcherBuilder::new()
         .line_terminator(Some(b'\n'))
         .multi_line(true)
-        .build_many(&[&args.pattern]);
+        .build(&pattern);
     let best = Best::default();
     // An invalid glob finds nothing, and so does a pattern that cannot be used though it is well
     // formed (it names a newline, or grows too large), as in OpenCode.
@@ -64,10 +66,9 @@ pub(super) fn run(tree: &Tree, args: &args::Grep) -> Result<ToolOutput, ToolErro
 }
 
 /// What is wrong with the pattern, in the words of the ripgrep that OpenCode 1.18.33 brings (15.1.0,
-/// November 2026), which puts every pattern into a group.
+/// November 2026).
 fn fault(pattern: &str) -> Option<String> {
-    let group = format!("(?:{pattern})");
-    let error = regex_syntax::Parser::new().parse(&group).err()?;
+    let error = regex_syntax::Parser::new().parse(pattern).err()?;
     let mut text = format!("rg: {}", error.to_string().trim());
     if text.contains("backreferences") || text.contains("look-around") {
         text += "\n\nConsider enabling PCRE2 with the --pcre2 flag, which can handle backreferences\nand look-around.";
@@ -166,6 +167,11 @@ mod tests {
         for pattern in ["alpha\\nbeta", "(a{1000}){1000}"] {
             assert_eq!(grep(pattern).unwrap().output, "No files found");
         }
+        let found = grep("al)(pha").unwrap().output;
+        assert!(
+            found.ends_with("Line 1: alpha\n") || found.ends_with("Line 1: alpha"),
+            "{found}"
+        );
         let advice = "\n\nConsider enabling PCRE2 with the --pcre2 flag, which can handle backreferences\nand look-around.";
         for (pattern, end) in [
             ("(a", "error: unclosed group"),
