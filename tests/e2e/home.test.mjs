@@ -2,7 +2,7 @@
 // tool, at the end of the process, before a deletion; and undo, redo and forks.
 
 import assert from "node:assert/strict"
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { after, before, describe, test } from "node:test"
 import { createWorld, eventually, git, visit } from "../lib/world.mjs"
@@ -221,3 +221,28 @@ test("with `sync: apply` the change is in the working tree, unless something is 
     await world.close()
   }
 })
+
+for (const name of ["GIT_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_WORK_TREE"]) {
+  test(`an exported ${name} of another repository changes nothing: files go out of the project and work comes home into it`, async () => {
+    const world = await createWorld({ files: { "own.txt": "own\n" }, scripts: { work: [{ calls: [["bash", { command: "ls; echo made > made.txt" }]] }, { calls: [["sync", {}]] }] } })
+    try {
+      const other = join(world.base, "other")
+      mkdirSync(other)
+      git(other, "init", "--quiet", "--initial-branch=main")
+      writeFileSync(join(other, "other.txt"), "other\n")
+      git(other, "add", "--all")
+      git(other, "commit", "--quiet", "--message=other")
+      const state = () => git(other, "for-each-ref") + git(other, "count-objects") + git(other, "status", "--porcelain")
+      const before = state()
+      const value = { GIT_DIR: ".git", GIT_INDEX_FILE: ".git/index", GIT_OBJECT_DIRECTORY: ".git/objects", GIT_WORK_TREE: "." }[name]
+      const { tools } = await world.run("script:work", { env: { [name]: join(other, value) } })
+      const [bash, sync] = tools
+      assert.equal(bash.output, "own.txt\n", bash.error)
+      assert.match(sync.output, /branch opencode\/1,/, sync.error)
+      assert.equal(git(world.project, "show", "opencode/1:made.txt"), "made")
+      assert.equal(state(), before, "the other repository was changed")
+    } finally {
+      await world.close()
+    }
+  })
+}
