@@ -197,11 +197,9 @@ impl Plugin {
 
     async fn load(self: &Rc<Self>) -> Result<Core, String> {
         let init = &self.init;
-        let root = if init.worktree == "/" || init.worktree.is_empty() {
-            &init.directory
-        } else {
-            &init.worktree
-        };
+        let worktree = self.worktree().await?;
+        let git = worktree != "/" && !worktree.is_empty();
+        let root = if git { &worktree } else { &init.directory };
         let dotenv = self
             .host
             .read_file(&format!("{}/.env", root.trim_end_matches('/')))
@@ -213,7 +211,7 @@ impl Plugin {
             &String::from_utf8_lossy(&dotenv),
         )
         .map_err(|e| e.to_string())?;
-        let paths = Paths::new(&init.worktree, &init.directory, &config.project_dir);
+        let paths = Paths::new(&worktree, &init.directory, &config.project_dir);
         let dir = sessions::store_dir(|name| self.host.env(name)).map_err(|e| e.to_string())?;
         let client = Client::new(Rc::clone(&self.host), config.settings.clone());
         let remote = Rc::new(Remote::new(
@@ -221,7 +219,6 @@ impl Plugin {
             client.clone(),
             init.assets.clone(),
         ));
-        let git = init.worktree != "/" && !init.worktree.is_empty();
         let store = Store::new(Rc::clone(&self.host), &dir, &init.project_id, paths.host());
         let depot = sync::depot_path(store.path(), paths.host(), git);
         let plugin = Rc::downgrade(self);
@@ -271,6 +268,23 @@ impl Plugin {
             carry,
             sessions: Rc::new(sessions),
         })
+    }
+
+    /// The worktree. OpenCode asks a git that an exported `GIT_WORK_TREE` sends elsewhere, so one that
+    /// does not hold the directory that OpenCode works in is looked up again.
+    async fn worktree(&self) -> Result<String, String> {
+        let Init {
+            worktree,
+            directory,
+            ..
+        } = &self.init;
+        let paths = Paths::new(worktree, directory, DEFAULT_PROJECT_DIR);
+        if paths.inside(directory).is_some() {
+            return Ok(worktree.clone());
+        }
+        let found = sync::toplevel(&*self.host, directory).await;
+        let found = found.map_err(|error| error.to_string())?;
+        Ok(found.unwrap_or_else(|| "/".into()))
     }
 
     fn core(&self) -> Result<Rc<Core>, String> {

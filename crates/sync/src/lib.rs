@@ -263,6 +263,13 @@ fn kept(kind: &str, session: &str) -> String {
     format!("refs/opencode/{kind}/{session}")
 }
 
+/// The root of the worktree that a directory is in; none if it is in none.
+pub async fn toplevel(host: &dyn Host, directory: &str) -> Result<Option<String>, Error> {
+    let git = Git::users(host, directory);
+    let found = git.run(&["rev-parse", "--show-toplevel"], "").await?;
+    Ok((found.code == 0).then(|| git::text(&found.stdout)))
+}
+
 /// Where the depot of a worktree is, beside the store's file.
 pub fn depot_path(store: &str, worktree: &str, repository: bool) -> String {
     // FNV-1a: clones of one repository share a store, but not their objects.

@@ -143,3 +143,30 @@ fn a_tool_of_nobody_knows_whom_does_not_run() {
         assert_eq!(refused("server_tool").await, None);
     });
 }
+
+#[test]
+fn a_worktree_that_does_not_hold_the_directory_is_not_believed() {
+    run(async {
+        let (world, other) = (World::new(), World::new());
+        let init = |worktree: &str, directory: &str| plugin::Init {
+            worktree: worktree.into(),
+            directory: directory.into(),
+            ..world.init(json!({}))
+        };
+        let path = world.project.path().to_string_lossy().into_owned();
+        let below = format!("{path}/src");
+        let elsewhere = other.project.path().to_string_lossy().into_owned();
+        for (session, worktree, directory) in [
+            ("a", &elsewhere, &path),
+            ("b", &elsewhere, &below),
+            ("c", &path, &below),
+        ] {
+            let host = world.host(&world.local.url);
+            let open = world.open_as(init(worktree, directory), host).await;
+            assert_eq!(open.started.problem, None);
+            open.bash(session, "true").await;
+            let entry = world.entry(session);
+            assert_eq!(entry["worktree"], json!(path), "{worktree} {directory}");
+        }
+    });
+}

@@ -90,9 +90,9 @@ impl World {
             .await
     }
 
-    pub(crate) async fn open_with(&self, options: Value, host: Rc<TestHost>) -> Open {
+    pub(crate) fn init(&self, options: Value) -> Init {
         let worktree = self.project.path().to_string_lossy().into_owned();
-        let init = Init {
+        Init {
             directory: worktree.clone(),
             worktree,
             project_id: self.project_id.clone(),
@@ -100,7 +100,15 @@ impl World {
             assets: runners(),
             shell: "/packaged/sandbox-shell".into(),
             javascript: "/opencode".into(),
-        };
+        }
+    }
+
+    pub(crate) async fn open_with(&self, options: Value, host: Rc<TestHost>) -> Open {
+        self.open_as(self.init(options), host).await
+    }
+
+    /// With whatever OpenCode tells a plugin.
+    pub(crate) async fn open_as(&self, init: Init, host: Rc<TestHost>) -> Open {
         let opencode = Rc::new(Fake::default());
         let plugin = Plugin::new(host.clone(), opencode.clone(), init);
         let started = plugin.start(Nothing {}).await;
