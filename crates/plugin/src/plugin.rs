@@ -2,6 +2,7 @@
 
 mod calls;
 mod permit;
+mod running;
 mod typed;
 mod work;
 

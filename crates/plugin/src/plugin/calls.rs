@@ -1,35 +1,24 @@
 //! One tool call: permission first, then the sandbox, then what OpenCode shows of it.
 
+use super::running::Running;
 use super::{Core, Plugin};
 use crate::edge::*;
-use crate::remote::{Answer, OTHER, RemoteError};
 use crate::trust;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{Either, LocalBoxFuture, Shared, select};
 use host::Level;
-use protocol::args::{Bash, DEFAULT_TIMEOUT_MS};
-use protocol::{
-    Code, JobState, JobStop, JobWait, Op, Outcome, Request, StopReason, ToolArgs, ToolCall,
-    ToolError, ToolOutput, Wait,
-};
-use serde_json::{Value, json};
+use protocol::{Code, Op, ToolArgs, ToolCall, ToolError, ToolOutput, Wait};
+use serde_json::Value;
 use std::rc::Rc;
 use tools::catalog;
 
-/// How long after its time a command may still be said to run.
-const OVERDUE_MS: u64 = 120_000;
 /// OpenCode stores an aborted tool's result only if it arrives within 250 ms.
 const ABORT_MS: u64 = 180;
 /// How long a command in the background may fail at once, or say a first word.
 const FIRST_WORDS: Wait = Wait {
     output_ms: 200,
     max_ms: 400,
-};
-/// Asks how a job is right now.
-const NO_WAIT: Wait = Wait {
-    output_ms: 0,
-    max_ms: 0,
 };
 /// Jobs whose output is remembered as shown.
 const MAX_JOBS: usize = 1_000;
@@ -164,158 +153,50 @@ impl Plugin {
         &self,
         core: &Core,
         session_id: &str,
-        mut args: ToolArgs,
+        args: ToolArgs,
         cancel: Cancel,
         replaced: Option<String>,
         show: &mut dyn FnMut(&str),
     ) -> Executed {
-        let session = match self.root(session_id).await {
-            Ok(session) => session,
+        let root = match self.root(session_id).await {
+            Ok(root) => root,
             Err(reason) => return failed(reason),
         };
-        self.active(&session);
-        if let Err(reason) = self.settle(core, &session).await {
+        self.active(&root);
+        if let Err(reason) = self.settle(core, &root).await {
             return failed(reason);
         }
         let mutates = catalog::find(args.tool()).is_none_or(|tool| tool.mutates);
-        let _working = mutates.then(|| core.sessions.working(&session));
+        let _working = mutates.then(|| core.sessions.working(&root));
+        let running = Running::new(self, core, session_id, &root, &args, cancel);
+        let turn = self.turn_of(&root).filter(|_| mutates);
+        let request = running.request(self.tool(core, session_id, args, turn));
+        running.to_its_end(&request, replaced, show).await
+    }
+
+    /// What the runner is asked to do.
+    fn tool(&self, core: &Core, session_id: &str, mut args: ToolArgs, turn: Option<String>) -> Op {
         let loaded = match &args {
             ToolArgs::Read(_) => self.loaded_in(session_id),
             _ => Vec::new(),
         };
-        let (command, time) = match &args {
-            ToolArgs::Bash(Bash {
-                command, timeout, ..
-            }) => (Some(command.clone()), *timeout),
-            _ => (None, None),
-        };
-        let background = matches!(&args, ToolArgs::Bash(bash) if bash.background == Some(true));
         if let ToolArgs::Job(job) = &mut args {
-            job.offset = self
-                .jobs
-                .borrow()
-                .get(&job.job)
-                .copied()
-                .unwrap_or_default();
+            let shown = self.jobs.borrow().get(&job.job).copied();
+            job.offset = shown.unwrap_or_default();
         }
-        let op = Op::Tool(ToolCall {
+        let wait = match is_background(&args) {
+            true => FIRST_WORDS,
+            false => Wait::default(),
+        };
+        Op::Tool(ToolCall {
             root: core.paths.root().into(),
             cwd: core.paths.cwd().into(),
             args,
-            wait: if background {
-                FIRST_WORDS
-            } else {
-                Wait::default()
-            },
+            wait,
             env: Default::default(),
             loaded,
-            turn: self.turn_of(&session).filter(|_| mutates),
-        });
-        let ask = |op: Op| Request::new(core.remote.id(), op);
-        let stop = async |job: &str| {
-            let op = Op::JobStop(JobStop {
-                job: job.into(),
-                reason: StopReason::Abort,
-            });
-            let never = || false;
-            core.remote
-                .call(&core.sessions, &session, &ask(op), never)
-                .await
-        };
-        let is_cancelled = || cancel.peek().is_some();
-        let request = ask(op);
-        let first = core
-            .remote
-            .call(&core.sessions, &session, &request, is_cancelled);
-        let mut answer = match select(Box::pin(first), cancel.clone()).await {
-            Either::Left((answer, _)) => answer,
-            // A job has the name of its request, so it can be stopped before it has answered.
-            Either::Right((_, first)) if command.is_some() && core.sessions.is_ready(&session) => {
-                match stop(&request.id).await {
-                    Ok(stopped) if !is_unknown(&stopped) => Ok(stopped),
-                    _ => first.await,
-                }
-            }
-            Either::Right((_, first)) => first.await,
-        };
-        // The runner ends a command in time. One that does not is not believed for ever.
-        let overdue = time
-            .unwrap_or(DEFAULT_TIMEOUT_MS)
-            .saturating_add(OVERDUE_MS);
-        let overdue = self.host.now_ms().saturating_add(overdue);
-        let (mut replaced, mut stopped) = (replaced, false);
-        let (mut job_id, mut lost) = (request.id.clone(), false);
-        loop {
-            let answered = match answer {
-                Ok(answered) => answered,
-                // The service ended the request, not the command.
-                Err(RemoteError::Daytona(error @ daytona::Error::Killed)) if command.is_some() => {
-                    if lost {
-                        return failed(format!(
-                            "{error}. The command may still run, as job {job_id}: look at it with the tool job."
-                        ));
-                    }
-                    lost = true;
-                    // What it has printed so far only the user has seen.
-                    let look = ask(Op::JobWait(JobWait {
-                        job: job_id.clone(),
-                        offset: 0,
-                        wait: NO_WAIT,
-                    }));
-                    let look = core.remote.call(&core.sessions, &session, &look, || false);
-                    answer = look.await;
-                    continue;
-                }
-                Err(error) => return failed(error.to_string()),
-            };
-            replaced = answered.replaced.or(replaced);
-            let job = match answered.result {
-                Ok(Outcome::Done(output)) => {
-                    return self.done(session_id, output, replaced.is_some());
-                }
-                Ok(Outcome::Running(job)) if background || lost => {
-                    self.turns.background.borrow_mut().insert(session.clone());
-                    let why = lost.then_some(daytona::Error::Killed);
-                    return self.left_running(session_id, command, job, why, replaced.is_some());
-                }
-                Ok(Outcome::Running(job)) => job,
-                Ok(_) => return failed(OTHER.into()),
-                Err(error) if lost && error.code == Code::NoSuchJob => {
-                    return failed(format!(
-                        "{}. No job of this command is there any more; look what it did before you repeat it.",
-                        daytona::Error::Killed
-                    ));
-                }
-                Err(error) => {
-                    return self.tool_error(error, command.as_deref(), replaced.is_some());
-                }
-            };
-            if self.host.now_ms() > overdue {
-                if stopped {
-                    return failed(
-                        "The command should have ended long ago, and the sandbox does not stop it. Stop its processes with another command."
-                            .into(),
-                    );
-                }
-                stopped = true;
-                answer = stop(&job.job).await;
-                continue;
-            }
-            if !job.output.is_empty() {
-                show(&job.output);
-            }
-            job_id.clone_from(&job.job);
-            let wait = ask(Op::JobWait(JobWait {
-                job: job.job.clone(),
-                offset: job.offset,
-                wait: Wait::default(),
-            }));
-            let wait = core.remote.call(&core.sessions, &session, &wait, || false);
-            answer = match select(cancel.clone(), Box::pin(wait)).await {
-                Either::Right((answer, _)) => answer,
-                Either::Left(_) => stop(&job.job).await,
-            };
-        }
+            turn,
+        })
     }
 
     /// Instruction files that the session has seen. After a compaction it has seen none.
@@ -327,35 +208,7 @@ impl Plugin {
             .unwrap_or_default()
     }
 
-    /// A command in the background, as the model hears of it; `lost` is why it is there.
-    fn left_running(
-        &self,
-        session: &str,
-        command: Option<String>,
-        job: JobState,
-        lost: Option<daytona::Error>,
-        replaced: bool,
-    ) -> Executed {
-        let lost = lost.map(|error| format!("{error}. ")).unwrap_or_default();
-        let note = format!(
-            "{lost}The command runs in the background as job {}. The tool job shows what it prints, sends it input and stops it.",
-            job.job
-        );
-        let output = if job.output.is_empty() {
-            "(no output yet)"
-        } else {
-            &job.output
-        };
-        let output = ToolOutput {
-            title: command.unwrap_or_default(),
-            output: output.to_string() + &protocol::shell_note(&note),
-            metadata: json!({ "output": job.output, "exit": null, "truncated": false, "job": job.job, "offset": job.offset }),
-            attachments: Vec::new(),
-        };
-        self.done(session, output, replaced)
-    }
-
-    fn done(&self, session: &str, output: ToolOutput, replaced: bool) -> Executed {
+    pub(super) fn done(&self, session: &str, output: ToolOutput, replaced: bool) -> Executed {
         let output = trust::output(output);
         // How far a job's output was shown. After a restart of OpenCode it is shown from its start.
         if let (Some(job), Some(offset)) = (
@@ -382,12 +235,16 @@ impl Plugin {
         })
     }
 
-    fn tool_error(&self, error: ToolError, command: Option<&str>, replaced: bool) -> Executed {
+    pub(super) fn tool_error(
+        &self,
+        error: ToolError,
+        command: Option<&str>,
+        replaced: bool,
+    ) -> Executed {
         if error.code != Code::Tool {
-            self.host.log(
-                Level::Warn,
-                &format!("runner: {:?}: {}", error.code, error.message),
-            );
+            let why = trust::sentence(&error.message);
+            self.host
+                .log(Level::Warn, &format!("runner: {:?}: {why}", error.code));
         }
         let text = with_notice(trust::text(error.message), replaced);
         match (command, &error.metadata) {
@@ -408,17 +265,17 @@ pub(super) fn never() -> Cancel {
     futures::future::pending().boxed_local().shared()
 }
 
+/// True for a command that shall stay.
+pub(super) fn is_background(args: &ToolArgs) -> bool {
+    matches!(args, ToolArgs::Bash(bash) if bash.background == Some(true))
+}
+
 /// What a running command is called.
 fn title(args: &ToolArgs) -> String {
     match args {
         ToolArgs::Bash(bash) => bash.command.clone(),
         _ => String::new(),
     }
-}
-
-/// True if the runner does not know the job that was asked for.
-fn is_unknown(answer: &Answer) -> bool {
-    matches!(&answer.result, Err(error) if error.code == Code::NoSuchJob)
 }
 
 /// Tells the model why files may be missing.
