@@ -348,6 +348,13 @@ fn commands_have_the_text_that_opencode_gives_them() {
         ("while ! rm a; do rm b; done", &["rm a", "rm b"]),
         ("time rm a", &["time rm a"]),
         ("((x)) || rm a", &["((x))", "rm a"]),
+        ("((rm a); (rm b))", &["rm a", "rm b"]),
+        ("[[ -f x && -f y ]] && rm a", &["rm a"]),
+        ("case x in a) ;; b) rm c;; esac", &["rm c"]),
+        (
+            "cat <<E && rm g > h\nx\nE",
+            &["cat <<E && rm g > h\nx\nE", "rm g > h"],
+        ),
         ("ls # rm b", &["ls"]),
         ("# it's\nrm b", &["rm b"]),
         ("rm \\\n b", &["rm \\\n b"]),
@@ -367,6 +374,8 @@ fn a_line_that_is_not_understood_is_cut_everywhere() {
         "cat <<E\nrm b",
         "echo 'a\nthen rm b",
         "echo 'a; time rm b",
+        "[ a | rm b\n]",
+        "[ a && rm b\n]",
     ] {
         assert!(texts(line).contains(&"rm b".to_string()), "{line}");
     }

@@ -226,6 +226,78 @@ fn what_is_made_for_one_session_stops_no_other() {
 }
 
 #[test]
+fn a_create_belongs_to_its_process_for_eleven_minutes_while_that_lives() {
+    run(async {
+        let own = std::process::id();
+        // Whose it is, how old, and how old it is at least when another process makes the sandbox.
+        for (pid, age, made_at) in [
+            (1, 100_000, Some(660_000)),
+            (1, 670_000, Some(670_000)),
+            (DEAD + 1, 100_000, Some(100_000)),
+            // An earlier process had our number.
+            (own, 100_000, Some(100_000)),
+            // A clock was set back: it would be waited for too long.
+            (1, -650_000, None),
+        ] {
+            let case = format!("{pid} {age}");
+            let world = World::new();
+            let (host, sessions) = world.process(own);
+            // Sleeping moves the clock.
+            host.fast.set(true);
+            let start = host.now_ms();
+            let since = start.saturating_add_signed(-age);
+            let note =
+                json!({ "session": "s", "name": "opencode-s-1", "pid": pid, "since": since });
+            world.write_store(&json!({ "creating": [note] }));
+            let made = sessions.ensure("s").await;
+            match made_at {
+                Some(at) => {
+                    assert_eq!(world.sandboxes().await, [made.expect("made").id], "{case}");
+                    assert!(host.now_ms() - since >= at, "{case}");
+                    let must_go = &world.store()["cleanup"][0];
+                    assert_eq!(must_go["sandbox"], "opencode-s-1", "{case}");
+                    // Who is dead or gave up is not waited for.
+                    let slept = host.skip_ms.get();
+                    let most = at.saturating_sub(age.unsigned_abs()) + 200;
+                    assert!(slept <= most, "{case}: {slept}");
+                }
+                None => {
+                    let error = made.expect_err("it is another's");
+                    assert!(matches!(error, Error::Stuck(1)), "{case}: {error}");
+                    assert!(host.now_ms() - start > 600_000, "{case}");
+                    assert_eq!(world.store()["creating"], json!([note]), "{case}");
+                    assert!(world.sandboxes().await.is_empty(), "{case}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn calls_that_wait_for_a_create_share_its_failure_and_the_next_tries_again() {
+    run(async {
+        let world = World::new();
+        let (_, sessions) = world.process(DEAD);
+        let refused = json!({ "kind": "status", "status": 401 });
+        (world.local)
+            .fault("POST", "/api/sandbox", -1, refused)
+            .await;
+        for times in 1..3 {
+            let waiting = (0..3).map(|_| sessions.ensure("s"));
+            for made in futures::future::join_all(waiting).await {
+                made.expect_err("the key is refused");
+            }
+            assert_eq!(world.count("POST /api/sandbox").await, times);
+        }
+        let mended = world.local.control("DELETE", "/_test/faults", json!({}));
+        mended.await;
+        let made = sessions.ensure("s").await.expect("made");
+        assert!(sessions.is_ready("s"));
+        assert_eq!(world.sandboxes().await, [made.id]);
+    });
+}
+
+#[test]
 fn a_create_whose_answer_is_lost_is_made_up_for_once() {
     run(async {
         for kind in ["drop_after", "drop_before"] {
