@@ -5,6 +5,7 @@
 //! future is dropped. Nothing tidies up after it, as after `kill -9`.
 
 mod found;
+mod fresh;
 mod work;
 
 use async_trait::async_trait;
