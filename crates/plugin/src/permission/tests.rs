@@ -292,6 +292,10 @@ fn always_allows_a_prefix() {
         ),
         ("FOO=1 ls -la", &["ls *"]),
         ("git --version", &["git --version *"]),
+        // Numbers and ranges are no words to OpenCode.
+        ("git 12 -3 0x4 16#ff {1..3} status", &["git status *"]),
+        ("git {1..} status", &["git {1..} *"]),
+        ("git 1a status", &["git 1a *"]),
         ("aws s3 ls b && ./x y", &["aws s3 ls *", "./x *"]),
         (
             "docker compose up -d; docker ps -a",
@@ -355,6 +359,52 @@ fn commands_have_the_text_that_opencode_gives_them() {
             "cat <<E && rm g > h\nx\nE",
             &["cat <<E && rm g > h\nx\nE", "rm g > h"],
         ),
+        ("function f { rm x; }; f", &["rm x", "f"]),
+        (
+            "if a; then b; elif c; then d; else e; fi",
+            &["a", "b", "c", "d", "e"],
+        ),
+        ("case x in a) b;;& c) d;& e) f;; esac", &["b", "d", "f"]),
+        ("[[ ( -n $(rm a) ) && x < y ]] && b", &["rm a", "b"]),
+        ("[[ -s <(rm a) ]]", &["rm a"]),
+        // What a backslash keeps from meaning anything.
+        ("echo \\; rm b", &["echo \\; rm b"]),
+        ("echo \\\"; rm b; \\\"", &["echo \\\"", "rm b", "\\\""]),
+        ("echo \\'; rm b; \\'", &["echo \\'", "rm b", "\\'"]),
+        (
+            "echo \"\\\"\"; rm b; echo \"\\\"\"",
+            &["echo \"\\\"\"", "rm b", "echo \"\\\"\""],
+        ),
+        (
+            "echo $'\\''; rm b; echo $'\\''",
+            &["echo $'\\''", "rm b", "echo $'\\''"],
+        ),
+        (
+            "echo \"it's\"; rm b; echo \"it's\"",
+            &["echo \"it's\"", "rm b", "echo \"it's\""],
+        ),
+        // What is in an expansion, and what comes behind it.
+        ("a ${x:-$(rm b)}; c", &["a ${x:-$(rm b)}", "rm b", "c"]),
+        ("a ${x:-'}'}; rm b", &["a ${x:-'}'}", "rm b"]),
+        ("a ${x:-\"}\"}; rm b", &["a ${x:-\"}\"}", "rm b"]),
+        ("a ${x:-\\}}; rm b", &["a ${x:-\\}}", "rm b"]),
+        (
+            "a \"${x:-'}\"; rm b; \"'}\"",
+            &["a \"${x:-'}\"", "rm b", "\"'}\""],
+        ),
+        ("a ${x:-<(rm b)}; c", &["a ${x:-<(rm b)}", "rm b", "c"]),
+        ("a $[ $(rm b) ]; c", &["a $[ $(rm b) ]", "rm b", "c"]),
+        ("a $\"x $(rm b)\"; c", &["a $\"x $(rm b)\"", "rm b", "c"]),
+        (
+            "a $((1 + $(rm b))); c",
+            &["a $((1 + $(rm b)))", "rm b", "c"],
+        ),
+        ("a $(('(' + \")\")); rm b", &["a $(('(' + \")\"))", "rm b"]),
+        ("a $(((1) + \\( )); rm b", &["a $(((1) + \\( ))", "rm b"]),
+        ("((x = $(rm a))); b", &["((x = $(rm a)))", "rm a", "b"]),
+        ("a $((rm b); (c))", &["a $((rm b); (c))", "rm b", "c"]),
+        ("a `b \\` c`; rm d", &["a `b \\` c`", "b \\` c", "rm d"]),
+        ("a $x_1y$?$1`rm b`; c", &["a $x_1y$?$1`rm b`", "rm b", "c"]),
         ("ls # rm b", &["ls"]),
         ("# it's\nrm b", &["rm b"]),
         ("rm \\\n b", &["rm \\\n b"]),
