@@ -252,6 +252,12 @@ fn paths_of_file_commands_are_asked_about() {
         ("ls /etc; grep x /etc/passwd; echo > /etc/x", &[]),
         // A joined line is one command.
         ("cat \\\n/etc/passwd", &["/etc/*"]),
+        ("cat $\"/etc/x\"", &["/etc/*"]),
+        // The command is what comes behind the assignments.
+        ("a[1]=x rm /etc/y", &["/etc/*"]),
+        ("a[1]+=x b+=y rm /etc/y", &["/etc/*"]),
+        ("a=(x $(rm /etc/y))", &["/etc/*"]),
+        ("a=( 'x' y ) b=$(rm /etc/y)", &["/etc/*"]),
         // Only `chmod` knows `+x`.
         ("cat +/../../../../../opt/b", &["/opt/*"]),
         ("chmod +/../../../../../opt/b x", &[]),
@@ -296,6 +302,13 @@ fn always_allows_a_prefix() {
         ("git 12 -3 0x4 16#ff {1..3} status", &["git status *"]),
         ("git {1..} status", &["git {1..} *"]),
         ("git 1a status", &["git 1a *"]),
+        ("git 16#f@_ status", &["git status *"]),
+        ("git 16# status", &["git 16# *"]),
+        ("git x#1 status", &["git x#1 *"]),
+        ("git 16#f. status", &["git 16#f. *"]),
+        // Nor is what is only known when the command runs.
+        ("git $x_1 $1 $? status", &["git status *"]),
+        ("git $ status", &["git $ *"]),
         ("aws s3 ls b && ./x y", &["aws s3 ls *", "./x *"]),
         (
             "docker compose up -d; docker ps -a",
@@ -400,11 +413,24 @@ fn commands_have_the_text_that_opencode_gives_them() {
             &["a $((1 + $(rm b)))", "rm b", "c"],
         ),
         ("a $(('(' + \")\")); rm b", &["a $(('(' + \")\"))", "rm b"]),
+        ("a $((')' + 1)); rm b", &["a $((')' + 1))", "rm b"]),
         ("a $(((1) + \\( )); rm b", &["a $(((1) + \\( ))", "rm b"]),
         ("((x = $(rm a))); b", &["((x = $(rm a)))", "rm a", "b"]),
         ("a $((rm b); (c))", &["a $((rm b); (c))", "rm b", "c"]),
         ("a `b \\` c`; rm d", &["a `b \\` c`", "b \\` c", "rm d"]),
         ("a $x_1y$?$1`rm b`; c", &["a $x_1y$?$1`rm b`", "rm b", "c"]),
+        (
+            "a $'xy\\'z'; rm b; a $'xy\\'z'",
+            &["a $'xy\\'z'", "rm b", "a $'xy\\'z'"],
+        ),
+        ("a \"$\"; rm b; a \"$\"", &["a \"$\"", "rm b", "a \"$\""]),
+        (
+            "a \"$'\"; rm b; a \"$'\"",
+            &["a \"$'\"", "rm b", "a \"$'\""],
+        ),
+        ("a $; rm b", &["a $", "rm b"]),
+        ("a &> f; b 2>&1; c", &["a &> f", "b 2>&1", "c"]),
+        ("((x++)); rm a", &["rm a"]),
         ("ls # rm b", &["ls"]),
         ("# it's\nrm b", &["rm b"]),
         ("rm \\\n b", &["rm \\\n b"]),
