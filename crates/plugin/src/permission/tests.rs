@@ -69,6 +69,7 @@ fn each_tool_asks_what_opencodes_own_asks() {
         &[("glob", &["*.rs"]), ("external_directory", &["/etc/*"])],
     );
     expect("grep", json!({ "pattern": "x" }), &[("grep", &["x"])]);
+    expect("grep", json!({ "pattern": "" }), &[]);
     expect(
         "bash",
         json!({ "command": "ls", "workdir": "/etc" }),
@@ -120,6 +121,107 @@ fn a_refusal_comes_where_opencode_comes_to_it() {
     assert_eq!(asked[1].0, "no");
 }
 
+#[test]
+fn the_sandbox_is_looked_at_if_a_question_depends_on_it() {
+    // Which paths are looked at, and what may be asked.
+    for (tool, args, expected) in [
+        ("read", json!({ "filePath": "a" }), None),
+        (
+            "read",
+            json!({ "filePath": "/etc/x" }),
+            Some((&["/etc/x"][..], &["/etc/*", "/etc/x/*"][..])),
+        ),
+        (
+            "grep",
+            json!({ "pattern": "x", "path": "/etc/x" }),
+            Some((&["/etc/x"], &["/etc/*", "/etc/x/*"])),
+        ),
+        (
+            "bash",
+            json!({ "command": "cat /etc/x" }),
+            Some((&["/etc/x"], &["/etc/*", "/etc/x/*"])),
+        ),
+        ("bash", json!({ "command": "cat a" }), None),
+        ("glob", json!({ "pattern": "x", "path": "/etc" }), None),
+        (
+            "webfetch",
+            json!({ "url": "https://a", "format": "text" }),
+            None,
+        ),
+        (
+            "write",
+            json!({ "filePath": "a", "content": "" }),
+            Some((&[], &[])),
+        ),
+        (
+            "apply_patch",
+            json!({ "patchText": "*** Begin Patch\n*** Delete File: /etc/x\n*** End Patch" }),
+            Some((&[], &["/etc/*", "/etc/*"])),
+        ),
+    ] {
+        let parsed = tools::catalog::parse(tool, &args).expect("valid");
+        let found = needed(&parsed, &paths()).map(|needed| {
+            let external = |q: &&Permission| q.permission == "external_directory";
+            let asked = needed.questions.iter().filter(external);
+            (
+                needed.paths,
+                asked.flat_map(|q| q.patterns.clone()).collect::<Vec<_>>(),
+            )
+        });
+        let owned = |list: &[&str]| list.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        let expected = expected.map(|(paths, asked)| (owned(paths), owned(asked)));
+        assert_eq!(found, expected, "{tool} {args}");
+    }
+}
+
+#[test]
+fn a_question_shows_what_it_is_about_and_what_always_would_allow() {
+    let change = Change {
+        diff: "-x\n+y".into(),
+        ..Change::default()
+    };
+    let facts = Facts::found(Previewed {
+        directories: Vec::new(),
+        change: Some(Ok(change)),
+    });
+    let patch = "*** Begin Patch\n*** Delete File: a\n*** End Patch";
+    for (tool, args, metadata) in [
+        (
+            "glob",
+            json!({ "pattern": "*.rs", "path": "b" }),
+            json!({ "pattern": "*.rs", "path": "b" }),
+        ),
+        (
+            "glob",
+            json!({ "pattern": "*.rs" }),
+            json!({ "pattern": "*.rs" }),
+        ),
+        (
+            "grep",
+            json!({ "pattern": "x", "include": "*.c" }),
+            json!({ "pattern": "x", "include": "*.c" }),
+        ),
+        (
+            "write",
+            json!({ "filePath": "a", "content": "" }),
+            json!({ "filepath": "/home/me/p/sub/a", "diff": "-x\n+y" }),
+        ),
+        (
+            "apply_patch",
+            json!({ "patchText": patch }),
+            json!({ "filepath": "sub/a", "diff": "-x\n+y", "files": [] }),
+        ),
+    ] {
+        let args = tools::catalog::parse(tool, &args).expect("valid");
+        let asked = steps(&args, &paths(), &facts);
+        let [Step::Ask(question)] = &asked[..] else {
+            panic!("{tool}: {asked:?}");
+        };
+        assert_eq!(question.metadata, metadata, "{tool}");
+        assert_eq!(question.always, ["*"], "{tool}");
+    }
+}
+
 fn bash(command: &str) -> Vec<Permission> {
     let args = tools::catalog::parse("bash", &json!({ "command": command })).expect("valid");
     let asked = steps(&args, &paths(), &Facts::Files(RefCell::default()));
@@ -148,6 +250,36 @@ fn paths_of_file_commands_are_asked_about() {
         ("if true; then echo $(cat /opt/b/c); fi", &["/opt/b/*"]),
         ("cat $HOME/x $(pwd)/y *.c /home/me/p/sub/x -n", &[]),
         ("ls /etc; grep x /etc/passwd; echo > /etc/x", &[]),
+        // A joined line is one command.
+        ("cat \\\n/etc/passwd", &["/etc/*"]),
+        ("cat $\"/etc/x\"", &["/etc/*"]),
+        // The command is what comes behind the assignments.
+        ("a[1]=x rm /etc/y", &["/etc/*"]),
+        ("a[1]+=x b+=y rm /etc/y", &["/etc/*"]),
+        ("a=(x $(rm /etc/y))", &["/etc/*"]),
+        ("a=( 'x' y ) b=$(rm /etc/y)", &["/etc/*"]),
+        // Only `chmod` knows `+x`.
+        ("cat +/../../../../../opt/b", &["/opt/*"]),
+        ("chmod +/../../../../../opt/b x", &[]),
+        ("cat ~root/x", &[]),
+        // Only known when the command runs.
+        ("cat /etc/$X /etc/`x` '(/../../../../../etc/x'", &[]),
+        // What the runner saved of a long output, and nothing that only looks like it.
+        ("cat /tmp/.opencode-daytona/jobs/1/out", &[]),
+        ("cat /tmp/.opencode-daytona-1000/jobs/1/out", &[]),
+        (
+            "cat /tmp/.opencode-daytona/bin/x",
+            &["/tmp/.opencode-daytona/bin/*"],
+        ),
+        (
+            "cat /tmp/.opencode-daytonas/jobs/x",
+            &["/tmp/.opencode-daytonas/jobs/*"],
+        ),
+        ("cat /etc/jobs/x", &["/etc/jobs/*"]),
+        (
+            "cat /tmp/.opencode-daytona/jobs/../../../etc/passwd",
+            &["/etc/*"],
+        ),
     ] {
         let asked = bash(command);
         let external = asked.iter().find(|q| q.permission == "external_directory");
@@ -166,6 +298,17 @@ fn always_allows_a_prefix() {
         ),
         ("FOO=1 ls -la", &["ls *"]),
         ("git --version", &["git --version *"]),
+        // Numbers and ranges are no words to OpenCode.
+        ("git 12 -3 0x4 16#ff {1..3} status", &["git status *"]),
+        ("git {1..} status", &["git {1..} *"]),
+        ("git 1a status", &["git 1a *"]),
+        ("git 16#f@_ status", &["git status *"]),
+        ("git 16# status", &["git 16# *"]),
+        ("git x#1 status", &["git x#1 *"]),
+        ("git 16#f. status", &["git 16#f. *"]),
+        // Nor is what is only known when the command runs.
+        ("git $x_1 $1 $? status", &["git status *"]),
+        ("git $ status", &["git $ *"]),
         ("aws s3 ls b && ./x y", &["aws s3 ls *", "./x *"]),
         (
             "docker compose up -d; docker ps -a",
@@ -222,6 +365,75 @@ fn commands_have_the_text_that_opencode_gives_them() {
         ("while ! rm a; do rm b; done", &["rm a", "rm b"]),
         ("time rm a", &["time rm a"]),
         ("((x)) || rm a", &["((x))", "rm a"]),
+        ("((rm a); (rm b))", &["rm a", "rm b"]),
+        ("[[ -f x && -f y ]] && rm a", &["rm a"]),
+        ("case x in a) ;; b) rm c;; esac", &["rm c"]),
+        (
+            "cat <<E && rm g > h\nx\nE",
+            &["cat <<E && rm g > h\nx\nE", "rm g > h"],
+        ),
+        ("function f { rm x; }; f", &["rm x", "f"]),
+        (
+            "if a; then b; elif c; then d; else e; fi",
+            &["a", "b", "c", "d", "e"],
+        ),
+        ("case x in a) b;;& c) d;& e) f;; esac", &["b", "d", "f"]),
+        ("[[ ( -n $(rm a) ) && x < y ]] && b", &["rm a", "b"]),
+        ("[[ -s <(rm a) ]]", &["rm a"]),
+        // What a backslash keeps from meaning anything.
+        ("echo \\; rm b", &["echo \\; rm b"]),
+        ("echo \\\"; rm b; \\\"", &["echo \\\"", "rm b", "\\\""]),
+        ("echo \\'; rm b; \\'", &["echo \\'", "rm b", "\\'"]),
+        (
+            "echo \"\\\"\"; rm b; echo \"\\\"\"",
+            &["echo \"\\\"\"", "rm b", "echo \"\\\"\""],
+        ),
+        (
+            "echo $'\\''; rm b; echo $'\\''",
+            &["echo $'\\''", "rm b", "echo $'\\''"],
+        ),
+        (
+            "echo \"it's\"; rm b; echo \"it's\"",
+            &["echo \"it's\"", "rm b", "echo \"it's\""],
+        ),
+        // What is in an expansion, and what comes behind it.
+        ("a ${x:-$(rm b)}; c", &["a ${x:-$(rm b)}", "rm b", "c"]),
+        ("a ${x:-'}'}; rm b", &["a ${x:-'}'}", "rm b"]),
+        ("a ${x:-\"}\"}; rm b", &["a ${x:-\"}\"}", "rm b"]),
+        ("a ${x:-\\}}; rm b", &["a ${x:-\\}}", "rm b"]),
+        (
+            "a \"${x:-'}\"; rm b; \"'}\"",
+            &["a \"${x:-'}\"", "rm b", "\"'}\""],
+        ),
+        ("a ${x:-<(rm b)}; c", &["a ${x:-<(rm b)}", "rm b", "c"]),
+        ("a $[ $(rm b) ]; c", &["a $[ $(rm b) ]", "rm b", "c"]),
+        ("a $\"x $(rm b)\"; c", &["a $\"x $(rm b)\"", "rm b", "c"]),
+        (
+            "a $((1 + $(rm b))); c",
+            &["a $((1 + $(rm b)))", "rm b", "c"],
+        ),
+        ("a $(('(' + \")\")); rm b", &["a $(('(' + \")\"))", "rm b"]),
+        ("a $((')' + 1)); rm b", &["a $((')' + 1))", "rm b"]),
+        ("a $(((1) + \\( )); rm b", &["a $(((1) + \\( ))", "rm b"]),
+        ("((x = $(rm a))); b", &["((x = $(rm a)))", "rm a", "b"]),
+        ("a $((rm b); (c))", &["a $((rm b); (c))", "rm b", "c"]),
+        ("a `b \\` c`; rm d", &["a `b \\` c`", "b \\` c", "rm d"]),
+        ("a $x_1y$?$1`rm b`; c", &["a $x_1y$?$1`rm b`", "rm b", "c"]),
+        (
+            "a $'xy\\'z'; rm b; a $'xy\\'z'",
+            &["a $'xy\\'z'", "rm b", "a $'xy\\'z'"],
+        ),
+        ("a \"$\"; rm b; a \"$\"", &["a \"$\"", "rm b", "a \"$\""]),
+        (
+            "a \"$'\"; rm b; a \"$'\"",
+            &["a \"$'\"", "rm b", "a \"$'\""],
+        ),
+        ("a $; rm b", &["a $", "rm b"]),
+        ("a &> f; b 2>&1; c", &["a &> f", "b 2>&1", "c"]),
+        ("((x++)); rm a", &["rm a"]),
+        ("ls # rm b", &["ls"]),
+        ("# it's\nrm b", &["rm b"]),
+        ("rm \\\n b", &["rm \\\n b"]),
     ] {
         assert_eq!(texts(line), expected, "{line}");
     }
@@ -236,6 +448,10 @@ fn a_line_that_is_not_understood_is_cut_everywhere() {
         "}; rm b",
         "echo $(true; 'x | rm b",
         "cat <<E\nrm b",
+        "echo 'a\nthen rm b",
+        "echo 'a; time rm b",
+        "[ a | rm b\n]",
+        "[ a && rm b\n]",
     ] {
         assert!(texts(line).contains(&"rm b".to_string()), "{line}");
     }
@@ -257,6 +473,9 @@ fn a_command_nested_without_end_is_not_followed_to_its_end() {
         assert!(!texts(&line).is_empty());
     }
     assert!(texts("echo $(a $(b $(rm x)))").contains(&"rm x".to_string()));
+    // What stands side by side is not nested.
+    let line = "echo $(a); ".repeat(200);
+    assert_eq!(texts(&line).len(), 400);
 }
 
 /// A script, and the names of all commands in it.

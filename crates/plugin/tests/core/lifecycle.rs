@@ -79,10 +79,23 @@ fn a_message_in_between_keeps_an_idle_session_alive() {
         let world = World::new();
         let open = world.open().await;
         prewarmed(&world, &open).await;
+        message(&open, "left").await;
+        until("the other sandbox is ready", async || {
+            world.entry("left")["ready"] == true
+        })
+        .await;
+        // The ten minutes pass at once, but not before the test waits for something: the message
+        // comes before their end. The other session's begin later and end later.
+        open.host.fast.set(true);
         open.event("session.idle", json!({ "sessionID": "s" }))
             .await;
         message(&open, "s").await;
-        tokio::task::yield_now().await;
+        open.event("session.idle", json!({ "sessionID": "left" }))
+            .await;
+        until("only the other one goes", async || {
+            world.entry("left").is_null() && world.sandboxes().await.len() < 2
+        })
+        .await;
         assert_eq!(world.sandboxes().await, [world.sandbox_of("s")]);
     });
 }

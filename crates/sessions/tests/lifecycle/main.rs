@@ -4,12 +4,17 @@
 //! Dying is played: from the n-th effect on, the process's host does nothing any more and its
 //! future is dropped. Nothing tidies up after it, as after `kill -9`.
 
+mod found;
+mod fresh;
+mod work;
+
 use async_trait::async_trait;
 use daytona::{Client, Settings};
 use host::Host;
 use serde_json::{Value, json};
-use sessions::{Carrier, Fresh, Prepared, Project, Sessions, Store, Template, file_name};
-use std::cell::Cell;
+use sessions::{Carrier, Fresh, Notice, Prepared, Project, Sessions, Store, Template, file_name};
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use testkit::{Local, TestHost, run};
@@ -65,6 +70,7 @@ impl Carrier for Swept {
 struct World {
     local: Local,
     data: tempfile::TempDir,
+    notices: Rc<RefCell<Vec<Notice>>>,
 }
 
 impl World {
@@ -72,6 +78,7 @@ impl World {
         World {
             local: Local::start(),
             data: tempfile::tempdir().expect("a directory"),
+            notices: Rc::default(),
         }
     }
 
@@ -80,6 +87,16 @@ impl World {
     }
 
     fn process_with(&self, pid: u32, carrier: Rc<dyn Carrier>) -> (Rc<TestHost>, Sessions) {
+        self.process_in("/w", pid, carrier, false)
+    }
+
+    fn process_in(
+        &self,
+        worktree: &str,
+        pid: u32,
+        carrier: Rc<dyn Carrier>,
+        brings_home: bool,
+    ) -> (Rc<TestHost>, Sessions) {
         let host = Rc::new(TestHost::new(&[]));
         host.pid.set(Some(pid));
         let dyn_host: Rc<dyn Host> = host.clone();
@@ -90,13 +107,14 @@ impl World {
         };
         let client = Client::new(Rc::clone(&dyn_host), settings);
         let dir = self.data.path().to_string_lossy();
-        let store = Store::new(Rc::clone(&dyn_host), &dir, "project", "/w");
+        let store = Store::new(Rc::clone(&dyn_host), &dir, "project", worktree);
         let project = Project {
             id: "project".into(),
-            worktree: "/w".into(),
-            brings_home: false,
+            worktree: worktree.into(),
+            brings_home,
         };
-        let notices = Box::new(|_| ());
+        let notices = Rc::clone(&self.notices);
+        let notices = Box::new(move |notice| notices.borrow_mut().push(notice));
         let sessions = Sessions::new(
             dyn_host,
             client,
@@ -109,8 +127,16 @@ impl World {
         (host, sessions)
     }
 
+    fn store_path(&self) -> PathBuf {
+        self.data.path().join(file_name("project"))
+    }
+
+    fn write_store(&self, store: &Value) {
+        std::fs::write(self.store_path(), store.to_string()).expect("written");
+    }
+
     fn store(&self) -> Value {
-        let text = std::fs::read(self.data.path().join(file_name("project")));
+        let text = std::fs::read(self.store_path());
         serde_json::from_slice(&text.unwrap_or_else(|_| b"{}".to_vec()))
             .expect("the store always parses")
     }
