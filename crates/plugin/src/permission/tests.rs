@@ -429,6 +429,7 @@ fn commands_have_the_text_that_opencode_gives_them() {
             &["a \"$'\"", "rm b", "a \"$'\""],
         ),
         ("a $; rm b", &["a $", "rm b"]),
+        ("a=(x y z); rm b", &["rm b"]),
         ("a &> f; b 2>&1; c", &["a &> f", "b 2>&1", "c"]),
         ("((x++)); rm a", &["rm a"]),
         ("ls # rm b", &["ls"]),
