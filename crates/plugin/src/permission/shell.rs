@@ -535,7 +535,6 @@ impl Parser<'_> {
                 self.deeper(|parser| parser.element(true));
                 return;
             }
-            self.pos -= 1;
         }
         self.pos = bare;
         let mut words = vec![self.counted_text(&name)];

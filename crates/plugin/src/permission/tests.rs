@@ -307,7 +307,7 @@ fn always_allows_a_prefix() {
         ("git x#1 status", &["git x#1 *"]),
         ("git 16#f. status", &["git 16#f. *"]),
         // Nor is what is only known when the command runs.
-        ("git $x_1 $1 $? status", &["git status *"]),
+        ("git $x_1 $1 $? ${x} status", &["git status *"]),
         ("git $ status", &["git $ *"]),
         ("aws s3 ls b && ./x y", &["aws s3 ls *", "./x *"]),
         (
@@ -429,6 +429,15 @@ fn commands_have_the_text_that_opencode_gives_them() {
             &["a \"$'\"", "rm b", "a \"$'\""],
         ),
         ("a $; rm b", &["a $", "rm b"]),
+        ("a=(x y z); rm b", &["rm b"]),
+        ("a ${x:-b; c} d", &["a ${x:-b; c} d"]),
+        ("a ${x:-\\}; b}", &["a ${x:-\\}; b}"]),
+        (
+            "a $((b 'x))'; rm c); d)",
+            &["a $((b 'x))'; rm c); d)", "b 'x))'", "rm c", "d"],
+        ),
+        ("time (rm a)", &["time (rm a)", "rm a"]),
+        ("a (b) c", &["a (b) c", "b"]),
         ("a &> f; b 2>&1; c", &["a &> f", "b 2>&1", "c"]),
         ("((x++)); rm a", &["rm a"]),
         ("ls # rm b", &["ls"]),
