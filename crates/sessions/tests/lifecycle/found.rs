@@ -277,7 +277,10 @@ fn a_create_belongs_to_its_process_for_eleven_minutes_while_that_lives() {
 fn calls_that_wait_for_a_create_share_its_failure_and_the_next_tries_again() {
     run(async {
         let world = World::new();
-        let (_, sessions) = world.process(DEAD);
+        let (host, sessions) = world.process(DEAD);
+        let note =
+            json!({ "session": "t", "name": "opencode-t-1", "pid": 1, "since": host.now_ms() });
+        world.write_store(&json!({ "creating": [note] }));
         let refused = json!({ "kind": "status", "status": 401 });
         (world.local)
             .fault("POST", "/api/sandbox", -1, refused)
@@ -288,6 +291,10 @@ fn calls_that_wait_for_a_create_share_its_failure_and_the_next_tries_again() {
                 made.expect_err("the key is refused");
             }
             assert_eq!(world.count("POST /api/sandbox").await, times);
+            // Nothing of it is left, and another's create is not forgotten.
+            let store = world.store();
+            assert_eq!(store["creating"], json!([note]), "{store}");
+            assert!(store["cleanup"].is_null(), "{store}");
         }
         let mended = world.local.control("DELETE", "/_test/faults", json!({}));
         mended.await;
