@@ -213,6 +213,22 @@ fn a_sandbox_that_must_go_is_not_found_by_its_label() {
 }
 
 #[test]
+fn a_create_for_another_session_hides_no_sandbox_that_a_label_names() {
+    run(async {
+        let world = World::new();
+        let found = world.make("opencode-s-1", "s").await;
+        let (host, sessions) = world.process(DEAD);
+        let note = |session, name, pid| json!({ "session": session, "name": name, "pid": pid, "since": host.now_ms() });
+        let theirs = note("t", "opencode-t-1", 1);
+        let dead = note("s", "opencode-s-1", DEAD + 1);
+        world.write_store(&json!({ "creating": [theirs, dead] }));
+        assert_eq!(sessions.ensure("s").await.expect("found").id, found);
+        assert_eq!(world.store()["creating"], json!([theirs]));
+        assert!(world.store()["cleanup"].is_null());
+    });
+}
+
+#[test]
 fn what_is_made_for_one_session_stops_no_other() {
     run(async {
         let world = World::new();
