@@ -213,6 +213,22 @@ fn a_sandbox_that_must_go_is_not_found_by_its_label() {
 }
 
 #[test]
+fn a_create_for_another_session_hides_no_sandbox_that_a_label_names() {
+    run(async {
+        let world = World::new();
+        let found = world.make("opencode-s-1", "s").await;
+        let (host, sessions) = world.process(DEAD);
+        let note = |session, name, pid| json!({ "session": session, "name": name, "pid": pid, "since": host.now_ms() });
+        let theirs = note("t", "opencode-t-1", 1);
+        let dead = note("s", "opencode-s-1", DEAD + 1);
+        world.write_store(&json!({ "creating": [theirs, dead] }));
+        assert_eq!(sessions.ensure("s").await.expect("found").id, found);
+        assert_eq!(world.store()["creating"], json!([theirs]));
+        assert!(world.store()["cleanup"].is_null());
+    });
+}
+
+#[test]
 fn what_is_made_for_one_session_stops_no_other() {
     run(async {
         let world = World::new();
@@ -277,7 +293,10 @@ fn a_create_belongs_to_its_process_for_eleven_minutes_while_that_lives() {
 fn calls_that_wait_for_a_create_share_its_failure_and_the_next_tries_again() {
     run(async {
         let world = World::new();
-        let (_, sessions) = world.process(DEAD);
+        let (host, sessions) = world.process(DEAD);
+        let note =
+            json!({ "session": "t", "name": "opencode-t-1", "pid": 1, "since": host.now_ms() });
+        world.write_store(&json!({ "creating": [note] }));
         let refused = json!({ "kind": "status", "status": 401 });
         (world.local)
             .fault("POST", "/api/sandbox", -1, refused)
@@ -288,6 +307,10 @@ fn calls_that_wait_for_a_create_share_its_failure_and_the_next_tries_again() {
                 made.expect_err("the key is refused");
             }
             assert_eq!(world.count("POST /api/sandbox").await, times);
+            // Nothing of it is left, and another's create is not forgotten.
+            let store = world.store();
+            assert_eq!(store["creating"], json!([note]), "{store}");
+            assert!(store["cleanup"].is_null(), "{store}");
         }
         let mended = world.local.control("DELETE", "/_test/faults", json!({}));
         mended.await;
