@@ -297,14 +297,11 @@ fn what_was_kept_in_another_place_is_found_again() {
     );
 }
 
-#[test]
-fn a_preview_waits_for_a_listener_and_says_if_there_is_none() {
+/// A server on each address is seen, and is not seen any more when it has ended.
+fn are_seen(addresses: &[&str]) {
     let sandbox = Sandbox::new();
-    for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"] {
-        // A machine without IPv6 has one case less.
-        let Ok(listener) = std::net::TcpListener::bind(address) else {
-            continue;
-        };
+    for address in addresses {
+        let listener = std::net::TcpListener::bind(address).unwrap();
         let port = listener.local_addr().unwrap().port();
         let output = sandbox.run("preview", json!({ "port": port })).unwrap();
         assert_eq!(output.title, format!("port {port}"));
@@ -318,6 +315,23 @@ fn a_preview_waits_for_a_listener_and_says_if_there_is_none() {
         assert_eq!(error.code, Code::Tool);
         assert!(error.message.contains(&format!("port {port}")), "{error:?}");
     }
+}
+
+#[test]
+fn a_server_for_ipv6_is_seen_by_a_preview() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return testkit::skip(
+            "a_server_for_ipv6_is_seen_by_a_preview",
+            "this machine has no IPv6",
+        );
+    }
+    are_seen(&["[::1]:0", "[::]:0"]);
+}
+
+#[test]
+fn a_preview_waits_for_a_listener_and_says_if_there_is_none() {
+    are_seen(&["127.0.0.1:0", "0.0.0.0:0"]);
+    let sandbox = Sandbox::new();
     // One that comes later is waited for.
     let port = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
