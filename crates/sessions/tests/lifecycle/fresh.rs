@@ -160,3 +160,21 @@ fn a_sandbox_that_must_go_or_was_replaced_is_not_worked_in_again() {
         }
     });
 }
+
+#[test]
+fn a_first_call_works_in_the_sandbox_that_the_store_names() {
+    run(async {
+        let world = World::new();
+        let (_, sessions) = world.process(DEAD);
+        let early = sessions.ensure("s").await.expect("a sandbox");
+        // Another process deleted the unused one, and made one of its own.
+        let other = world.local.control("POST", "/api/sandbox", json!({})).await;
+        let entry = json!({
+            "sandboxId": other["id"], "toolboxUrl": other["toolboxProxyUrl"], "ready": true, "used": true,
+        });
+        world.write_store(&json!({ "sessions": { "s": entry } }));
+        let entered = sessions.enter("s", false).await.expect("entered");
+        assert_ne!(entered, early);
+        assert_eq!(json!(entered.id), other["id"]);
+    });
+}
