@@ -235,7 +235,7 @@ function programs(world, state) {
   return (path, line) => {
     if (path === opencodeBinary()) return /^execve\("[^"]*", \["[^"]*", "(serve|run)"/.test(line) || line.includes(`, "${typed}"`)
     if (path === shell) return true
-    if (path === "/bin/sh") return line.includes('["/bin/sh", "-c", "live=\\nwhile read -r what pid; do')
+    if (path === "/bin/sh") return /\["\/bin\/sh", "-c", "live=\s*while read -r what pid; do\s/.test(line)
     if (basename(path) === "rg") return LISTS.some((args) => line.includes(`"--no-config", ${args}, "."]`))
     const place = path === join(searchPath(), basename(path)) || /^\/(usr\/)?(local\/)?s?bin\/|^\/usr\/lib(exec)?\/git-core\//.test(path)
     return place && ["git", "od", "tr", "false", "pgrep"].includes(basename(path))
