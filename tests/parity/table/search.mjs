@@ -73,6 +73,7 @@ export const groups = [
       grep('println!\\("hello"\\)'),
       grep("nothing like this"),
       grep("(unclosed"),
+      grep("(unclosed", { include: "[" }),
       grep("a)(l"),
       grep("[z-a]"),
       grep("a{2,1}"),

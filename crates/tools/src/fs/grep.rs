@@ -32,7 +32,12 @@ pub(super) fn run(tree: &Tree, args: &args::Grep) -> Result<ToolOutput, ToolErro
     }
     // As ripgrep does, since 14: `a)(b` is a pattern there, and an error shows the group.
     let pattern = format!("(?:{})", args.pattern);
-    if let Some(why) = fault(&pattern) {
+    // ripgrep reads the globs before the pattern. An invalid one finds nothing, as in OpenCode, and the
+    // pattern is not looked at then.
+    let globs = walk::globs(dir, args.include.as_deref());
+    if globs.is_ok()
+        && let Some(why) = fault(&pattern)
+    {
         return Err(fail(why));
     }
     let matcher = RegexMatcherBuilder::new()
@@ -40,9 +45,9 @@ pub(super) fn run(tree: &Tree, args: &args::Grep) -> Result<ToolOutput, ToolErro
         .multi_line(true)
         .build(&pattern);
     let best = Best::default();
-    // An invalid glob finds nothing, and so does a pattern that cannot be used though it is well
-    // formed (it names a newline, or grows too large), as in OpenCode.
-    if let (Ok(globs), Ok(matcher)) = (walk::globs(dir, args.include.as_deref()), matcher) {
+    // A pattern that cannot be used though it is well formed (it names a newline, or grows too large)
+    // finds nothing, as in OpenCode.
+    if let (Ok(globs), Ok(matcher)) = (globs, matcher) {
         walk::files(dir, globs, true, &best, || {
             let matcher = matcher.clone();
             let mut searcher = searcher();
@@ -182,5 +187,8 @@ mod tests {
             assert!(error.starts_with("rg: regex parse error:"), "{error}");
             assert!(error.ends_with(end), "{error}");
         }
+        let args = json!({ "pattern": "(a", "include": "[" });
+        let found = fixture.run("grep", args).unwrap();
+        assert_eq!(found.output, "No files found", "the glob is read first");
     }
 }
