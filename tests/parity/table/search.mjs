@@ -47,6 +47,7 @@ export const groups = [
       glob(".git/*"),
       glob("*.rs", "src"),
       glob("*.rs", "ROOT/src"),
+      glob("*", "ROOT//a.txt"),
       glob("*", "src/deep"),
       glob("*", "dirlink"),
       glob("*", "."),

@@ -8,10 +8,10 @@ use serde_json::json;
 pub(super) fn run(tree: &Tree, args: &args::Glob) -> Result<ToolOutput, ToolError> {
     let dir = path::resolve(&tree.cwd, args.path.as_deref().unwrap_or("."));
     if dir.is_file() {
-        return Err(fail(format!(
-            "glob path must be a directory: {}",
-            dir.display()
-        )));
+        // An absolute path is shown as it was given, as in OpenCode.
+        let given = args.path.as_deref().filter(|path| path.starts_with('/'));
+        let shown = given.map_or_else(|| dir.display().to_string(), str::to_string);
+        return Err(fail(format!("glob path must be a directory: {shown}")));
     }
     if !dir.is_dir() {
         return Err(fail("ripgrep execution failed"));
@@ -49,4 +49,26 @@ pub(super) fn run(tree: &Tree, args: &args::Glob) -> Result<ToolOutput, ToolErro
         metadata: json!({ "count": hits.len(), "truncated": truncated }),
         attachments: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fs::fixture::Fixture;
+    use serde_json::json;
+
+    #[test]
+    fn a_file_is_no_directory_and_is_named_as_it_was_given_if_that_was_absolute() {
+        let fixture = Fixture::new("//- /src/a.txt\na\n");
+        let root = fixture.path("").display().to_string();
+        let root = root.trim_end_matches('/');
+        for (path, shown) in [
+            (format!("{root}//src/a.txt"), "/T//src/a.txt"),
+            (format!("{root}/src/../src/a.txt"), "/T/src/../src/a.txt"),
+            ("src//a.txt".into(), "/T/src/a.txt"),
+        ] {
+            let args = json!({ "pattern": "*", "path": path });
+            let error = fixture.run("glob", args).unwrap_err().message;
+            assert_eq!(error, format!("glob path must be a directory: {shown}"));
+        }
+    }
 }
