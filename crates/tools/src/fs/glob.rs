@@ -9,8 +9,8 @@ pub(super) fn run(tree: &Tree, args: &args::Glob) -> Result<ToolOutput, ToolErro
     let dir = path::resolve(&tree.cwd, args.path.as_deref().unwrap_or("."));
     if dir.is_file() {
         // An absolute path is shown as it was given, as in OpenCode.
-        let given = args.path.as_deref().filter(|path| path.starts_with('/'));
-        let shown = given.map_or_else(|| dir.display().to_string(), str::to_string);
+        let shown = tree.absolute(args.path.as_deref().unwrap_or("."));
+        let shown = shown.display();
         return Err(fail(format!("glob path must be a directory: {shown}")));
     }
     if !dir.is_dir() {
