@@ -51,6 +51,11 @@ pub struct Request {
     pub protocol: u32,
     /// Unique per piece of work; the same id is the same work.
     pub id: String,
+    /// Id of the sandbox that the host sends it to. A setup leaves it in the sandbox when it has
+    /// ended, and the project's state is taken or changed only where it is found again. None: only
+    /// a setup that is under way is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
     /// What to do.
     #[serde(flatten)]
     pub op: Op,
@@ -163,7 +168,8 @@ pub enum StopReason {
     Asked,
 }
 
-/// Makes `root` a directory that holds the project.
+/// Makes `root` a directory that holds the project. What another sandbox ([`Request::sandbox`]) left
+/// in it came with a snapshot that was made of that one: it is nobody's work here, and gives way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
     /// Absolute path of the project in the sandbox.
@@ -171,10 +177,10 @@ pub struct Setup {
     /// What to put there; none makes an empty git repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
-    /// Id of the sandbox. What another sandbox left in `root` came with a snapshot that was made of
-    /// it: it is nobody's work here, and gives way. None: whatever is there stays.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sandbox: Option<String>,
+    /// Whatever is there stays: this only asks whether there are commits, and another setup follows
+    /// if there are none.
+    #[serde(default)]
+    pub probe: bool,
 }
 
 /// A commit and the packed objects that hold it.
@@ -433,6 +439,9 @@ pub enum Code {
     Protocol,
     /// The project directory holds work on another base, which a setup must not overwrite.
     HoldsWork,
+    /// No setup of the project directory has ended in this sandbox, so what is there is not a state
+    /// that anybody made.
+    NotSetUp,
     /// The uploaded pack needs objects that the sandbox does not have: send all of them.
     MissingBase,
     /// The sandbox cannot do it: disk full, no git, read-only directory.
@@ -447,6 +456,7 @@ impl Request {
         Request {
             protocol: VERSION,
             id: id.into(),
+            sandbox: None,
             op,
         }
     }

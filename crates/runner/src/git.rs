@@ -1,23 +1,37 @@
 //! Git in one directory: how it is called, and what its failures say.
 //!
-//! Never: let the environment of the sandbox point git to another repository, ask a question, or,
-//! for a [`Git::quiet`] one, run a hook, start a daemon or clean up in the background.
+//! The image has settings of its own (`/etc/gitconfig`, the home directory's, templates, variables),
+//! and so may a repository that came with it: line ends, ignored files, hooks, filters, sparse
+//! checkouts. They are the agent's, whose own git keeps them. The project comes in and goes home as it
+//! is, so none of them is in force here, and none of the programs that they name runs ([`OURS`]).
 //!
-//! Surprise: git refuses repositories of other owners and reads the configuration of a home
-//! directory that may not be there, so every call names the directory as safe.
+//! Never: let the environment of the sandbox point git to another repository, ask a question, run a
+//! hook or a filter, start a daemon or clean up in the background.
+//!
+//! Surprise: git refuses repositories of other owners, so every call names the directory as safe.
 
 use crate::error;
 use protocol::{Code, ToolError};
+use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// What turns off everything that a repository's own settings could start or refuse.
-const QUIET: &[&str] = &[
+/// What a repository's own settings could start, refuse, or make of the files, and what holds instead.
+const OURS: &[&str] = &[
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.splitIndex=false",
+    "core.untrackedCache=false",
     "core.safecrlf=false",
+    "core.autocrlf=false",
+    "core.eol=lf",
+    "core.attributesFile=/dev/null",
+    "core.excludesFile=/dev/null",
+    "core.sparseCheckout=false",
+    "protocol.allow=never",
     "gc.auto=0",
     "maintenance.auto=false",
     "commit.gpgSign=false",
@@ -28,26 +42,66 @@ const QUIET: &[&str] = &[
 #[derive(Clone)]
 pub(crate) struct Git {
     pub(crate) dir: PathBuf,
-    is_quiet: bool,
+    /// With the image's settings, and no others.
+    is_agents: bool,
+    /// Settings that put the repository's own filters out of force.
+    filters: Vec<OsString>,
     index: Option<PathBuf>,
 }
 
 impl Git {
-    /// As the agent would call it.
+    /// For carrying the project in and home.
     pub(crate) fn new(dir: &Path) -> Git {
+        let mut git = Git {
+            dir: dir.to_path_buf(),
+            is_agents: false,
+            filters: Vec::new(),
+            index: None,
+        };
+        git.filters = git.filters();
+        git
+    }
+
+    /// As the agent would call it: for a look at its settings.
+    pub(crate) fn agents(dir: &Path) -> Git {
         Git {
             dir: dir.to_path_buf(),
-            is_quiet: false,
+            is_agents: true,
+            filters: Vec::new(),
             index: None,
         }
     }
 
-    /// For work that nobody asked the repository about: no hooks, no signatures, no helpers.
-    pub(crate) fn quiet(dir: &Path) -> Git {
-        Git {
-            is_quiet: true,
-            ..Git::new(dir)
+    /// Settings that put those filters out of force that the repository itself names. A name need not
+    /// be text.
+    fn filters(&self) -> Vec<OsString> {
+        // Nearly every repository names none, and then git need not be asked.
+        let may_name = |file: &str| match fs::read(self.dir.join(file)) {
+            Ok(settings) => {
+                let settings = settings.to_ascii_lowercase();
+                let names = |word: &[u8]| settings.windows(word.len()).any(|part| part == word);
+                names(b"filter") || names(b"include")
+            }
+            // Another place keeps them.
+            Err(_) => self.dir.join(".git").is_file(),
+        };
+        if !may_name(".git/config") && !may_name(".git/config.worktree") {
+            return Vec::new();
         }
+        let names = ["config", "-z", "--name-only", "--get-regexp", "^filter\\."];
+        let names = self.feed(&names, b"").unwrap_or_default();
+        let mut settings: Vec<OsString> = Vec::new();
+        for name in names.split(|byte| *byte == 0) {
+            let Some(end) = name.iter().rposition(|byte| *byte == b'.') else {
+                continue;
+            };
+            for value in ["clean=", "smudge=", "process=", "required=false"] {
+                let setting = [&name[..=end], value.as_bytes()].concat();
+                settings.push(OsStr::from_bytes(&setting).to_os_string());
+            }
+        }
+        settings.dedup();
+        settings
     }
 
     /// The same with an index of its own.
@@ -83,8 +137,18 @@ impl Git {
         if let Some(index) = &self.index {
             command.env("GIT_INDEX_FILE", index);
         }
-        for setting in QUIET.iter().filter(|_| self.is_quiet) {
-            command.args(["-c", setting]);
+        if !self.is_agents {
+            // No git before 2.32 knows another way to leave out a user's settings, ignored files and
+            // attributes.
+            command
+                .env("HOME", "/dev/null")
+                .env("XDG_CONFIG_HOME", "/dev/null")
+                .env("GIT_CONFIG_NOSYSTEM", "1")
+                .env("GIT_ATTR_NOSYSTEM", "1");
+            let ours = OURS.iter().map(OsStr::new);
+            for setting in ours.chain(self.filters.iter().map(OsString::as_os_str)) {
+                command.arg("-c").arg(setting);
+            }
         }
         command.args(args);
         command

@@ -14,12 +14,16 @@ use tools::fs::Tree;
 pub(crate) fn serve(request: &Request) -> Reply {
     let state = State::open();
     let id = &request.id;
+    let site = work::Site {
+        state: &state,
+        sandbox: request.sandbox.as_deref(),
+    };
     match &request.op {
         Op::Tool(call) => {
             if let Err(error) = check_directories(call) {
                 return reply(id, false, Err(error));
             }
-            if let Err(error) = work::checkpoint(&state, call) {
+            if let Err(error) = work::checkpoint(site, call) {
                 return reply(id, false, Err(error));
             }
             match &call.args {
@@ -40,12 +44,16 @@ pub(crate) fn serve(request: &Request) -> Reply {
         Op::Preview(preview) => reply(id, false, look(preview).map(Outcome::Previewed)),
         Op::JobWait(wait) => reply(id, false, job::wait(&state, wait)),
         Op::JobStop(stop) => reply(id, false, job::stop(&state, stop)),
-        Op::Setup(setup) => reply(id, false, setup::run(&state, setup).map(Outcome::Ready)),
+        Op::Setup(setup) => reply(
+            id,
+            false,
+            setup::run(&state, setup, site.sandbox).map(Outcome::Ready),
+        ),
         Op::Sync(sync) => repeatable(&state, id, || {
-            work::sync(&state, id, sync).map(Outcome::Synced)
+            work::sync(site, id, sync).map(Outcome::Synced)
         }),
         Op::Restore(restore) => repeatable(&state, id, || {
-            work::restore(&state, id, restore).map(Outcome::Restored)
+            work::restore(site, id, restore).map(Outcome::Restored)
         }),
     }
 }

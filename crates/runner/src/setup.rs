@@ -5,6 +5,10 @@
 //! it), the repository is built beside it, moved in as `.git`, and only then is the commit
 //! checked out; the missing checkout mark makes the next run finish the job.
 //!
+//! The last thing of all is a mark with the sandbox's id, in `.git` and beside the runner's other
+//! records (the agent may remove `.git`). Without it nothing takes or changes the project's state
+//! ([`is_set_up`]): what is there may be half a project. A setup holds the project's lock throughout.
+//!
 //! Never: touch the working tree of a repository that has this base already.
 //!
 //! Surprise: the image may be a snapshot of a sandbox that another session worked in. The sandbox's
@@ -16,11 +20,11 @@
 
 use crate::error;
 use crate::git::{Git, failed, is_hash};
-use crate::state::State;
+use crate::state::{State, hash};
 use protocol::{Base, Code, Ready, Setup, ToolError};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub(crate) const BASE_REF: &str = "refs/opencode/base";
@@ -31,6 +35,8 @@ const FOUND: &str = "opencode-found";
 const MAX_FOUND: usize = 20;
 /// In `.git`: the id of the sandbox that the repository was set up in.
 const SANDBOX: &str = "opencode-sandbox";
+/// Beside records and jobs: the same, in one file per project directory.
+const PROJECTS: &str = "projects";
 /// What the image had checked out, where the project took its place.
 const REPLACED: &str = "refs/opencode/replaced";
 /// Marks in `.git` of what git was doing.
@@ -48,11 +54,18 @@ const UNDER_WAY: &[&str] = &[
     "HEAD.lock",
 ];
 
+/// Makes a repository, without what the image would put into every one.
+pub(crate) const INIT: &[&str] = &["init", "--quiet", "--template="];
+
 /// Temporary files of the tools, as a line for `.git/info/exclude`.
 const LEFTOVERS: &str = ".opencode-*-*.tmp";
 
-/// Makes `setup.root`, or finds that it is there.
-pub(crate) fn run(state: &State, setup: &Setup) -> Result<Ready, ToolError> {
+/// Makes `setup.root`, or finds that it is there. `sandbox` is the id of this sandbox.
+pub(crate) fn run(
+    state: &State,
+    setup: &Setup,
+    sandbox_id: Option<&str>,
+) -> Result<Ready, ToolError> {
     let root = Path::new(&setup.root);
     if !root.is_absolute() || root.parent().is_none() {
         return Err(error(
@@ -63,39 +76,44 @@ pub(crate) fn run(state: &State, setup: &Setup) -> Result<Ready, ToolError> {
             ),
         ));
     }
-    let _lock = state.lock("setup");
     fs::create_dir_all(root).map_err(|why| {
         sandbox(format!(
             "The project directory {} cannot be made in the sandbox: {why}. Set the option `projectDir` to a directory that the sandbox's user may write.",
             root.display()
         ))
     })?;
+    let _lock = lock(state, root);
     let git = Git::new(root);
     git.check()?;
-    let inherited = is_inherited(&git, setup);
+    let place = Place {
+        state,
+        git: &git,
+        sandbox: sandbox_id,
+    };
+    let inherited = !setup.probe && place.is_inherited();
     let found = found(&git, inherited);
     let list: String = found.iter().map(|hash| format!("{hash}\n")).collect();
     // Before anything of ours is in a repository that was there, and once there is one.
     let note = || fs::write(root.join(".git").join(FOUND), &list);
     let _ = note();
     match &setup.base {
-        Some(base) => with_base(&git, base, inherited)?,
+        Some(base) => with_base(&place, base, inherited)?,
         None if inherited => forget(&git, None)?,
         None if root.join(".git").exists() => {}
-        None => git.run(&["init", "--quiet"])?,
+        None => git.run(INIT)?,
     }
     configure(&git)?;
     let _ = note();
-    let mark = root.join(".git").join(SANDBOX);
-    if let Some(sandbox) = &setup.sandbox
-        && root.join(".git").is_dir()
-        && fs::read_to_string(&mark).ok().as_ref() != Some(sandbox)
-    {
-        fs::write(mark, sandbox).map_err(io_failed)?;
+    let head = git.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]);
+    if !setup.probe || head.is_some() {
+        place.mark()?;
+    }
+    if let Some(base) = &setup.base {
+        let _ = fs::remove_file(&base.pack);
     }
     Ok(Ready {
         home: std::env::var("HOME").unwrap_or_else(|_| "/".to_string()),
-        head: git.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]),
+        head,
         arch: rustix::system::uname()
             .machine()
             .to_string_lossy()
@@ -104,10 +122,87 @@ pub(crate) fn run(state: &State, setup: &Setup) -> Result<Ready, ToolError> {
     })
 }
 
-/// True if another sandbox set the repository up.
-fn is_inherited(git: &Git, setup: &Setup) -> bool {
-    let before = fs::read_to_string(git.dir.join(".git").join(SANDBOX));
-    setup.sandbox.is_some() && before.is_ok_and(|before| Some(before) != setup.sandbox)
+/// Waits for the project's lock: a setup and everything about its state come one after the other.
+/// Git inherits it, so that a git whose runner was killed still keeps the next one waiting. It is on
+/// the directory itself, because a full disk takes no file for it.
+pub(crate) fn lock(state: &State, root: &Path) -> Option<File> {
+    let lock = File::open(root).ok().filter(|root| {
+        let exclusive = rustix::fs::FlockOperation::LockExclusive;
+        rustix::fs::flock(root, exclusive).is_ok()
+    });
+    let lock = lock.or_else(|| state.lock("work"))?;
+    let _ = rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty());
+    Some(lock)
+}
+
+/// True if a setup of the project directory has ended in this sandbox, and none is half done. The
+/// caller holds the lock. Without an id, only the latter can be seen.
+pub(crate) fn is_set_up(state: &State, root: &Path, sandbox: Option<&str>) -> bool {
+    let git = Git::agents(root);
+    let place = Place {
+        state,
+        git: &git,
+        sandbox,
+    };
+    !place.unfinished().exists() && (sandbox.is_none() || place.is_marked())
+}
+
+/// A project directory of a sandbox.
+struct Place<'a> {
+    state: &'a State,
+    git: &'a Git,
+    sandbox: Option<&'a str>,
+}
+
+impl Place<'_> {
+    fn unfinished(&self) -> PathBuf {
+        self.git.dir.join(".git").join(UNFINISHED)
+    }
+
+    fn own_mark(&self) -> PathBuf {
+        self.git.dir.join(".git").join(SANDBOX)
+    }
+
+    /// Where the runner's records have the mark of this directory.
+    fn records(&self) -> impl Iterator<Item = PathBuf> {
+        let name = format!("{:016x}", hash(self.git.dir.as_os_str()));
+        self.state.all(PROJECTS).map(move |dir| dir.join(&name))
+    }
+
+    fn is_marked(&self) -> bool {
+        let is_ours = |mark: PathBuf| {
+            let sandbox = fs::read_to_string(mark).ok();
+            sandbox.is_some() && sandbox.as_deref() == self.sandbox
+        };
+        is_ours(self.own_mark()) || self.records().any(is_ours)
+    }
+
+    /// True if another sandbox set the repository up.
+    fn is_inherited(&self) -> bool {
+        let before = fs::read_to_string(self.own_mark()).ok();
+        self.sandbox.is_some() && before.is_some() && before.as_deref() != self.sandbox
+    }
+
+    /// Says that all is done.
+    fn mark(&self) -> Result<(), ToolError> {
+        let unfinished = self.unfinished();
+        if let Some(sandbox) = self.sandbox {
+            let own = self.own_mark();
+            if self.git.dir.join(".git").is_dir()
+                && fs::read_to_string(&own).ok().as_deref() != Some(sandbox)
+            {
+                fs::write(own, sandbox).map_err(io_failed)?;
+            }
+            let _ = self.state.sub(PROJECTS);
+            for record in self.records() {
+                let _ = fs::write(record, sandbox);
+            }
+        }
+        match unfinished.exists() {
+            true => fs::remove_file(&unfinished).map_err(io_failed),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Removes what the session of another sandbox left in the repository, except for `branch`. What
@@ -144,7 +239,7 @@ fn found(git: &Git, inherited: bool) -> Vec<String> {
         return Vec::new();
     }
     if inherited {
-        // What was made of it is new: what follows is what it brings.
+        // The list is of the image that the other sandbox had; this one brings what is here now.
     } else if let Ok(list) = fs::read_to_string(repository.join(FOUND)) {
         return list.lines().map(str::to_string).collect();
     } else if git.resolve(&[BASE_REF]) != [None] {
@@ -177,7 +272,8 @@ fn sandbox(message: String) -> ToolError {
     error(Code::Sandbox, message)
 }
 
-fn with_base(git: &Git, base: &Base, inherited: bool) -> Result<(), ToolError> {
+fn with_base(place: &Place<'_>, base: &Base, inherited: bool) -> Result<(), ToolError> {
+    let git = place.git;
     let branch_ref = format!("refs/heads/{}", base.branch);
     if let Some(bad) = base.shallow.iter().find(|hash| !is_hash(hash)) {
         let message = format!("`{bad}` in `shallow` is not a full commit hash");
@@ -191,7 +287,7 @@ fn with_base(git: &Git, base: &Base, inherited: bool) -> Result<(), ToolError> {
         return Err(error(Code::BadRequest, message));
     }
     let repository = git.dir.join(".git");
-    let unfinished = repository.join(UNFINISHED);
+    let unfinished = place.unfinished();
     let old = if repository.exists() {
         git.text(&["rev-parse", "--verify", "--quiet", BASE_REF])
     } else {
@@ -199,7 +295,10 @@ fn with_base(git: &Git, base: &Base, inherited: bool) -> Result<(), ToolError> {
     };
     if inherited || old.as_ref() != Some(&base.commit) {
         let is_images = inherited || old.is_none();
-        if let Some(old) = old.filter(|_| !unfinished.exists() && !inherited) {
+        let is_done = !unfinished.exists() && !inherited;
+        // The agent may have removed `.git`, or what is ours in it.
+        let old = old.or_else(|| place.is_marked().then(|| "that is gone".to_string()));
+        if let Some(old) = old.filter(|_| is_done) {
             let message = format!(
                 "{} in the sandbox already holds work on commit {old}, so commit {} was not put there. Use a fresh sandbox or another `projectDir`.",
                 git.dir.display(),
@@ -225,15 +324,13 @@ fn with_base(git: &Git, base: &Base, inherited: bool) -> Result<(), ToolError> {
     }
     if unfinished.exists() {
         git.run(&["symbolic-ref", "HEAD", &branch_ref])?;
-        git.run(&["read-tree", "--reset", "-u", "HEAD"])?;
+        git.run(&["read-tree", "--reset", "-u", "--no-sparse-checkout", "HEAD"])?;
         if git.resolve(&[REPLACED]) != [None] {
             // What else is in the directory would count as the agent's work. What cannot be
             // removed does, and that is no reason to fail.
             git.succeeds(&["clean", "-d", "--force", "--force", "--quiet"]);
         }
-        fs::remove_file(&unfinished).map_err(io_failed)?;
     }
-    let _ = fs::remove_file(&base.pack);
     Ok(())
 }
 
@@ -260,8 +357,8 @@ fn build_beside(git: &Git, base: &Base, branch_ref: &str) -> Result<(), ToolErro
         } else {
             "--object-format=sha1"
         };
-        if !fresh.succeeds(&["init", "--quiet", format]) {
-            fresh.run(&["init", "--quiet"])?;
+        if !fresh.succeeds(&[INIT, &[format]].concat()) {
+            fresh.run(INIT)?;
         }
         unpack(&fresh, base)?;
         mark(&place.join(".git").join(UNFINISHED))?;
@@ -302,11 +399,12 @@ fn io_failed(why: io::Error) -> ToolError {
 
 /// A name for commits, where the image brings none, and no commit of what a killed write left.
 pub(crate) fn configure(git: &Git) -> Result<(), ToolError> {
+    let agents = Git::agents(&git.dir);
     for (key, value) in [
         ("user.name", "OpenCode"),
         ("user.email", "opencode@localhost"),
     ] {
-        if git.text(&["config", "--get", key]).is_none() {
+        if agents.text(&["config", "--get", key]).is_none() {
             git.run(&["config", key, value])?;
         }
     }

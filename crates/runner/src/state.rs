@@ -5,6 +5,7 @@
 //! command output.
 
 use rustix::fs::{FlockOperation, flock};
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -61,7 +62,7 @@ impl State {
         }
     }
 
-    /// `jobs`, `records`, `bundles` or `locks`, to put something new there.
+    /// `jobs`, `records`, `bundles`, `projects` or `locks`, to put something new there.
     pub(crate) fn sub(&self, name: &str) -> Option<PathBuf> {
         let dir = self.dir.as_ref()?.join(name);
         private(&dir).ok()?;
@@ -111,10 +112,14 @@ impl State {
     }
 }
 
-/// Tells sandboxes apart that share a user, a `/tmp` or a kernel (FNV-1a of the home directory).
+/// Tells sandboxes apart that share a user, a `/tmp` or a kernel.
 pub(crate) fn home_hash() -> u64 {
-    let home = std::env::var_os("HOME").unwrap_or_default();
-    home.as_bytes()
+    hash(&std::env::var_os("HOME").unwrap_or_default())
+}
+
+/// FNV-1a, for a name that is made of another.
+pub(crate) fn hash(name: &OsStr) -> u64 {
+    name.as_bytes()
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)

@@ -10,8 +10,8 @@
 //! | `undone` | the state before the first undo |
 //! | `out/N` | what the last bundle holds, see [`bundle`] |
 //!
-//! One lock is held over all of it. Git inherits it, so that a git whose runner was killed still
-//! keeps the next one waiting until it has ended.
+//! Whoever wants any of it opens the [`Repository`], which holds the project's lock, and opens only
+//! where a setup has ended: a half-made project has no state.
 //!
 //! Never: touch HEAD, the agent's branches, its index or its stash; run a hook; let a checkpoint
 //! that fails stop a tool.
@@ -25,7 +25,7 @@ mod restore;
 mod state;
 
 use crate::git::Git;
-use crate::setup::configure;
+use crate::setup::{self, INIT, configure};
 use crate::state::State;
 use crate::{error, job};
 use protocol::{Code, Sync, Synced, ToolCall, ToolError};
@@ -44,18 +44,28 @@ const MAX_TURNS: usize = 200;
 /// What a repository that is beyond repair is called from then on.
 const BROKEN: &str = ".git.broken-";
 
-/// The project's repository, with nobody else at work on it.
+/// Where a request finds the project's state.
+#[derive(Clone, Copy)]
+pub(crate) struct Site<'a> {
+    pub(crate) state: &'a State,
+    /// The id of this sandbox, as the host says.
+    pub(crate) sandbox: Option<&'a str>,
+}
+
+/// The project's repository, set up, with nobody else at work on it.
 struct Repository {
     git: Git,
     /// Where git keeps it: `.git`, or where that points to.
     dir: PathBuf,
-    _lock: Option<File>,
+    #[expect(dead_code, reason = "held, not looked at")]
+    lock: Option<File>,
 }
 
 /// Commits the state, and bundles what the host does not have.
-pub(crate) fn sync(state: &State, id: &str, sync: &Sync) -> Result<Synced, ToolError> {
+pub(crate) fn sync(site: Site<'_>, id: &str, sync: &Sync) -> Result<Synced, ToolError> {
     let after = sync.after.as_deref().map(turn_name).transpose()?;
-    let repository = Repository::open_or_make(state, project(&sync.root)?)?;
+    let repository = Repository::open_or_make(site, project(&sync.root)?)?;
+    let state = site.state;
     // Before the files are looked at: what a command writes that ends meanwhile is not in the
     // state, so the host must ask again.
     let jobs = job::count_background(state);
@@ -97,7 +107,7 @@ pub(crate) fn sync(state: &State, id: &str, sync: &Sync) -> Result<Synced, ToolE
 
 /// Before the first call of a turn that may change files: keeps their state. An error only if the
 /// turn's name is none; whatever git has to say is no reason to refuse the call.
-pub(crate) fn checkpoint(state: &State, call: &ToolCall) -> Result<(), ToolError> {
+pub(crate) fn checkpoint(site: Site<'_>, call: &ToolCall) -> Result<(), ToolError> {
     let Some(turn) = &call.turn else {
         return Ok(());
     };
@@ -108,7 +118,7 @@ pub(crate) fn checkpoint(state: &State, call: &ToolCall) -> Result<(), ToolError
     if !mutates || is_ref(&dir, &name) {
         return Ok(());
     }
-    let Some(repository) = Repository::open(state, Path::new(&call.root)) else {
+    let Ok(Some(repository)) = Repository::open(site, Path::new(&call.root)) else {
         return Ok(());
     };
     // Somebody else may have made it while this one waited.
@@ -155,37 +165,53 @@ fn is_ref(dir: &Path, name: &str) -> bool {
     dir.join(name).exists() || is_packed()
 }
 
+/// Waits for the project's lock; an error if no setup of it has ended.
+fn enter(site: Site<'_>, root: &Path) -> Result<Option<File>, ToolError> {
+    let lock = setup::lock(site.state, root);
+    if setup::is_set_up(site.state, root, site.sandbox) {
+        return Ok(lock);
+    }
+    Err(error(
+        Code::NotSetUp,
+        format!(
+            "The project was never brought into {} of this sandbox completely, so there is no work in it to take.",
+            root.display()
+        ),
+    ))
+}
+
+/// The repository of exactly this directory, and where git keeps it.
+fn find(root: &Path) -> Option<(Git, PathBuf)> {
+    let git = Git::new(root);
+    let dir = git.text(&["rev-parse", "--absolute-git-dir"])?;
+    Some((git, PathBuf::from(dir)))
+}
+
 impl Repository {
-    /// Waits for the lock; none if the project has no repository that git accepts.
-    fn open(state: &State, root: &Path) -> Option<Repository> {
-        let lock = state.lock("work");
-        if let Some(lock) = &lock {
-            let _ = rustix::io::fcntl_setfd(lock, rustix::io::FdFlags::empty());
-        }
-        let git = Git::quiet(root);
-        let dir = git.text(&["rev-parse", "--absolute-git-dir"])?;
-        Some(Repository {
-            git,
-            dir: PathBuf::from(dir),
-            _lock: lock,
-        })
+    /// Waits for the lock; none if the project has no repository that git accepts, an error if no
+    /// setup of it has ended.
+    fn open(site: Site<'_>, root: &Path) -> Result<Option<Repository>, ToolError> {
+        let lock = enter(site, root)?;
+        let found = find(root);
+        Ok(found.map(|(git, dir)| Repository { git, dir, lock }))
     }
 
     /// The same, with a new repository if there is none (any more).
-    fn open_or_make(state: &State, root: &Path) -> Result<Repository, ToolError> {
-        if let Some(repository) = Repository::open(state, root) {
-            return Ok(repository);
+    fn open_or_make(site: Site<'_>, root: &Path) -> Result<Repository, ToolError> {
+        let lock = enter(site, root)?;
+        if let Some((git, dir)) = find(root) {
+            return Ok(Repository { git, dir, lock });
         }
-        let git = Git::quiet(root);
+        let git = Git::new(root);
         git.check()?;
         let make = || {
-            git.run(&["init", "--quiet"])?;
+            git.run(INIT)?;
             configure(&git)
         };
         // Git repairs what lacks a part.
         let mut made = make();
-        let mut repository = Repository::open(state, root);
-        if repository.is_none() && root.join(".git").exists() {
+        let mut found = find(root);
+        if found.is_none() && root.join(".git").exists() {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
             let aside = format!("{BROKEN}{}", now.unwrap_or_default().as_nanos());
             let _ = fs::rename(root.join(".git"), root.join(aside));
@@ -193,10 +219,10 @@ impl Repository {
             let exclude = root.join(".git/info/exclude");
             let old = fs::read_to_string(&exclude).unwrap_or_default();
             let _ = fs::write(&exclude, format!("{old}/{BROKEN}*\n"));
-            repository = Repository::open(state, root);
+            found = find(root);
         }
         made?;
-        repository.ok_or_else(|| {
+        let (git, dir) = found.ok_or_else(|| {
             error(
                 Code::Sandbox,
                 format!(
@@ -204,7 +230,8 @@ impl Repository {
                     root.display()
                 ),
             )
-        })
+        })?;
+        Ok(Repository { git, dir, lock })
     }
 
     /// Checkpoints, oldest first: turn and commit.

@@ -214,7 +214,7 @@ fn line(mode: &[u8], hash: &[u8], path: &[u8]) -> Vec<u8> {
 
 /// True if a submodule holds changes, or commits that no remote has.
 fn has_work(dir: &Path) -> bool {
-    let git = Git::quiet(dir);
+    let git = Git::new(dir);
     let own = ["rev-list", "-n", "1", "HEAD", "--not", "--remotes"];
     let changes = ["--no-optional-locks", "status", "--porcelain"];
     git.text(&own).is_some() || git.text(&changes).is_some()

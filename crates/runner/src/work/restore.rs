@@ -7,19 +7,18 @@
 //! that was interrupted and comes again does not take its own half-made work for it.
 
 use super::state::{Snapshot, new_commit, take};
-use super::{Repository, WORK, project, turn_name};
-use crate::state::State;
+use super::{Repository, Site, WORK, project, turn_name};
 use protocol::{Restore, RestoreTo, Restored, ToolError};
 
 const UNDONE: &str = "refs/opencode/undone";
 
 /// Makes the files what they were.
-pub(crate) fn restore(state: &State, id: &str, restore: &Restore) -> Result<Restored, ToolError> {
+pub(crate) fn restore(site: Site<'_>, id: &str, restore: &Restore) -> Result<Restored, ToolError> {
     if let RestoreTo::Before { turn, .. } = &restore.to {
         turn_name(turn)?;
     }
     let nothing = Ok(Restored { changed: false });
-    let Some(repository) = Repository::open(state, project(&restore.root)?) else {
+    let Some(repository) = Repository::open(site, project(&restore.root)?)? else {
         return nothing;
     };
     let target = match &restore.to {

@@ -4,6 +4,8 @@
 
 mod bundle;
 mod files;
+mod half;
+mod image;
 mod jobs;
 mod requests;
 mod setup;

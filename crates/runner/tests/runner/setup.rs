@@ -40,7 +40,7 @@ fn project(dir: &Path) -> (String, String) {
 }
 
 /// A pack of the objects named by `revisions`, as `rev-list` takes them.
-fn pack(dir: &Path, revisions: &str, to: &Path) {
+pub(crate) fn pack(dir: &Path, revisions: &str, to: &Path) {
     let script = format!(
         "git rev-list --objects {revisions} | git pack-objects --stdout -q > '{}'",
         to.display()

@@ -295,26 +295,27 @@ fn a_clone_that_a_turn_made_goes_and_comes_back() {
     );
 }
 
-/// A project whose `slow` file holds git up until `open` is there, once `armed` is.
-fn slow(sandbox: &Sandbox, filter: &str) -> PathBuf {
+/// A directory for `PATH` with a git that waits in the command `name` until `open` is there, once
+/// `armed` is. `half` is what it has done by then.
+fn slow(sandbox: &Sandbox, name: &str, half: &str) -> PathBuf {
     let dir = sandbox.dir.path().join("gate");
     std::fs::create_dir(&dir).unwrap();
     let gate = dir.display();
     let script = format!(
-        "if [ -e {gate}/armed ]; then touch {gate}/reached; until [ -e {gate}/open ]; do sleep 0.01; done; fi; cat"
+        "#!/bin/sh\ncase \" $* \" in *\" {name} \"*) if [ -e {gate}/armed ]; then {half}; touch {gate}/reached; until [ -e {gate}/open ]; do sleep 0.01; done; fi;; esac\nPATH=${{PATH#*:}} exec git \"$@\"\n"
     );
-    at(
-        sandbox,
-        &["config", &format!("filter.slow.{filter}"), &script],
-    );
+    std::fs::write(dir.join("git"), script).unwrap();
+    std::fs::set_permissions(dir.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
     dir
 }
 
 /// Kills the runner once git waits at the gate; the gate opens while the request comes again.
 fn interrupt(sandbox: &Sandbox, gate: &Path, request: &Value) -> Reply {
     std::fs::write(gate.join("armed"), "").unwrap();
+    let path = std::env::var("PATH").unwrap();
     let mut runner = sandbox
         .command(request)
+        .env("PATH", format!("{}:{path}", gate.display()))
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
@@ -330,23 +331,13 @@ fn interrupt(sandbox: &Sandbox, gate: &Path, request: &Value) -> Reply {
 
 #[test]
 fn a_sync_that_is_killed_is_done_when_it_is_asked_again() {
-    let sandbox = project("//- /.gitattributes\nslow filter=slow\n//- /a.txt\n0\n");
-    let gate = slow(&sandbox, "clean");
-    std::fs::write(sandbox.path("slow"), "s\n").unwrap();
+    let sandbox = project("//- /a.txt\n0\n");
+    let gate = slow(&sandbox, "add", "git update-index --add b.txt");
     std::fs::write(sandbox.path("b.txt"), "b\n").unwrap();
     let own = agents(&sandbox);
     let request = request(&sandbox, json!({ "have": [] }));
     let home = synced(interrupt(&sandbox, &gate, &request).result);
-    assert_eq!(
-        files(&sandbox, &home.tip),
-        [
-            "100644 .gitattributes",
-            "100644 a.txt",
-            "100644 b.txt",
-            "100644 slow"
-        ]
-    );
-    std::fs::remove_file(gate.join("armed")).unwrap();
+    assert_eq!(files(&sandbox, &home.tip), ["100644 a.txt", "100644 b.txt"]);
     assert_eq!(agents(&sandbox), own);
     // Locks of a git that was killed itself are no obstacle.
     for lock in [
@@ -362,18 +353,18 @@ fn a_sync_that_is_killed_is_done_when_it_is_asked_again() {
 
 #[test]
 fn an_undo_that_is_killed_is_completed_and_can_be_undone() {
-    let sandbox = project("//- /.gitattributes\nslow filter=slow\n//- /slow\n0\n//- /z.txt\n0\n");
-    let gate = slow(&sandbox, "smudge");
+    let sandbox = project("//- /b.txt\n0\n//- /z.txt\n0\n");
+    let gate = slow(&sandbox, "read-tree", "rm a.txt; echo 0 > b.txt");
     work(
         &sandbox,
         "m1",
-        "echo 1 > slow; echo 1 > z.txt; echo 1 > a.txt",
+        "echo 1 > b.txt; echo 1 > z.txt; echo 1 > a.txt",
     );
     let undo = before(&sandbox, "m1", true);
     assert!(restored(interrupt(&sandbox, &gate, &undo)));
     let look = || {
         (
-            sandbox.text("slow"),
+            sandbox.text("b.txt"),
             sandbox.text("z.txt"),
             sandbox.path("a.txt").exists(),
         )
