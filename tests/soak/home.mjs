@@ -45,6 +45,18 @@ export function missing(project, promises) {
   return promises.filter((promise) => !objects.has(blob(promise.content)))
 }
 
+/** The commits of sessions that lack a file of the user's, or have another in its place: nobody made such a tree. */
+export function halfMade(project, files) {
+  const own = run(project, "rev-list", "--glob=refs/heads/opencode", "--not", "main").split("\n").filter(Boolean)
+  const wanted = new Map(files.map((path) => [path, blob(readFileSync(join(project, path)))]))
+  return own.flatMap((commit) => {
+    const list = run(project, "ls-tree", "-r", "-z", commit).split("\0").filter(Boolean)
+    const found = new Map(list.map((line) => [line.slice(line.indexOf("\t") + 1), line.split(/[ \t]/)[2]]))
+    const wrong = [...wanted].filter(([path, hash]) => found.get(path) !== hash)
+    return wrong.length ? [`${commit} has ${wrong.length} of ${wanted.size} files wrong, such as ${wrong[0][0]}`] : []
+  })
+}
+
 export function fsck(project) {
   try {
     run(project, "fsck", "--full", "--no-dangling", "--no-progress")

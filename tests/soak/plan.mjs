@@ -55,6 +55,21 @@ const places = [
   ["DELETE", "/api/sandbox/*"],
 ]
 
+/**
+ * What sandboxes a process gets. With three processes or more the last has sandboxes with too little
+ * room for the project, so that no set-up ever ends, and the one before those of an image whose own git
+ * settings would change what goes in and what comes home.
+ */
+export const kindOf = (process, processes) => (processes < 3 ? "plain" : process === processes - 1 ? "full" : process === processes - 2 ? "image" : "plain")
+
+/** Of ten slots, one has full disks and two the image. */
+function processOf(slot, processes) {
+  if (processes < 3) return slot % processes
+  if (slot % 10 === 9) return processes - 1
+  if (slot % 5 === 3) return processes - 2
+  return slot % (processes - 2)
+}
+
 /** The turns, in order. */
 export function plan({ seed, turns, sessions, processes, faults, killEvery }) {
   const random = dice(seed)
@@ -63,7 +78,10 @@ export function plan({ seed, turns, sessions, processes, faults, killEvery }) {
   const out = []
   for (let index = 0; index < turns; index++) {
     const slot = random.below(sessions)
-    const turn = { index, slot, process: slot % processes, ...steps(random, index, slot, known[slot]) }
+    const turn = { index, slot, process: processOf(slot, processes), ...steps(random, index, slot, known[slot]) }
+    // What happens in the first second of the slot's session, if this turn is its first.
+    turn.early = random.weighed({ nothing: 40, sync: 20, undo: 14, fork: 13, delete: 13 })
+    turn.earlyMs = random.below(1000)
     turn.after = random.weighed({ nothing: 80, undo: 6, "undo and redo": 5, fork: 4, delete: 5 })
     if (turn.after === "undo") known[slot] = known[slot].filter((file) => file.turn !== index)
     if (turn.after === "delete") known[slot] = []

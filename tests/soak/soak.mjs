@@ -11,10 +11,10 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { ensureLocal, ensurePackage, ensurePackages, ensurePrograms, ensureTools, enterPrograms } from "../lib/setup.mjs"
 import { createWorld, eventually, git, startLocal } from "../lib/world.mjs"
-import { changes, fsck, missing, strays, temporary, unsettled, userState } from "./home.mjs"
-import { dice, plan } from "./plan.mjs"
+import { changes, fsck, halfMade, missing, strays, temporary, unsettled, userState } from "./home.mjs"
+import { dice, kindOf, plan } from "./plan.mjs"
 
-const DEFAULTS = { seed: 1, turns: 500, sessions: 20, processes: 3, faults: 5, "kill-every": 50 }
+const DEFAULTS = { seed: 1, turns: 500, sessions: 20, processes: 4, faults: 5, "kill-every": 50 }
 /** Turns at once. */
 const WIDTH = 3
 /** A fault or a kill may be felt by turns this far before or after it; unused faults are healed then. */
@@ -31,9 +31,11 @@ export async function soak({ say = () => {}, ...sizes }) {
   const tmp = join(data, "tmp")
   mkdirSync(tmp)
   const local = await startLocal({ data: join(data, "daytona-local") })
-  const world = await createWorld({ local, files: projectFiles(seed), env: { TMPDIR: tmp } })
+  const files = projectFiles(seed)
+  const world = await createWorld({ local, files, env: { TMPDIR: tmp } })
+  await makeImage(local)
   for (const name of ["one", "two", "three"]) git(world.project, "commit", "--quiet", "--allow-empty", `--message=History ${name}`)
-  const state = new Soak(world, { tmp, say, sizes })
+  const state = new Soak(world, { tmp, say, sizes, files: Object.keys(files).filter((path) => !path.startsWith("ignored/")) })
   const before = userState(world.project)
   let complaints = { soak: ["it did not end"] }
   try {
@@ -47,12 +49,31 @@ export async function soak({ say = () => {}, ...sizes }) {
     await local.stop()
     if (!failed) rmSync(data, { recursive: true, force: true })
   }
-  return { turns, sessions, promises: state.promises.length, kills: state.kills, faults: state.faults, complaints }
+  return { turns, sessions, promises: state.promises.length, kills: state.kills, faults: state.faults, early: state.early, complaints }
 }
 
 function projectFiles(seed) {
   const random = dice(seed)
-  return Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`src/d${n % 5}/file${n}.txt`, `file ${n} ${random.below(2 ** 31)}\n`]).concat([[".gitignore", "ignored/\n"], ["ignored/own.txt", "of the user\n"]]))
+  return Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`src/d${n % 5}/file${n}.txt`, `file ${n} ${random.below(2 ** 31)}\n`]).concat([[".gitignore", "ignored/\n"], [".gitattributes", "*.txt filter=image\n"], ["ignored/own.txt", "of the user\n"], [LARGE, `${seed}\n`.repeat(4_500_000)]]))
+}
+
+/** It packs to nearly nothing, and does not fit into a small sandbox. */
+const LARGE = "large.dat"
+const IMAGE = "soak-image"
+const FULL = "test-small-disk"
+
+/** A snapshot with git settings of its own: each would lose files, change them, or stop git. */
+async function makeImage(local) {
+  const sandbox = await local.api("POST", "/sandbox", { name: IMAGE })
+  const settings = ["core.autocrlf true", "core.hooksPath ~/hooks", "core.excludesFile ~/ignored", "init.templateDir ~/template", "filter.image.clean 'exit 1'", "filter.image.smudge 'exit 1'", "filter.image.required true"]
+  const hook = "printf '#!/bin/sh\\nexit 1\\n'"
+  const script = ["mkdir -p ~/hooks ~/template/hooks", `${hook} > ~/hooks/reference-transaction`, `${hook} > ~/template/hooks/reference-transaction`, "chmod +x ~/hooks/* ~/template/hooks/*", "echo '*.txt' > ~/ignored", ...settings.map((setting) => `git config --global ${setting}`)].join(" && ")
+  const response = await fetch(`${local.url.replace(/\/api$/, "")}/toolbox/${sandbox.id}/process/execute`, { method: "POST", headers: { authorization: `Bearer ${local.apiKey}`, "content-type": "application/json" }, body: JSON.stringify({ command: `bash -c ${JSON.stringify(script)}` }) })
+  const done = await response.json()
+  if (done.exitCode !== 0) throw new Error(`the image cannot be made: ${JSON.stringify(done)}`)
+  await local.api("POST", `/sandbox/${sandbox.id}/snapshot`, { name: IMAGE })
+  await eventually("the image", async () => (await local.api("GET", `/snapshots/${IMAGE}`)).state === "active")
+  await local.api("DELETE", `/sandbox/${sandbox.id}`)
 }
 
 class Soak {
@@ -61,10 +82,13 @@ class Soak {
   failures = []
   kills = 0
   faults = 0
+  /** Undos, forks and deletions in the first second of a session. */
+  early = 0
   /** Numbers of the turns at which something was made to fail. */
   disturbed = []
   #world
   #tmp
+  #files
   #say
   #sizes
   #processes = []
@@ -73,7 +97,8 @@ class Soak {
   #orphaned = new Set()
   #written = { planned: 0, told: 0 }
 
-  constructor(world, { tmp, say, sizes }) {
+  constructor(world, { tmp, say, sizes, files }) {
+    this.#files = files
     this.#world = world
     this.#tmp = tmp
     this.#say = say
@@ -83,14 +108,16 @@ class Soak {
 
   async start(processes) {
     for (let n = 0; n < processes; n++) {
-      this.#processes.push({ ready: this.#serve() })
+      const kind = kindOf(n, processes)
+      this.#processes.push({ kind, ready: this.#serve(kind) })
       await this.#processes[n].ready
     }
   }
 
-  async #serve() {
+  async #serve(kind) {
+    const snapshot = { image: IMAGE, full: FULL }[kind]
     // OpenCode does not start while another process of it has its database locked.
-    const serve = () => this.#world.serve().catch((error) => (/database is locked/.test(error.message) ? undefined : Promise.reject(error)))
+    const serve = () => this.#world.serve({ env: snapshot ? { DAYTONA_SNAPSHOT: snapshot } : {} }).catch((error) => (/database is locked/.test(error.message) ? undefined : Promise.reject(error)))
     let opencode
     while (!opencode) opencode = await serve()
     // The plugin is loaded by the first request of a project.
@@ -132,26 +159,57 @@ class Soak {
   async #turn(turn, slot) {
     const process = this.#processes[turn.process]
     const opencode = await process.ready
+    const early = slot.session ? "nothing" : turn.early
+    if (early === "sync") turn.steps.unshift([{ tool: "sync", args: {} }, ...(turn.steps.shift() ?? [])])
     this.#script(turn, process)
     let killed = false
+    let meanwhile
     try {
       slot.session ??= await opencode.session()
+      const session = slot.session
+      meanwhile = this.#early(early, turn, slot, opencode).catch((error) => void (process.killed === opencode || this.failures.push(`turn ${turn.index}: ${early} in the first second of ${session}: ${error.message}`)))
       const sent = opencode.request("POST", `/session/${slot.session}/message`, { parts: [{ type: "text", text: `script:t${turn.index}` }], model: { providerID: "fake", modelID: "m" } })
-      const answer = await within(TURN_SECONDS, sent, `turn ${turn.index} of ${slot.session}`)
-      await this.#after(turn, slot, opencode, answer.info.parentID)
+      const answer = await within(TURN_SECONDS, sent, `turn ${turn.index} of ${session}`)
+      await meanwhile
+      if (slot.session === session) await this.#after(turn, slot, opencode, answer.info.parentID)
     } catch (error) {
       killed = process.killed === opencode
-      if (!killed && !this.#isNearDisturbance(turn.index)) throw error
+      // A session that is deleted, or whose turn is stopped, has no answer.
+      const isStopped = ["undo", "delete"].includes(early) && !(error instanceof TooLong)
+      if (!killed && !isStopped && !this.#isNearDisturbance(turn.index)) throw error
       if (error instanceof TooLong) {
         await opencode.request("POST", `/session/${slot.session}/abort`).catch(() => {})
         throw error
       }
     } finally {
+      await meanwhile
       // A turn may end before the step at which it was to be killed.
       if (turn.kill) await (turn.killing ??= this.#kill(process))
       killed ||= process.killed === opencode
       for (const promise of this.promises) if (promise.turn === turn.index) promise.killed = killed
       delete this.#world.model.scripts[`t${turn.index}`]
+    }
+  }
+
+  /** What the user does in the first second of a session, whose sandbox is still being made. */
+  async #early(what, turn, slot, opencode) {
+    const { session } = slot
+    if (["nothing", "sync"].includes(what)) return
+    this.early++
+    await new Promise((go) => setTimeout(go, turn.earlyMs))
+    if (what === "fork") {
+      const fork = await opencode.request("POST", `/session/${session}/fork`, {})
+      slot.session = fork.id
+    } else if (what === "delete") {
+      slot.session = undefined
+      await opencode.request("DELETE", `/session/${session}`)
+    } else {
+      await opencode.request("POST", `/session/${session}/abort`)
+      const messages = await opencode.request("GET", `/session/${session}/message`)
+      const message = messages.find((message) => message.info.role === "user")?.info.id
+      if (!message) return
+      await eventually(`an undo in ${session}`, () => opencode.request("POST", `/session/${session}/revert`, { messageID: message }), 20)
+      for (const promise of this.promises) if (promise.turn === turn.index) promise.undone = true
     }
   }
 
@@ -176,7 +234,8 @@ class Soak {
   #script(turn, process) {
     const scripts = this.#world.model.scripts
     const calls = turn.steps.flat()
-    this.#written.planned += calls.filter((call) => (call.sub?.call ?? call).content).length
+    const room = process.kind !== "full"
+    if (room) this.#written.planned += calls.filter((call) => (call.sub?.call ?? call).content).length
     const script = (steps, kill) => (request, done) => {
       // A long soak would keep every conversation.
       this.#world.model.requests.length = 0
@@ -203,7 +262,9 @@ class Soak {
 
   #promised(turn, call) {
     call.heard = true
-    this.#written.told++
+    const isFull = this.#processes[turn.process]?.kind === "full"
+    if (isFull) this.failures.push(`turn ${turn.index}: a sandbox without room for the project was worked in`)
+    else this.#written.told++
     this.promises.push({ turn: turn.index, slot: turn.slot, session: this.#slots[turn.slot].session, path: call.args.filePath, content: call.content })
   }
 
@@ -213,7 +274,7 @@ class Soak {
     process.ready = (async () => {
       await opencode.stop("SIGKILL")
       for (const name of temporary(this.#tmp)) this.#orphaned.add(name)
-      return this.#serve()
+      return this.#serve(process.kind)
     })()
     this.kills++
     await process.ready
@@ -243,6 +304,7 @@ class Soak {
       "what was promised is home": absent.map(({ content, ...promise }) => `${content.slice(0, 40).trim()} is in no branch: ${JSON.stringify(promise)}`),
       "sandboxes and sessions match": strays(world.store(), await sandboxes(world.local)),
       "the user's own is untouched": changes(before, userState(world.project)),
+      "no tree that nobody made": halfMade(world.project, this.#files),
       "the repository is sound": fsck(world.project),
       "nothing temporary is left": gone().map((name) => `${join(this.#tmp, name)} was left`),
     }
@@ -302,7 +364,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   }
   const failed = Object.values(result.complaints).filter((complaints) => complaints.length).length
   const passed = Object.keys(result.complaints).length - failed
-  console.log(`${result.turns} turns, ${result.promises} promises, ${result.kills} kills, ${result.faults} faults, ${passed} passed, ${failed} failed`)
+  console.log(`${result.turns} turns, ${result.promises} promises, ${result.kills} kills, ${result.faults} faults, ${result.early} early, ${passed} passed, ${failed} failed`)
   if (failed) console.log(`The same again: npm run soak -- ${replay}`)
   process.exit(failed ? 1 : 0)
 }

@@ -63,7 +63,7 @@ impl Carry {
         let setup = Setup {
             root: self.root.clone(),
             base: None,
-            sandbox: None,
+            probe: true,
         };
         let request = Request::new(self.remote.id(), Op::Setup(setup));
         let reply = self
@@ -173,7 +173,7 @@ impl Carry {
         let setup = Setup {
             root: self.root.clone(),
             base,
-            sandbox: Some(fresh.toolbox.id.clone()),
+            probe: false,
         };
         let request = Request::new(self.remote.id(), Op::Setup(setup));
         let sent =

@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use daytona::Toolbox;
 use host::Level;
-use protocol::{Bundle, Op, Outcome, Request, Synced};
+use protocol::{Bundle, Code, Op, Outcome, Request, Synced};
 use sessions::{Entry, Home, Sessions};
 use sync::{Applied, Incoming, Landed, Tip};
 
@@ -62,6 +62,9 @@ impl Carry {
             let Some(entry) = entry.filter(|entry| force || entry.unsynced.is_some()) else {
                 return Ok(None);
             };
+            if !entry.may_hold_work() {
+                return Ok(Some(Brought::nothing(&entry)));
+            }
             match self.bring_now(sessions, session, &entry, subject).await {
                 Ok(brought) => Ok(Some(brought)),
                 Err(reason) => {
@@ -90,7 +93,11 @@ impl Carry {
     ) -> Result<Brought, String> {
         let head = entry.host_head.as_deref();
         let message = self.message(session, subject);
-        let synced = self.ask(sessions, session, &message, None, head).await?;
+        let Some(synced) = self.ask(sessions, session, entry, &message, None).await? else {
+            let came = sessions.came_home(session, entry, None, true).await;
+            came.map_err(|error| error.to_string())?;
+            return Ok(Brought::nothing(entry));
+        };
         let left_out = trust::sentences(&synced.left_out);
         let all = synced.jobs == 0 && left_out.is_empty();
         let known = entry.home.as_ref().map(|home| home.commit.as_str());
@@ -100,23 +107,31 @@ impl Carry {
         let mut brought = Brought {
             left_out,
             jobs: synced.jobs,
-            home: entry.home.clone(),
-            ..Brought::default()
+            ..Brought::nothing(entry)
         };
+        let mut arrived = None;
         if is_new {
-            let incoming = self.incoming(sessions, session, synced, head, true).await?;
-            let landed = self.land(sessions, session, entry, &incoming).await?;
-            brought.home = Some(Home {
-                commit: landed.commit.clone(),
-                branch: landed.branch.clone(),
-                at: self.host.now_ms(),
-                ..Home::default()
-            });
+            let incoming = self.incoming(sessions, session, synced, head).await?;
+            let odd = self.is_odd(session, entry, &incoming.tip).await?;
+            let landed = self
+                .land(sessions, session, entry, &incoming, odd.as_deref())
+                .await?;
+            if odd.is_none() {
+                let kept = self.project.keep(session, &incoming.tip).await;
+                kept.map_err(|error| error.to_string())?;
+                arrived = Some(Home {
+                    commit: landed.commit.clone(),
+                    branch: landed.branch.clone(),
+                    at: self.host.now_ms(),
+                    ..Home::default()
+                });
+                brought.home.clone_from(&arrived);
+            }
             let changed = !landed.files.is_empty() || known != Some(&landed.commit);
             brought.landed = changed.then_some(landed);
         }
         sessions
-            .came_home(session, entry, brought.home.clone().filter(|_| is_new), all)
+            .came_home(session, entry, arrived, all)
             .await
             .map_err(|error| error.to_string())?;
         if self.mode == Mode::Apply
@@ -127,16 +142,35 @@ impl Carry {
         Ok(brought)
     }
 
-    /// Asks the sandbox to commit and to bundle what this end does not have.
+    /// Why a commit is not what the session's work goes on from, if it is not: most of the files are
+    /// gone that it stands on, and nothing that was done in the session explains that. What a sandbox
+    /// has become after it lost its disk looks like this.
+    async fn is_odd(
+        &self,
+        session: &str,
+        entry: &Entry,
+        tip: &str,
+    ) -> Result<Option<String>, String> {
+        let last = entry.home.as_ref().map(|home| home.commit.as_str());
+        let was_changed = entry.unsynced.is_some();
+        let lost = self.project.lost(session, last, tip, was_changed).await;
+        let lost = lost.map_err(|error| error.to_string())?;
+        Ok(lost.map(|(lost, of)| {
+            format!("it lacks {lost} of the {of} files that the session's work stands on, and nothing that was done in the session explains that")
+        }))
+    }
+
+    /// Asks the sandbox to commit and to bundle what this end does not have. None if it was found by
+    /// its label, and no setup of the project has ended in it.
     async fn ask(
         &self,
         sessions: &Sessions,
         session: &str,
+        entry: &Entry,
         message: &str,
         after: Option<&str>,
-        head: Option<&str>,
-    ) -> Result<Synced, String> {
-        let have = self.project.have(session, head).await;
+    ) -> Result<Option<Synced>, String> {
+        let have = self.project.have(session, entry.host_head.as_deref()).await;
         let have = have.map_err(|error| error.to_string())?;
         let request = Request::new(
             self.remote.id(),
@@ -153,8 +187,9 @@ impl Carry {
             .await
             .map_err(|error| error.to_string())?;
         match answer.result {
-            Ok(Outcome::Synced(synced)) => Ok(synced),
+            Ok(Outcome::Synced(synced)) => Ok(Some(synced)),
             Ok(_) => Err(OTHER.into()),
+            Err(error) if error.code == Code::NotSetUp && entry.ready != Some(true) => Ok(None),
             Err(error) => Err(trust::sentence(&error.message)),
         }
     }
@@ -166,7 +201,6 @@ impl Carry {
         session: &str,
         synced: Synced,
         head: Option<&str>,
-        keep: bool,
     ) -> Result<Incoming, String> {
         let mut incoming = Incoming {
             tip: synced.tip,
@@ -184,7 +218,7 @@ impl Carry {
                 self.fetch(sessions, session, bundle, &file).await?;
                 incoming.bundle = Some(file);
             }
-            let received = self.project.receive(session, &incoming, head, keep).await;
+            let received = self.project.receive(session, &incoming, head).await;
             received.map_err(|error| error.to_string())
         }
         .await;
@@ -264,13 +298,15 @@ impl Carry {
         }
     }
 
-    /// Moves the session's branch, under another number if its own is taken.
+    /// Moves the session's branch, under another number if its own is taken; `odd` says why it must
+    /// be one beside it.
     async fn land(
         &self,
         sessions: &Sessions,
         session: &str,
         entry: &Entry,
         incoming: &Incoming,
+        odd: Option<&str>,
     ) -> Result<Landed, String> {
         let mut number = match entry.branch_number {
             Some(number) => number,
@@ -283,6 +319,7 @@ impl Carry {
                 session,
                 branch: &branch,
                 last,
+                beside: odd,
             };
             match (self.project)
                 .land(tip, incoming, entry.host_head.as_deref())
@@ -338,12 +375,20 @@ impl Carry {
         let Some(entry) = entry.map_err(|error| error.to_string())? else {
             return Ok(None);
         };
-        let head = entry.host_head.as_deref();
         let text = self.message(source, None);
-        let synced = self
-            .ask(sessions, source, &text, Some(message), head)
-            .await?;
-        let incoming = self.incoming(sessions, source, synced, head, false).await?;
+        let synced = match entry.may_hold_work() {
+            true => {
+                self.ask(sessions, source, &entry, &text, Some(message))
+                    .await?
+            }
+            false => None,
+        };
+        let Some(synced) = synced else {
+            // Its sandbox takes the place of one that is gone, and is to begin from there.
+            return Ok(entry.home.map(|home| home.commit));
+        };
+        let head = entry.host_head.as_deref();
+        let incoming = self.incoming(sessions, source, synced, head).await?;
         Ok(Some(incoming.tip))
     }
 
@@ -367,6 +412,14 @@ impl Carry {
 }
 
 impl Brought {
+    /// Nothing new.
+    fn nothing(entry: &Entry) -> Brought {
+        Brought {
+            home: entry.home.clone(),
+            ..Brought::default()
+        }
+    }
+
     /// What to tell: what arrived where, and what did not. None if there is nothing to say.
     pub(crate) fn summary(&self) -> Option<String> {
         let mut said = Vec::new();

@@ -324,7 +324,11 @@ impl Remote {
         script: &str,
         request: &Request,
     ) -> daytona::Result<Sent> {
-        let json = serde_json::to_string(request).expect("plain data serializes");
+        let addressed = Request {
+            sandbox: Some(toolbox.id.clone()),
+            ..request.clone()
+        };
+        let json = serde_json::to_string(&addressed).expect("plain data serializes");
         let mut execute = Execute {
             command: script.into(),
             envs: BTreeMap::new(),

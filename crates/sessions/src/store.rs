@@ -135,6 +135,15 @@ pub struct Entry {
     pub rest: Map<String, Value>,
 }
 
+impl Entry {
+    /// False as long as the sandbox is being set up: no tool has worked in it, so what is there is
+    /// nobody's work, and may be half a project. Of a sandbox that was found by its label only the
+    /// sandbox knows.
+    pub fn may_hold_work(&self) -> bool {
+        self.ready == Some(true) || self.used == Some(true)
+    }
+}
+
 /// Work that may not be home.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -30,6 +30,8 @@ pub struct Tip<'a> {
     pub branch: &'a str,
     /// The commit that came home before.
     pub last: Option<&'a str>,
+    /// Why the work must go to a branch beside the session's own, if it must.
+    pub beside: Option<&'a str>,
 }
 
 /// What arrived in the user's repository.
@@ -87,14 +89,12 @@ impl Project {
         Ok(self.kept(&private, "home", session).await)
     }
 
-    /// Takes the commits into the depot, checked. Safe to repeat. With `keep` the tip becomes what
-    /// the session's next bundle builds on.
+    /// Takes the commits into the depot, checked. Safe to repeat.
     pub async fn receive(
         &self,
         session: &str,
         incoming: &Incoming,
         host_head: Option<&str>,
-        keep: bool,
     ) -> Result<(), Error> {
         let private = self.open().await?;
         let mut commits = vec![incoming.tip.as_str()];
@@ -117,13 +117,71 @@ impl Project {
             let taken = private.fed_from(&take, bundle, pack_at).await?;
             private.check(&take, taken)?;
         }
-        if keep {
-            let name = kept("home", session);
-            private
-                .checked(&["update-ref", &name, &incoming.tip], "")
-                .await?;
-        }
         Ok(())
+    }
+
+    /// Makes a commit that was received the one that came home last: the session's next bundle builds
+    /// on it, and so does a sandbox that takes a lost one's place.
+    pub async fn keep(&self, session: &str, tip: &str) -> Result<(), Error> {
+        let private = self.open().await?;
+        let name = kept("home", session);
+        private.checked(&["update-ref", &name, tip], "").await?;
+        Ok(())
+    }
+
+    /// Files of what came home last (`last`), or of what the session began with, that `tip` lacks, and
+    /// of how many, if it lacks most of them and nothing explains it. What explains it is a change that
+    /// was made in the session (`was_changed`), on top of what was there.
+    pub async fn lost(
+        &self,
+        session: &str,
+        last: Option<&str>,
+        tip: &str,
+        was_changed: bool,
+    ) -> Result<Option<(usize, usize)>, Error> {
+        let private = self.open().await?;
+        let base = self.kept(&private, "base", session).await;
+        let Some(from) = last.map(str::to_string).or(base) else {
+            return Ok(None);
+        };
+        if was_changed && private.is_ancestor(&from, tip).await? {
+            return Ok(None);
+        }
+        let deleted = [
+            "diff-tree",
+            "-r",
+            "-z",
+            "--name-only",
+            "--no-renames",
+            "--diff-filter=D",
+        ];
+        let all = ["ls-tree", "-r", "-z", "--name-only"];
+        let lost = self
+            .count(&private, &[&deleted[..], &[&from, tip]].concat())
+            .await?;
+        let of = self.count(&private, &[&all[..], &[&from]].concat()).await?;
+        Ok((lost * 2 > of).then_some((lost, of)))
+    }
+
+    /// How many names git lists.
+    async fn count(&self, git: &Git<'_>, args: &[&str]) -> Result<usize, Error> {
+        let dir = self.host.temp_dir().await?;
+        let names = format!("{dir}/names");
+        let counted = async {
+            git.to_file(args, "", &names).await?;
+            let (mut at, mut count) = (0, 0);
+            loop {
+                let part = self.host.read_part(&names, at, 1024 * 1024).await?;
+                if part.is_empty() {
+                    return Ok(count);
+                }
+                at += part.len() as u64;
+                count += part.iter().filter(|byte| **byte == 0).count();
+            }
+        }
+        .await;
+        let _ = self.host.remove_temp_dir(&dir).await;
+        counted
     }
 
     /// Looks at everything in `dir`, beside the depot's objects. Gives the bundle, if there is one,
@@ -332,6 +390,7 @@ impl Project {
     ) -> Result<(String, Option<String>, Vec<String>), Error> {
         let mut existing = self.branches(users, tip.branch).await?;
         if tip.last.is_none()
+            && tip.beside.is_none()
             && let Some(own) = existing.get(tip.branch)
         {
             // From a crash right after it was made, of another process, or somebody else's.
@@ -447,8 +506,9 @@ impl Project {
         commit: &str,
         existing: &BTreeMap<String, Existing>,
     ) -> Result<(String, Option<String>), Error> {
-        let mut why = None;
-        for n in 1..=MAX_BESIDE {
+        let mut why = tip.beside.map(str::to_string);
+        let first = if why.is_some() { 2 } else { 1 };
+        for n in first..=MAX_BESIDE {
             let name = match n {
                 1 => tip.branch.to_string(),
                 n => format!("{}-{n}", tip.branch),

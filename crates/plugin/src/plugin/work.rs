@@ -11,12 +11,12 @@ use super::{Core, Plugin};
 use crate::config::Sync as Mode;
 use crate::edge::*;
 use crate::home::{Brought, Turn};
-use crate::remote::RemoteError;
+use crate::remote::{Answer, RemoteError};
 use crate::trust;
 use futures::future::join_all;
 use futures::lock::Mutex;
 use host::Level;
-use protocol::{Op, Outcome, Request, Restore, RestoreTo, ToolArgs};
+use protocol::{Code, Op, Outcome, Request, Restore, RestoreTo, ToolArgs};
 use serde_json::{Value, json};
 use sessions::Undo;
 use std::cell::RefCell;
@@ -230,6 +230,9 @@ impl Plugin {
             Ok(root) => root,
             Err(reason) => return failed(reason),
         };
+        if let Err(reason) = self.set_up(core, &root).await {
+            return failed(format!("The work could not be brought home: {reason}"));
+        }
         if let Err(reason) = self.settle(core, &root).await {
             return failed(reason);
         }
@@ -248,17 +251,18 @@ impl Plugin {
                 brought.left_out.join("; ")
             ));
         }
-        let Some(home) = &brought.home else {
+        let own = (brought.home.as_ref()).map(|home| (home.branch.as_str(), home.commit.as_str()));
+        let landed = brought.landed.as_ref();
+        let arrived = landed.map(|landed| (landed.branch.as_str(), landed.commit.as_str()));
+        let Some((branch, commit)) = arrived.or(own) else {
             return done(
                 "nothing to bring home",
                 "Nothing was changed in this session, so there is no branch.".into(),
                 json!({ "files": [] }),
             );
         };
-        let mut text = format!(
-            "The work is in the user's repository: branch {}, commit {}.",
-            home.branch, home.commit
-        );
+        let mut text =
+            format!("The work is in the user's repository: branch {branch}, commit {commit}.");
         let files = (brought.landed.as_ref()).map_or(&[][..], |landed| &landed.files);
         match files.len() {
             0 => text.push_str("\nNothing new since it came home last."),
@@ -295,8 +299,21 @@ impl Plugin {
                 "\nBackground commands still run: what they write from now on is not in it.",
             );
         }
-        let metadata = json!({ "branch": home.branch, "commit": home.commit, "files": files });
-        done(&home.branch.clone(), trust::text(text), metadata)
+        let metadata = json!({ "branch": branch, "commit": commit, "files": files });
+        done(branch, trust::text(text), metadata)
+    }
+
+    /// Waits for the end of the set-up of a sandbox that the session has.
+    async fn set_up(&self, core: &Core, root: &str) -> Result<(), String> {
+        let entry = core.sessions.entry_of(root).await;
+        let entry = entry.map_err(|error| error.to_string())?;
+        if entry.is_none_or(|entry| entry.ready == Some(true)) {
+            return Ok(());
+        }
+        let ready = core.sessions.ensure(root).await;
+        ready
+            .map(drop)
+            .map_err(|error| RemoteError::from(error).to_string())
     }
 
     /// The tool `preview`: a link, once something listens.
@@ -492,9 +509,15 @@ impl Plugin {
             .call_existing(&core.sessions, root, &request)
             .await;
         let result = match answer {
-            Ok(answer) => (answer.result).map_err(|error| trust::sentence(&error.message)),
+            Ok(Answer {
+                result: Err(error), ..
+            }) if error.code != Code::NotSetUp => Err(trust::sentence(&error.message)),
+            Ok(Answer {
+                result: Ok(restored),
+                ..
+            }) => Ok(restored),
             // There is nothing to put back.
-            Err(RemoteError::Session(sessions::Error::Gone(_))) => {
+            Ok(_) | Err(RemoteError::Session(sessions::Error::Gone(_))) => {
                 Ok(Outcome::Restored(protocol::Restored { changed: false }))
             }
             Err(error) => Err(error.to_string()),

@@ -45,10 +45,12 @@ impl Sessions {
         worktree.is_none_or(|worktree| *worktree == self.project.worktree)
     }
 
-    /// Sessions of this worktree that have a sandbox.
+    /// Sessions of this worktree that have work, in their sandbox or home.
     pub async fn known(&self) -> Result<Vec<String>, Error> {
         let document = self.store.read().await?;
-        let ours = (document.sessions.into_iter()).filter(|(_, entry)| self.is_ours(entry));
+        let has_work = |entry: &Entry| entry.may_hold_work() || entry.home.is_some();
+        let ours = (document.sessions.into_iter())
+            .filter(|(_, entry)| self.is_ours(entry) && has_work(entry));
         Ok(ours.map(|(session, _)| session).collect())
     }
 
@@ -74,12 +76,14 @@ impl Sessions {
         Ok(bring(entry).await)
     }
 
-    /// The session's sandbox as the store knows it, deleted session or not. Makes none.
+    /// The session's sandbox as the store knows it, deleted session or not, for looking at what it
+    /// holds. Makes none, and gives none whose set-up has not ended.
     pub async fn existing(&self, session: &str) -> Result<Option<Toolbox>, Error> {
         if let Some(toolbox) = self.slot(session).toolbox.borrow().clone() {
             return Ok(Some(toolbox));
         }
-        let Some(entry) = self.entry_of(session).await? else {
+        let entry = self.entry_of(session).await?;
+        let Some(entry) = entry.filter(Entry::may_hold_work) else {
             return Ok(None);
         };
         let toolbox = toolbox_of(&entry);

@@ -368,10 +368,9 @@ impl World {
             incoming.bundle = Some(file.to_string_lossy().into_owned());
         }
         let head = self.host_head();
-        project
-            .receive(SESSION, &incoming, head, true)
-            .await
-            .map(|()| incoming)
+        project.receive(SESSION, &incoming, head).await?;
+        project.keep(SESSION, &incoming.tip).await?;
+        Ok(incoming)
     }
 
     pub(crate) async fn receive(&self, sent: &Sent) -> Result<Incoming, Error> {
@@ -391,6 +390,7 @@ impl World {
             session: SESSION,
             branch: BRANCH,
             last,
+            beside: None,
         };
         self.project().land(tip, incoming, self.host_head()).await
     }
