@@ -51,11 +51,6 @@ pub(crate) struct Carry {
 /// The project's settings, which may hold the API key.
 const DOTENV: &str = ".env";
 
-/// True if a base is in the sandbox already.
-fn is_at_work(error: &ToolError) -> bool {
-    error.code == Code::HoldsWork
-}
-
 impl Carry {
     /// True if there are commits in the project directory of somebody else's sandbox. If not, it is
     /// now at least a repository.
@@ -181,9 +176,13 @@ impl Carry {
                 .install_first(sessions, fresh.session, fresh.toolbox, files, &request);
         match sent.await {
             Ok(reply) => Ok(reply.result),
-            Err(error @ (RemoteError::Daytona(_) | RemoteError::Running(_))) => Err(format!(
-                "The project could not be brought into the sandbox. {error}"
-            )),
+            Err(error @ (RemoteError::Daytona(_) | RemoteError::Running(_))) => {
+                let why = format!("The project could not be brought into the sandbox. {error}");
+                // The daemon's words decide nothing here; they tell what would help.
+                let is_full = why.to_lowercase().contains("no space left");
+                let help = ". Its disk is full: use a snapshot or an image with more room";
+                Err(why + if is_full { help } else { "" })
+            }
             // Whoever asked for the sandbox says that it cannot be used.
             Err(RemoteError::Session(error)) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -244,7 +243,15 @@ impl Carrier for Carry {
                     continue;
                 }
                 // An earlier preparation got this far, and was not written down: work may be there.
-                Err(error) if is_at_work(&error) => Ok(Prepared::default()),
+                Err(error) if error.code == Code::HoldsWork => {
+                    let base = error
+                        .metadata
+                        .and_then(|data| Some(data["base"].as_str()?.into()));
+                    Ok(Prepared {
+                        base_commit: base.filter(|base: &String| sync::is_hash(base)),
+                        ..Prepared::default()
+                    })
+                }
                 Err(error) => Err(trust::sentence(&error.message)),
             };
         }

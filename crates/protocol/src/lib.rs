@@ -437,7 +437,8 @@ pub enum Code {
     BadRequest,
     /// The request is for another protocol version.
     Protocol,
-    /// The project directory holds work on another base, which a setup must not overwrite.
+    /// The project directory holds work on another base, which a setup must not overwrite. The
+    /// metadata has that commit as `base`, as far as the sandbox still knows it.
     HoldsWork,
     /// No setup of the project directory has ended in this sandbox, so what is there is not a state
     /// that anybody made.

@@ -33,6 +33,8 @@ const UNFINISHED: &str = "opencode-checkout";
 /// In `.git`: the commits that the image brought, one per line, as of the first setup.
 const FOUND: &str = "opencode-found";
 const MAX_FOUND: usize = 20;
+/// A disk with fewer bytes than these is full.
+const FULL: u64 = 1024 * 1024;
 /// In `.git`: the id of the sandbox that the repository was set up in.
 const SANDBOX: &str = "opencode-sandbox";
 /// Beside records and jobs: the same, in one file per project directory.
@@ -83,6 +85,35 @@ pub(crate) fn run(
         ))
     })?;
     let _lock = lock(state, root);
+    let done = set_up(state, root, setup, sandbox_id);
+    match done {
+        Err(why) if why.code == Code::Sandbox && is_full(root) => Err(ToolError {
+            message: format!(
+                "The project does not fit on the sandbox's disk: {} is full. Use a snapshot or an image with more room, or set the option `projectDir` to a directory that has it. ({})",
+                root.display(),
+                why.message
+            ),
+            ..why
+        }),
+        done => done,
+    }
+}
+
+/// True if the file system of the directory takes no more.
+fn is_full(dir: &Path) -> bool {
+    let free = rustix::fs::statvfs(dir);
+    free.is_ok_and(|free| {
+        let no_files = free.f_files > 0 && free.f_favail == 0;
+        no_files || free.f_bavail * free.f_frsize < FULL
+    })
+}
+
+fn set_up(
+    state: &State,
+    root: &Path,
+    setup: &Setup,
+    sandbox_id: Option<&str>,
+) -> Result<Ready, ToolError> {
     let git = Git::new(root);
     git.check()?;
     let place = Place {
@@ -304,7 +335,10 @@ fn with_base(place: &Place<'_>, base: &Base, inherited: bool) -> Result<(), Tool
                 git.dir.display(),
                 base.commit
             );
-            return Err(error(Code::HoldsWork, message));
+            return Err(ToolError {
+                metadata: Some(serde_json::json!({ "base": old })),
+                ..error(Code::HoldsWork, message)
+            });
         }
         if repository.exists() {
             // A repository that came with the image: what its branch was stays reachable.

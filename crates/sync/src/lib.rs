@@ -284,7 +284,7 @@ pub fn depot_path(store: &str, worktree: &str, repository: bool) -> String {
 }
 
 /// True for a full hash, in lower case.
-fn is_hash(text: &str) -> bool {
+pub fn is_hash(text: &str) -> bool {
     matches!(text.len(), 40 | 64)
         && text
             .bytes()

@@ -187,6 +187,7 @@ fn a_project_whose_git_directory_the_agent_removed_is_still_set_up_and_never_ove
     pack(&source, "HEAD", &sandbox.dir.path().join("p.pack"));
     let error = sandbox.send(&again).result.unwrap_err();
     assert_eq!(error.code, Code::HoldsWork, "{error:?}");
+    assert!(error.metadata.is_some(), "{error:?}");
     assert_eq!(sandbox.text("0.txt"), "mine\n");
     let home = synced(sandbox.send(&sync(&sandbox, "here")).result);
     assert_eq!(files(&sandbox, &home.tip).len(), 5);

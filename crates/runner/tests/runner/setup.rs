@@ -401,11 +401,9 @@ fn what_the_session_of_another_sandbox_left_in_the_image_is_not_in_this_one() {
     std::fs::write(root.join("mine.txt"), "mine\n").unwrap();
     git(&root, &["commit", "-q", "--allow-empty", "-m", "mine"]);
     set_up("four", &third).unwrap();
-    assert_eq!(
-        set_up("four", &first).unwrap_err().code,
-        Code::HoldsWork,
-        "another base"
-    );
+    let error = set_up("four", &first).unwrap_err();
+    assert_eq!(error.code, Code::HoldsWork, "another base");
+    assert_eq!(error.metadata, Some(json!({ "base": third })));
     assert_eq!(git(&root, &["log", "-1", "--format=%s"]), "mine");
     assert_eq!(git(&root, &["status", "--porcelain"]), "?? mine.txt");
 }
