@@ -204,6 +204,26 @@ test("`opencode run` ends with the work at home, also in a project without git",
   }
 })
 
+test("a sync while the project travels, or after it did not fit, takes nothing that is half made", async (t) => {
+  const many = Object.fromEntries(Array.from({ length: 2000 }, (_, n) => [`many/${n % 50}/${n}.txt`, `${n}\n`]))
+  // OpenCode asks before it makes the same call three times.
+  const syncs = (turn) => ({ calls: [1, 2, 3].map((n) => ["sync", { message: `${turn} ${n}` }]) })
+  const first = [syncs("a"), syncs("b"), { calls: [["bash", { command: "find many -type f | wc -l" }]] }, syncs("c")]
+  const world = await createWorld({ scripts: { first }, files: { ...many, "large.txt": "all work and no play\n".repeat(500_000) } })
+  t.after(() => world.close())
+  const branches = () => git(world.project, "for-each-ref", "refs/heads/opencode")
+  for (const snapshot of ["test-small-disk", undefined]) {
+    const { tools } = await world.run("script:first", { env: snapshot ? { DAYTONA_SNAPSHOT: snapshot } : {} })
+    const [bash] = tools.filter(({ tool }) => tool === "bash")
+    if (snapshot) assert.match(bash.error ?? JSON.stringify(bash), /does not fit on the sandbox's disk/)
+    else assert.equal(bash.output.trim(), "2000")
+    const synced = tools.filter(({ tool }) => tool === "sync")
+    assert.equal(synced.length, 9)
+    for (const { output, error } of synced) assert.match(output ?? error, snapshot ? /does not fit|^Nothing was changed/ : /^Nothing was changed/)
+    assert.equal(branches(), "")
+  }
+})
+
 test("with `sync: apply` the change is in the working tree, unless something is in its way", async () => {
   const world = await createWorld({ scripts, files, options: { sync: "apply" } })
   try {
