@@ -80,7 +80,7 @@ export function plan({ seed, turns, sessions, processes, faults, killEvery }) {
     const slot = random.below(sessions)
     const turn = { index, slot, process: processOf(slot, processes), ...steps(random, index, slot, known[slot]) }
     // What happens in the first second of the slot's session, if this turn is its first.
-    turn.early = random.weighed({ nothing: 40, sync: 20, undo: 14, fork: 13, delete: 13 })
+    turn.early = random.weighed({ nothing: 20, sync: 20, undo: 20, fork: 20, delete: 20 })
     turn.earlyMs = random.below(1000)
     turn.after = random.weighed({ nothing: 80, undo: 6, "undo and redo": 5, fork: 4, delete: 5 })
     if (turn.after === "undo") known[slot] = known[slot].filter((file) => file.turn !== index)

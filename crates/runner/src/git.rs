@@ -31,6 +31,7 @@ const OURS: &[&str] = &[
     "core.attributesFile=/dev/null",
     "core.excludesFile=/dev/null",
     "core.sparseCheckout=false",
+    "core.ignoreCase=false",
     "protocol.allow=never",
     "gc.auto=0",
     "maintenance.auto=false",

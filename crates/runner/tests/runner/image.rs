@@ -104,6 +104,7 @@ fn the_images_settings_act_neither_on_the_project_nor_on_what_comes_home() {
             Repository,
             "[core]\nexcludesFile = DIR/ignored\nattributesFile = DIR/attributes\n",
         ),
+        (Repository, "[core]\nignoreCase = true\n"),
         (Repository, "[core]\nsparseCheckout = true\n"),
         (
             Repository,
@@ -188,6 +189,7 @@ fn the_images_settings_act_neither_on_the_project_nor_on_what_comes_home() {
             ("a.dat", "other\n"),
             ("new.bat", "one\r\ntwo\r\n"),
             ("new.txt", "new\n"),
+            ("NEW.txt", "another\n"),
             ("new.dat", "new\r\n"),
         ];
         for (name, text) in made {
@@ -215,7 +217,7 @@ fn the_images_settings_act_neither_on_the_project_nor_on_what_comes_home() {
         }
         assert_eq!(
             plain(&["ls-tree", "-r", "--name-only", &home.tip]),
-            ".gitattributes\na.dat\ndir/kept.txt\nlink\nnew.bat\nnew.dat\nnew.txt\nrun.sh",
+            ".gitattributes\nNEW.txt\na.dat\ndir/kept.txt\nlink\nnew.bat\nnew.dat\nnew.txt\nrun.sh",
             "{case}"
         );
         assert!(
