@@ -81,9 +81,47 @@ pub(crate) enum RemoteError {
     /// Nobody wants it any more.
     #[error("Tool execution aborted")]
     Cancelled,
+    /// It was sent at least once, and nobody said what came of it: what it began may go on.
+    #[error("{0}")]
+    Open(Box<RemoteError>),
     /// The package is not whole.
     #[error("The package opencode-daytona-sandbox is not complete: {0}. Install it again.")]
     Package(String),
+}
+
+impl RemoteError {
+    /// True if the way to the sandbox failed: what runs there goes on.
+    pub(crate) fn is_of_the_way(&self) -> bool {
+        match self {
+            RemoteError::Session(sessions::Error::Daytona(error))
+            | RemoteError::Daytona(error)
+            | RemoteError::Running(error) => !matches!(
+                error,
+                daytona::Error::Failed { .. } | daytona::Error::NotFound { .. }
+            ),
+            RemoteError::Damaged(_) | RemoteError::Open(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The same, if the request may have begun something that nobody has ended.
+    fn open_if(self, began: bool) -> RemoteError {
+        match self {
+            // It has a way of its own.
+            RemoteError::Daytona(daytona::Error::Killed) => self,
+            error if began && error.is_of_the_way() => RemoteError::Open(Box::new(error)),
+            error => error,
+        }
+    }
+}
+
+/// True if the request may have reached the runner.
+fn may_have_arrived(error: &daytona::Error) -> bool {
+    match error {
+        daytona::Error::Toolbox { status, .. } => *status >= 500 || *status == 408,
+        daytona::Error::Killed => true,
+        error => error.is_unanswered(),
+    }
 }
 
 /// A reply, and what the model must know beside it.
@@ -164,7 +202,7 @@ impl Remote {
     ) -> Result<Answer, RemoteError> {
         let first = toolbox.id.clone();
         let mut patience = Patience::new(&*self.host, sessions, session, make);
-        let (mut damaged, mut installs) = (0, 0);
+        let (mut damaged, mut installs, mut began) = (0, 0, false);
         loop {
             if cancelled() {
                 return Err(RemoteError::Cancelled);
@@ -178,6 +216,10 @@ impl Remote {
                 Ok(Sent::Broken(_)) if installs < INSTALLS => Ok(Sent::Missing(USUAL.into())),
                 sent => sent,
             };
+            match &sent {
+                Ok(_) => sessions.reached(),
+                Err(error) => began |= may_have_arrived(error),
+            }
             let error = match sent {
                 Ok(Sent::Reply(reply)) => return Ok(answer(*reply, &toolbox)),
                 Ok(Sent::Missing(arch)) if installs < INSTALLS => {
@@ -204,7 +246,8 @@ impl Remote {
                     damaged += 1;
                     if damaged > DAMAGED_RETRIES {
                         let error = RemoteError::Damaged(how);
-                        return Err(self.explained(&toolbox, error).await);
+                        let error = self.explained(&toolbox, error).await;
+                        return Err(error.open_if(true));
                     }
                     self.host.log(
                         Level::Warn,
@@ -218,7 +261,8 @@ impl Remote {
                 }
                 Err(error) => error,
             };
-            let next = patience.after(&toolbox, error).await?;
+            let next = patience.after(&toolbox, error).await;
+            let next = next.map_err(|error| error.open_if(began))?;
             let is_other = next.id != toolbox.id;
             toolbox = next;
             if is_other {
