@@ -90,6 +90,18 @@ impl Client {
         )
     }
 
+    /// Base URL of the API.
+    pub fn api_url(&self) -> &str {
+        &self.settings.api_url
+    }
+
+    /// True if the API answers, whatever it says. Asked once.
+    pub async fn answers(&self) -> bool {
+        let url = self.api("/sandbox?limit=1");
+        let asked = self.once("GET", url, Body::Empty, API_TIMEOUT_MS, MAX_API_BYTES);
+        !matches!(asked.await, Err(Error::Network(_)))
+    }
+
     /// One sandbox, by id or name.
     pub async fn get(&self, id: &str) -> Result<Sandbox> {
         let response = self
@@ -143,8 +155,13 @@ impl Client {
     /// value is true if it was started here.
     ///
     /// Of a start that is refused the state decides: somebody else may have started it, or it is
-    /// still on its way down.
-    pub async fn bring_up(&self, id: &str, seconds: u64) -> Result<(Sandbox, bool)> {
+    /// still on its way down. `waits` is told at each look what it is waited for.
+    pub async fn bring_up(
+        &self,
+        id: &str,
+        seconds: u64,
+        waits: &dyn Fn(Way),
+    ) -> Result<(Sandbox, bool)> {
         let deadline = self.host.now_ms() + seconds * 1000;
         let (mut started, mut looks, mut rejected, mut refusal) = (false, 0, 0, None);
         loop {
@@ -156,8 +173,13 @@ impl Client {
                 State::Destroyed | State::Destroying => return Err(going(id)),
                 State::Stopped | State::Archived | State::Paused => true,
                 // Some ways end only with a start: a sandbox that is being archived, for example.
-                State::Changing => looks % LOOKS_PER_START == 0,
+                State::Changing(_) => looks % LOOKS_PER_START == 0,
             };
+            waits(match sandbox.state {
+                State::Changing(way) => way,
+                State::Archived => Way::Restoring,
+                _ => Way::Starting,
+            });
             if self.host.now_ms() >= deadline {
                 return Err(refusal.unwrap_or_else(|| too_slow(id, seconds)));
             }
@@ -203,8 +225,14 @@ impl Client {
         }
     }
 
-    /// Waits until a sandbox runs. Polls once a second, like the official SDK.
-    pub async fn wait_started(&self, id: &str, seconds: u64) -> Result<Sandbox> {
+    /// Waits until a sandbox runs. Polls once a second, like the official SDK. `waits` is told at each
+    /// look what it is waited for.
+    pub async fn wait_started(
+        &self,
+        id: &str,
+        seconds: u64,
+        waits: &dyn Fn(Way),
+    ) -> Result<Sandbox> {
         let deadline = self.host.now_ms() + seconds * 1000;
         loop {
             let sandbox = self.get(id).await?;
@@ -212,7 +240,8 @@ impl Client {
                 State::Started => return sandbox.fit(),
                 State::Error | State::BuildFailed => return Err(failed(&sandbox)),
                 State::Destroyed | State::Destroying => return Err(going(id)),
-                State::Stopped | State::Archived | State::Paused | State::Changing => {}
+                State::Stopped | State::Archived | State::Paused => waits(Way::Unknown),
+                State::Changing(way) => waits(way),
             }
             if self.host.now_ms() >= deadline {
                 return Err(too_slow(id, seconds));
@@ -745,6 +774,6 @@ mod tests {
     fn a_state_nobody_knows_is_in_transition() {
         let sandbox: Sandbox =
             serde_json::from_str(r#"{"id":"a","state":"defrosting","new":1}"#).expect("parses");
-        assert_eq!(sandbox.state, State::Changing);
+        assert_eq!(sandbox.state, State::Changing(Way::Unknown));
     }
 }

@@ -16,5 +16,5 @@ pub use client::{Client, Settings, Toolbox};
 pub use error::{Error, Result};
 pub use types::{
     CreateSandbox, Execute, ExecuteResult, Resources, Sandbox, SignedPreview, Snapshot, State,
-    Upload, UploadSource, is_reserved_port,
+    Upload, UploadSource, Way, is_reserved_port,
 };

@@ -148,8 +148,7 @@ impl Sandbox {
 
 /// Where a sandbox stands. The service has more states than these; every other one is on its way
 /// to one of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Usable.
     Started,
@@ -168,9 +167,86 @@ pub enum State {
     /// About to be gone.
     Destroying,
     /// Any other state, known or not: in transition.
-    #[default]
-    #[serde(other)]
-    Changing,
+    Changing(Way),
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State::Changing(Way::Unknown)
+    }
+}
+
+impl<'de> Deserialize<'de> for State {
+    fn deserialize<D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        Ok(match word.as_str() {
+            "started" => State::Started,
+            "stopped" => State::Stopped,
+            "archived" => State::Archived,
+            "paused" => State::Paused,
+            "error" => State::Error,
+            "build_failed" => State::BuildFailed,
+            "destroyed" => State::Destroyed,
+            "destroying" => State::Destroying,
+            word => State::Changing(Way::of(word)),
+        })
+    }
+}
+
+/// What happens to a sandbox in transition, for the user who waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It is being made.
+    Creating,
+    /// Its image waits to be built.
+    PendingBuild,
+    /// Its image is being built.
+    Building,
+    /// Its snapshot is being brought to the machine.
+    Pulling,
+    /// It is being started.
+    Starting,
+    /// It comes back from the archive.
+    Restoring,
+    /// It is being stopped.
+    Stopping,
+    /// It is being archived.
+    Archiving,
+    /// Something else.
+    Unknown,
+}
+
+impl Way {
+    fn of(word: &str) -> Way {
+        match word {
+            "creating" => Way::Creating,
+            "pending_build" => Way::PendingBuild,
+            "building_snapshot" => Way::Building,
+            "pulling_snapshot" => Way::Pulling,
+            "starting" | "resuming" => Way::Starting,
+            "restoring" => Way::Restoring,
+            "stopping" | "pausing" => Way::Stopping,
+            "archiving" => Way::Archiving,
+            _ => Way::Unknown,
+        }
+    }
+
+    /// What a sandbox does, as the end of a sentence that begins with it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Way::Creating => "is being created",
+            Way::PendingBuild => "waits for its image to be built",
+            Way::Building => "has its image built",
+            Way::Pulling => "has its snapshot brought to the machine that it will run on",
+            Way::Starting => "is starting",
+            Way::Restoring => "is being restored from the archive",
+            Way::Stopping => "is being stopped, and is started after that",
+            Way::Archiving => "is being archived, and is started after that",
+            Way::Unknown => "is in transition",
+        }
+    }
 }
 
 /// An address of a port that needs no key (`GET /sandbox/{id}/ports/{port}/signed-preview-url`).

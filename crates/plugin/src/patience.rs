@@ -111,6 +111,7 @@ impl<'a> Patience<'a> {
         };
         match looked {
             Ok(looked) => {
+                self.sessions.reached();
                 // What is answered after a repair is another answer.
                 let at = self.host.now_ms();
                 self.looked = looked.was_running.then_some((answer, at));
@@ -119,6 +120,9 @@ impl<'a> Patience<'a> {
             // The API is out.
             Err(sessions::Error::Daytona(out)) if out.is_transient() => {
                 self.looked = None;
+                if matches!(out, Error::Network(_)) {
+                    self.sessions.unreachable();
+                }
                 match self.host.now_ms() >= until {
                     true => Err(out.into()),
                     false => Ok(toolbox.clone()),

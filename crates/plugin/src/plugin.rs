@@ -102,6 +102,8 @@ pub struct Plugin {
     /// Parents of the sessions this instance has heard of; a root session has none.
     parents: RefCell<HashMap<String, Option<String>>>,
     aborts: RefCell<HashMap<u32, oneshot::Sender<()>>>,
+    /// Calls that are under way: session and title.
+    under_way: RefCell<HashMap<u32, (String, String)>>,
     /// Counts up when a session does anything, so that an idle timer knows it is out of date.
     activity: RefCell<HashMap<String, u64>>,
     /// Instruction files that a session has seen: OpenCode shows each once.
@@ -143,6 +145,7 @@ impl Plugin {
             guard: Guard::default(),
             parents: RefCell::default(),
             aborts: RefCell::default(),
+            under_way: RefCell::default(),
             activity: RefCell::default(),
             loaded: RefCell::default(),
             approvals: RefCell::default(),
@@ -303,8 +306,38 @@ impl Plugin {
         });
     }
 
-    fn notice(&self, notice: &Notice) {
+    fn notice(self: &Rc<Self>, notice: &Notice) {
         let (title, message, variant) = match notice {
+            Notice::Waiting {
+                session,
+                id,
+                what,
+                seconds,
+                first,
+            } => {
+                let text = format!("Waiting for the sandbox: it {what} ({seconds} s so far).");
+                self.show_to_all(session, &text);
+                if !first {
+                    return;
+                }
+                let message = format!("{id} {what}. The session's calls wait for it.");
+                ("Sandbox not ready yet", message, "info")
+            }
+            Notice::Lost { url } => (
+                "Connection lost",
+                format!(
+                    "Daytona cannot be reached at {url}. What runs in sandboxes goes on, and calls are tried again for about a minute."
+                ),
+                "warning",
+            ),
+            Notice::Back => {
+                self.reached();
+                (
+                    "Connection restored",
+                    "Daytona can be reached again.".into(),
+                    "success",
+                )
+            }
             Notice::Created { id } => (
                 "Sandbox created",
                 format!("This session works in Daytona sandbox {id}."),

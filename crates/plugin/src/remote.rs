@@ -4,6 +4,8 @@
 //! answer was lost is simply sent again. What is wrong with the sandbox is looked up only after a
 //! call failed ([`Patience`]): a warm call is one request.
 
+mod script;
+
 use crate::patience::Patience;
 use daytona::{Client, Execute, ExecuteResult, Toolbox, Upload, UploadSource};
 use host::{Host, Level};
@@ -11,6 +13,7 @@ use protocol::{
     ENV_CHUNK, ENV_REQUEST, MAX_ENV_REQUEST, MAX_REPLY, Op, Outcome, Reply, Request, ToolError,
     VERSION, frame,
 };
+use script::{MISSING, NO_GZIP, OTHER_ARCH, call_script, install_script, no_place};
 use serde::Deserialize;
 use sessions::Sessions;
 use std::cell::RefCell;
@@ -22,19 +25,15 @@ use tools::catalog;
 const DAMAGED_RETRIES: u32 = 3;
 /// How often a runner is installed for one call.
 const INSTALLS: u32 = 2;
+/// Nearly every sandbox is of this machine; another one says so, and gets its own.
+const USUAL: &str = "x86_64";
 /// An answer of the wrong kind.
 pub(crate) const OTHER: &str = "the runner answered another question than was asked";
 /// What the runner prints around a reply is noise, but noise has a limit too. JSON in JSON doubles
 /// every quote.
 const MAX_EXECUTE_BYTES: usize = 2 * MAX_REPLY + 1024 * 1024;
-/// Printed by the script when there is no runner.
-const MISSING: &str = "<<<opencode-runner-missing:";
-/// Printed by the install script when it has the wrong binary.
-const OTHER_ARCH: &str = "<<<opencode-runner-arch:";
-/// Printed by the install script when nothing can unpack.
-const NO_GZIP: &str = "<<<opencode-runner-no-gzip>>>";
-/// Printed by the install script when no directory takes the binary.
-const NO_PLACE: &str = "<<<opencode-runner-no-place>>>";
+/// How much of what a sandbox printed in place of a reply is shown.
+const SHOWN_CHARS: usize = 300;
 
 /// The packaged runners (`runners.json` beside them).
 #[derive(Clone, Debug, Deserialize)]
@@ -82,9 +81,47 @@ pub(crate) enum RemoteError {
     /// Nobody wants it any more.
     #[error("Tool execution aborted")]
     Cancelled,
+    /// It was sent at least once, and nobody said what came of it: what it began may go on.
+    #[error("{0}")]
+    Open(Box<RemoteError>),
     /// The package is not whole.
     #[error("The package opencode-daytona-sandbox is not complete: {0}. Install it again.")]
     Package(String),
+}
+
+impl RemoteError {
+    /// True if the way to the sandbox failed: what runs there goes on.
+    pub(crate) fn is_of_the_way(&self) -> bool {
+        match self {
+            RemoteError::Session(sessions::Error::Daytona(error))
+            | RemoteError::Daytona(error)
+            | RemoteError::Running(error) => !matches!(
+                error,
+                daytona::Error::Failed { .. } | daytona::Error::NotFound { .. }
+            ),
+            RemoteError::Damaged(_) | RemoteError::Open(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The same, if the request may have begun something that nobody has ended.
+    fn open_if(self, began: bool) -> RemoteError {
+        match self {
+            // It has a way of its own.
+            RemoteError::Daytona(daytona::Error::Killed) => self,
+            error if began && error.is_of_the_way() => RemoteError::Open(Box::new(error)),
+            error => error,
+        }
+    }
+}
+
+/// True if the request may have reached the runner.
+fn may_have_arrived(error: &daytona::Error) -> bool {
+    match error {
+        daytona::Error::Toolbox { status, .. } => *status >= 500 || *status == 408,
+        daytona::Error::Killed => true,
+        error => error.is_unanswered(),
+    }
 }
 
 /// A reply, and what the model must know beside it.
@@ -165,7 +202,7 @@ impl Remote {
     ) -> Result<Answer, RemoteError> {
         let first = toolbox.id.clone();
         let mut patience = Patience::new(&*self.host, sessions, session, make);
-        let (mut damaged, mut installs) = (0, 0);
+        let (mut damaged, mut installs, mut began) = (0, 0, false);
         loop {
             if cancelled() {
                 return Err(RemoteError::Cancelled);
@@ -174,7 +211,16 @@ impl Remote {
                 result: reply.result,
                 replaced: (toolbox.id != first).then(|| toolbox.id.clone()),
             };
-            let error = match self.send(&toolbox, request).await {
+            let sent = match self.send(&toolbox, request).await {
+                // The disk was mounted anew, say: it is put elsewhere. That script knows the machine.
+                Ok(Sent::Broken(_)) if installs < INSTALLS => Ok(Sent::Missing(USUAL.into())),
+                sent => sent,
+            };
+            match &sent {
+                Ok(_) => sessions.reached(),
+                Err(error) => began |= may_have_arrived(error),
+            }
+            let error = match sent {
                 Ok(Sent::Reply(reply)) => return Ok(answer(*reply, &toolbox)),
                 Ok(Sent::Missing(arch)) if installs < INSTALLS => {
                     installs += 1;
@@ -200,7 +246,8 @@ impl Remote {
                     damaged += 1;
                     if damaged > DAMAGED_RETRIES {
                         let error = RemoteError::Damaged(how);
-                        return Err(self.explained(&toolbox, error).await);
+                        let error = self.explained(&toolbox, error).await;
+                        return Err(error.open_if(true));
                     }
                     self.host.log(
                         Level::Warn,
@@ -208,13 +255,14 @@ impl Remote {
                     );
                     continue;
                 }
-                Ok(Sent::Failed(why)) => {
+                Ok(Sent::Broken(why) | Sent::Failed(why)) => {
                     let error = RemoteError::Runner(why);
                     return Err(self.explained(&toolbox, error).await);
                 }
                 Err(error) => error,
             };
-            let next = patience.after(&toolbox, error).await?;
+            let next = patience.after(&toolbox, error).await;
+            let next = next.map_err(|error| error.open_if(began))?;
             let is_other = next.id != toolbox.id;
             toolbox = next;
             if is_other {
@@ -249,8 +297,7 @@ impl Remote {
         let mut patience = Patience::new(&*self.host, sessions, session, false);
         let mut toolbox = toolbox.clone();
         loop {
-            // Nearly every sandbox is of this machine; another one says so, and gets its own.
-            let installed = self.install(&toolbox, "x86_64", files.clone(), request);
+            let installed = self.install(&toolbox, USUAL, files.clone(), request);
             match installed.await {
                 Err(RemoteError::Daytona(error)) => {
                     toolbox = patience.after(&toolbox, error).await?;
@@ -298,7 +345,7 @@ impl Remote {
                 Sent::Damaged(how) => self
                     .host
                     .log(Level::Warn, &format!("the reply was {how}; asking again")),
-                Sent::Failed(why) => return Err(RemoteError::Runner(why)),
+                Sent::Broken(why) | Sent::Failed(why) => return Err(RemoteError::Runner(why)),
             }
         }
         Err(RemoteError::Runner(
@@ -382,6 +429,8 @@ enum Sent {
     Missing(String),
     /// A reply that cannot be believed, and how it looks.
     Damaged(String),
+    /// There is a runner that cannot be run where it is.
+    Broken(String),
     /// The script ran and says why the runner cannot.
     Failed(String),
 }
@@ -409,16 +458,16 @@ fn read(id: &str, result: &ExecuteResult) -> Sent {
                 Sent::Missing(arch)
             } else if text.contains(NO_GZIP) {
                 Sent::Failed("the image has no gzip to unpack it. Use an image with gzip.".into())
-            } else if text.contains(NO_PLACE) {
-                Sent::Failed("no directory of the sandbox takes it (home, /tmp, /dev/shm): disk full or read-only. Free some space or use another snapshot.".into())
+            } else if let Some(why) = no_place(text) {
+                Sent::Failed(why)
             } else if text.trim().is_empty() {
                 Sent::Damaged("empty".into())
             } else {
-                let shown: String = text.trim().chars().take(300).collect();
+                let shown: String = text.trim().chars().take(SHOWN_CHARS).collect();
                 match result.exit_code {
-                    126 | 127 | -1 => {
-                        Sent::Failed(format!("exit code {}: {shown}", result.exit_code))
-                    }
+                    // It is there, and the shell cannot run it.
+                    126 => Sent::Broken(format!("exit code 126: {shown}")),
+                    127 | -1 => Sent::Failed(format!("exit code {}: {shown}", result.exit_code)),
                     _ => Sent::Damaged(format!("not a reply ({shown:?})")),
                 }
             }
@@ -485,61 +534,6 @@ fn chunks(text: &str, size: usize) -> Vec<&str> {
     out
 }
 
-/// Directories that may hold the runner, most durable first; the runner keeps its state there too.
-/// `id` is only run if the first one does not have it.
-const PLACES: &str = r#""$HOME/.opencode-daytona" "/tmp/.opencode-daytona-$(id -u)" "/dev/shm/.opencode-daytona-$(id -u)""#;
-
-/// Runs the installed runner with the script's own arguments. Plain POSIX shell, fit for zsh.
-fn call_script(hashes: &[String]) -> String {
-    let mut script = String::new();
-    for hash in hashes {
-        script.push_str(&format!("r=\"$HOME/.opencode-daytona/bin/runner-{hash}\"; [ -x \"$r\" ] && exec \"$r\" \"$@\" </dev/null\n"));
-    }
-    let names: Vec<String> = hashes
-        .iter()
-        .map(|hash| format!("\"$d/bin/runner-{hash}\""))
-        .collect();
-    script.push_str(&format!(
-        "for d in {PLACES}; do for r in {}; do [ -x \"$r\" ] && exec \"$r\" \"$@\" </dev/null; done; done\necho \"{MISSING}$(uname -m)>>>\"\n",
-        names.join(" "),
-    ));
-    script
-}
-
-/// Unpacks the uploaded runner, puts it in place as one step, and runs it. A repeated script finds
-/// the upload used up and the runner in place.
-fn install_script(packed: &str, arch: &str, sha256: &str) -> String {
-    let name = format!("runner-{}", short(sha256));
-    let others = match arch {
-        "x86_64" => "x86_64|amd64",
-        "aarch64" => "aarch64|arm64",
-        other => other,
-    };
-    format!(
-        r#"a="$(uname -m)"
-case "$a" in {others}) ;; *) echo "{OTHER_ARCH}$a>>>"; rm -f "{packed}"; exit 0;; esac
-if command -v gzip >/dev/null 2>&1; then unpack() {{ gzip -dc; }}
-elif command -v busybox >/dev/null 2>&1; then unpack() {{ busybox gunzip -c; }}
-elif command -v python3 >/dev/null 2>&1; then unpack() {{ python3 -c 'import sys,gzip,shutil; shutil.copyfileobj(gzip.open(sys.stdin.buffer), sys.stdout.buffer)'; }}
-else echo "{NO_GZIP}"; rm -f "{packed}"; exit 0; fi
-start() {{ for d in {PLACES}; do [ -x "$d/bin/{name}" ] && exec "$d/bin/{name}" "$@" </dev/null; done; }}
-umask 077
-if [ -e "{packed}" ]; then
-  for d in {PLACES}; do
-    [ -x "$d/bin/{name}" ] && break
-    mkdir -p "$d/bin" 2>/dev/null || continue
-    unpack <"{packed}" 2>/dev/null >"$d/bin/.{name}.$$" && chmod 700 "$d/bin/.{name}.$$" && mv -f "$d/bin/.{name}.$$" "$d/bin/{name}" && break
-    rm -f "$d/bin/.{name}.$$"
-  done
-fi
-rm -f "{packed}"
-umask 022
-start "$@"
-echo "{NO_PLACE}"
-"#
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -599,16 +593,16 @@ mod tests {
             (
                 "bash: runner: cannot execute binary file: Exec format error".into(),
                 126,
-                "failed",
+                "broken",
             ),
             (NO_GZIP.into(), 0, "failed"),
-            (NO_PLACE.into(), 0, "failed"),
             (String::new(), 0, "damaged"),
         ] {
             let got = match read("a", &output(&text, code)) {
                 Sent::Reply(_) => "reply".to_string(),
                 Sent::Missing(arch) => format!("missing {arch}"),
                 Sent::Damaged(_) => "damaged".into(),
+                Sent::Broken(_) => "broken".into(),
                 Sent::Failed(_) => "failed".into(),
             };
             assert_eq!(got, expected, "{text:?}");

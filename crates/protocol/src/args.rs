@@ -136,8 +136,9 @@ pub struct Bash {
 /// Looks after a command that runs in the background.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// Its name, as `bash` gave it.
-    pub job: String,
+    /// Its name, as `bash` gave it. Without one, the commands that run are listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
     /// Text for its standard input, as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,

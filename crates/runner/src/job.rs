@@ -7,13 +7,14 @@
 //! asks the first one's supervisor.
 //!
 //! On disk, if there is a place, is `jobs/ID/`: `out` (the output while it fits), `done` (the
-//! answer, written once) and, empty, `background` for a job that outlives its turn. A directory without `done` and without a listener is a job that died
-//! with its sandbox.
+//! answer, written once), `command` (its beginning) and, empty, `background` for a job that outlives
+//! its turn. A directory without `done` and without a listener is a job that died with its sandbox.
 
 mod capture;
 mod client;
 mod descriptors;
 mod kill;
+mod list;
 mod supervisor;
 
 pub(crate) use client::{count_background, start, stop, visit, wait};
@@ -74,6 +75,8 @@ const DONE: &str = "done";
 const OUT: &str = "out";
 /// Says of a job that it runs in the background.
 const BACKGROUND: &str = "background";
+/// How the command begins.
+const COMMAND: &str = "command";
 
 /// The socket of a job. Abstract names need no disk, vanish with the process, and are not bound by
 /// the length of a home directory's path.

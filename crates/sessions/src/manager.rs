@@ -3,6 +3,7 @@
 
 mod cleanup;
 mod create;
+mod reach;
 mod recover;
 mod work;
 
@@ -146,6 +147,18 @@ pub enum Notice {
     Replaced { old: String, id: String },
     /// It cannot be had.
     Failed { reason: String },
+    /// It takes long until it runs, and why. `first` is true once per wait, which goes on.
+    Waiting {
+        session: String,
+        id: String,
+        what: String,
+        seconds: u64,
+        first: bool,
+    },
+    /// Neither the sandbox nor the API can be reached.
+    Lost { url: String },
+    /// One of them answers again.
+    Back,
     /// It could not be deleted yet.
     DeleteLater { id: String, reason: String },
     /// The store could not be read; it was moved to `id`, and the sandboxes are found by their labels.
@@ -215,6 +228,10 @@ pub struct Sessions {
     cleaner: RefCell<Weak<Sessions>>,
     /// Notes are being worked off.
     cleaning: Cell<bool>,
+    /// Sessions whose users know that their sandbox takes long.
+    slow: RefCell<HashSet<String>>,
+    /// Nothing of Daytona's can be reached, and the user knows it.
+    lost: Cell<bool>,
     /// Sandboxes of which the user knows that they could not be deleted yet.
     told: RefCell<HashSet<String>>,
 }
@@ -251,6 +268,8 @@ impl Sessions {
             abandoned: RefCell::default(),
             cleaner: RefCell::default(),
             cleaning: Cell::default(),
+            slow: RefCell::default(),
+            lost: Cell::default(),
             told: RefCell::default(),
         }
     }
@@ -315,9 +334,7 @@ impl Sessions {
             }
             Err(error) => {
                 *slot.failure.borrow_mut() = (failures + 1, Some(error.clone()));
-                (self.notices)(Notice::Failed {
-                    reason: error.to_string(),
-                });
+                self.failed(&error);
                 Err(error)
             }
         }
@@ -422,6 +439,7 @@ impl Sessions {
             self.adopt(session).await?;
         }
         let deadline = self.host.now_ms() + CREATE_SECONDS * 1000;
+        let wait = self.wait_for(session, "the sandbox");
         let mut made = false;
         let entry = loop {
             match self.claim(session).await? {
@@ -429,7 +447,12 @@ impl Sessions {
                 Claim::WaitFor(pid) if self.host.now_ms() > deadline => {
                     return Err(Error::Stuck(pid));
                 }
-                Claim::WaitFor(_) => self.host.sleep(200).await,
+                Claim::WaitFor(pid) => {
+                    wait.for_what(&format!(
+                        "is being created by another OpenCode process (pid {pid})"
+                    ));
+                    self.host.sleep(200).await;
+                }
                 Claim::Create(name) => {
                     made = true;
                     break self.make(session, name).await?;

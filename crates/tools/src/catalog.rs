@@ -171,7 +171,11 @@ pub const TOOLS: &[Tool] = &[
         description: text::JOB,
         mutates: true,
         params: &[
-            need("job", Kind::Text, "The job's name, as bash gave it"),
+            may(
+                "job",
+                Kind::Text,
+                "The job's name, as bash gave it. Leave it out to list the commands that run",
+            ),
             may(
                 "input",
                 Kind::Text,

@@ -130,7 +130,7 @@ export const catalog: ToolDefinition[] = [
     }
   },
   {
-    "description": "Looks after a command that bash started with `background`: shows what it printed since the last look and whether it still runs.\n\n- `input` is written to its standard input first, `stop` ends it with all its processes.\n- A job lives as long as the sandbox, beyond the turn and beyond OpenCode. Stop servers that you no longer need.",
+    "description": "Looks after a command that bash started with `background`: shows what it printed since the last look and whether it still runs.\n\n- Without `job` it lists the commands that run, with their names, and the last ones of the background that have ended. A command whose answer was lost is one of them.\n- `input` is written to its standard input first, `stop` ends it with all its processes.\n- A job lives as long as the sandbox, beyond the turn and beyond OpenCode. Stop servers that you no longer need.",
     "name": "job",
     "schema": {
       "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -140,7 +140,7 @@ export const catalog: ToolDefinition[] = [
           "type": "string"
         },
         "job": {
-          "description": "The job's name, as bash gave it",
+          "description": "The job's name, as bash gave it. Leave it out to list the commands that run",
           "type": "string"
         },
         "stop": {
@@ -154,9 +154,7 @@ export const catalog: ToolDefinition[] = [
           "type": "integer"
         }
       },
-      "required": [
-        "job"
-      ],
+      "required": [],
       "type": "object"
     }
   },

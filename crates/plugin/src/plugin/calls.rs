@@ -1,7 +1,7 @@
 //! One tool call: permission first, then the sandbox, then what OpenCode shows of it.
 
 use super::running::Running;
-use super::{Core, Plugin};
+use super::{Core, MAX_DEPTH, Plugin};
 use crate::edge::*;
 use crate::trust;
 use futures::FutureExt;
@@ -50,7 +50,32 @@ impl Plugin {
         let cancel = self.cancellable(id);
         let result = self.run(call, cancel).await;
         self.aborts.borrow_mut().remove(&id);
+        self.under_way.borrow_mut().remove(&id);
         result
+    }
+
+    /// Shows a line at every call of a session and its subagents.
+    pub(super) fn show_to_all(&self, root: &str, text: &str) {
+        for (call, (session, title)) in &*self.under_way.borrow() {
+            if self.known_root(session) == root {
+                let (title, output) = (title.clone(), text.to_string());
+                let progress = Progress { title, output };
+                self.opencode.progress(*call, &progress);
+            }
+        }
+    }
+
+    /// The root of a session's tree, as far as it was worked out.
+    fn known_root(&self, session: &str) -> String {
+        let parents = self.parents.borrow();
+        let mut current = session;
+        for _ in 0..MAX_DEPTH {
+            match parents.get(current) {
+                Some(Some(parent)) => current = parent,
+                _ => break,
+            }
+        }
+        current.into()
     }
 
     /// Resolves when the call is aborted.
@@ -88,6 +113,8 @@ impl Plugin {
         {
             return failed(daytona::Error::ReservedPort(args.port).to_string());
         }
+        let under_way = (call.session_id.clone(), title(&args));
+        self.under_way.borrow_mut().insert(call.call, under_way);
         let replaced = match self.permit(&core, &call, &args, &cancel).await {
             Ok(replaced) => replaced,
             Err(refused) => return refused,
@@ -181,7 +208,8 @@ impl Plugin {
             _ => Vec::new(),
         };
         if let ToolArgs::Job(job) = &mut args {
-            let shown = self.jobs.borrow().get(&job.job).copied();
+            let jobs = self.jobs.borrow();
+            let shown = job.job.as_ref().and_then(|name| jobs.get(name).copied());
             job.offset = shown.unwrap_or_default();
         }
         let wait = match is_background(&args) {

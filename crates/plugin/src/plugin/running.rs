@@ -122,7 +122,13 @@ impl<'a> Running<'a> {
         let overdue = self.timeout_ms.saturating_add(OVERDUE_MS);
         let overdue = self.plugin.host.now_ms().saturating_add(overdue);
         let (mut id, mut lost, mut stopped) = (request.id.clone(), false, false);
+        let mut seen = false;
         loop {
+            if let Err(error) = &answer
+                && !is_killed(error)
+            {
+                return failed(self.given_up(error, seen, &id));
+            }
             let job = match self.look(answer, &mut replaced, lost, &id) {
                 Look::Ended(ended) => return ended,
                 Look::Lost => {
@@ -133,6 +139,7 @@ impl<'a> Running<'a> {
                 }
                 Look::Runs(job) => job,
             };
+            seen = true;
             if self.plugin.host.now_ms() > overdue {
                 if stopped {
                     return failed(
@@ -162,7 +169,7 @@ impl<'a> Running<'a> {
         let killed = daytona::Error::Killed;
         let answered = match answer {
             Ok(answered) => answered,
-            Err(RemoteError::Daytona(daytona::Error::Killed)) if self.command.is_some() => {
+            Err(error) if is_killed(&error) && self.command.is_some() => {
                 return match lost {
                     false => Look::Lost,
                     true => Look::Ended(failed(format!(
@@ -186,6 +193,24 @@ impl<'a> Running<'a> {
             )),
             Err(error) => (self.plugin).tool_error(error, self.command.as_deref(), is_replaced),
         })
+    }
+
+    /// Why a call has no answer. `seen` says that its command `id` was seen to run.
+    fn given_up(&self, error: &RemoteError, seen: bool, id: &str) -> String {
+        let is_open = matches!(error, RemoteError::Open(_));
+        if self.command.is_none() || !(is_open || seen && error.is_of_the_way()) {
+            return error.to_string();
+        }
+        // What it makes comes home when it can be asked again.
+        let mut background = self.plugin.turns.background.borrow_mut();
+        background.insert(self.root.into());
+        let goes_on = match seen {
+            true => format!("The command still runs as job {id}"),
+            false => format!("If the command had begun, it still runs as job {id}"),
+        };
+        format!(
+            "{error} {goes_on}: ask the tool job for it before you run it again, and call that tool without a name to see what runs."
+        )
     }
 
     /// A command in the background, as the model hears of it; `lost` says that the service ended the request.
@@ -213,6 +238,11 @@ impl<'a> Running<'a> {
         };
         self.plugin.done(self.session_id, output, replaced)
     }
+}
+
+/// True if the service ended a request that took its time.
+fn is_killed(error: &RemoteError) -> bool {
+    matches!(error, RemoteError::Daytona(daytona::Error::Killed))
 }
 
 /// True if the runner does not know the job that was asked for.

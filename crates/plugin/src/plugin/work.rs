@@ -42,6 +42,8 @@ pub(super) struct Turns {
     removed: RefCell<HashSet<String>>,
     /// Sessions whose sandbox is kept awake.
     awake: RefCell<HashSet<String>>,
+    /// Sessions whose work could not come home because nothing could be reached.
+    stayed: RefCell<HashSet<String>>,
     /// Sessions with commands in the background.
     pub(super) background: RefCell<HashSet<String>>,
 }
@@ -95,40 +97,46 @@ impl Plugin {
         let plugin = Rc::clone(self);
         self.host.spawn(Box::pin(async move {
             let jobs = plugin.come_home_now(&core, &root, subject, false).await;
-            if jobs > 0 || plugin.turns.background.borrow().contains(&root) {
+            if jobs.is_some_and(|jobs| jobs > 0) || plugin.turns.background.borrow().contains(&root)
+            {
                 plugin.keep_awake(core, root);
             }
         }));
     }
 
-    /// How many background commands still run there.
+    /// How many background commands still run there, if that could be asked.
     async fn come_home_now(
         &self,
         core: &Core,
         root: &str,
         subject: Option<&str>,
         force: bool,
-    ) -> u32 {
+    ) -> Option<u32> {
         if core.config.sync == Mode::Off {
-            return self.jobs_of(core, root).await;
+            return Some(self.jobs_of(core, root).await);
         }
         match core.carry.bring(&core.sessions, root, subject, force).await {
             Ok(brought) => {
                 let brought = brought.unwrap_or_default();
                 self.tell(&brought);
-                brought.jobs
+                Some(brought.jobs)
             }
             Err(reason) => {
                 self.host.log(
                     Level::Warn,
                     &format!("the work of session {root} is not home yet: {reason}"),
                 );
-                self.toast(
-                    "Work not home yet",
-                    &format!("It is safe in the sandbox, and the next turn or start tries again. {reason}"),
-                    "warning",
-                );
-                0
+                if core.sessions.is_lost() {
+                    // The user knows, and it is tried again when something answers.
+                    self.turns.stayed.borrow_mut().insert(root.into());
+                } else {
+                    self.toast(
+                        "Work not home yet",
+                        &format!("It is safe in the sandbox, and the next turn or start tries again. {reason}"),
+                        "warning",
+                    );
+                }
+                None
             }
         }
     }
@@ -189,13 +197,24 @@ impl Plugin {
                 let Some(plugin) = plugin.upgrade().filter(|plugin| !plugin.disposed.get()) else {
                     return;
                 };
-                if plugin.come_home_now(&core, &root, None, true).await == 0 {
+                let jobs = plugin.come_home_now(&core, &root, None, true).await;
+                if jobs == Some(0) || (jobs.is_none() && !core.sessions.is_lost()) {
                     plugin.turns.awake.borrow_mut().remove(&root);
                     plugin.turns.background.borrow_mut().remove(&root);
                     return;
                 }
             }
         }));
+    }
+
+    /// Daytona can be reached again: what could not come home meanwhile does.
+    pub(super) fn reached(self: &Rc<Self>) {
+        let stayed = std::mem::take(&mut *self.turns.stayed.borrow_mut());
+        if let Ok(core) = self.core() {
+            for root in stayed {
+                self.come_home(Rc::clone(&core), root, None);
+            }
+        }
     }
 
     /// Brings everything home that this process knows of.

@@ -1,8 +1,10 @@
 //! Every fault has a defined reaction, and no command runs twice.
 
-use crate::world::{Open, World};
+use crate::world::{Open, World, until};
 use plugin::Executed;
 use serde_json::{Value, json};
+use std::cell::Cell;
+use std::rc::Rc;
 use testkit::run;
 
 fn status(status: u16, body: Value) -> Value {
@@ -400,4 +402,192 @@ async fn nothing_is_left(world: &World) {
             .is_none_or(|sessions| sessions.is_empty()),
         "{store}"
     );
+}
+
+/// From now on nothing is reached as long as the cell says so.
+fn cut_off(open: &Open, how: &'static str) -> Rc<Cell<bool>> {
+    let away = Rc::new(Cell::new(false));
+    let is_away = Rc::clone(&away);
+    open.host
+        .fail(move |operation, _| (operation == "http" && is_away.get()).then(|| how.into()));
+    away
+}
+
+#[test]
+fn a_network_that_goes_in_mid_command_is_told_once_and_so_is_its_return() {
+    run(async {
+        let world = World::new();
+        let open = Rc::new(warm(&world).await);
+        let away = cut_off(&open, "Did you forget to pass `verbose: true`?");
+        let running = tokio::task::spawn_local({
+            let open = Rc::clone(&open);
+            let command = "echo x > work; echo begun; until [ -e go ]; do echo .; sleep 0.1; done; echo x >> ended";
+            async move {
+                open.error(
+                    "s",
+                    "bash",
+                    json!({ "command": command, "timeout": 600_000 }),
+                )
+                .await
+            }
+        });
+        let has_begun = async || {
+            let shown = open.opencode.shown.borrow();
+            shown.iter().any(|text| text.contains("begun"))
+        };
+        until("the command runs", has_begun).await;
+        // Minutes without a network, without the minutes.
+        open.host.fast.set(true);
+        away.set(true);
+        let error = running.await.expect("it ends");
+        let (_, job) = error
+            .split_once("The command still runs as job ")
+            .expect(&error);
+        let (job, how) = job.split_once(':').expect(&error);
+        assert!(how.contains("ask the tool job for it"), "{error}");
+        for _ in 0..3 {
+            let error = open.error("s", "bash", json!({ "command": "echo x >> more" }));
+            let error = error.await;
+            assert!(error.contains("If the command had begun"), "{error}");
+        }
+        open.event("session.idle", json!({ "sessionID": "s" }))
+            .await;
+        let tried = async || {
+            let log = open.host.logged();
+            log.iter().any(|line| line.contains("is not home yet"))
+        };
+        until("the homecoming has failed", tried).await;
+        assert_eq!(open.toasts(), ["Sandbox created", "Connection lost"]);
+
+        away.set(false);
+        let is_home = async || open.toasts().contains(&"Work came home".to_string());
+        until("it is back, and what was left comes home", is_home).await;
+        assert_eq!(
+            open.toasts(),
+            [
+                "Sandbox created",
+                "Connection lost",
+                "Connection restored",
+                "Work came home"
+            ]
+        );
+        let listed = open.ok("s", "job", json!({})).await;
+        assert!(
+            listed.starts_with(&format!("1 command runs:\n{job} (in the foreground")),
+            "{listed}"
+        );
+        open.host.fast.set(false);
+        open.bash("s", "touch go").await;
+        let ended = open
+            .ok("s", "job", json!({ "job": job, "wait": 10_000 }))
+            .await;
+        assert!(ended.starts_with("begun\n."), "{ended}");
+        until("it has ended", async || runs(&world, "ended").await == "1").await;
+        assert_eq!(runs(&world, "more").await, "0");
+        assert_eq!(open.toasts().len(), 4, "{:?}", open.toasts());
+    });
+}
+
+#[test]
+fn a_command_that_was_never_sent_is_not_said_to_run() {
+    run(async {
+        let world = World::new();
+        let open = warm(&world).await;
+        let away = cut_off(&open, "connect");
+        open.host.fast.set(true);
+        away.set(true);
+        let error = open.error("s", "bash", json!({ "command": "true" })).await;
+        assert!(!error.contains("job"), "{error}");
+        // What reads is no command.
+        let away = cut_off(&open, "dropped");
+        away.set(true);
+        let error = open
+            .error("s", "read", json!({ "filePath": "a.txt" }))
+            .await;
+        assert!(!error.contains("job"), "{error}");
+    });
+}
+
+#[test]
+fn a_network_that_is_away_for_a_moment_is_no_news() {
+    run(async {
+        let world = World::new();
+        let open = warm(&world).await;
+        let left = Cell::new(2);
+        open.host.fail(move |operation, _| {
+            let hit = operation == "http" && left.get() > 0;
+            left.set(left.get() - u32::from(hit));
+            hit.then(|| "dropped".into())
+        });
+        assert!(open.bash("s", "echo fine").await.contains("fine"));
+        assert_eq!(open.toasts(), ["Sandbox created"]);
+    });
+}
+
+#[test]
+fn a_service_that_cannot_be_reached_for_a_first_sandbox_is_told_once() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        let away = cut_off(&open, "connect");
+        open.host.fast.set(true);
+        away.set(true);
+        for _ in 0..4 {
+            open.error("s", "bash", json!({ "command": "true" })).await;
+        }
+        assert_eq!(open.toasts(), ["Connection lost"]);
+        away.set(false);
+        let is_back = async || open.toasts().len() > 1;
+        until("it is back", is_back).await;
+        assert_eq!(open.toasts(), ["Connection lost", "Connection restored"]);
+    });
+}
+
+#[test]
+fn a_sandbox_that_takes_long_says_what_it_is_waited_for() {
+    run(async {
+        let world = World::new();
+        let open = warm(&world).await;
+        let sandbox = world.sandbox_of("s");
+        let path = format!("/api/sandbox/{sandbox}");
+        world.stop(&sandbox).await;
+        let mut body = world.local.control("GET", &path, json!({})).await;
+        body["state"] = json!("restoring");
+        let on_its_way = status(200, body);
+        (world.local.fault("GET", &path, 40, on_its_way.clone())).await;
+        let start = format!("{path}/start");
+        world.local.fault("POST", &start, 2, on_its_way).await;
+        open.host.fast.set(true);
+        open.opencode.shown.borrow_mut().clear();
+        assert!(open.bash("s", "echo fine").await.contains("fine"));
+        assert_eq!(
+            open.toasts(),
+            [
+                "Sandbox created",
+                "Sandbox not ready yet",
+                "Sandbox resumed"
+            ]
+        );
+        let shown = open.opencode.shown.borrow().join("\n");
+        let expected = "Waiting for the sandbox: it is being restored from the archive (";
+        assert!(shown.matches(expected).count() > 5, "{shown}");
+    });
+}
+
+#[test]
+fn a_create_that_the_service_holds_says_so_meanwhile() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        let held = json!({ "kind": "slow", "ms": 500 });
+        world.local.fault("POST", "/api/sandbox", 1, held).await;
+        open.host.fast.set(true);
+        open.bash("s", "true").await;
+        assert_eq!(open.toasts(), ["Sandbox not ready yet", "Sandbox created"]);
+        let shown = open.opencode.shown.borrow().join("\n");
+        assert!(
+            shown.contains("it is being created (20 s so far)"),
+            "{shown}"
+        );
+    });
 }

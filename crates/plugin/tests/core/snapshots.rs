@@ -283,3 +283,54 @@ fn a_snapshot_that_was_built_anew_without_the_project_gets_everything() {
         assert_eq!(uploaded(&world).await.0, 1);
     });
 }
+
+/// Mounts a directory of a running sandbox anew; false if this machine does not let a test do that.
+fn remount(marker: &str, options: &str, dir: &str) -> bool {
+    let all = std::fs::read_dir("/proc").expect("processes").flatten();
+    let inside = all.map(|entry| entry.path()).find(|process| {
+        std::fs::read(process.join("cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line) == format!("sleep\0{marker}\0"))
+    });
+    let inside = inside.expect("the sandbox's process").join("ns/mnt");
+    let mounted = std::process::Command::new("nsenter")
+        .arg(format!("--mount={}", inside.display()))
+        .args(["mount", "-o", options, dir])
+        .output();
+    mounted.is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn a_home_that_runs_no_programs_any_more_is_no_reason_to_stop() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        let marker = format!("{}.5", 1_000_000_000 + u64::from(std::process::id()));
+        let command = json!({ "command": format!("exec sleep {marker}"), "background": true });
+        open.ok("s", "bash", command).await;
+        let call = json!({ "command": "echo here" });
+        if !remount(&marker, "remount,bind,noexec", "/home/daytona") {
+            return testkit::skip(
+                "a_home_that_runs_no_programs_any_more_is_no_reason_to_stop",
+                "this user cannot change the mounts of a sandbox",
+            );
+        }
+        assert_eq!(open.ok("s", "bash", call.clone()).await, "here\n");
+        world.forget_requests().await;
+        assert_eq!(open.ok("s", "bash", call.clone()).await, "here\n");
+        assert_eq!(world.requests().await, 1);
+
+        assert!(remount(&marker, "remount,bind,noexec", "/tmp"));
+        open.bash("s", "rm -rf /tmp/.opencode-daytona-*").await;
+        let shm = "/dev/shm/.opencode-daytona-1000/bin";
+        let looked = open.bash("s", &format!("ls {shm}")).await;
+        assert!(looked.starts_with("runner-"), "{looked}");
+
+        // bubblewrap's /dev is one mount.
+        assert!(remount(&marker, "remount,noexec", "/dev"));
+        let error = open.error("s", "bash", call).await;
+        assert!(
+            error.contains("the home directory, /tmp, /dev/shm: mounted noexec"),
+            "{error}"
+        );
+    });
+}

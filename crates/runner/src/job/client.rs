@@ -1,6 +1,6 @@
 //! The request's side of a job: start it, ask it, stop it.
 
-use super::{Answer, Ask, BACKGROUND, DONE, OUT, Spec, address, is_same_user};
+use super::{Answer, Ask, BACKGROUND, DONE, OUT, Spec, address, is_same_user, list};
 use crate::state::State;
 use crate::{error, input};
 use protocol::{
@@ -84,6 +84,13 @@ pub(crate) fn stop(state: &State, stop: &JobStop) -> Answer {
 
 /// Looks after a job in the background, for the model: what is new, and whether it still runs.
 pub(crate) fn visit(state: &State, id: &str, args: &args::Job) -> Answer {
+    let Some(job) = args.job.as_deref().filter(|job| !job.is_empty()) else {
+        if args.input.is_some() || args.stop == Some(true) {
+            let why = "`job` is missing: it names the command that `input` or `stop` is for. Without these two, the tool lists the commands that run.";
+            return Err(error(Code::Tool, why));
+        }
+        return Ok(Outcome::Done(list::list(state)));
+    };
     let wait = args.wait.unwrap_or(1_000).min(10_000);
     let ask = Ask {
         offset: args.offset,
@@ -101,22 +108,22 @@ pub(crate) fn visit(state: &State, id: &str, args: &args::Job) -> Answer {
             news
         };
         Outcome::Done(ToolOutput {
-            title: args.job.clone(),
+            title: job.to_string(),
             output: text.to_string() + &protocol::shell_note(note),
-            metadata: json!({ "job": args.job, "output": news, "offset": offset, "exit": exit, "truncated": false }),
+            metadata: json!({ "job": job, "output": news, "offset": offset, "exit": exit, "truncated": false }),
             attachments: Vec::new(),
         })
     };
-    Ok(match ask_job(state, &args.job, ask)? {
-        Outcome::Running(job) => shown(
-            &job.output,
-            job.offset,
+    Ok(match ask_job(state, job, ask)? {
+        Outcome::Running(state) => shown(
+            &state.output,
+            state.offset,
             "The command still runs.",
             Value::Null,
         ),
         Outcome::Done(done) => {
             let exit = done.metadata.get("exit").cloned().unwrap_or_default();
-            let (news, offset) = rest(state, &args.job, &done, args.offset);
+            let (news, offset) = rest(state, job, &done, args.offset);
             let note = match exit.as_i64() {
                 Some(code) => format!("The command has ended with exit code {code}."),
                 None => "The command has ended: it was stopped, or its time was over.".to_string(),
@@ -215,8 +222,11 @@ fn spawn(
     if let Some(why) = refusal(&spec) {
         return Err(undo(error(Code::Tool, why)));
     }
-    if let Some(dir) = dir.as_ref().filter(|_| spec.background) {
-        let _ = File::create(dir.join(BACKGROUND));
+    if let Some(dir) = &dir {
+        list::note(dir, &spec.command);
+        if spec.background {
+            let _ = File::create(dir.join(BACKGROUND));
+        }
     }
     let begin = || -> io::Result<UnixStream> {
         let (mut ours, theirs) = UnixStream::pair()?;
@@ -366,7 +376,7 @@ fn prune(jobs: &Path) {
 }
 
 /// True if someone answers for the job.
-fn runs(job: &str) -> bool {
+pub(super) fn runs(job: &str) -> bool {
     address(job)
         .and_then(|address| UnixStream::connect_addr(&address))
         .is_ok()

@@ -483,3 +483,63 @@ fn a_supervisor_takes_no_more_memory_the_more_it_is_asked() {
         assert!(answer.contains("The command was stopped"), "{answer}");
     }
 }
+
+#[test]
+fn a_job_without_a_name_lists_what_runs_and_what_has_ended_in_the_background() {
+    let sandbox = Sandbox::new();
+    let nothing = visit(&sandbox, json!({}));
+    assert_eq!(nothing.0, "No command runs.");
+    bash(&sandbox, "echo ended in the foreground");
+    let background = |command: &str| {
+        let args = json!({ "command": command, "background": true });
+        let mut call = sandbox.call("bash", args);
+        call["wait"] = json!({ "output_ms": 10_000, "max_ms": 10_000 });
+        match sandbox.send(&call).result {
+            Ok(Outcome::Running(job)) => job.job,
+            Ok(Outcome::Done(_)) => call["id"].as_str().unwrap().to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let server = background("echo up; read line # serves\nexit 1");
+    let build = background("exit 3");
+    // As a call whose answer was lost.
+    let lost = sandbox.start("sleep 300", 600_000);
+    let (said, metadata) = visit(&sandbox, json!({}));
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 5, "{said}");
+    assert_eq!(lines[0], "2 commands run:");
+    let both = lines[1..3].join("\n");
+    assert!(
+        both.contains(&format!("{lost} (in the foreground, for ")) && both.contains("): sleep 300"),
+        "{said}"
+    );
+    assert!(
+        both.contains(&format!("{server} (in the background, for "))
+            && both.contains("): echo up; read line # serves …"),
+        "{said}"
+    );
+    assert_eq!(lines[3], "Ended in the background:");
+    assert!(
+        lines[4].starts_with(&format!("{build} (exit code 3, "))
+            && lines[4].ends_with(" ago): exit 3"),
+        "{said}"
+    );
+    assert_eq!(metadata["running"].as_array().map(Vec::len), Some(2));
+    // Its name is good for the tool, although it was never in the background.
+    let (stopped, _) = visit(&sandbox, json!({ "job": lost, "stop": true }));
+    assert!(stopped.contains("has ended"), "{stopped}");
+    visit(&sandbox, json!({ "job": server, "stop": true }));
+    let (said, _) = visit(&sandbox, json!({ "job": "" }));
+    assert!(
+        said.starts_with("No command runs.\nEnded in the background:"),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!("{server} (stopped, ")) && !said.contains(&lost),
+        "{said}"
+    );
+    for args in [json!({ "input": "x" }), json!({ "stop": true })] {
+        let error = sandbox.run("job", args).unwrap_err();
+        assert!(error.message.contains("`job` is missing"), "{error:?}");
+    }
+}

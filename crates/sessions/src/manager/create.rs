@@ -1,8 +1,9 @@
 //! Making a session's sandbox, once, whoever asks for it.
 
+use super::reach::Wait;
 use super::{CREATE_SECONDS, Error, Sessions};
 use crate::store::{Cleanup, Creating, Document, Entry};
-use daytona::{Sandbox, State, Toolbox};
+use daytona::{Sandbox, State, Toolbox, Way};
 use futures::future::join;
 use serde_json::Map;
 
@@ -86,10 +87,14 @@ impl Sessions {
             let known = self.snapshot_brings().await.unwrap_or_default();
             self.carrier.make_ready(self, session, known).await;
         };
-        let (made, ()) = join(self.create(session, &name), ready).await;
+        let wait = self.wait_for(session, &name);
+        wait.for_what(Way::Creating.text());
+        let create = wait.during(self.create(session, &name, &wait));
+        let (made, ()) = join(create, ready).await;
         let now = self.host.now_ms();
         match made {
             Ok(sandbox) => {
+                self.slow.borrow_mut().remove(session);
                 let written = self
                     .store
                     .update(|document| {
@@ -164,6 +169,7 @@ impl Sessions {
         &self,
         session: &str,
         name: &str,
+        wait: &Wait<'_>,
     ) -> Result<Sandbox, (daytona::Error, bool)> {
         let mut request = self.template.clone();
         request.name = name.into();
@@ -171,14 +177,14 @@ impl Sessions {
         let (mut attempt, mut late) = (0, false);
         loop {
             let error = match self.client.create(&request).await {
-                Ok(sandbox) => return self.started(sandbox).await.map_err(|e| (e, false)),
+                Ok(sandbox) => return self.started(sandbox, wait).await.map_err(|e| (e, false)),
                 Err(error) => error,
             };
             late |= error.is_unanswered();
             if !error.had_no_effect() {
                 match self.client.get(name).await {
                     Ok(sandbox) if !matches!(sandbox.state, State::Error | State::BuildFailed) => {
-                        return self.started(sandbox).await.map_err(|e| (e, false));
+                        return self.started(sandbox, wait).await.map_err(|e| (e, false));
                     }
                     // A dead one: its own reason says more than the create's.
                     Ok(_) => return Err((error, false)),
@@ -201,10 +207,16 @@ impl Sessions {
         }
     }
 
-    pub(super) async fn started(&self, sandbox: Sandbox) -> Result<Sandbox, daytona::Error> {
+    async fn started(&self, sandbox: Sandbox, wait: &Wait<'_>) -> Result<Sandbox, daytona::Error> {
+        let waits = |way: Way| wait.for_what(way.text());
         match sandbox.state {
             State::Started => sandbox.fit(),
-            _ => self.client.wait_started(&sandbox.id, CREATE_SECONDS).await,
+            _ => {
+                (self
+                    .client
+                    .wait_started(&sandbox.id, CREATE_SECONDS, &waits))
+                .await
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Error, LABEL_SESSION, Looked, Notice, START_SECONDS, Sessions};
 use crate::store::{Creating, Entry};
-use daytona::{Sandbox, State, Toolbox};
+use daytona::{Sandbox, State, Toolbox, Way};
 use host::Level;
 
 impl Sessions {
@@ -107,9 +107,7 @@ impl Sessions {
             Ok(looked) => *slot.toolbox.borrow_mut() = Some(looked.toolbox.clone()),
             // The caller asks again, and tells it if that does not help.
             Err(Error::Daytona(error)) if error.is_transient() => {}
-            Err(error) => (self.notices)(Notice::Failed {
-                reason: error.to_string(),
-            }),
+            Err(error) => self.failed(error),
         }
         result
     }
@@ -169,11 +167,15 @@ impl Sessions {
 
     /// Asks the service about `failed`, and starts it if it is stopped.
     async fn look(&self, session: &str, failed: &Toolbox) -> Result<Looked, Error> {
-        let (sandbox, resumed) = match self.client.bring_up(&failed.id, START_SECONDS).await {
+        let wait = self.wait_for(session, &failed.id);
+        let waits = |way: Way| wait.for_what(way.text());
+        let up = self.client.bring_up(&failed.id, START_SECONDS, &waits);
+        let (sandbox, resumed) = match wait.during(up).await {
             Ok(running) => running,
             Err(daytona::Error::NotFound { .. }) => return Err(Error::Gone(failed.id.clone())),
             Err(error) => return Err(error.into()),
         };
+        self.slow.borrow_mut().remove(session);
         let toolbox = sandbox.toolbox();
         if toolbox != *failed {
             self.store

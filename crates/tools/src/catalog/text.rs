@@ -109,6 +109,7 @@ Searches the web from the sandbox and returns what the best pages say.
 pub(super) const JOB: &str = "\
 Looks after a command that bash started with `background`: shows what it printed since the last look and whether it still runs.
 
+- Without `job` it lists the commands that run, with their names, and the last ones of the background that have ended. A command whose answer was lost is one of them.
 - `input` is written to its standard input first, `stop` ends it with all its processes.
 - A job lives as long as the sandbox, beyond the turn and beyond OpenCode. Stop servers that you no longer need.";
 
