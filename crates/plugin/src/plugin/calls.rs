@@ -232,6 +232,7 @@ impl Plugin {
             output: text,
             metadata: output.metadata,
             attachments: output.attachments,
+            link: None,
         })
     }
 
@@ -254,6 +255,7 @@ impl Plugin {
                 output: text,
                 metadata: metadata.clone(),
                 attachments: Vec::new(),
+                link: None,
             }),
             _ => failed(text),
         }
