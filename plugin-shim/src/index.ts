@@ -9,6 +9,7 @@ import { catalog } from "./generated/catalog.js"
 import { type Call, load } from "./core.js"
 import type { ToolDefinition as Definition } from "./generated/types.js"
 import { currentFiber, Side } from "./side.js"
+import { message } from "./told.js"
 
 const here = dirname(fileURLToPath(import.meta.url))
 const id = "opencode-daytona-sandbox"
@@ -117,10 +118,6 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
       await call("dispose", {}).catch(() => {})
     },
   }
-}
-
-function message(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }
 
 export default { id, server } satisfies PluginModule

@@ -3,6 +3,7 @@
 
 import { Alone } from "./alone.js"
 import { load } from "./core.js"
+import { message } from "./told.js"
 
 const call = 1
 try {
@@ -14,5 +15,5 @@ try {
   const { rest, exit } = await core("shell", { call, sessionId: session, command: process.argv[2] ?? "", turn: turn ?? null })
   process.stdout.write(rest, () => process.exit(exit))
 } catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : error}\n`, () => process.exit(1))
+  process.stderr.write(`${message(error)}\n`, () => process.exit(1))
 }

@@ -18,7 +18,7 @@ import { kept, KINDS } from "./watch.mjs"
 /** As many states at a time. */
 const LANES = 2
 
-/** Runs the audit. Gives `{ lines, effects, problems, rows, states }`. */
+/** Runs the audit. Gives `{ lines, effects, secrets, problems, rows, states }`. */
 export async function audit({ chosen = rows, names = STATES, say = () => {} } = {}) {
   const lines = []
   const problems = []
@@ -73,10 +73,13 @@ export async function audit({ chosen = rows, names = STATES, say = () => {} } = 
   const tries = names.map((name) => done.get(name).tries).reduce((sum, count) => sum + count, 0)
   const calls = names.map((name) => [...done.get(name).results.values()].flat().length).reduce((sum, count) => sum + count, 0)
   lines.push(`${chosen.length} rows × ${names.length} states, ${FAMILIES.length} model families; ${tries} tries with ${calls} calls`)
+  const sum = (of) => names.reduce((count, name) => count + of(done.get(name)), 0)
+  const secrets = sum((state) => state.secrets)
+  lines.push(`${sum((state) => state.requests)} requests to the model, looked through for every secret: of files, of the environment, the API key, a proxy's password`)
   const told = effects.map(({ row, state, kind, what }) => `HOST EFFECT ${state} ${row} ${KINDS[kind]}: ${what}`)
   if (effects.length) lines.push("", ...new Set(told))
   lines.push(...problems.map((problem) => `PROBLEM ${problem}`))
-  return { lines, effects, problems, rows: chosen.length, states: names.length }
+  return { lines, effects, secrets, problems, rows: chosen.length, states: names.length }
 }
 
 if (process.argv[1] === new URL(import.meta.url).pathname) {
@@ -90,9 +93,10 @@ if (process.argv[1] === new URL(import.meta.url).pathname) {
   ensureLocal()
   enterPrograms()
   const chosen = values.row ? rows.filter(({ id }) => values.row.includes(id)) : rows
-  const { lines, effects, problems } = await audit({ chosen, names: values.state ?? STATES, say: (text) => console.error(text) })
+  const { lines, effects, secrets, problems } = await audit({ chosen, names: values.state ?? STATES, say: (text) => console.error(text) })
   console.log(lines.join("\n"))
   const count = new Set(effects.map(({ row, state }) => `${row} ${state}`)).size
+  console.log(`${secrets} secrets in what the model was sent`)
   console.log(`${count} host effects`)
   process.exit(effects.length || problems.length ? 1 : 0)
 }

@@ -48,7 +48,7 @@ const put = (base, files) => {
   }
 }
 
-/** Runs `chosen` rows in a state. Gives `{ effects, results, requests, seconds }`. */
+/** Runs `chosen` rows in a state. Gives `{ effects, secrets, requests, results, seconds }`. */
 export async function round(name, { chosen = rows, trace }) {
   const started = Date.now()
   const state = states[name]
@@ -64,8 +64,8 @@ export async function round(name, { chosen = rows, trace }) {
       OPENCODE_ENABLE_EXA: "1",
       // The index of the search box opens every file of the project by itself: no try could be told from it.
       OPENCODE_DISABLE_FFF: "1",
-      HTTP_PROXY: `http://127.0.0.1:${loopback.port}`,
-      HTTPS_PROXY: `http://127.0.0.1:${loopback.port}`,
+      HTTP_PROXY: `http://audit:P${secret}@127.0.0.1:${loopback.port}`,
+      HTTPS_PROXY: `http://audit:P${secret}@127.0.0.1:${loopback.port}`,
       NO_PROXY: "127.0.0.1,localhost",
       npm_config_registry: NOWHERE,
       npm_config_fetch_retries: "0",
@@ -82,7 +82,7 @@ export async function round(name, { chosen = rows, trace }) {
     // All rows are set up, as some use what another configures; the chosen ones are tried.
     const all = rows.flatMap((row) => (row.by === "model" ? FAMILIES : ["m"]).map((family) => ({ row, t: { ...canaries(base, secret, row.id, family, loopback.port), row: row.id } })))
     const tries = all.filter(({ row }) => chosen.includes(row))
-    const owners = new Map([...all.map(({ row, t }) => [t.secret, row.id]), [`E${secret}`, undefined], [world.environment.DAYTONA_API_KEY || `K${secret}`, undefined]])
+    const owners = new Map([...all.map(({ row, t }) => [t.secret, row.id]), [`E${secret}`, undefined], [`P${secret}`, undefined], [world.environment.DAYTONA_API_KEY || `K${secret}`, undefined]])
     configure(world, state, all)
     const before = tree(base)
     const expect = (path) => before.set(relative(base, path), createHash("sha256").update(readFileSync(path)).digest("hex"))
@@ -160,9 +160,10 @@ export async function round(name, { chosen = rows, trace }) {
 
     for (const [row, done] of results) texts.push(...done.map(({ tool, text }) => ({ where: `the result of ${tool}`, row, text: String(text) })))
     texts.push({ where: "a session", row: undefined, text: JSON.stringify(messages.flat().map(({ parts }) => parts)) })
-    texts.push(...world.model.requests.map((request) => ({ where: "a request of the model", row: undefined, text: JSON.stringify(request) })))
+    const sent = world.model.requests.map((request) => ({ where: "a request to the model", row: undefined, text: JSON.stringify(request) }))
 
-    const effects = [...told(texts, owners), ...written(base, before, tree(base)), ...requested(loopback.log)]
+    const secrets = [...told(sent, owners)]
+    const effects = [...told(texts, owners), ...secrets, ...written(base, before, tree(base)), ...requested(loopback.log)]
     for (const file of traces) effects.push(...traced(file, programs(world, state)))
     for (const row of chosen.filter(({ quiet }) => quiet)) {
       for (const { text } of results.get(row.id)) {
@@ -172,7 +173,7 @@ export async function round(name, { chosen = rows, trace }) {
         }
       }
     }
-    return { name, effects, results, tries: tries.length, seconds: (Date.now() - started) / 1000, env }
+    return { name, effects, secrets: secrets.length, requests: sent.length, results, tries: tries.length, seconds: (Date.now() - started) / 1000, env }
   } finally {
     await world.close()
     await loopback.close()

@@ -6,6 +6,8 @@
 //!
 //! Surprise: futures are not `Send`. OpenCode runs the plugin on one JavaScript thread.
 
+pub mod proxy;
+
 use async_trait::async_trait;
 use std::future::Future;
 use std::pin::Pin;

@@ -3,6 +3,7 @@
 //! session; for a sandbox that takes a lost one's place, what came home last.
 
 use crate::config::Sync as Mode;
+use crate::dotenv;
 use crate::fork;
 use crate::home::{Brought, Turn};
 use crate::plugin::OpenCode;
@@ -48,9 +49,6 @@ pub(crate) struct Carry {
     pub(crate) tell: Box<dyn Fn(&Brought)>,
 }
 
-/// The project's settings, which may hold the API key.
-const DOTENV: &str = ".env";
-
 impl Carry {
     /// True if there are commits in the project directory of somebody else's sandbox. If not, it is
     /// now at least a repository.
@@ -76,16 +74,17 @@ impl Carry {
 impl Carry {
     /// Files that stay on the host: no key of ours may reach a sandbox.
     async fn keep_out(&self) -> Vec<String> {
-        let path = format!("{}/{DOTENV}", self.worktree);
-        let text = self.host.read_file(&path).await.unwrap_or_default();
-        if !crate::config::has_key(&String::from_utf8_lossy(&text)) {
+        let path = format!("{}/{}", self.worktree, dotenv::NAME);
+        let entries = dotenv::parse(&self.host.read_file(&path).await.unwrap_or_default());
+        let key = dotenv::value(&entries, "DAYTONA_API_KEY").unwrap_or_default();
+        if key.trim().is_empty() {
             return Vec::new();
         }
         self.host.log(
             Level::Info,
             &format!("{path} holds the API key of Daytona, so it is not brought into the sandbox"),
         );
-        vec![DOTENV.into()]
+        vec![dotenv::NAME.into()]
     }
 }
 

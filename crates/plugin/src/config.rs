@@ -4,6 +4,7 @@
 //! which only `DAYTONA_*` is read. An unknown option is an error, because a misspelled one would
 //! silently not hold.
 
+use crate::dotenv;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -192,6 +193,22 @@ pub enum ConfigError {
         "DAYTONA_API_KEY is not set. Set it in the environment or in .env in the project's root; without an account, run daytona-local (see the README)."
     )]
     NoKey,
+    /// A key, an organization, a URL or a proxy with a character that it cannot have.
+    #[error(
+        "{name} has {kind} (U+{code:04X}) at position {at} of {of}, and neither a key nor a URL can have one. Copy it again, without what came along."
+    )]
+    Character {
+        /// What it is called, and where it came from.
+        name: String,
+        /// What kind of character.
+        kind: &'static str,
+        /// Its number.
+        code: u32,
+        /// Where it stands, from 1 on.
+        at: usize,
+        /// How many there are.
+        of: usize,
+    },
     /// A URL that is none.
     #[error(
         "the Daytona API URL \"{0}\" is not an http or https URL. Correct apiUrl or DAYTONA_API_URL."
@@ -255,11 +272,11 @@ impl Options<'_> {
 }
 
 impl Config {
-    /// Checks `options` (as in `opencode.json`), `env` and the text of `.env`.
+    /// Checks `options` (as in `opencode.json`), `env` and the names and values in `.env`.
     pub fn read(
         options: &Value,
         env: impl Fn(&str) -> Option<String>,
-        dotenv: &str,
+        dotenv: &[(String, String)],
     ) -> Result<Config, ConfigError> {
         let empty = Map::new();
         let map = match options {
@@ -280,11 +297,10 @@ impl Config {
         {
             return Err(ConfigError::Unknown(unknown.clone()));
         }
-        let dotenv = parse_dotenv(dotenv);
+        let in_dotenv = |name: &str| dotenv::value(dotenv, name).map(str::to_string);
         let key = |name: &str| {
-            env(name)
-                .or_else(|| dotenv.get(name).cloned())
-                .filter(|v| !v.trim().is_empty())
+            let value = env(name).or_else(|| in_dotenv(name));
+            value.filter(|value| !clean(value).is_empty())
         };
         let options = Options(map);
 
@@ -379,8 +395,12 @@ impl Config {
             .get("prewarm", "true or false", Value::as_bool)?
             .unwrap_or(true);
 
+        let source = |name: &str| match env(name) {
+            Some(_) => "in the environment",
+            None => "in .env",
+        };
         // A project's file must not send a key that it does not hold to a server of its choice.
-        let of_dotenv = |name: &str| env(name).is_none() && dotenv.contains_key(name);
+        let of_dotenv = |name: &str| env(name).is_none() && in_dotenv(name).is_some();
         if options.text("apiUrl")?.is_none()
             && of_dotenv("DAYTONA_API_URL")
             && !of_dotenv("DAYTONA_API_KEY")
@@ -388,23 +408,34 @@ impl Config {
         {
             return Err(ConfigError::ForeignUrl);
         }
-        let api_url = options
-            .text("apiUrl")?
-            .or_else(|| key("DAYTONA_API_URL"))
-            .unwrap_or_else(|| DEFAULT_API_URL.into());
-        let host = api_url
-            .strip_prefix("https://")
-            .or_else(|| api_url.strip_prefix("http://"));
-        if !host.is_some_and(|host| {
-            !host.is_empty() && !host.starts_with('/') && !host.contains(char::is_whitespace)
-        }) {
-            return Err(ConfigError::Url(api_url));
+        let (url, from) = match options.text("apiUrl")? {
+            Some(url) => (url, "the option apiUrl".to_string()),
+            None => match key("DAYTONA_API_URL") {
+                Some(url) => (
+                    url,
+                    format!("DAYTONA_API_URL ({})", source("DAYTONA_API_URL")),
+                ),
+                None => (DEFAULT_API_URL.into(), String::new()),
+            },
+        };
+        let api_url = address(&url, &from)?;
+        for name in host::proxy::VARIABLES {
+            if let Some(proxy) = env(name) {
+                only_graphic(proxy.trim(), || format!("{name} (in the environment)"))?;
+            }
         }
-        let api_key = key("DAYTONA_API_KEY").ok_or(ConfigError::NoKey)?;
+        let header = |name: &str| {
+            let Some(value) = key(name) else {
+                return Ok(None);
+            };
+            let value = clean(&value);
+            only_graphic(value, || format!("{name} ({})", source(name)))?;
+            Ok::<_, ConfigError>(Some(value.to_string()))
+        };
         let settings = daytona::Settings {
             api_url,
-            api_key: api_key.trim().into(),
-            organization: key("DAYTONA_ORGANIZATION_ID"),
+            api_key: header("DAYTONA_API_KEY")?.ok_or(ConfigError::NoKey)?,
+            organization: header("DAYTONA_ORGANIZATION_ID")?,
         };
         Ok(Config {
             settings,
@@ -435,11 +466,71 @@ fn is_prefix(prefix: &str) -> bool {
         && !prefix.contains(".lock/")
 }
 
-/// True if the text of a `.env` holds an API key.
-pub(crate) fn has_key(dotenv: &str) -> bool {
-    parse_dotenv(dotenv)
-        .get("DAYTONA_API_KEY")
-        .is_some_and(|key| !key.trim().is_empty())
+/// A value without what people copy along with it: white space and quotes around it.
+fn clean(value: &str) -> &str {
+    let value = value.trim();
+    for quote in ['"', '\'', '`'] {
+        let inner = value
+            .strip_prefix(quote)
+            .and_then(|v| v.strip_suffix(quote));
+        if let Some(inner) = inner {
+            return inner.trim();
+        }
+    }
+    value
+}
+
+/// The URL of the API: without what is around it, and without a login, which would be sent in the
+/// place of the key.
+fn address(url: &str, from: &str) -> Result<String, ConfigError> {
+    let url = clean(url).trim_matches(|c| kind_of(c) == Some(INVISIBLE));
+    only_graphic(url, || from.to_string())?;
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let is_web = ["http", "https"]
+        .iter()
+        .any(|web| scheme.eq_ignore_ascii_case(web));
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at(end);
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    if !is_web || host.is_empty() {
+        return Err(ConfigError::Url(url.into()));
+    }
+    Ok(format!("{}://{host}{path}", scheme.to_ascii_lowercase()))
+}
+
+/// Refuses what no header and no URL can hold. The value itself is never shown.
+fn only_graphic(value: &str, name: impl Fn() -> String) -> Result<(), ConfigError> {
+    let odd = |(_, c): &(usize, char)| kind_of(*c).is_some();
+    let Some((at, c)) = value.chars().enumerate().find(odd) else {
+        return Ok(());
+    };
+    Err(ConfigError::Character {
+        name: name(),
+        kind: kind_of(c).unwrap_or_default(),
+        code: c.into(),
+        at: at + 1,
+        of: value.chars().count(),
+    })
+}
+
+const INVISIBLE: &str = "an invisible character";
+
+/// What is wrong with a character in a key or an address, if anything is.
+fn kind_of(c: char) -> Option<&'static str> {
+    Some(match c {
+        '!'..='~' => return None,
+        '\u{ad}'
+        | '\u{61c}'
+        | '\u{180e}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' => INVISIBLE,
+        '\n' | '\r' => "a line end",
+        c if c.is_control() => "a control character",
+        c if c.is_whitespace() => "white space",
+        _ => "a character that is not ASCII",
+    })
 }
 
 /// A value for an error text that the model and the log see: of a list or an object only what it
@@ -452,36 +543,6 @@ fn describe(value: &Value) -> String {
     }
 }
 
-/// `DAYTONA_*=value` lines: `export` and quotes allowed, no expansion, everything else ignored.
-fn parse_dotenv(text: &str) -> BTreeMap<String, String> {
-    text.lines()
-        .filter_map(|line| {
-            let line = line.trim();
-            let (name, value) = line
-                .strip_prefix("export ")
-                .unwrap_or(line)
-                .split_once('=')?;
-            let name = name.trim();
-            name.starts_with("DAYTONA_")
-                .then(|| (name.to_string(), unquote(value.trim())))
-        })
-        .collect()
-}
-
-fn unquote(value: &str) -> String {
-    for quote in ['"', '\''] {
-        if let Some(end) = value.strip_prefix(quote).and_then(|rest| rest.find(quote)) {
-            return value[1..=end].to_string();
-        }
-    }
-    value
-        .split(" #")
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -492,7 +553,8 @@ mod tests {
             .iter()
             .map(|(k, v)| (k.to_string(), v.to_string()))
             .collect();
-        Config::read(&options, |name| env.get(name).cloned(), dotenv).map_err(|e| e.to_string())
+        let dotenv = dotenv::parse(dotenv.as_bytes());
+        Config::read(&options, |name| env.get(name).cloned(), &dotenv).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -610,10 +672,10 @@ mod tests {
 
     #[test]
     fn option_beats_environment_beats_dotenv() {
-        let dotenv = "DAYTONA_API_KEY=\"from file\"\nDAYTONA_TARGET=file # comment\nexport DAYTONA_SNAPSHOT='file'\nPATH=/evil\n";
+        let dotenv = "DAYTONA_API_KEY=\"from-file\"\nDAYTONA_TARGET=file # comment\nexport DAYTONA_SNAPSHOT='file'\nPATH=/evil\n";
         let env = [("DAYTONA_TARGET", "env"), ("DAYTONA_SNAPSHOT", "env")];
         let config = read(json!({ "snapshot": "option" }), &env, dotenv).expect("reads");
-        assert_eq!(config.settings.api_key, "from file");
+        assert_eq!(config.settings.api_key, "from-file");
         assert_eq!(config.template.target.as_deref(), Some("env"));
         assert_eq!(config.template.snapshot.as_deref(), Some("option"));
     }
@@ -634,6 +696,107 @@ mod tests {
         let env = [key[0], ("DAYTONA_API_URL", "https://mine.example/api")];
         let config = read(json!({}), &env, dotenv).expect("the environment wins");
         assert_eq!(config.settings.api_url, "https://mine.example/api");
+    }
+
+    #[test]
+    fn a_key_that_no_header_can_hold_is_refused_and_not_shown() {
+        for (key, expected) in [
+            (
+                "dtn_ab\u{200b}cdefgh",
+                "an invisible character (U+200B) at position 7 of 13",
+            ),
+            (
+                "\u{feff}dtn_abcdefgh",
+                "an invisible character (U+FEFF) at position 1 of 13",
+            ),
+            ("dtn_ab\rcdefgh", "a line end (U+000D) at position 7"),
+            (
+                "dtn_ab\u{0}cdefgh",
+                "a control character (U+0000) at position 7",
+            ),
+            ("dtn_ab cdefgh", "white space (U+0020) at position 7"),
+            ("dtn_ab\u{a0}cdefgh", "white space (U+00A0) at position 7"),
+            (
+                "dtn_abécdefgh",
+                "a character that is not ASCII (U+00E9) at position 7",
+            ),
+        ] {
+            let env = [("DAYTONA_API_KEY", key)];
+            let dotenv = format!("DAYTONA_API_KEY='{key}'");
+            for (env, dotenv, source) in [
+                (&env[..], "", "DAYTONA_API_KEY (in the environment) has "),
+                (&[], dotenv.as_str(), "DAYTONA_API_KEY (in .env) has "),
+            ] {
+                // dotenv reads a line end of any kind as the same.
+                if key.contains('\r') && env.is_empty() {
+                    continue;
+                }
+                let error = read(json!({}), env, dotenv).expect_err(key);
+                assert!(
+                    error.starts_with(source) && error.contains(expected),
+                    "{error}"
+                );
+                assert!(
+                    !error.contains("dtn_") && !error.contains("cdef"),
+                    "{error}"
+                );
+            }
+        }
+        let env = [
+            ("DAYTONA_API_KEY", "k"),
+            ("DAYTONA_ORGANIZATION_ID", "o\u{200b}"),
+        ];
+        let error = read(json!({}), &env, "").expect_err("refused");
+        assert!(error.starts_with("DAYTONA_ORGANIZATION_ID (in"), "{error}");
+        let env = [
+            ("DAYTONA_API_KEY", "k"),
+            ("HTTPS_PROXY", "http://u:p\u{200b}w@p"),
+        ];
+        let error = read(json!({}), &env, "").expect_err("refused");
+        assert!(error.starts_with("HTTPS_PROXY (in"), "{error}");
+    }
+
+    #[test]
+    fn what_came_along_with_a_key_or_a_url_is_cut_off() {
+        for key in [" dtn_k\n", "\"dtn_k\"", "'dtn_k'\r\n", "dtn_k\u{a0}"] {
+            let config = read(json!({}), &[("DAYTONA_API_KEY", key)], "").expect(key);
+            assert_eq!(config.settings.api_key, "dtn_k");
+        }
+        for (url, expected) in [
+            (" https://a.example/api \n", "https://a.example/api"),
+            ("\"https://a.example/api\"", "https://a.example/api"),
+            (
+                "\u{feff}https://a.example/api\u{200b}",
+                "https://a.example/api",
+            ),
+            ("HTTPS://a.example/api", "https://a.example/api"),
+            (
+                "https://me:pw@a.example:1/api?x=@",
+                "https://a.example:1/api?x=@",
+            ),
+        ] {
+            let env = [("DAYTONA_API_KEY", "k"), ("DAYTONA_API_URL", url)];
+            let config = read(json!({}), &env, "").expect(url);
+            assert_eq!(config.settings.api_url, expected);
+        }
+        for (url, expected) in [
+            (
+                "https://a\u{200b}b.example",
+                "DAYTONA_API_URL (in the environment) has an invisible",
+            ),
+            (
+                "https://a b.example",
+                "has white space (U+0020) at position 10 of 19",
+            ),
+            ("https://", "is not an http or https URL"),
+            ("https://me:pw@", "is not an http or https URL"),
+            ("https:///api", "is not an http or https URL"),
+            ("ftp://a.example", "is not an http or https URL"),
+        ] {
+            let env = [("DAYTONA_API_KEY", "k"), ("DAYTONA_API_URL", url)];
+            let error = read(json!({}), &env, "").expect_err(url);
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

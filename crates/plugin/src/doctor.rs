@@ -2,13 +2,13 @@
 //! runs on the host, and does the sandbox service answer? What is wrong in OpenCode's configuration
 //! can be corrected; `init` is the same, for a project that does not name the plugin yet.
 //!
-//! Nothing that is printed holds a key: values of the configuration are never printed, only names.
+//! Nothing that is printed holds a key: it leaves the core by a call (`edge.rs`), as everything does.
 
 mod files;
 
-use crate::config::Config;
 use crate::edge::{Cli, CliDone};
 use crate::guard::SERVED;
+use crate::secrets::Secrets;
 use daytona::Client;
 use files::{File, PACKAGE};
 use host::{GitCall, Host};
@@ -64,6 +64,7 @@ enum Fix {
 /// Where everything is.
 struct Setup<'a> {
     host: &'a Rc<dyn Host>,
+    secrets: &'a Secrets,
     assets: &'a str,
     shell: &'a str,
     directory: String,
@@ -71,7 +72,13 @@ struct Setup<'a> {
 }
 
 /// Runs the command line program.
-pub(crate) async fn run(host: &Rc<dyn Host>, assets: &str, shell: &str, cli: Cli) -> CliDone {
+pub(crate) async fn run(
+    host: &Rc<dyn Host>,
+    secrets: &Secrets,
+    assets: &str,
+    shell: &str,
+    cli: Cli,
+) -> CliDone {
     let done = |output: String, exit| CliDone { output, exit };
     let args: Vec<&str> = cli.args.iter().map(String::as_str).collect();
     let fix = match args[..] {
@@ -88,6 +95,7 @@ pub(crate) async fn run(host: &Rc<dyn Host>, assets: &str, shell: &str, cli: Cli
     };
     let setup = Setup {
         host,
+        secrets,
         assets,
         shell,
         root: root(host, &cli.directory).await,
@@ -422,13 +430,8 @@ impl Setup<'_> {
 
     /// Does the service answer, and has it what the options name?
     async fn service(&self, options: &Value) -> Vec<(&'static str, bool, String)> {
-        let dotenv = self
-            .host
-            .read_file(&format!("{}/.env", self.root))
-            .await
-            .unwrap_or_default();
-        let dotenv = String::from_utf8_lossy(&dotenv);
-        let config = match Config::read(options, |name| self.host.env(name), &dotenv) {
+        let config = self.secrets.settings(&**self.host, options, &self.root);
+        let config = match config.await {
             Ok(config) => config,
             Err(error) => return vec![("options", false, error.to_string())],
         };

@@ -4,6 +4,7 @@
 //! calls: adding one is a struct and a line in [`calls!`].
 
 use crate::plugin::Plugin;
+use crate::secrets::Secrets;
 use protocol::Attachment;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -79,6 +80,10 @@ edge! {
         pub metadata: Value,
         #[cfg_attr(feature = "ts", ts(type = "Array<{ mime: string, url: string }>"))]
         pub attachments: Vec<Attachment>,
+        /// The link that this call was made for. It does not cross the edge.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "ts", ts(skip))]
+        pub link: Option<String>,
     }
 
     /// A call's identity.
@@ -244,19 +249,51 @@ pub enum CallError {
     Unknown(String),
     /// The parameters are not what the method takes.
     #[error("bad parameters for {0}: {1}")]
-    Parameters(String, serde_json::Error),
+    Parameters(String, String),
+}
+
+/// Calls whose results nobody reads: settings that OpenCode and a process of ours need as they are.
+/// Reasons in them are made fit to be read where they are made.
+const SETTINGS: &[&str] = &["config", "shellEnv"];
+
+/// Takes all secrets out of a result. A link that is the result itself stays in it, and is one from
+/// then on.
+fn leave(secrets: &Secrets, result: &mut Value) {
+    let link = result
+        .as_object_mut()
+        .and_then(|fields| fields.remove("link"));
+    let link = link.as_ref().and_then(Value::as_str);
+    if let Some(link) = link {
+        secrets.forget_link(link);
+    }
+    let kind = result.get("kind").cloned();
+    secrets.hide_in(result);
+    if let Some(kind) = kind {
+        result["kind"] = kind;
+    }
+    if let Some(link) = link {
+        secrets.link(link);
+    }
 }
 
 macro_rules! calls {
     ($($name:literal => $method:ident($params:ty) -> $result:ty;)*) => {
-        /// Runs the method `name` with JSON parameters; gives its JSON result.
+        /// Runs the method `name` with JSON parameters; gives its JSON result, which holds no
+        /// secret.
         pub async fn dispatch(plugin: &Rc<Plugin>, name: &str, params: &str) -> Result<String, CallError> {
+            let secrets = plugin.secrets();
             match name {
                 $($name => {
-                    let params: $params = serde_json::from_str(params)
-                        .map_err(|error| CallError::Parameters(name.into(), error))?;
+                    let params: $params = serde_json::from_str(params).map_err(|error| {
+                        let reason = secrets.hide(&error.to_string()).into_owned();
+                        CallError::Parameters(name.into(), reason)
+                    })?;
                     let result: $result = Plugin::$method(plugin, params).await;
-                    Ok(serde_json::to_string(&result).expect("plain data serializes"))
+                    let mut value = serde_json::to_value(&result).expect("plain data serializes");
+                    if !SETTINGS.contains(&$name) {
+                        leave(secrets, &mut value);
+                    }
+                    Ok(value.to_string())
                 })*
                 _ => Err(CallError::Unknown(name.into())),
             }

@@ -10,6 +10,7 @@
 mod carry;
 mod config;
 mod doctor;
+mod dotenv;
 mod edge;
 mod fork;
 mod guard;
@@ -20,6 +21,7 @@ mod permission;
 mod plugin;
 mod prompt;
 mod remote;
+mod secrets;
 mod trust;
 
 pub use config::{Config, ConfigError, DEFAULT_PROJECT_DIR, KEYS, OPTIONS};

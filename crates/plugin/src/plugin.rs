@@ -15,6 +15,7 @@ use crate::paths::Paths;
 use crate::permission::rules::Approvals;
 use crate::prompt;
 use crate::remote::Remote;
+use crate::secrets::{Screen, Secrets};
 use async_trait::async_trait;
 use daytona::Client;
 use futures::channel::oneshot;
@@ -94,8 +95,10 @@ pub trait OpenCode {
 
 /// One plugin per OpenCode instance (that is, per directory).
 pub struct Plugin {
+    /// Both hear no secret.
     host: Rc<dyn Host>,
     opencode: Rc<dyn OpenCode>,
+    secrets: Rc<Secrets>,
     init: Init,
     state: RefCell<State>,
     guard: Guard,
@@ -135,9 +138,12 @@ struct Core {
 impl Plugin {
     /// A plugin that refuses everything until [`Plugin::start`] has read the configuration.
     pub fn new(host: Rc<dyn Host>, opencode: Rc<dyn OpenCode>, init: Init) -> Rc<Plugin> {
+        let secrets = Rc::new(Secrets::default());
+        secrets.learn_settings(&init.options, |name| host.env(name), &[]);
         Rc::new(Plugin {
-            host,
-            opencode,
+            host: Screen::new(host, &secrets),
+            opencode: Screen::new(opencode, &secrets),
+            secrets,
             init,
             state: RefCell::new(State::Refusing(
                 "opencode-daytona-sandbox has not been started".into(),
@@ -204,17 +210,8 @@ impl Plugin {
         let worktree = self.worktree().await?;
         let git = worktree != "/" && !worktree.is_empty();
         let root = if git { &worktree } else { &init.directory };
-        let dotenv = self
-            .host
-            .read_file(&format!("{}/.env", root.trim_end_matches('/')))
-            .await
-            .unwrap_or_default();
-        let config = Config::read(
-            &init.options,
-            |name| self.host.env(name),
-            &String::from_utf8_lossy(&dotenv),
-        )
-        .map_err(|e| e.to_string())?;
+        let config = self.secrets.settings(&*self.host, &init.options, root);
+        let config = config.await.map_err(|e| e.to_string())?;
         let paths = Paths::new(&worktree, &init.directory, &config.project_dir);
         let dir = sessions::store_dir(|name| self.host.env(name)).map_err(|e| e.to_string())?;
         let client = Client::new(Rc::clone(&self.host), config.settings.clone());
@@ -223,7 +220,9 @@ impl Plugin {
             client.clone(),
             init.assets.clone(),
         ));
-        let store = Store::new(Rc::clone(&self.host), &dir, &init.project_id, paths.host());
+        let secrets = Rc::clone(&self.secrets);
+        let store = Store::new(Rc::clone(&self.host), &dir, &init.project_id, paths.host())
+            .telling(move |reason| secrets.hide(reason).into_owned());
         let depot = sync::depot_path(store.path(), paths.host(), git);
         let plugin = Rc::downgrade(self);
         let carry = Rc::new(Carry {
@@ -289,6 +288,16 @@ impl Plugin {
         let found = sync::toplevel(&*self.host, directory).await;
         let found = found.map_err(|error| error.to_string())?;
         Ok(found.unwrap_or_else(|| "/".into()))
+    }
+
+    /// What must not be read by anybody.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// A text without the secrets that are known: for what leaves the core past its calls.
+    pub fn fit_to_read(&self, text: &str) -> String {
+        self.secrets.hide(text).into_owned()
     }
 
     fn core(&self) -> Result<Rc<Core>, String> {
@@ -522,7 +531,14 @@ impl Plugin {
 
     /// The command line program, which needs no OpenCode.
     pub async fn cli(self: &Rc<Self>, cli: Cli) -> CliDone {
-        doctor::run(&self.host, &self.init.assets, &self.init.shell, cli).await
+        doctor::run(
+            &self.host,
+            &self.secrets,
+            &self.init.assets,
+            &self.init.shell,
+            cli,
+        )
+        .await
     }
 
     /// Makes the session's sandbox, unless it is there.

@@ -292,6 +292,8 @@ pub struct Store {
     worktree: String,
     /// Is told where a file is now that did not parse, and why it did not.
     broken: Option<Rc<dyn Fn(String, String)>>,
+    /// Makes a reason fit to be read.
+    told: Rc<dyn Fn(&str) -> String>,
 }
 
 impl Store {
@@ -304,7 +306,14 @@ impl Store {
             project_id: project_id.into(),
             worktree: worktree.into(),
             broken: None,
+            told: Rc::new(str::to_string),
         }
+    }
+
+    /// Every reason that is written down goes through `told`: anybody may read the file.
+    pub fn telling(mut self, told: impl Fn(&str) -> String + 'static) -> Self {
+        self.told = Rc::new(told);
+        self
     }
 
     /// Who is told when a file did not parse: where it is now, and the reason.
@@ -392,6 +401,11 @@ impl Store {
         let before = self.read_or_move_aside().await?;
         let mut after = before.clone();
         let result = change(&mut after);
+        let sessions = after.sessions.values_mut().map(|entry| &mut entry.error);
+        let notes = after.cleanup.iter_mut().map(|note| &mut note.error);
+        for reason in sessions.chain(notes).flatten() {
+            *reason = (self.told)(reason);
+        }
         if after != before {
             let text = serde_json::to_string_pretty(&after).expect("plain data serializes");
             self.host.replace_file(&self.path, text.as_bytes()).await?;

@@ -56,6 +56,11 @@ impl TestHost {
         host
     }
 
+    /// Sets a variable of the environment.
+    pub fn set_env(&self, name: &str, value: &str) {
+        self.env.borrow_mut().insert(name.into(), value.into());
+    }
+
     /// From now on `fault` is asked first: for `read`, `replace`, `create`, `rename`, `remove`,
     /// `list` and `temp` with a path, `http` with `METHOD URL`, `git` with its arguments, joined by
     /// spaces. What it says becomes the error. For `http`, `timeout` and `connect` are those errors,

@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use host::*;
 use js_sys::{Array, Uint8Array};
-use plugin::{Asked, OpenCode, Permission, Progress, Registered, Toast};
+use plugin::{Asked, OpenCode, Permission, Plugin, Progress, Registered, Toast};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
@@ -103,17 +103,19 @@ pub(crate) struct JsSide(JsHost);
 
 thread_local! {
     /// Who is told of a panic: every instance, as all share one memory and die together.
-    static WITNESS: RefCell<Vec<Rc<JsSide>>> = const { RefCell::new(Vec::new()) };
+    static WITNESS: RefCell<Vec<(Rc<JsSide>, Weak<Plugin>)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Tells every side of a panic, before the trap.
-pub(crate) fn report_panics(side: Rc<JsSide>) {
-    WITNESS.with_borrow_mut(|all| all.push(side));
+pub(crate) fn report_panics(side: Rc<JsSide>, plugin: Weak<Plugin>) {
+    WITNESS.with_borrow_mut(|all| all.push((side, plugin)));
     std::panic::set_hook(Box::new(|info| {
         let text = info.to_string();
         WITNESS.with(|all| {
             if let Ok(all) = all.try_borrow() {
-                all.iter().for_each(|side| side.0.dead(&text));
+                let plugins = all.iter().filter_map(|(_, plugin)| plugin.upgrade());
+                let text = plugins.fold(text.clone(), |text, plugin| plugin.fit_to_read(&text));
+                all.iter().for_each(|(side, _)| side.0.dead(&text));
             }
         });
     }));

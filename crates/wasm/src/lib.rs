@@ -23,8 +23,9 @@ impl Core {
     pub fn new(host: JsHost, init: &str) -> Result<Core, JsError> {
         let init: Init = serde_json::from_str(init)?;
         let side = Rc::new(JsSide::new(host));
-        js::report_panics(Rc::clone(&side));
-        Ok(Core(Plugin::new(Rc::clone(&side) as _, side as _, init)))
+        let plugin = Plugin::new(Rc::clone(&side) as _, Rc::clone(&side) as _, init);
+        js::report_panics(side, Rc::downgrade(&plugin));
+        Ok(Core(plugin))
     }
 
     /// Runs one call of the generated `Calls` table: JSON in, JSON out.

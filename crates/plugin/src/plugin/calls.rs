@@ -260,6 +260,7 @@ impl Plugin {
             output: text,
             metadata: output.metadata,
             attachments: output.attachments,
+            link: None,
         })
     }
 
@@ -282,6 +283,7 @@ impl Plugin {
                 output: text,
                 metadata: metadata.clone(),
                 attachments: Vec::new(),
+                link: None,
             }),
             _ => failed(text),
         }

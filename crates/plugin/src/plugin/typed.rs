@@ -57,9 +57,12 @@ impl Plugin {
                     (JAVASCRIPT, self.init.javascript.clone()),
                 ]
                 }
-                Err(reason) => vec![(REFUSED, reason)],
+                Err(reason) => vec![(REFUSED, self.secrets.hide(&reason).into_owned())],
             },
-            (Some(_), Err(reason)) => vec![(REFUSED, unavailable(&reason))],
+            (Some(_), Err(reason)) => {
+                let reason = unavailable(&reason);
+                vec![(REFUSED, self.secrets.hide(&reason).into_owned())]
+            }
             // A terminal, which is the user's own.
             (None, _) => Vec::new(),
         };
@@ -182,7 +185,9 @@ impl Plugin {
             && let Ok(root) = self.root(&message.session_id).await
             && root == message.session_id
         {
-            self.turn(&root, id, Some(subject(&message.parts)));
+            // It becomes the message of a commit.
+            let subject = subject(&message.parts);
+            self.turn(&root, id, Some(self.secrets.hide(&subject).into_owned()));
         }
         self.prewarm(&message.session_id);
         let paths = self.paths();
@@ -500,6 +505,7 @@ mod tests {
             output: output.into(),
             metadata: json!({ "exit": exit }),
             attachments: Vec::new(),
+            link: None,
         };
         let failed = format!("a\nb\n{}", protocol::exit_note(3));
         for (output, exit, printed, expected) in [

@@ -366,12 +366,20 @@ impl Plugin {
         match link.await {
             Ok(link) => {
                 let url = link.url;
+                // The same link may have been given before.
+                self.secrets.forget_link(&url);
                 self.toast("Preview", &format!("Port {port}: {url}"), "info");
                 let text = format!(
                     "{url}\nis a link to port {port} of the sandbox. It works in the user's browser for {minutes} minutes. Hand it to the user as it is."
                 );
                 let metadata = json!({ "url": url, "port": port, "minutes": minutes });
-                done(&listening.title, text, metadata)
+                Executed::Done(Done {
+                    title: listening.title,
+                    output: text,
+                    metadata,
+                    attachments: Vec::new(),
+                    link: Some(url),
+                })
             }
             Err(reason) => failed(format!("There is no link to port {port}: {reason}")),
         }
@@ -557,5 +565,6 @@ fn done(title: &str, output: String, metadata: Value) -> Executed {
         output,
         metadata,
         attachments: Vec::new(),
+        link: None,
     })
 }

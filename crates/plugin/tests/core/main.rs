@@ -13,6 +13,7 @@ mod lifecycle;
 mod permissions;
 mod proxy;
 mod refusals;
+mod secrets;
 mod snapshots;
 mod store;
 mod together;

@@ -319,6 +319,8 @@ impl Open {
 pub(crate) struct Fake {
     pub(crate) asked: RefCell<Vec<Permission>>,
     pub(crate) toasts: RefCell<Vec<String>>,
+    /// What they said.
+    pub(crate) told: RefCell<Vec<String>>,
     pub(crate) shown: RefCell<Vec<String>>,
     /// Permissions that are refused.
     pub(crate) rejects: RefCell<Vec<String>>,
@@ -398,6 +400,7 @@ impl OpenCode for Fake {
 
     fn toast(&self, toast: Toast) {
         self.toasts.borrow_mut().push(toast.title);
+        self.told.borrow_mut().push(toast.message);
     }
 }
 
