@@ -23,6 +23,7 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
     throw new Error(`${id} could not be loaded, so every tool refuses: ${message(failure)}`)
   }
   let definitions: Definition[] = catalog
+  let mark = ""
   let events: string[] = []
   try {
     const { directory, worktree, project } = input
@@ -30,6 +31,7 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
     call = load(side, { directory, worktree, projectId: project.id, options: options ?? null, assets, shell, javascript: process.execPath })
     const started = await call("start", {})
     definitions = catalog.filter(({ name }) => !started.without.includes(name))
+    mark = started.mark
     events = started.events
   } catch (error) {
     failure = error
@@ -38,6 +40,8 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
   }
   // OpenCode writes its own `truncated` over that of a plugin's result: what was given is put back.
   const given = new Map<string, Record<string, unknown>>()
+  // Names of ours under which another plugin's tool was offered.
+  const theirs = new Set<string>()
   const schemas = new Map(definitions.map((tool) => [tool.name, tool.schema]))
 
   const execute = async (tool: string, args: unknown, context: ToolContext): Promise<ToolResult> => {
@@ -65,14 +69,15 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
   }
   const define = ({ name, description }: Definition): [string, ToolDefinition] => [
     name,
-    // OpenCode would call every plain property required: `tool.definition` sets the real schema.
-    { description, args: {}, execute: (args, context) => execute(name, args, context) },
+    // The mark is taken away, and the schema set, when the tool is offered (`tool.definition`).
+    { description: description + mark, args: {}, execute: (args, context) => execute(name, args, context) },
   ]
 
   return {
     tool: Object.fromEntries(definitions.map(define)),
     async config(config: Config & { shell?: string }) {
-      const { settings } = await call("config", { permission: config.permission ?? null, shell: config.shell ?? null }).catch(() => ({ settings: { shell, snapshot: false, lsp: false } }))
+      const now = { permission: config.permission ?? null, tools: config.tools ?? null, shell: config.shell ?? null, servers: Object.keys(config.mcp ?? {}) }
+      const { settings } = await call("config", now).catch(() => ({ settings: { shell, snapshot: false, lsp: false } }))
       Object.assign(config, settings)
     },
     async event({ event }) {
@@ -96,9 +101,11 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
       Object.assign(output.env, env)
     },
     async "tool.definition"({ toolID }, output) {
-      await call("offer", { tool: toolID, builtIn: "fields" in Object(output.parameters) }).catch(() => {})
-      const jsonSchema = schemas.get(toolID)
-      if (jsonSchema) Object.assign(output, { jsonSchema })
+      const { description, parameters } = output
+      const unknown = () => ({ set: schemas.has(toolID) ? { jsonSchema: schemas.get(toolID) } : {}, theirs: false })
+      const offered = await call("offer", { tool: toolID, builtIn: "fields" in Object(parameters), description }).catch(unknown)
+      if (offered.theirs) theirs.add(toolID)
+      Object.assign(output, offered.set)
     },
     async "tool.execute.before"({ tool }, output) {
       const { refuse, replace } = await call("before", { tool, args: output.args })
@@ -106,7 +113,7 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
       if (replace) Object.assign(output.args, replace)
     },
     async "tool.execute.after"({ tool, sessionID, callID }, output) {
-      if (output && !schemas.has(tool)) Object.assign(output, (await call("after", { tool, sessionId: sessionID, result: output })).result)
+      if (output && (!schemas.has(tool) || theirs.has(tool))) Object.assign(output, (await call("after", { tool, sessionId: sessionID, result: output })).result)
       Object.assign(output?.metadata ?? {}, given.get(callID))
       given.delete(callID)
     },

@@ -2,6 +2,8 @@
 
 import { createInterface } from "node:readline"
 
+// The name of the tool may be given.
+const tool = process.argv[2] ?? "say"
 const answer = (id, result) => process.stdout.write(`${JSON.stringify({ jsonrpc: "2.0", id, result })}\n`)
 
 createInterface({ input: process.stdin }).on("line", (line) => {
@@ -11,7 +13,7 @@ createInterface({ input: process.stdin }).on("line", (line) => {
     answer(id, { protocolVersion: params.protocolVersion, capabilities: { tools: {}, prompts: {} }, serverInfo: { name: "echo", version: "1" } })
   } else if (method === "tools/list") {
     const inputSchema = { type: "object", properties: { text: { type: "string" } }, required: ["text"] }
-    answer(id, { tools: [{ name: "say", description: "Says it", inputSchema }] })
+    answer(id, { tools: [{ name: tool, description: "Says it", inputSchema }] })
   } else if (method === "tools/call") {
     answer(id, { content: [{ type: "text", text: `you said ${params.arguments.text}` }] })
   } else if (method === "prompts/list") {

@@ -90,7 +90,7 @@ pub const OPTIONS: &[(&str, &str, &str)] = &[
     (
         "allowTools",
         "`[]`",
-        "Built-in tools that may run on your machine although the plugin blocks them",
+        "Tools that may run on your machine although the plugin blocks them: built-ins, and another plugin's that have the name of one of the sandbox's",
     ),
 ];
 

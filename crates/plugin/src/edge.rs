@@ -46,6 +46,8 @@ edge! {
     struct Started {
         /// Tools of the catalog that are OpenCode's own this time.
         pub without: Vec<String>,
+        /// Follows the description of each tool when it is registered: by it the tool is known again.
+        pub mark: String,
         /// Kinds of events that the plugin wants to hear of.
         pub events: Vec<String>,
         /// Why every tool will refuse, if it will.
@@ -179,6 +181,17 @@ edge! {
         pub tool: String,
         /// Its parameters are a structure, as a built-in's are; a plugin's are opaque.
         pub built_in: bool,
+        /// What OpenCode would tell the model of it.
+        pub description: String,
+    }
+
+    /// What becomes of such an offer.
+    struct Offered {
+        /// Parts of the offer to set.
+        #[cfg_attr(feature = "ts", ts(type = "Record<string, unknown>"))]
+        pub set: Value,
+        /// It has the name of one of our tools, and is another plugin's.
+        pub theirs: bool,
     }
 
     /// The system prompt, block by block.
@@ -190,8 +203,13 @@ edge! {
     struct ConfigNow {
         #[cfg_attr(feature = "ts", ts(type = "unknown"))]
         pub permission: Value,
+        /// Tools that are switched on or off.
+        #[cfg_attr(feature = "ts", ts(type = "unknown"))]
+        pub tools: Value,
         /// The program that runs `!command`.
         pub shell: Option<String>,
+        /// Names of the MCP servers.
+        pub servers: Vec<String>,
     }
 
     /// Settings that OpenCode shall run with.
@@ -310,7 +328,7 @@ macro_rules! calls {
                 Execute::decl(&config), Executed::decl(&config), Done::decl(&config), Call::decl(&config),
                 Parts::decl(&config), ShellStart::decl(&config), Environment::decl(&config), Shell::decl(&config),
                 Shelled::decl(&config), Cli::decl(&config), CliDone::decl(&config), ToolResult::decl(&config), Event::decl(&config), ToolBefore::decl(&config), ToolVerdict::decl(&config),
-                ToolOffer::decl(&config), System::decl(&config), ConfigNow::decl(&config), ConfigPatch::decl(&config),
+                ToolOffer::decl(&config), Offered::decl(&config), System::decl(&config), ConfigNow::decl(&config), ConfigPatch::decl(&config),
                 Permission::decl(&config), Progress::decl(&config), Toast::decl(&config),
             ] {
                 out.push_str(&format!("export {declaration}\n\n"));
@@ -333,7 +351,7 @@ calls! {
     "shellEnv" => shell_env(ShellStart) -> Environment;
     "shell" => shell(Shell) -> Shelled;
     "event" => event(Event) -> Nothing;
-    "offer" => offer(ToolOffer) -> Nothing;
+    "offer" => offer(ToolOffer) -> Offered;
     "before" => before(ToolBefore) -> ToolVerdict;
     "after" => after(ToolResult) -> ToolResult;
     "system" => system(System) -> System;

@@ -10,7 +10,7 @@ use crate::carry::Carry;
 use crate::config::{Config, DEFAULT_PROJECT_DIR, Network, Sync};
 use crate::doctor::{self, NO_SHELL};
 use crate::edge::*;
-use crate::guard::{self, Guard, Registered};
+use crate::guard::{self, Guard, Maker, Registered};
 use crate::paths::Paths;
 use crate::permission::rules::Approvals;
 use crate::prompt;
@@ -26,7 +26,7 @@ use protocol::args::Write;
 use serde_json::{Map, Value, json};
 use sessions::{Carrier, Notice, Project, Sessions, Store};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use calls::Cancel;
@@ -35,6 +35,8 @@ use calls::Cancel;
 const IDLE_MS: u64 = 10 * 60 * 1000;
 /// How long OpenCode's end may be held up.
 const DISPOSE_MS: u64 = 8_000;
+/// How long offers of tools that have one name may take, one after the other.
+const SETTLE_MS: u64 = 50;
 /// Larger than any output of our tools, so that OpenCode never cuts one and saves the rest in a
 /// file on the host. The runner has cut it already.
 const OUTPUT_LINES: u32 = 100_000;
@@ -102,6 +104,8 @@ pub struct Plugin {
     init: Init,
     state: RefCell<State>,
     guard: Guard,
+    /// Tools of others of which the user has heard.
+    told: RefCell<HashSet<String>>,
     /// Parents of the sessions this instance has heard of; a root session has none.
     parents: RefCell<HashMap<String, Option<String>>>,
     aborts: RefCell<HashMap<u32, oneshot::Sender<()>>>,
@@ -140,15 +144,17 @@ impl Plugin {
     pub fn new(host: Rc<dyn Host>, opencode: Rc<dyn OpenCode>, init: Init) -> Rc<Plugin> {
         let secrets = Rc::new(Secrets::default());
         secrets.learn_settings(&init.options, |name| host.env(name), &[]);
+        let guard = Guard::new(host.random());
         Rc::new(Plugin {
             host: Screen::new(host, &secrets),
             opencode: Screen::new(opencode, &secrets),
             secrets,
             init,
+            guard,
+            told: RefCell::default(),
             state: RefCell::new(State::Refusing(
                 "opencode-daytona-sandbox has not been started".into(),
             )),
-            guard: Guard::default(),
             parents: RefCell::default(),
             aborts: RefCell::default(),
             under_way: RefCell::default(),
@@ -200,6 +206,7 @@ impl Plugin {
         let not_ours = if on_host { guard::WEB } else { &[] };
         Started {
             without: not_ours.iter().map(|tool| tool.to_string()).collect(),
+            mark: self.guard.mark.clone(),
             events: EVENTS.iter().map(|kind| kind.to_string()).collect(),
             problem,
         }
@@ -402,6 +409,7 @@ impl Plugin {
     /// in the sandbox, undo writes no file of the host, and the denials that guard an OpenCode
     /// without the plugin are lifted.
     pub async fn config(self: &Rc<Self>, now: ConfigNow) -> ConfigPatch {
+        self.guard.configured(now.servers);
         let mut settings = Map::new();
         let cut = json!({ "max_lines": OUTPUT_LINES, "max_bytes": OUTPUT_BYTES });
         settings.insert("tool_output".into(), cut);
@@ -419,7 +427,8 @@ impl Plugin {
             // It stands for no shell while the plugin is not there; no name is the user's own.
             settings.insert("shell".into(), json!(""));
         }
-        if let Some(permission) = guard::lift_denials(&now.permission) {
+        let this_run = guard::denied_for_this_run(|name| self.host.env(name), &now.tools);
+        if let Some(permission) = guard::lift_denials(&now.permission, &this_run) {
             settings.insert("permission".into(), permission);
         }
         ConfigPatch {
@@ -428,9 +437,39 @@ impl Plugin {
     }
 
     /// OpenCode is about to offer a tool.
-    pub async fn offer(self: &Rc<Self>, offer: ToolOffer) -> Nothing {
-        self.guard.offered(&offer.tool, offer.built_in);
-        Nothing {}
+    pub async fn offer(self: &Rc<Self>, offer: ToolOffer) -> Offered {
+        let ToolOffer {
+            tool,
+            built_in,
+            description,
+        } = offer;
+        let maker = self.guard.offered(&tool, built_in, &description);
+        let mut set = Map::new();
+        let own = tools::catalog::find(&tool);
+        if let Some(own) = own.filter(|_| maker == Maker::Ours) {
+            // OpenCode would call every plain property required.
+            set.insert("jsonSchema".into(), own.schema());
+            match self.guard.unmarked(&description) {
+                Some(plain) => drop(set.insert("description".into(), plain.into())),
+                None => self.tell_once(
+                    "",
+                    "Loaded twice",
+                    "OpenCode has loaded opencode-daytona-sandbox more than once, and the last copy serves the tools. Leave it in one configuration file.",
+                ),
+            }
+        }
+        Offered {
+            set: Value::Object(set),
+            theirs: own.is_some() && maker == Maker::Plugin,
+        }
+    }
+
+    /// Tells the user something about a tool, once.
+    fn tell_once(&self, tool: &str, title: &str, message: &str) {
+        if self.told.borrow_mut().insert(tool.into()) {
+            self.host.log(Level::Warn, &format!("{title}: {message}"));
+            self.toast(title, message, "warning");
+        }
     }
 
     /// OpenCode is about to run a tool, ours or not.
@@ -449,8 +488,26 @@ impl Plugin {
                 }
             }
         }
+        if self.guard.is_contested(&tool.tool) {
+            // Offers to another session may be on their way.
+            self.host.sleep(SETTLE_MS).await;
+        }
+        let refuse = self.guard.refuse(&tool.tool, &allowed, network);
+        if let Some(why) = self.guard.foreign(&tool.tool) {
+            match &refuse {
+                Some(reason) => self.tell_once(&tool.tool, "Tool blocked", reason),
+                None if network == Network::Sandbox || !guard::WEB.contains(&&*tool.tool) => {
+                    let message = format!(
+                        "The option allowTools lets {} run outside of the sandbox: {why}.",
+                        tool.tool
+                    );
+                    self.tell_once(&tool.tool, "Tool on your machine", &message);
+                }
+                None => {}
+            }
+        }
         ToolVerdict {
-            refuse: self.guard.refuse(&tool.tool, &allowed, network),
+            refuse,
             replace: Some(guard::rewrite(&tool.tool, &tool.args))
                 .filter(|replace| !replace.is_empty())
                 .map(Value::Object),

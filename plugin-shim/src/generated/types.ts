@@ -26,6 +26,10 @@ export type Started = {
  */
 without: Array<string>, 
 /**
+ * Follows the description of each tool when it is registered: by it the tool is known again.
+ */
+mark: string, 
+/**
  * Kinds of events that the plugin wants to hear of.
  */
 events: Array<string>, 
@@ -111,15 +115,37 @@ export type ToolOffer = { tool: string,
 /**
  * Its parameters are a structure, as a built-in's are; a plugin's are opaque.
  */
-builtIn: boolean, };
+builtIn: boolean, 
+/**
+ * What OpenCode would tell the model of it.
+ */
+description: string, };
+
+export type Offered = { 
+/**
+ * Parts of the offer to set.
+ */
+set: Record<string, unknown>, 
+/**
+ * It has the name of one of our tools, and is another plugin's.
+ */
+theirs: boolean, };
 
 export type System = { system: Array<string>, };
 
 export type ConfigNow = { permission: unknown, 
 /**
+ * Tools that are switched on or off.
+ */
+tools: unknown, 
+/**
  * The program that runs `!command`.
  */
-shell: string | null, };
+shell: string | null, 
+/**
+ * Names of the MCP servers.
+ */
+servers: Array<string>, };
 
 export type ConfigPatch = { 
 /**
@@ -148,7 +174,7 @@ export interface Calls {
   shellEnv: { params: ShellStart, result: Environment }
   shell: { params: Shell, result: Shelled }
   event: { params: Event, result: Nothing }
-  offer: { params: ToolOffer, result: Nothing }
+  offer: { params: ToolOffer, result: Offered }
   before: { params: ToolBefore, result: ToolVerdict }
   after: { params: ToolResult, result: ToolResult }
   system: { params: System, result: System }

@@ -119,10 +119,13 @@ fn a_tool_of_nobody_knows_whom_does_not_run() {
                 .refuse
         };
         let offer = async |tool: &str, built_in: bool| {
-            let tool = tool.to_string();
-            open.plugin
-                .offer(plugin::ToolOffer { tool, built_in })
-                .await;
+            let (tool, description) = (tool.to_string(), String::new());
+            let offer = plugin::ToolOffer {
+                tool,
+                built_in,
+                description,
+            };
+            open.plugin.offer(offer).await;
         };
         // OpenCode has told of none of them.
         open.opencode.forgetful.set(true);
