@@ -17,4 +17,5 @@ mod snapshots;
 mod store;
 mod together;
 mod tools;
+mod unsent;
 mod world;
