@@ -3,10 +3,13 @@
 
 import { constants, createReadStream, createWriteStream, openAsBlob } from "node:fs"
 import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat } from "node:fs/promises"
+import { lookup } from "node:dns/promises"
+import { connect } from "node:net"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import type { Writable } from "node:stream"
 import { pipeline } from "node:stream/promises"
+import { connect as connectTls } from "node:tls"
 import { kill, start } from "./children.js"
 
 /** A JSON head with bytes behind it. */
@@ -37,6 +40,7 @@ interface GitCall {
 }
 
 const MAX_STDERR = 64 * 1024
+const FIRST_LINE_MS = 5_000
 
 class TooLarge extends Error {
   code = "TooLarge"
@@ -48,6 +52,10 @@ class CutShort extends Error {
 
 class TimedOut extends Error {
   code = "ETIMEDOUT"
+}
+
+class NotMade extends Error {
+  code = "NotMade"
 }
 
 /** The environment of this process without the variables of git that are not named. */
@@ -82,7 +90,12 @@ export class Machine {
 
   async http(json: string, bytes: Uint8Array<ArrayBuffer>[]): Promise<Framed> {
     const call: HttpCall = JSON.parse(json)
-    const headers = new Headers(call.headers)
+    let headers: Headers
+    try {
+      ;({ headers } = new Request(call.url, { method: call.method, headers: new Headers(call.headers) }))
+    } catch (error) {
+      throw new NotMade(error instanceof Error ? error.message : String(error))
+    }
     let body: string | FormData | undefined
     if (call.json !== null) {
       headers.set("content-type", "application/json")
@@ -108,6 +121,31 @@ export class Machine {
       head: JSON.stringify({ status: response.status, headers: [...response.headers] }),
       body: Buffer.concat(chunks),
     }
+  }
+
+  /** Fails with the resolver's code if there is no such host. */
+  async lookup(name: string): Promise<void> {
+    await lookup(name)
+  }
+
+  usesProxies(): boolean {
+    // Node does from version 24 on, if it is told to.
+    return "bun" in process.versions || process.env["NODE_USE_ENV_PROXY"] === "1"
+  }
+
+  firstLine(address: string, tls: boolean, text: string): Promise<string> {
+    const colon = address.lastIndexOf(":")
+    const [host, port] = [address.slice(0, colon).replace(/^\[|\]$/g, ""), Number(address.slice(colon + 1))]
+    return new Promise((resolve, reject) => {
+      const socket = tls ? connectTls({ host, port, servername: host }) : connect({ host, port })
+      let got = ""
+      socket.setEncoding("latin1")
+      socket.setTimeout(FIRST_LINE_MS, () => socket.destroy(new TimedOut("no first line")))
+      socket.on("error", reject)
+      socket.on("close", () => resolve(got.split("\r\n")[0] ?? ""))
+      socket.on("data", (data) => (got += data).includes("\n") && socket.destroy())
+      socket.write(text)
+    })
   }
 
   async readPart(path: string, offset: number, length: number): Promise<Uint8Array> {

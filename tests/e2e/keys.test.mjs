@@ -2,7 +2,11 @@
 // the real OpenCode, and everything that it wrote down, said, or sent to the model.
 
 import assert from "node:assert/strict"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { after, before, describe, test } from "node:test"
+import { cert, startProxy, startTls } from "../lib/tls.mjs"
 import { createWorld, eventually, startLocal } from "../lib/world.mjs"
 
 let local
@@ -12,7 +16,9 @@ after(() => local.stop())
 /** Toasts of an OpenCode, as they come. */
 async function toasts(opencode) {
   const shown = []
-  const stop = await opencode.watch(({ type, properties }) => type === "tui.toast.show" && shown.push(properties))
+  const see = ({ type, properties }) => type === "tui.toast.show" && shown.push(properties)
+  // An OpenCode may have the port of the one before, whose connections Node still knows.
+  const stop = await eventually("events", () => opencode.watch(see))
   return { shown, stop }
 }
 
@@ -58,4 +64,66 @@ test("a key that a file of the sandbox or the user's prompt holds is not sent to
   assert.match(result.output, /\[hidden: DAYTONA_API_KEY\]/)
   // The model wrote the two halves itself; the whole is nowhere.
   assert.ok(!all.includes(local.apiKey), all)
+})
+
+describe("what was never sent", () => {
+  const nothingLeft = ({ store, shown, all }) => {
+    assert.deepEqual(store?.cleanup ?? [], [], "a note of a sandbox that nobody asked for")
+    assert.deepEqual(store?.creating ?? [], [])
+    assert.deepEqual([...new Set(shown.map(({ title }) => title))], ["Sandbox unavailable"])
+    assert.ok(!/connection to .* was lost/.test(all), all)
+  }
+
+  test("a certificate that nobody has signed is named with the way out, and the way out works", async () => {
+    const server = await startTls(local.url)
+    const dir = mkdtempSync(join(tmpdir(), "certificate-"))
+    try {
+      const file = join(dir, "authority.pem")
+      writeFileSync(file, cert)
+      const env = { DAYTONA_API_URL: ` https://localhost:${server.port}/api\n`, DAYTONA_API_KEY: local.apiKey, NODE_EXTRA_CA_CERTS: "" }
+      const refused = await tried({ env })
+      assert.match(refused.result.error, /the certificate of https:\/\/localhost:\d+\/api\S* cannot be verified \(\w+\), so nothing was sent\. .*NODE_EXTRA_CA_CERTS/)
+      nothingLeft(refused)
+      assert.deepEqual(server.requests, [])
+      const accepted = await tried({ env: { ...env, NODE_EXTRA_CA_CERTS: file } })
+      assert.equal(accepted.result.status, "completed", accepted.result.error)
+      assert.ok(server.requests.some((request) => request === "POST /api/sandbox"), server.requests.join())
+    } finally {
+      await server.close()
+      rmSync(dir, { recursive: true })
+    }
+  })
+
+  for (const [status, said, creates] of [
+    [407, /It wants to know who asks: put user and password into HTTPS_PROXY/, 1],
+    [503, /It may be out of order, or not reach the host/, 4],
+  ]) {
+    test(`a proxy that answers ${status} is named, and its password is shown nowhere`, async () => {
+      const proxy = await startProxy(status)
+      try {
+        const HTTPS_PROXY = `http://me:s3cret-of-proxy@127.0.0.1:${proxy.port}`
+        const result = await tried({ env: { DAYTONA_API_URL: "https://daytona.invalid/api", DAYTONA_API_KEY: local.apiKey, HTTPS_PROXY, NO_PROXY: "127.0.0.1,localhost" } })
+        assert.match(result.result.error, new RegExp(`the proxy 127\\.0\\.0\\.1:${proxy.port} that HTTPS_PROXY names answers ${status}`))
+        assert.match(result.result.error, said)
+        nothingLeft(result)
+        assert.ok(!result.all.includes("s3cret-of-proxy"), result.all)
+        // Each try and, where only the proxy can tell, one look. OpenCode's own requests go there, too.
+        const asked = proxy.requests.filter((request) => request === "CONNECT daytona.invalid:443").length
+        assert.ok(asked >= creates && asked <= 4 * creates + 4, proxy.requests.join("\n"))
+      } finally {
+        await proxy.close()
+      }
+    })
+  }
+
+  test("a name that nobody has and a port where nobody listens are told apart", async () => {
+    for (const [url, said] of [
+      ["https://no-such-host.invalid/api", /the name no-such-host\.invalid in https:\S+ is not known here \(\w+\)\. Check how DAYTONA_API_URL is spelled/],
+      ["http://127.0.0.1:9/api", /cannot connect to http:\/\/127\.0\.0\.1:9\/api/],
+    ]) {
+      const result = await tried({ env: { DAYTONA_API_URL: url, DAYTONA_API_KEY: local.apiKey } })
+      assert.match(result.result.error, said)
+      nothingLeft(result)
+    }
+  })
 })

@@ -1,6 +1,7 @@
 //! The client: one method per request, and the policy of repeating and waiting.
 
 use crate::error::{Error, Result};
+use crate::proxied;
 use crate::types::*;
 use host::{Body, Host, HttpRequest, HttpResponse, Level, Part, PartContent};
 use serde::de::DeserializeOwned;
@@ -435,7 +436,12 @@ impl Client {
                 organization.clone(),
             ));
         }
-        Ok(self.host.http(request).await?)
+        let url = request.url.clone();
+        let response = self.host.http(request).await?;
+        match proxied::by_proxy(&*self.host, &url, &response).await {
+            Some(error) => Err(error),
+            None => Ok(response),
+        }
     }
 
     fn api(&self, path: &str) -> String {

@@ -6,7 +6,7 @@
 //! [`Error::Killed`]), and no kind is told by the words of a message.
 
 use crate::types::OLDEST_DAEMON;
-use host::HttpError;
+use host::{CertificateFault, HttpError};
 
 /// A result of this client.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -117,8 +117,22 @@ pub enum Error {
         message: String,
     },
     /// No response.
-    #[error("{0}. Check the network and DAYTONA_API_URL.")]
+    #[error("{0}. {out}", out = way_out(.0))]
     Network(#[from] HttpError),
+    /// A proxy answered, and not the service.
+    #[error(
+        "the proxy {address} that {variable} names answers {status} and passes no request on to {host}, so nothing was sent. {out}", out = proxy_way_out(*status, variable)
+    )]
+    Proxy {
+        /// HTTP status.
+        status: u16,
+        /// The variable that names it.
+        variable: &'static str,
+        /// Host and port of the proxy.
+        address: String,
+        /// Where the request should have gone.
+        host: String,
+    },
     /// A response that is not what the API promises.
     #[error("Daytona answered {what} with something unexpected: {reason}")]
     Malformed {
@@ -156,7 +170,8 @@ impl Error {
     /// is out, or busy.
     pub fn is_transient(&self) -> bool {
         match self {
-            Error::Network(error) => !matches!(error, HttpError::TooLarge { .. }),
+            Error::Network(error) => error.is_passing(),
+            Error::Proxy { status, .. } => *status >= 500 || *status == 429,
             Error::RateLimited { .. } | Error::Unavailable { .. } => true,
             _ => false,
         }
@@ -165,7 +180,7 @@ impl Error {
     /// True if nobody said what became of the request: it may still have its effect.
     pub fn is_unanswered(&self) -> bool {
         match self {
-            Error::Network(error) => !matches!(error, HttpError::Connect { .. }),
+            Error::Network(error) => !error.had_no_effect(),
             Error::Unavailable { .. } | Error::Malformed { .. } => true,
             _ => false,
         }
@@ -173,12 +188,53 @@ impl Error {
 
     /// True if the request certainly had no effect.
     pub fn had_no_effect(&self) -> bool {
-        matches!(
-            self,
-            Error::Network(HttpError::Connect { .. })
-                | Error::RateLimited { .. }
-                | Error::Unauthorized { .. }
-                | Error::Forbidden { .. }
-        )
+        match self {
+            Error::Network(error) => error.had_no_effect(),
+            Error::Proxy { .. }
+            | Error::RateLimited { .. }
+            | Error::Unauthorized { .. }
+            | Error::Forbidden { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// What to do about a request without a response.
+fn way_out(error: &HttpError) -> &'static str {
+    match error {
+        HttpError::Certificate { fault, .. } => match fault {
+            CertificateFault::Unverified => {
+                "If a proxy of yours or your own Daytona has signed it, name the file with the certificate of its authority in NODE_EXTRA_CA_CERTS and start OpenCode again."
+            }
+            CertificateFault::Expired => {
+                "Check the clock of this machine, and have the server's certificate renewed."
+            }
+            CertificateFault::OtherName => {
+                "Check how DAYTONA_API_URL is spelled, and whether a proxy answers in the server's place."
+            }
+        },
+        HttpError::Tls { .. } => {
+            "Check DAYTONA_API_URL (https or http, and the port), and whether something between here and there breaks the connection off."
+        }
+        HttpError::Proxy { .. } => {
+            "Check that variable and the proxy, or name Daytona's host in NO_PROXY."
+        }
+        HttpError::Name { within, .. } if !within.contains("://") => {
+            "Check how the proxy is spelled there, and the network (DNS)."
+        }
+        HttpError::Name { .. } => "Check how DAYTONA_API_URL is spelled, and the network (DNS).",
+        HttpError::Request { .. } => "Check the API key and DAYTONA_API_URL for stray characters.",
+        _ => "Check the network and DAYTONA_API_URL.",
+    }
+}
+
+/// What to do about a proxy that passes nothing on.
+fn proxy_way_out(status: u16, variable: &str) -> String {
+    match status {
+        407 => format!(
+            "It wants to know who asks: put user and password into {variable} (http://user:password@host:port), or name the host in NO_PROXY."
+        ),
+        500.. => "It may be out of order, or not reach the host: try again later, or name the host in NO_PROXY.".into(),
+        _ => "It does not allow this: ask whoever runs it, or name the host in NO_PROXY.".into(),
     }
 }

@@ -10,6 +10,7 @@
 
 mod client;
 mod error;
+mod proxied;
 mod types;
 
 pub use client::{Client, Settings, Toolbox};

@@ -6,7 +6,10 @@
 //!
 //! Surprise: futures are not `Send`. OpenCode runs the plugin on one JavaScript thread.
 
+mod http;
 pub mod proxy;
+
+pub use http::{CertificateFault, HttpError, Thrown};
 
 use async_trait::async_trait;
 use std::future::Future;
@@ -21,6 +24,13 @@ pub trait Host {
     /// Sends one HTTP request. Redirects are answered as they are, never followed: a redirect
     /// must not carry a key elsewhere.
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError>;
+
+    /// True if [`Host::http`] goes through the proxy that the environment names.
+    fn uses_proxies(&self) -> bool;
+
+    /// Opens a connection to `address` (host and port), sends `text`, and gives the first line that
+    /// comes back; none if that takes too long or nothing comes.
+    async fn first_line(&self, address: &str, tls: bool, text: &str) -> Option<String>;
 
     /// Reads at most `length` bytes from `offset` of a file.
     async fn read_part(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, FileError>;
@@ -175,43 +185,6 @@ impl HttpResponse {
             .find(|(n, _)| n == name)
             .map(|(_, v)| v.as_str())
     }
-}
-
-/// Why there is no response.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HttpError {
-    /// The server was not reached: the request had no effect.
-    #[error("cannot connect to {url}: {reason}")]
-    Connect {
-        /// Where to.
-        url: String,
-        /// The system's words.
-        reason: String,
-    },
-    /// The connection ended before the response did: the request may have had its effect.
-    #[error("connection to {url} was lost: {reason}")]
-    Dropped {
-        /// Where to.
-        url: String,
-        /// The system's words.
-        reason: String,
-    },
-    /// No response in time: the request may have had its effect.
-    #[error("no answer from {url} within {timeout_ms} ms")]
-    Timeout {
-        /// Where to.
-        url: String,
-        /// The limit.
-        timeout_ms: u64,
-    },
-    /// The response is longer than the request allows.
-    #[error("the answer from {url} is larger than {max_bytes} bytes")]
-    TooLarge {
-        /// Where to.
-        url: String,
-        /// The limit.
-        max_bytes: usize,
-    },
 }
 
 /// A failed file operation.

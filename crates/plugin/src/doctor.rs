@@ -447,6 +447,17 @@ impl Setup<'_> {
                 false => ("local", false, "daytona-local isolates sandboxes with bubblewrap, which is not installed: `sudo apt-get install bubblewrap`.".into()),
             });
         }
+        if let Some(proxy) = host::proxy::of(&url, |name| self.host.env(name)) {
+            let how = match self.host.uses_proxies() {
+                true => "and so does this program",
+                false => "and this program does not: what it finds is without the proxy",
+            };
+            let text = format!(
+                "OpenCode goes through {}, which {} names, {how}",
+                proxy.address, proxy.variable
+            );
+            found.push(("proxy", true, text));
+        }
         let client = Client::new(Rc::clone(self.host), config.settings.clone());
         let nobody = BTreeMap::from([(NOBODY.0.to_string(), NOBODY.1.to_string())]);
         match client.list(&nobody).await {

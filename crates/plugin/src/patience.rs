@@ -9,7 +9,7 @@
 
 use crate::remote::RemoteError;
 use daytona::{Client, Error, Toolbox};
-use host::{Host, HttpError, Level};
+use host::{Host, Level};
 use sessions::Sessions;
 
 /// How long a call is kept alive through faults, from the first one on.
@@ -75,9 +75,11 @@ impl<'a> Patience<'a> {
                 self.log(toolbox, &error);
                 return Ok(toolbox.clone());
             }
-            Error::Network(HttpError::TooLarge { .. }) => return Err(error.into()),
+            Error::Network(_) | Error::Proxy { .. } if !error.is_transient() => {
+                return Err(error.into());
+            }
             Error::Malformed { .. } if self.failures >= MALFORMED => return Err(error.into()),
-            Error::Network(_) | Error::Malformed { .. } => None,
+            Error::Network(_) | Error::Proxy { .. } | Error::Malformed { .. } => None,
             Error::Toolbox { status, .. } => Some(*status),
             _ => return Err(error.into()),
         };

@@ -80,7 +80,7 @@ impl Secrets {
         for name in KEYS {
             self.key(name, &env(name).unwrap_or_default());
         }
-        for name in host::proxy::VARIABLES.iter().chain(&["DAYTONA_API_URL"]) {
+        for name in proxy::VARIABLES.iter().chain(&["DAYTONA_API_URL"]) {
             self.address(name, &env(name).unwrap_or_default());
         }
         for (name, value) in dotenv {
@@ -114,7 +114,7 @@ impl Secrets {
         };
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
         let label = format!("[hidden: password in {name}]");
-        let decoded = [user, password].map(percent_decoded);
+        let decoded = [user, password].map(proxy::percent_decoded);
         let pair = format!("{}:{}", decoded[0], decoded[1]);
         let mut all = base64_of(&pair);
         all.extend([format!("{login}@"), format!("{pair}@")]);
@@ -343,19 +343,6 @@ fn login(url: &str) -> Option<&str> {
     (!login.is_empty()).then_some(login)
 }
 
-fn percent_decoded(text: &str) -> String {
-    let (mut out, mut rest) = (Vec::new(), text.as_bytes());
-    while let [first, more @ ..] = rest {
-        let hex = more.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        let byte = hex
-            .filter(|_| *first == b'%')
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        out.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &more[2..] } else { more };
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 /// The host and OpenCode as the core has them: what it says to them holds no secret.
 pub(crate) struct Screen<T: ?Sized> {
     inner: Rc<T>,
@@ -373,6 +360,14 @@ impl<T: ?Sized> Screen<T> {
 impl Host for Screen<dyn Host> {
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         self.inner.http(request).await
+    }
+
+    fn uses_proxies(&self) -> bool {
+        self.inner.uses_proxies()
+    }
+
+    async fn first_line(&self, address: &str, tls: bool, text: &str) -> Option<String> {
+        self.inner.first_line(address, tls, text).await
     }
 
     async fn read_part(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, FileError> {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 /// A fault: sees the operation's name and its path or URL, and may answer in its place.
@@ -31,6 +31,8 @@ pub struct TestHost {
     /// Effects until it dies, and who hears of it.
     left: Cell<Option<usize>>,
     died: RefCell<Option<oneshot::Sender<()>>>,
+    /// Status of what [`TestHost::answer_with`] answers, if not 200.
+    pub status: Cell<Option<u16>>,
     /// Milliseconds added to the clock.
     pub skip_ms: Cell<u64>,
     /// Sleeps end at once and move the clock instead.
@@ -63,8 +65,8 @@ impl TestHost {
 
     /// From now on `fault` is asked first: for `read`, `replace`, `create`, `rename`, `remove`,
     /// `list` and `temp` with a path, `http` with `METHOD URL`, `git` with its arguments, joined by
-    /// spaces. What it says becomes the error. For `http`, `timeout` and `connect` are those errors,
-    /// and every other word is a dropped connection.
+    /// spaces. What it says becomes the error. For `http` it is the code that a runtime would throw,
+    /// or `timeout` or `connect`; every other word is a dropped connection.
     pub fn fail(&self, fault: impl Fn(&str, &str) -> Option<String> + 'static) {
         *self.fault.borrow_mut() = Some(Box::new(fault));
     }
@@ -209,7 +211,7 @@ impl Host for TestHost {
             }
             self.requests.borrow_mut().push(request);
             return Ok(HttpResponse {
-                status: 200,
+                status: self.status.get().unwrap_or(200),
                 headers: Vec::new(),
                 body,
             });
@@ -219,12 +221,18 @@ impl Host for TestHost {
             .planted("http", &format!("{} {url}", request.method))
             .await
         {
-            let timeout_ms = request.timeout_ms;
-            return Err(match reason.as_str() {
-                "timeout" => HttpError::Timeout { url, timeout_ms },
-                "connect" => HttpError::Connect { url, reason },
-                _ => HttpError::Dropped { url, reason },
-            });
+            let code = match reason.as_str() {
+                "timeout" => "TimeoutError",
+                "connect" => "ECONNREFUSED",
+                other => other,
+            };
+            let thrown = Thrown {
+                code: code.into(),
+                ..Thrown::default()
+            };
+            let proxy = proxy::in_force(self, &url);
+            let (limit, max) = (request.timeout_ms, request.max_bytes);
+            return Err(HttpError::of(thrown, &url, limit, max, proxy));
         }
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -321,6 +329,19 @@ impl Host for TestHost {
             headers,
             body,
         })
+    }
+
+    fn uses_proxies(&self) -> bool {
+        true
+    }
+
+    async fn first_line(&self, address: &str, _: bool, text: &str) -> Option<String> {
+        let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
+        stream.write_all(text.as_bytes()).await.ok()?;
+        let mut line = String::new();
+        let mut reader = tokio::io::BufReader::new(stream);
+        reader.read_line(&mut line).await.ok()?;
+        Some(line)
     }
 
     async fn read_part(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, FileError> {

@@ -17,6 +17,17 @@ extern "C" {
 
     #[wasm_bindgen(method, catch)]
     async fn http(this: &JsHost, request: &str, bytes: Array) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    async fn lookup(this: &JsHost, name: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, js_name = usesProxies)]
+    fn uses_proxies(this: &JsHost) -> bool;
+    #[wasm_bindgen(method, catch, js_name = firstLine)]
+    async fn first_line(
+        this: &JsHost,
+        address: &str,
+        tls: bool,
+        text: &str,
+    ) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = readPart)]
     async fn read_part(
         this: &JsHost,
@@ -89,13 +100,13 @@ extern "C" {
     fn body(this: &Framed) -> Uint8Array;
 
     /// Anything that was thrown.
-    type Thrown;
+    type Caught;
     #[wasm_bindgen(method, getter)]
-    fn code(this: &Thrown) -> JsValue;
+    fn code(this: &Caught) -> JsValue;
     #[wasm_bindgen(method, getter)]
-    fn message(this: &Thrown) -> JsValue;
+    fn message(this: &Caught) -> JsValue;
     #[wasm_bindgen(method, getter)]
-    fn name(this: &Thrown) -> JsValue;
+    fn name(this: &Caught) -> JsValue;
 }
 
 /// The JavaScript side, as the core's host and as its OpenCode.
@@ -192,7 +203,7 @@ fn text(value: JsValue) -> String {
 }
 
 fn reason(error: &JsValue) -> (String, String) {
-    let thrown: &Thrown = error.unchecked_ref();
+    let thrown: &Caught = error.unchecked_ref();
     if !error.is_object() {
         return (String::new(), format!("{error:?}"));
     }
@@ -201,37 +212,6 @@ fn reason(error: &JsValue) -> (String, String) {
         .as_string()
         .unwrap_or_else(|| text(thrown.name()));
     (code, text(thrown.message()))
-}
-
-fn http_error(error: &JsValue, request: &HttpRequest) -> HttpError {
-    let url = request.url.clone();
-    let (code, message) = reason(error);
-    let reason = if code.is_empty() {
-        message
-    } else {
-        format!("{code}: {message}")
-    };
-    match code.as_str() {
-        "TimeoutError" | "AbortError" => HttpError::Timeout {
-            url,
-            timeout_ms: request.timeout_ms,
-        },
-        "TooLarge" => HttpError::TooLarge {
-            url,
-            max_bytes: request.max_bytes,
-        },
-        // Bun and Node have different names for a connection that never came about.
-        "ConnectionRefused"
-        | "ECONNREFUSED"
-        | "ENOTFOUND"
-        | "EAI_AGAIN"
-        | "FailedToOpenSocket"
-        | "EHOSTUNREACH"
-        | "ENETUNREACH"
-        | "ConnectTimeout"
-        | "UND_ERR_CONNECT_TIMEOUT" => HttpError::Connect { url, reason },
-        _ => HttpError::Dropped { url, reason },
-    }
 }
 
 fn file_error(path: &str) -> impl Fn(JsValue) -> FileError + '_ {
@@ -257,6 +237,26 @@ fn json<T: Serialize>(value: &T) -> String {
 impl JsSide {
     pub(crate) fn new(host: JsHost) -> Self {
         JsSide(host)
+    }
+
+    async fn http_error(&self, error: &JsValue, request: &HttpRequest) -> HttpError {
+        let (code, message) = reason(error);
+        let mut thrown = Thrown {
+            code,
+            message,
+            name: None,
+        };
+        let url = &request.url;
+        let proxy = proxy::in_force(self, url);
+        if thrown.is_of_name_or_port() {
+            let name = match &proxy {
+                Some(proxy) => Some(proxy.host()),
+                None => proxy::authority(url).map(|(host, _)| host),
+            };
+            let found = self.0.lookup(name.unwrap_or_default()).await;
+            thrown.name = found.err().map(|error| reason(&error).0);
+        }
+        HttpError::of(thrown, url, request.timeout_ms, request.max_bytes, proxy)
     }
 }
 
@@ -287,11 +287,10 @@ impl Host for JsSide {
             }
         }
         let wire = json(&wire);
-        let response = self
-            .0
-            .http(&wire, bytes)
-            .await
-            .map_err(|error| http_error(&error, &request))?;
+        let response = match self.0.http(&wire, bytes).await {
+            Ok(response) => response,
+            Err(error) => return Err(self.http_error(&error, &request).await),
+        };
         let framed: Framed = response.unchecked_into();
         let head: ResponseHead =
             serde_json::from_str(&framed.head()).map_err(|error| HttpError::Dropped {
@@ -303,6 +302,15 @@ impl Host for JsSide {
             headers: head.headers,
             body: framed.body().to_vec(),
         })
+    }
+
+    fn uses_proxies(&self) -> bool {
+        self.0.uses_proxies()
+    }
+
+    async fn first_line(&self, address: &str, tls: bool, text: &str) -> Option<String> {
+        let line = self.0.first_line(address, tls, text).await;
+        line.ok()?.as_string()
     }
 
     async fn read_part(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, FileError> {

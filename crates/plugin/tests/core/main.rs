@@ -18,4 +18,5 @@ mod snapshots;
 mod store;
 mod together;
 mod tools;
+mod unsent;
 mod world;

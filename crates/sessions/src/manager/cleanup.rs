@@ -163,11 +163,15 @@ impl Sessions {
                         .filter(|c| c.sandbox == sandbox)
                         .for_each(|c| c.error = Some(reason.clone())),
                 }
-                document.cleanup.iter().any(|c| c.sandbox == sandbox)
+                let mut notes = document.cleanup.iter().filter(|c| c.sandbox == sandbox);
+                notes.next().map(|note| note.late == Some(true))
             })
             .await;
-        // The user hears of it once, however often it is tried again.
+        // The user hears of it once, however often it is tried again, and not of one of which nobody
+        // knows whether it ever came to be.
+        let is_real = !matches!(written, Ok(Some(true)));
         if let Some(reason) = reason
+            && is_real
             && self.told.borrow_mut().insert(sandbox.into())
         {
             (self.notices)(Notice::DeleteLater {
@@ -175,7 +179,7 @@ impl Sessions {
                 reason,
             });
         }
-        let is_left = written.unwrap_or_else(|error| {
+        let is_left = written.map(|note| note.is_some()).unwrap_or_else(|error| {
             self.host.log(Level::Warn, &error.to_string());
             true
         });
