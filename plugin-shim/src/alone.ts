@@ -22,6 +22,9 @@ export class Alone extends Machine {
     process.stdout.write(output)
   }
   toast(): void {}
+  terminal(): boolean {
+    return true
+  }
   log(): void {}
   dead(message: string): void {
     die(message)

@@ -1,5 +1,8 @@
 // OpenCode, for the core: permission questions, parents of sessions, toasts, the log. See `OpenCode` in crates/plugin.
 
+import { spawnSync } from "node:child_process"
+import { writeSync } from "node:fs"
+import { isatty } from "node:tty"
 import type { PluginInput, ToolContext } from "@opencode-ai/plugin"
 import { Machine } from "./host.js"
 import { die } from "./mortal.js"
@@ -106,6 +109,15 @@ export class Side extends Machine {
     const toast: Toast = JSON.parse(json)
     const variant = toast.variant as "info" | "success" | "warning" | "error"
     void quietly(() => this.client.tui.showToast({ body: { ...toast, variant } }))
+  }
+
+  terminal(line: string): boolean {
+    // Past the streams of this thread, which OpenCode has for itself.
+    if (!isatty(0) || !isatty(2)) return true
+    const { stdout } = spawnSync("stty", ["-a"], { stdio: ["inherit", "pipe", "ignore"], encoding: "utf8" })
+    if (/(^|\s)-icanon\b/.test(stdout ?? "")) return false
+    writeSync(2, `${line}\n`)
+    return true
   }
 
   log(level: string, message: string): void {

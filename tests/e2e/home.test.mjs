@@ -2,10 +2,11 @@
 // tool, at the end of the process, before a deletion; and undo, redo and forks.
 
 import assert from "node:assert/strict"
+import { execFileSync } from "node:child_process"
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { after, before, describe, test } from "node:test"
-import { createWorld, eventually, git, visit } from "../lib/world.mjs"
+import { createWorld, eventually, git, opencodeBinary, visit } from "../lib/world.mjs"
 
 const bash = (command) => [{ calls: [["bash", { command }]] }]
 
@@ -266,3 +267,66 @@ for (const name of ["GIT_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_WO
     }
   })
 }
+
+/** OpenCode's terminal UI in a terminal of its own: what it shows, and keys for it. */
+function openTerminal(world) {
+  const socket = join(world.base, "tmux")
+  const tmux = (...args) => execFileSync("tmux", ["-S", socket, ...args], { encoding: "utf8", env: { ...world.environment, TERM: "xterm-256color" } })
+  // Its end stays on the screen: Ctrl-C is for OpenCode, not for this shell.
+  const script = `trap : INT; ${opencodeBinary()}; echo "ended with $?"; sleep 1000`
+  tmux("-f", "/dev/null", "new-session", "-d", "-s", "t", "-x", "120", "-y", "40", "-c", world.project, "sh", "-c", script)
+  const screen = () => tmux("capture-pane", "-p", "-t", "t")
+  return {
+    keys: (...keys) => tmux("send-keys", "-t", "t", ...keys),
+    shows: (what, seconds = 60) =>
+      eventually(`the terminal shows ${what}`, () => what.test(screen()), seconds).catch((error) => {
+        throw new Error(`${error.message}\n${screen()}`)
+      }),
+    screen,
+    close: () => tmux("kill-server"),
+  }
+}
+
+describe("Ctrl-C in the terminal UI while work travels", () => {
+  const leaving = /Bringing the work home from the sandbox …; press Ctrl-C again to leave it for the next start\./
+  for (const [name, again] of [
+    ["is answered by one line, and the work is home at the end", false],
+    ["is answered by one line; a second one ends it at once, and the next start brings the work home", true],
+  ]) {
+    test(name, async () => {
+      const world = await createWorld({ files, scripts: { "*": [{ calls: [["bash", { command: "echo x > made.txt" }]] }, { text: "All of it is done." }] } })
+      const terminal = openTerminal(world)
+      try {
+        await terminal.shows(/Ask anything/)
+        // What is typed too early is lost.
+        await eventually("the prompt is typed", () => {
+          if (!/do it/.test(terminal.screen())) terminal.keys("do it")
+          return /do it/.test(terminal.screen())
+        })
+        // From now on the way home takes long, and no other way is asked for.
+        await world.local.fault("POST", "/toolbox/*/process/execute", { kind: "slow", ms: again ? 60_000 : 3_000 }, { times: 1, skip: 2 })
+        terminal.keys("Enter")
+        await terminal.shows(/All of it is done/)
+        terminal.keys("C-c")
+        await terminal.shows(leaving)
+        const session = Object.keys(world.store().sessions)[0]
+        assert.ok(world.store().sessions[session].unsynced, "it is on its way")
+        if (again) terminal.keys("C-c")
+        await terminal.shows(/ended with \d+/)
+        assert.equal(terminal.screen().match(/Bringing the work home/g).length, 1, terminal.screen())
+        if (again) {
+          assert.ok(world.store().sessions[session].unsynced, "nobody waited for it")
+          await world.local.heal()
+          const next = await world.serve()
+          await next.session()
+          await atHome(world, session)
+          await next.stop()
+        }
+        assert.equal(at(world, session, "made.txt"), "x")
+      } finally {
+        terminal.close()
+        await world.close()
+      }
+    })
+  }
+})

@@ -25,6 +25,7 @@ export const PROGRAMS = [
   { names: "strace", package: "strace", why: "the audit's trace of processes" },
   { names: "setpriv setsid kill nsenter unshare", package: "util-linux", why: "tests that need another user, another session or mounts of their own" },
   { names: "mount", package: "mount", why: "tests with disks that do not run programs, or are full" },
+  { names: "tmux", package: "tmux", why: "a terminal for the test of OpenCode's terminal UI" },
   { names: "tar", package: "tar", why: "unpacks what `npm pack` made" },
   { names: "hostname", package: "hostname", why: "tests ask which machine they are on" },
   { names: "diff cmp", package: "diffutils", why: "commands of the parity tables" },
@@ -34,7 +35,7 @@ export const PROGRAMS = [
   { names: "awk", package: "mawk", why: "commands of tests" },
   {
     names:
-      "base64 basename cat chmod cp cut date dd dirname du echo env expr false head id ln ls mkdir mkfifo mktemp mv nohup od printf pwd readlink realpath rm rmdir seq sha256sum sleep sort stat tail tee test timeout touch tr true truncate uname uniq wc whoami yes",
+      "base64 basename cat chmod cp cut date dd dirname du echo env expr false head id ln ls mkdir mkfifo mktemp mv nohup od printf pwd readlink realpath rm rmdir seq sha256sum sleep sort stat stty tail tee test timeout touch tr true truncate uname uniq wc whoami yes",
     package: "coreutils",
     why: "commands of tests, sandbox-shell, and what the plugin's script asks a sandbox",
   },

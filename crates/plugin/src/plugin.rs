@@ -19,7 +19,7 @@ use crate::secrets::{Screen, Secrets};
 use async_trait::async_trait;
 use daytona::Client;
 use futures::channel::oneshot;
-use futures::future::{join, select};
+use futures::future::{join, pending, select};
 use host::{Host, Level};
 use protocol::ToolArgs;
 use protocol::args::Write;
@@ -35,6 +35,10 @@ use calls::Cancel;
 const IDLE_MS: u64 = 10 * 60 * 1000;
 /// How long OpenCode's end may be held up.
 const DISPOSE_MS: u64 = 8_000;
+/// After so long the user hears what the end waits for, and how often it is tried to say that.
+const LEAVING_MS: (u64, u64) = (300, 100);
+const LEAVING: &str =
+    "Bringing the work home from the sandbox …; press Ctrl-C again to leave it for the next start.";
 /// How long offers of tools that have one name may take, one after the other.
 const SETTLE_MS: u64 = 50;
 /// Larger than any output of our tools, so that OpenCode never cuts one and saves the rest in a
@@ -93,6 +97,10 @@ pub trait OpenCode {
 
     /// Shows a line to the user.
     fn toast(&self, toast: Toast);
+
+    /// Writes a line to the terminal that OpenCode was started in, if there is one. False while OpenCode
+    /// still draws its own screen there.
+    fn terminal(&self, line: &str) -> bool;
 }
 
 /// One plugin per OpenCode instance (that is, per directory).
@@ -713,10 +721,23 @@ impl Plugin {
         if let Ok(core) = self.core() {
             let end = join(self.all_home(&core), core.sessions.delete_all_unused());
             let limit = self.host.sleep(DISPOSE_MS);
+            let told = self.tell_leaving(&core);
             // What does not get done is done at the next start.
-            select(Box::pin(end), limit).await;
+            select(Box::pin(end), select(limit, Box::pin(told))).await;
         }
         Nothing {}
+    }
+
+    /// Says in the terminal that work travels: OpenCode's screen has gone, and a user who sees nothing
+    /// presses Ctrl-C again, which ends the process at once.
+    async fn tell_leaving(&self, core: &Core) {
+        if core.config.sync != Sync::Off && !core.sessions.unsynced().is_empty() {
+            self.host.sleep(LEAVING_MS.0).await;
+            while !self.opencode.terminal(LEAVING) {
+                self.host.sleep(LEAVING_MS.1).await;
+            }
+        }
+        pending().await
     }
 
     /// The root of a session's tree: subagents work in its sandbox. If that cannot be found out, it

@@ -90,6 +90,8 @@ extern "C" {
     #[wasm_bindgen(method)]
     fn toast(this: &JsHost, toast: &str);
     #[wasm_bindgen(method)]
+    fn terminal(this: &JsHost, line: &str) -> bool;
+    #[wasm_bindgen(method)]
     fn dead(this: &JsHost, message: &str);
 
     /// A JSON head with bytes behind it.
@@ -486,6 +488,10 @@ impl OpenCode for JsSide {
 
     fn toast(&self, toast: Toast) {
         self.0.toast(&json(&toast));
+    }
+
+    fn terminal(&self, line: &str) -> bool {
+        self.0.terminal(line)
     }
 }
 

@@ -280,6 +280,31 @@ fn a_deletion_that_cannot_bring_the_work_home_keeps_the_sandbox_until_a_later_st
 }
 
 #[test]
+fn an_end_that_waits_for_the_work_says_so_once_its_terminal_is_free() {
+    run(async {
+        let world = World::new();
+        for (command, lines) in [("echo 1 > f", 1), ("", 0)] {
+            let open = world.open().await;
+            if !command.is_empty() {
+                open.bash("s", command).await;
+            }
+            // The work travels until the line is there, or for a while.
+            let slow = json!({ "kind": "slow", "ms": 1_500 });
+            world.fault(1, slow).await;
+            open.plugin.dispose(Nothing {}).await;
+            let said = open.opencode.lines.borrow().clone();
+            assert_eq!(said.len(), lines, "{said:?}");
+            assert!(
+                (said.iter()).all(|line| line.starts_with("Bringing the work home")
+                    && line.contains("press Ctrl-C again")),
+                "{said:?}"
+            );
+            assert_eq!(show(&world, "opencode/1:f"), "1\n");
+        }
+    });
+}
+
+#[test]
 fn a_deletion_of_a_session_whose_sandbox_is_gone_ends() {
     run(async {
         let world = World::new();

@@ -322,6 +322,9 @@ pub(crate) struct Fake {
     /// What they said.
     pub(crate) told: RefCell<Vec<String>>,
     pub(crate) shown: RefCell<Vec<String>>,
+    /// Lines in the terminal, and how often one was tried.
+    pub(crate) lines: RefCell<Vec<String>>,
+    pub(crate) screens: Cell<u32>,
     /// Permissions that are refused.
     pub(crate) rejects: RefCell<Vec<String>>,
     /// Parents of subagents' sessions.
@@ -401,6 +404,15 @@ impl OpenCode for Fake {
     fn toast(&self, toast: Toast) {
         self.toasts.borrow_mut().push(toast.title);
         self.told.borrow_mut().push(toast.message);
+    }
+
+    fn terminal(&self, line: &str) -> bool {
+        // As if OpenCode's screen were still there at first.
+        self.screens.set(self.screens.get() + 1);
+        if self.screens.get() > 2 {
+            self.lines.borrow_mut().push(line.into());
+        }
+        self.screens.get() > 2
     }
 }
 
