@@ -4,10 +4,12 @@
 
 use crate::config::Sync as Mode;
 use crate::dotenv;
+use crate::edge::Toast;
 use crate::fork;
 use crate::home::{Brought, Turn};
 use crate::plugin::OpenCode;
 use crate::remote::{OTHER, Remote, RemoteError};
+use crate::secrets::Secrets;
 use crate::trust;
 use async_trait::async_trait;
 use daytona::{Upload, UploadSource};
@@ -15,7 +17,7 @@ use host::{Host, Level};
 use protocol::{Base, Code, Op, Outcome, Request, Setup, ToolError};
 use sessions::{Carrier, Fresh, Prepared, Sessions};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use sync::{Packed, Start};
 
@@ -45,6 +47,10 @@ pub(crate) struct Carry {
     pub(crate) turns: Rc<RefCell<HashMap<String, Turn>>>,
     /// By session, what was packed while its sandbox was created.
     pub(crate) ready: RefCell<HashMap<String, Ready>>,
+    /// What must not get into a sandbox.
+    pub(crate) secrets: Rc<Secrets>,
+    /// What the user knows to stay here.
+    pub(crate) told: RefCell<HashSet<String>>,
     /// Is told what came home.
     pub(crate) tell: Box<dyn Fn(&Brought)>,
 }
@@ -115,9 +121,34 @@ impl Carry {
             })
     }
 
+    /// Tells the user, once, which files and which history stay here for what they hold.
+    fn tell_what_stays(&self, packed: &Packed) {
+        let files = packed.held_back.iter().map(|path| {
+            format!(
+                "{path} holds a key or password of yours, so it is not brought into the sandbox."
+            )
+        });
+        let history = packed.tainted.as_ref().map(|place| {
+            format!("The history is not brought into the sandbox, because {place} holds a key or password of yours. Replace the key at Daytona, and the history goes along again.")
+        });
+        for message in files.chain(history) {
+            if self.told.borrow_mut().insert(message.clone()) {
+                self.host.log(Level::Warn, &message);
+                self.opencode.toast(Toast {
+                    title: "Stays on this machine".into(),
+                    message,
+                    variant: "warning".into(),
+                });
+            }
+        }
+    }
+
     async fn pack(&self, session: &str, start: &Start) -> Result<Option<Packed>, String> {
         match self.project.pack(session, start).await {
-            Ok(packed) => Ok(Some(packed)),
+            Ok(packed) => {
+                self.tell_what_stays(&packed);
+                Ok(Some(packed))
+            }
             Err(error @ sync::Error::NotAProject { .. }) => {
                 self.host.log(Level::Warn, &error.to_string());
                 Ok(None)
@@ -138,6 +169,7 @@ impl Carry {
             keep_out: self.keep_out().await,
             from: self.origin(sessions, session).await?,
             known,
+            secrets: self.secrets.values(),
         };
         let packed = self.pack(session, &start).await?;
         Ok(Ready { start, packed })

@@ -99,3 +99,52 @@ fn is_space(c: char) -> bool {
 fn trimmed(text: &str) -> &str {
     text.trim_matches(is_space)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_as_dotenv_reads_it() {
+        let name = "DAYTONA_API_KEY";
+        for (text, expected) in [
+            ("DAYTONA_API_KEY=k", Some("k")),
+            ("\u{feff}DAYTONA_API_KEY=k", Some("k")),
+            ("\u{feff}# first\r\nDAYTONA_API_KEY=k\r\n", Some("k")),
+            ("OTHER=1\rDAYTONA_API_KEY=k\rMORE=2", Some("k")),
+            ("export DAYTONA_API_KEY=k", Some("k")),
+            ("export\tDAYTONA_API_KEY=k", Some("k")),
+            ("\texport \t DAYTONA_API_KEY = \t k \t", Some("k")),
+            ("export\u{a0}DAYTONA_API_KEY=k", Some("k")),
+            ("DAYTONA_API_KEY: k", Some("k")),
+            ("DAYTONA_API_KEY=k # mine", Some("k")),
+            ("DAYTONA_API_KEY=k\t# mine", Some("k")),
+            ("DAYTONA_API_KEY=k#1", Some("k#1")),
+            ("DAYTONA_API_KEY=#k", Some("")),
+            ("DAYTONA_API_KEY=", Some("")),
+            ("DAYTONA_API_KEY='k # 1' # mine", Some("k # 1")),
+            ("DAYTONA_API_KEY=\"k\"", Some("k")),
+            ("DAYTONA_API_KEY=`k'\"`", Some("k'\"")),
+            ("DAYTONA_API_KEY=\"a\\nb\"", Some("a\nb")),
+            ("DAYTONA_API_KEY='a\\nb'", Some("a\\nb")),
+            ("DAYTONA_API_KEY=\"a\nb\"\nX=1", Some("a\nb")),
+            ("DAYTONA_API_KEY=\"a\\\"b\"", Some("a\\\"b")),
+            ("A=\"\nDAYTONA_API_KEY=no\n\"\nDAYTONA_API_KEY=k", Some("k")),
+            ("DAYTONA_API_KEY=\"k", Some("\"k")),
+            ("DAYTONA_API_KEY=a=b", Some("a=b")),
+            ("DAYTONA_API_KEY=1\nDAYTONA_API_KEY=2", Some("2")),
+            ("DAYTONA_API_KEY=1\nDAYTONA_API_KEY=", Some("")),
+            ("#DAYTONA_API_KEY=k", None),
+            ("exportDAYTONA_API_KEY=k", None),
+            ("DAYTONA_API_KEY", None),
+            ("X DAYTONA_API_KEY=k", None),
+            ("=k\nDAYTONA_API_KEY=k", Some("k")),
+            ("", None),
+        ] {
+            let found = parse(text.as_bytes());
+            assert_eq!(value(&found, name), expected, "{text:?}");
+        }
+        let found = parse(b"A=1\nDAYTONA_TARGET=\xff\nPATH=/evil\n");
+        assert_eq!(found.len(), 1);
+    }
+}

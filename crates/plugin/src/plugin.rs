@@ -252,6 +252,8 @@ impl Plugin {
             branch_prefix: config.branch_prefix.clone(),
             turns: Rc::clone(&self.turns.current),
             ready: RefCell::default(),
+            secrets: Rc::clone(&self.secrets),
+            told: RefCell::default(),
             tell: Box::new(move |brought| {
                 if let Some(plugin) = plugin.upgrade() {
                     plugin.tell(brought);

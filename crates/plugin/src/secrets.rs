@@ -32,6 +32,9 @@ const TELLING: usize = 12;
 /// Variables that hold keys of Daytona.
 const KEYS: &[&str] = &["DAYTONA_API_KEY", "DAYTONA_JWT_TOKEN"];
 
+/// What stands in the place of a link.
+const LINK: &str = "[hidden: link]";
+
 /// All that is known so far.
 #[derive(Default)]
 pub(crate) struct Secrets {
@@ -141,7 +144,7 @@ impl Secrets {
         let name = host.split('.').next().unwrap_or_default();
         let token = name.split_once('-').map_or(name, |(_, token)| token);
         let token = if token.len() < SHORTEST { rest } else { token };
-        self.learn("[hidden: link]", token, vec![Form::whole(token.into())]);
+        self.learn(LINK, token, vec![Form::whole(token.into())]);
     }
 
     /// Lets the address of a link be read again.
@@ -165,6 +168,13 @@ impl Secrets {
                 forms,
             });
         }
+    }
+
+    /// Values that no file and no commit may bring into a sandbox.
+    pub(crate) fn values(&self) -> sync::Secrets {
+        let known = self.known.borrow();
+        let own = known.iter().filter(|secret| secret.label != LINK);
+        sync::Secrets::new(own.map(|secret| secret.value.clone()).collect())
     }
 
     /// The text without any secret.

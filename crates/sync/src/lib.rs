@@ -21,6 +21,7 @@ mod header;
 mod home;
 mod listing;
 mod pack;
+mod secret;
 mod settings;
 
 use git::Git;
@@ -30,6 +31,7 @@ use std::rc::Rc;
 pub use apply::Applied;
 pub use home::{Incoming, Landed, Tip};
 pub use pack::{Packed, Start};
+pub use secret::Secrets;
 
 /// Largest pack that is carried into a sandbox, and largest bundle that is taken from one, in bytes.
 pub const MAX_PACK: u64 = 512 * 1024 * 1024;

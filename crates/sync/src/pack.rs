@@ -2,9 +2,9 @@
 
 use crate::depth::{Cut, cut};
 use crate::git::{Git, text};
-use crate::{Error, Project, git, kept};
+use crate::{Error, Project, Secrets, git, kept};
 use host::{GitOutput, Host, Level};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// What a sandbox starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Start {
     pub from: Option<String>,
     /// Commits that the sandbox has already.
     pub known: Vec<String>,
+    /// Files and commits that hold one of these stay on the host.
+    pub secrets: Secrets,
 }
 
 /// The worktree, packed. Call [`Packed::discard`] when it has been uploaded.
@@ -35,6 +37,10 @@ pub struct Packed {
     pub host_head: Option<String>,
     /// Commits that were left out because the sandbox has them.
     pub without: Vec<String>,
+    /// Files that stayed on the host, because they hold a secret.
+    pub held_back: Vec<String>,
+    /// The commit that holds a secret, and where, if the history stayed on the host for that.
+    pub tainted: Option<String>,
     dir: String,
 }
 
@@ -50,6 +56,9 @@ struct Snapshot {
     commit: String,
     branch: String,
     head: Option<String>,
+    held_back: Vec<String>,
+    /// Blobs that hold no secret.
+    clean: HashSet<String>,
 }
 
 impl Project {
@@ -110,9 +119,9 @@ impl Project {
         let git = git
             .with("GIT_WORK_TREE", self.worktree.clone())
             .with("GIT_OBJECT_DIRECTORY", format!("{}/objects", self.depot));
-        let mut snapshot = self.snapshot(&git, is_root, &start.keep_out, dir).await?;
+        let mut snapshot = self.snapshot(&git, is_root, start, dir).await?;
         if let Some(from) = &start.from {
-            snapshot.commit = self.without(&git, from, &start.keep_out, dir).await?;
+            self.without(&git, from, start, dir, &mut snapshot).await?;
         }
         let name = kept("base", session);
         private
@@ -123,7 +132,13 @@ impl Project {
             true => self.history(&git, &snapshot, start).await?,
             false => 0,
         };
-        let shallow = self.shallow(&git, &snapshot.commit, history).await?;
+        let (mut shallow, mut commits) = self.shallow(&git, &snapshot.commit, history).await?;
+        commits.remove(&snapshot.commit);
+        let tainted = self.tainted(&git, &start.secrets, &commits, &snapshot.clean);
+        let tainted = tainted.await?;
+        if tainted.is_some() {
+            (shallow, _) = self.shallow(&git, &snapshot.commit, 0).await?;
+        }
         let mut without = Vec::new();
         for commit in &start.known {
             if crate::is_hash(commit) && git.has(commit).await? {
@@ -151,13 +166,7 @@ impl Project {
             args.push("--thin");
         }
         if let Err(error) = git.to_file(&args, &revisions, &pack).await {
-            let lacks = self.lacks_files(&git, &snapshot.commit).await?;
-            let worktree = self.worktree.clone();
-            return Err(if lacks {
-                Error::Incomplete { worktree }
-            } else {
-                error
-            });
+            return Err(self.read_error(&git, &snapshot.commit, error).await);
         }
         let size = self.host.file_size(&pack).await?;
         if size > self.limit {
@@ -174,6 +183,8 @@ impl Project {
             shallow,
             host_head: snapshot.head,
             without,
+            held_back: snapshot.held_back,
+            tainted,
             dir: dir.into(),
         })
     }
@@ -196,36 +207,44 @@ impl Project {
         git
     }
 
-    /// A commit without what stays on the host: one that came from a sandbox may be any that the
-    /// sandbox knows a hash of.
+    /// Puts a commit in the snapshot's place, without what stays on the host: one that came from a
+    /// sandbox may be any that the sandbox knows a hash of.
     async fn without(
         &self,
         git: &Git<'_>,
         from: &str,
-        keep_out: &[String],
+        start: &Start,
         dir: &str,
-    ) -> Result<String, Error> {
-        let mut list = vec!["ls-tree", "-r", "--name-only", from, "--"];
-        list.extend(keep_out.iter().map(String::as_str));
-        if keep_out.is_empty() || git.line(&list).await?.is_empty() {
-            return Ok(from.into());
-        }
+        snapshot: &mut Snapshot,
+    ) -> Result<(), Error> {
         let git = self
             .signed(git)
             .with("GIT_INDEX_FILE", format!("{dir}/from-index"));
         git.checked(&["read-tree", from], "").await?;
-        remove(&git, keep_out).await?;
+        remove(&git, &start.keep_out).await?;
+        let (held_back, clean) = self.hold_back(&git, &start.secrets, dir).await?;
+        snapshot.held_back = held_back;
+        snapshot.clean.extend(clean);
+        snapshot.commit = from.into();
         let tree = git.line(&["write-tree"]).await?;
+        let is_same = git
+            .line(&["rev-parse", &format!("{from}^{{tree}}")])
+            .await?
+            == tree;
+        if is_same && !self.says(&git, &start.secrets, from).await? {
+            return Ok(());
+        }
         let message = "Without what stays on the host";
         let commit = ["commit-tree", "--no-gpg-sign", "-m", message, "-p", from];
-        git.line(&[&commit[..], &[&tree]].concat()).await
+        snapshot.commit = git.line(&[&commit[..], &[&tree]].concat()).await?;
+        Ok(())
     }
 
     async fn snapshot(
         &self,
         git: &Git<'_>,
         is_root: bool,
-        keep_out: &[String],
+        start: &Start,
         dir: &str,
     ) -> Result<Snapshot, Error> {
         let index = format!("{dir}/index");
@@ -281,18 +300,28 @@ impl Project {
                 }
             }
         }
-        remove(&git, keep_out).await?;
+        remove(&git, &start.keep_out).await?;
+        let (held_back, clean) = match self.hold_back(&git, &start.secrets, dir).await {
+            Err(error) => {
+                let at = head.as_deref().unwrap_or_default();
+                return Err(self.read_error(&git, at, error).await);
+            }
+            held => held?,
+        };
         let tree = git.line(&["write-tree"]).await?;
         if let Some(head) = &head
             && git
                 .line(&["rev-parse", &format!("{head}^{{tree}}")])
                 .await?
                 == tree
+            && !self.says(&git, &start.secrets, head).await?
         {
             return Ok(Snapshot {
                 commit: head.clone(),
                 branch,
                 head: Some(head.clone()),
+                held_back,
+                clean,
             });
         }
         let mut commit = vec![
@@ -309,6 +338,8 @@ impl Project {
             commit: git.line(&commit).await?,
             branch,
             head,
+            held_back,
+            clean,
         })
     }
 
@@ -335,31 +366,9 @@ impl Project {
 
     /// Paths of the submodules in the index, as bytes.
     async fn submodules(&self, git: &Git<'_>, dir: &str) -> Result<Vec<Vec<u8>>, Error> {
-        let file = format!("{dir}/staged");
-        // The mode begins a line, and no path has a NUL in it.
-        git.to_file(&["ls-files", "--stage", "-z"], "", &file)
-            .await?;
-        let (mut found, mut rest, mut at) = (Vec::new(), Vec::new(), 0);
-        loop {
-            let part = self.host.read_part(&file, at, 1024 * 1024).await?;
-            if part.is_empty() {
-                return Ok(found);
-            }
-            at += part.len() as u64;
-            rest.extend_from_slice(&part);
-            let whole = rest
-                .iter()
-                .rposition(|byte| *byte == 0)
-                .map_or(0, |n| n + 1);
-            for line in rest[..whole].split(|byte| *byte == 0) {
-                if line.starts_with(b"160000 ")
-                    && let Some(tab) = line.iter().position(|byte| *byte == b'\t')
-                {
-                    found.push(line[tab + 1..].to_vec());
-                }
-            }
-            rest.drain(..whole);
-        }
+        let staged = self.staged(git, dir).await?.into_iter();
+        let submodules = staged.filter(|file| file.mode == "160000");
+        Ok(submodules.map(|file| file.path).collect())
     }
 
     /// How many commits of history may go along.
@@ -394,6 +403,15 @@ impl Project {
         Ok(start.history + on_top)
     }
 
+    /// Why a commit cannot be read: a partial clone may lack some of its files.
+    async fn read_error(&self, git: &Git<'_>, commit: &str, error: Error) -> Error {
+        let worktree = self.worktree.clone();
+        match self.lacks_files(git, commit).await {
+            Ok(true) => Error::Incomplete { worktree },
+            _ => error,
+        }
+    }
+
     /// True for a partial clone that has not all files of a commit.
     async fn lacks_files(&self, git: &Git<'_>, commit: &str) -> Result<bool, Error> {
         let missing = [
@@ -407,8 +425,13 @@ impl Project {
         Ok(is_partial(git).await? && git.line(&missing).await?.contains('?'))
     }
 
-    /// Where the history of `tip` is cut.
-    async fn shallow(&self, git: &Git<'_>, tip: &str, depth: usize) -> Result<Vec<String>, Error> {
+    /// Where the history of `tip` is cut, and what goes.
+    async fn shallow(
+        &self,
+        git: &Git<'_>,
+        tip: &str,
+        depth: usize,
+    ) -> Result<(Vec<String>, BTreeSet<String>), Error> {
         let depth = depth.max(1);
         let mut count = depth.saturating_mul(4).max(1_000);
         let cut: Cut = loop {
@@ -438,7 +461,7 @@ impl Project {
             .filter(|commit| cut.commits.contains(*commit))
             .map(str::to_string);
         let all: BTreeSet<String> = cut.shallow.iter().cloned().chain(users).collect();
-        Ok(all.into_iter().collect())
+        Ok((all.into_iter().collect(), cut.commits))
     }
 }
 

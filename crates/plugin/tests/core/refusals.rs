@@ -1,6 +1,6 @@
 //! Fail closed: whatever is wrong, the tools are there and refuse.
 
-use crate::world::World;
+use crate::world::{World, git};
 use plugin::definitions;
 use serde_json::json;
 use std::fs;
@@ -61,31 +61,92 @@ fn a_bad_configuration_registers_the_same_tools_and_each_gives_the_reason() {
 }
 
 #[test]
-fn the_key_may_stand_in_the_projects_env_file() {
+fn the_key_may_stand_in_the_projects_env_file_and_stays_there() {
+    run(async {
+        for (number, head) in [
+            "OTHER=1\nexport DAYTONA_API_KEY=\"{key}\"\nDAYTONA_API_URL={url} # here\n",
+            "\u{feff}DAYTONA_API_KEY={key}\nDAYTONA_API_URL={url}\n",
+            "export\tDAYTONA_API_KEY={key}\nexport\tDAYTONA_API_URL={url}\n",
+            "export\tDAYTONA_API_KEY = '{key}'\r\nexport\tDAYTONA_API_URL = {url}\t# here\r\n",
+            "DAYTONA_API_KEY={key}\rDAYTONA_API_URL: {url}\r",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let world = World::new();
+            let data = world.store_path().with_file_name("elsewhere");
+            let data = data.to_string_lossy().into_owned();
+            let text = head.replace("{key}", &world.local.key);
+            let text = text.replace("{url}", &world.local.url);
+            fs::write(world.project.path().join(".env"), text).expect("written");
+            // Tracked is no different.
+            if number % 2 == 0 {
+                git(world.project.path(), &["add", ".env"]);
+                git(
+                    world.project.path(),
+                    &["commit", "--quiet", "-m", "with it"],
+                );
+            }
+            let host = Rc::new(TestHost::new(&[("XDG_DATA_HOME", &data)]));
+            let open = world.open_with(json!({}), host).await;
+            assert_eq!(open.started.problem, None, "{head:?}");
+            // The key works, and stays here.
+            let look = "ls -A; git log -p --all | grep -c DAYTONA_API_KEY; grep -r DAYTONA_API_KEY . | wc -l";
+            let listing = open.bash("s", look).await;
+            let quiet = listing.contains("draft.txt") && !listing.contains(".env");
+            assert!(
+                quiet && listing.trim_end().ends_with("0\n0"),
+                "{head:?}: {listing}"
+            );
+            assert_eq!(open.toasts(), ["Sandbox created"], "{head:?}");
+        }
+    });
+}
+
+#[test]
+fn no_file_with_the_keys_value_gets_into_a_sandbox_and_the_user_hears_of_it_once() {
     run(async {
         let world = World::new();
-        let data = world
-            .store_path()
-            .with_file_name("elsewhere")
-            .to_string_lossy()
-            .into_owned();
-        let text = format!(
-            "OTHER=1\nexport DAYTONA_API_KEY=\"{}\"\nDAYTONA_API_URL={} # here\n",
-            world.local.key, world.local.url
-        );
-        fs::write(world.project.path().join(".env"), text).expect("written");
-        let host = Rc::new(TestHost::new(&[("XDG_DATA_HOME", &data)]));
-        let open = world.open_with(json!({}), host).await;
-        assert_eq!(open.started.problem, None);
-        // The key works, and stays here.
+        let key = world.local.key.clone();
+        let line = format!("export DAYTONA_API_KEY={key}\n");
+        for path in [".envrc", ".env.local", "src/.env"] {
+            fs::write(world.project.path().join(path), &line).expect("written");
+        }
+        let open = world.open().await;
+        let look = "git status --short; ls -A . src; git log -p --all; cat -A .git/* 2>/dev/null";
+        let (head, tail) = key.split_at(20);
         let listing = open
-            .bash("s", "ls -A; grep -r DAYTONA_API_KEY . | wc -l")
+            .bash("a", &format!("({look}) | grep -c '{head}''{tail}'; {look}"))
             .await;
+        assert!(listing.starts_with("0\n"), "{listing}");
         assert!(
-            listing.contains("draft.txt") && !listing.contains(".env"),
+            !listing.contains(".env") && listing.contains("draft.txt"),
             "{listing}"
         );
-        assert!(listing.trim_end().ends_with('0'), "{listing}");
+        open.bash("b", "true").await;
+        let told = open.opencode.told.borrow().join("\n");
+        for path in [".envrc", ".env.local", "src/.env"] {
+            let said = format!("{path} holds a key or password of yours");
+            assert_eq!(told.matches(&said).count(), 1, "{told}");
+        }
+        assert!(!told.contains("history"), "{told}");
+        // In the history it keeps all of that here.
+        git(world.project.path(), &["add", "--all"]);
+        git(world.project.path(), &["commit", "--quiet", "-m", "oh no"]);
+        let log = open
+            .bash(
+                "c",
+                "git log --oneline | wc -l; git log -p | grep -c API_KEY",
+            )
+            .await;
+        assert!(log.starts_with("1\n0\n"), "{log}");
+        let told = open.opencode.told.borrow().join("\n");
+        assert!(
+            told.contains("The history is not brought into the sandbox, because commit "),
+            "{told}"
+        );
+        assert!(told.contains("Replace the key at Daytona"), "{told}");
+        assert!(!told.contains(&key), "{told}");
     });
 }
 

@@ -1,0 +1,274 @@
+//! What holds a secret stays on the host: files of the worktree, and commits.
+//!
+//! Every object that would be packed is looked through, and no other, by `git grep`: it reads packs as
+//! fast as git can, and takes the values from its standard input, where no list of processes shows
+//! them. It sees blobs under the names of their hashes, so that no attribute and no path plays a part. What
+//! cannot be looked through is an error: nothing is packed then.
+
+use crate::git::{Git, text};
+use crate::{Error, Project};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// Commits whose messages are looked through at a time.
+const COMMITS: usize = 1_000;
+
+/// Values that must not leave the host.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// Values of one line each; others can stand in no header and no URL either.
+    pub fn new(values: Vec<String>) -> Secrets {
+        let is_line = |value: &String| !value.is_empty() && !value.contains(['\n', '\r', '\0']);
+        Secrets(values.into_iter().filter(is_line).collect())
+    }
+
+    fn are_in(&self, bytes: &[u8]) -> bool {
+        let holds = |value: &String| {
+            bytes
+                .windows(value.len())
+                .any(|part| part == value.as_bytes())
+        };
+        self.0.iter().any(holds)
+    }
+}
+
+impl std::fmt::Debug for Secrets {
+    /// Never shows one.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} secrets", self.0.len())
+    }
+}
+
+/// A file in an index.
+pub(crate) struct Staged {
+    pub(crate) mode: String,
+    pub(crate) blob: String,
+    /// As bytes.
+    pub(crate) path: Vec<u8>,
+}
+
+impl Project {
+    /// All files in the index.
+    pub(crate) async fn staged(&self, git: &Git<'_>, dir: &str) -> Result<Vec<Staged>, Error> {
+        let file = format!("{dir}/staged");
+        // The mode begins a line, and no path has a NUL in it.
+        git.to_file(&["ls-files", "--stage", "-z"], "", &file)
+            .await?;
+        let (mut found, mut rest, mut at) = (Vec::new(), Vec::new(), 0);
+        loop {
+            let part = self.host.read_part(&file, at, 1024 * 1024).await?;
+            if part.is_empty() {
+                return Ok(found);
+            }
+            at += part.len() as u64;
+            rest.extend_from_slice(&part);
+            let whole = rest
+                .iter()
+                .rposition(|byte| *byte == 0)
+                .map_or(0, |n| n + 1);
+            found.extend(rest[..whole].split(|byte| *byte == 0).filter_map(staged));
+            rest.drain(..whole);
+        }
+    }
+
+    /// Takes the files that hold a secret out of the index. Gives their paths, and the blobs that hold
+    /// none.
+    pub(crate) async fn hold_back(
+        &self,
+        git: &Git<'_>,
+        secrets: &Secrets,
+        dir: &str,
+    ) -> Result<(Vec<String>, HashSet<String>), Error> {
+        if secrets.0.is_empty() {
+            return Ok(Default::default());
+        }
+        let mut staged = self.staged(git, dir).await?;
+        staged.retain(|file| file.mode != "160000");
+        let mut blobs: HashSet<String> = staged.iter().map(|file| file.blob.clone()).collect();
+        let list: Vec<&String> = blobs.iter().collect();
+        let found: HashSet<String> = self
+            .holding(git, secrets, &list)
+            .await?
+            .into_iter()
+            .collect();
+        staged.retain(|file| found.contains(&file.blob) || secrets.are_in(&file.path));
+        if !staged.is_empty() {
+            let paths: Vec<&[u8]> = staged.iter().map(|file| &file.path[..]).collect();
+            let mut paths = paths.join(&0);
+            paths.push(0);
+            let update = ["update-index", "--force-remove", "-z", "--stdin"];
+            let removed = git.feed(&update, paths).await?;
+            git.check(&update, removed)?;
+        }
+        blobs.retain(|blob| !found.contains(blob));
+        let path = |file: &Staged| String::from_utf8_lossy(&file.path).into_owned();
+        Ok((staged.iter().map(path).collect(), blobs))
+    }
+
+    /// Those of the blobs that hold a secret. They are put into a tree of our own: git looks through a
+    /// tree with all processors, and through blobs by their names with one, hashing each again.
+    async fn holding(
+        &self,
+        git: &Git<'_>,
+        secrets: &Secrets,
+        blobs: &[&String],
+    ) -> Result<Vec<String>, Error> {
+        if blobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lines = blobs
+            .iter()
+            .map(|blob| format!("100644 blob {blob}\t{blob}\n"));
+        let tree = git.checked(&["mktree"], &lines.collect::<String>()).await?;
+        let tree = text(&tree.stdout);
+        let grep = [
+            "grep",
+            "--no-color",
+            "--no-recurse-submodules",
+            "--text",
+            "--files-with-matches",
+            "--fixed-strings",
+            "-f",
+            "-",
+            &tree,
+        ];
+        let output = git.run(&grep, &secrets.0.join("\n")).await?;
+        if output.code == 1 {
+            // It is in none of them.
+            return Ok(Vec::new());
+        }
+        let output = git.check(&grep, output)?;
+        let names = text(&output.stdout);
+        let names = names.lines().filter_map(|line| line.rsplit(':').next());
+        Ok(names.map(str::to_string).collect())
+    }
+
+    /// The first of the commits that holds a secret, in its message or in a file, and where. Blobs of
+    /// `clean` hold none.
+    pub(crate) async fn tainted(
+        &self,
+        git: &Git<'_>,
+        secrets: &Secrets,
+        commits: &BTreeSet<String>,
+        clean: &HashSet<String>,
+    ) -> Result<Option<String>, Error> {
+        if secrets.0.is_empty() || commits.is_empty() {
+            return Ok(None);
+        }
+        let all: Vec<&str> = commits.iter().map(String::as_str).collect();
+        for some in all.chunks(COMMITS) {
+            if let Some(commit) = self.said_in(git, secrets, some).await? {
+                return Ok(Some(format!("commit {} (its message)", short(&commit))));
+            }
+        }
+        let list = all.join("\n") + "\n";
+        let objects = ["rev-list", "--objects", "--no-walk=unsorted", "--stdin"];
+        let objects = git.checked(&objects, &list).await?;
+        let mut paths = BTreeMap::new();
+        for line in objects.stdout.split(|byte| *byte == b'\n') {
+            let Some(space) = line.iter().position(|byte| *byte == b' ') else {
+                continue;
+            };
+            let name = String::from_utf8_lossy(&line[..space]).into_owned();
+            if secrets.are_in(&line[space..]) {
+                return Ok(Some("a commit (the name of a file)".into()));
+            }
+            if !clean.contains(&name) {
+                let path = String::from_utf8_lossy(&line[space + 1..]).into_owned();
+                paths.insert(name, path);
+            }
+        }
+        let names: Vec<&str> = paths.keys().map(String::as_str).collect();
+        let kinds = ["cat-file", "--batch-check=%(objecttype) %(objectname)"];
+        let kinds = git.checked(&kinds, &(names.join("\n") + "\n")).await?;
+        let kinds = String::from_utf8_lossy(&kinds.stdout).into_owned();
+        let blobs = kinds.lines().filter_map(|line| line.strip_prefix("blob "));
+        let blobs: Vec<String> = blobs.map(str::to_string).collect();
+        let blobs: Vec<&String> = blobs.iter().collect();
+        let found = self.holding(git, secrets, &blobs).await?;
+        let Some(blob) = found.first() else {
+            return Ok(None);
+        };
+        let path = paths.get(blob).cloned().unwrap_or_default();
+        let object = format!("--find-object={blob}");
+        let log = [
+            "log",
+            "--no-walk=unsorted",
+            "--stdin",
+            "--format=%h",
+            "-m",
+            &object,
+        ];
+        let log = git.run(&log, &list).await?;
+        let log = String::from_utf8_lossy(&log.stdout).into_owned();
+        Ok(Some(match log.lines().find(|line| !line.is_empty()) {
+            Some(commit) => format!("commit {commit} ({path})"),
+            None => format!("a commit ({path})"),
+        }))
+    }
+
+    /// The first of the commits whose own text holds a secret.
+    async fn said_in(
+        &self,
+        git: &Git<'_>,
+        secrets: &Secrets,
+        commits: &[&str],
+    ) -> Result<Option<String>, Error> {
+        let list = commits.join("\n") + "\n";
+        let output = git.checked(&["cat-file", "--batch"], &list).await?;
+        let mut rest = &output.stdout[..];
+        for commit in commits {
+            let unread = || Error::Git {
+                worktree: self.worktree.clone(),
+                command: "cat-file".into(),
+                reason: format!("commit {commit} cannot be read"),
+            };
+            let end = rest
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .ok_or_else(unread)?;
+            let head = String::from_utf8_lossy(&rest[..end]).into_owned();
+            let size = head
+                .rsplit(' ')
+                .next()
+                .and_then(|size| size.parse::<usize>().ok());
+            let size = size.ok_or_else(unread)?;
+            let text = rest.get(end + 1..end + 1 + size).ok_or_else(unread)?;
+            if secrets.are_in(text) {
+                return Ok(Some(commit.to_string()));
+            }
+            rest = rest.get(end + size + 2..).unwrap_or_default();
+        }
+        Ok(None)
+    }
+
+    /// True if the commit's own text holds a secret.
+    pub(crate) async fn says(
+        &self,
+        git: &Git<'_>,
+        secrets: &Secrets,
+        commit: &str,
+    ) -> Result<bool, Error> {
+        if secrets.0.is_empty() {
+            return Ok(false);
+        }
+        Ok(self.said_in(git, secrets, &[commit]).await?.is_some())
+    }
+}
+
+/// A line of `ls-files --stage`.
+fn staged(line: &[u8]) -> Option<Staged> {
+    let tab = line.iter().position(|byte| *byte == b'\t')?;
+    let head = String::from_utf8_lossy(&line[..tab]).into_owned();
+    let mut fields = head.split(' ');
+    Some(Staged {
+        mode: fields.next()?.into(),
+        blob: fields.next()?.into(),
+        path: line[tab + 1..].to_vec(),
+    })
+}
+
+fn short(commit: &str) -> &str {
+    commit.get(..10).unwrap_or(commit)
+}
