@@ -495,6 +495,10 @@ impl OpenCode for Screen<dyn OpenCode> {
         self.inner.progress(call, &shown);
     }
 
+    fn terminal(&self, line: &str) -> bool {
+        self.inner.terminal(&self.secrets.hide(line))
+    }
+
     fn toast(&self, toast: Toast) {
         self.inner.toast(Toast {
             title: self.secrets.hide(&toast.title).into_owned(),
