@@ -127,3 +127,15 @@ describe("what was never sent", () => {
     }
   })
 })
+
+test("a .env with a tab is read, and no file that holds the key gets into the sandbox", async () => {
+  const { result, shown, all } = await tried({
+    files: { a: "1\n", ".env": `\ufeffexport\tDAYTONA_API_KEY='${local.apiKey}'\r\nexport\tDAYTONA_API_URL=${local.url} # here\r\n`, ".envrc": `export DAYTONA_API_KEY=${local.apiKey}\n` },
+    env: { DAYTONA_API_KEY: "", DAYTONA_API_URL: "" },
+    script: [{ calls: [["bash", { command: "ls -A; git log --oneline | wc -l; git log -p | grep -c DAYTONA_API_KEY" }]] }],
+  })
+  assert.equal(result.output.replace(/\n\n[^]*/, "").trim(), ".git\na\n1\n0", JSON.stringify(result))
+  const said = shown.filter(({ title }) => title === "Stays on this machine").map(({ message }) => message)
+  assert.ok(said.some((message) => message.startsWith(".envrc holds a key")), JSON.stringify(shown))
+  assert.ok(!all.includes(local.apiKey), all)
+})

@@ -272,14 +272,17 @@ pub async fn toplevel(host: &dyn Host, directory: &str) -> Result<Option<String>
     Ok((found.code == 0).then(|| git::text(&found.stdout)))
 }
 
+/// FNV-1a.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
 /// Where the depot of a worktree is, beside the store's file.
 pub fn depot_path(store: &str, worktree: &str, repository: bool) -> String {
-    // FNV-1a: clones of one repository share a store, but not their objects.
-    let hash = worktree
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-        });
+    // Clones of one repository share a store, but not their objects.
+    let hash = fnv(worktree.as_bytes());
     let store = store.strip_suffix(".json").unwrap_or(store);
     let kind = if repository { "" } else { "-plain" };
     format!("{store}-{hash:016x}{kind}.git")

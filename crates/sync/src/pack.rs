@@ -2,9 +2,10 @@
 
 use crate::depth::{Cut, cut};
 use crate::git::{Git, text};
+use crate::secret::Clean;
 use crate::{Error, Project, Secrets, git, kept};
 use host::{GitOutput, Host, Level};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 /// What a sandbox starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,8 +58,6 @@ struct Snapshot {
     branch: String,
     head: Option<String>,
     held_back: Vec<String>,
-    /// Blobs that hold no secret.
-    clean: HashSet<String>,
 }
 
 impl Project {
@@ -119,9 +118,11 @@ impl Project {
         let git = git
             .with("GIT_WORK_TREE", self.worktree.clone())
             .with("GIT_OBJECT_DIRECTORY", format!("{}/objects", self.depot));
-        let mut snapshot = self.snapshot(&git, is_root, start, dir).await?;
+        let mut clean = self.clean(&start.secrets).await;
+        let mut snapshot = self.snapshot(&git, is_root, start, &mut clean, dir).await?;
         if let Some(from) = &start.from {
-            self.without(&git, from, start, dir, &mut snapshot).await?;
+            let held_back = self.without(&git, from, start, &mut clean, dir);
+            (snapshot.commit, snapshot.held_back) = held_back.await?;
         }
         let name = kept("base", session);
         private
@@ -134,11 +135,12 @@ impl Project {
         };
         let (mut shallow, mut commits) = self.shallow(&git, &snapshot.commit, history).await?;
         commits.remove(&snapshot.commit);
-        let tainted = self.tainted(&git, &start.secrets, &commits, &snapshot.clean);
+        let tainted = self.tainted(&git, &start.secrets, &commits, &mut clean);
         let tainted = tainted.await?;
         if tainted.is_some() {
             (shallow, _) = self.shallow(&git, &snapshot.commit, 0).await?;
         }
+        self.keep_clean(clean).await?;
         let mut without = Vec::new();
         for commit in &start.known {
             if crate::is_hash(commit) && git.has(commit).await? {
@@ -207,37 +209,34 @@ impl Project {
         git
     }
 
-    /// Puts a commit in the snapshot's place, without what stays on the host: one that came from a
-    /// sandbox may be any that the sandbox knows a hash of.
+    /// A commit without what stays on the host, and the files that do for what they hold: one that came
+    /// from a sandbox may be any that the sandbox knows a hash of.
     async fn without(
         &self,
         git: &Git<'_>,
         from: &str,
         start: &Start,
+        clean: &mut Clean,
         dir: &str,
-        snapshot: &mut Snapshot,
-    ) -> Result<(), Error> {
+    ) -> Result<(String, Vec<String>), Error> {
         let git = self
             .signed(git)
             .with("GIT_INDEX_FILE", format!("{dir}/from-index"));
         git.checked(&["read-tree", from], "").await?;
         remove(&git, &start.keep_out).await?;
-        let (held_back, clean) = self.hold_back(&git, &start.secrets, dir).await?;
-        snapshot.held_back = held_back;
-        snapshot.clean.extend(clean);
-        snapshot.commit = from.into();
+        let held_back = self.hold_back(&git, &start.secrets, clean, dir).await?;
         let tree = git.line(&["write-tree"]).await?;
         let is_same = git
             .line(&["rev-parse", &format!("{from}^{{tree}}")])
             .await?
             == tree;
         if is_same && !self.says(&git, &start.secrets, from).await? {
-            return Ok(());
+            return Ok((from.into(), held_back));
         }
         let message = "Without what stays on the host";
         let commit = ["commit-tree", "--no-gpg-sign", "-m", message, "-p", from];
-        snapshot.commit = git.line(&[&commit[..], &[&tree]].concat()).await?;
-        Ok(())
+        let commit = git.line(&[&commit[..], &[&tree]].concat()).await?;
+        Ok((commit, held_back))
     }
 
     async fn snapshot(
@@ -245,6 +244,7 @@ impl Project {
         git: &Git<'_>,
         is_root: bool,
         start: &Start,
+        clean: &mut Clean,
         dir: &str,
     ) -> Result<Snapshot, Error> {
         let index = format!("{dir}/index");
@@ -301,7 +301,7 @@ impl Project {
             }
         }
         remove(&git, &start.keep_out).await?;
-        let (held_back, clean) = match self.hold_back(&git, &start.secrets, dir).await {
+        let held_back = match self.hold_back(&git, &start.secrets, clean, dir).await {
             Err(error) => {
                 let at = head.as_deref().unwrap_or_default();
                 return Err(self.read_error(&git, at, error).await);
@@ -321,7 +321,6 @@ impl Project {
                 branch,
                 head: Some(head.clone()),
                 held_back,
-                clean,
             });
         }
         let mut commit = vec![
@@ -339,7 +338,6 @@ impl Project {
             branch,
             head,
             held_back,
-            clean,
         })
     }
 

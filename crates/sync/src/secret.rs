@@ -2,11 +2,12 @@
 //!
 //! Every object that would be packed is looked through, and no other, by `git grep`: it reads packs as
 //! fast as git can, and takes the values from its standard input, where no list of processes shows
-//! them. It sees blobs under the names of their hashes, so that no attribute and no path plays a part. What
+//! them. What was looked through once, for the same secrets, is in a list beside the depot's objects. Git
+//! sees blobs under the names of their hashes, so that no attribute and no path plays a part. What
 //! cannot be looked through is an error: nothing is packed then.
 
 use crate::git::{Git, text};
-use crate::{Error, Project};
+use crate::{Error, Project, fnv};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Commits whose messages are looked through at a time.
@@ -30,6 +31,22 @@ impl Secrets {
                 .any(|part| part == value.as_bytes())
         };
         self.0.iter().any(holds)
+    }
+}
+
+/// Blobs that hold no secret.
+pub(crate) struct Clean {
+    /// Which secrets that were; nobody can tell them from it.
+    secrets: u64,
+    /// Those of an earlier time.
+    known: HashSet<String>,
+    /// Those that would be packed now.
+    seen: HashSet<String>,
+}
+
+impl Clean {
+    fn holds(&self, blob: &str) -> bool {
+        self.known.contains(blob) || self.seen.contains(blob)
     }
 }
 
@@ -72,26 +89,56 @@ impl Project {
         }
     }
 
-    /// Takes the files that hold a secret out of the index. Gives their paths, and the blobs that hold
-    /// none.
+    fn clean_list(&self) -> String {
+        format!("{}/clean-blobs", self.depot)
+    }
+
+    /// What an earlier pack has looked through.
+    pub(crate) async fn clean(&self, secrets: &Secrets) -> Clean {
+        let fingerprint = fnv(secrets.0.join("\n").as_bytes());
+        let list = self.host.read_file(&self.clean_list()).await;
+        let list = String::from_utf8(list.unwrap_or_default()).unwrap_or_default();
+        let of_these = list.strip_prefix(&format!("{fingerprint:016x}\n"));
+        Clean {
+            secrets: fingerprint,
+            known: of_these
+                .unwrap_or_default()
+                .lines()
+                .map(str::to_string)
+                .collect(),
+            seen: HashSet::new(),
+        }
+    }
+
+    /// Writes down what need not be looked through again.
+    pub(crate) async fn keep_clean(&self, clean: Clean) -> Result<(), Error> {
+        if clean.seen != clean.known {
+            let mut list = format!("{:016x}", clean.secrets);
+            for blob in &clean.seen {
+                list.push('\n');
+                list.push_str(blob);
+            }
+            let path = self.clean_list();
+            self.host.replace_file(&path, list.as_bytes()).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the files that hold a secret out of the index, and gives their paths.
     pub(crate) async fn hold_back(
         &self,
         git: &Git<'_>,
         secrets: &Secrets,
+        clean: &mut Clean,
         dir: &str,
-    ) -> Result<(Vec<String>, HashSet<String>), Error> {
+    ) -> Result<Vec<String>, Error> {
         if secrets.0.is_empty() {
-            return Ok(Default::default());
+            return Ok(Vec::new());
         }
         let mut staged = self.staged(git, dir).await?;
         staged.retain(|file| file.mode != "160000");
-        let mut blobs: HashSet<String> = staged.iter().map(|file| file.blob.clone()).collect();
-        let list: Vec<&String> = blobs.iter().collect();
-        let found: HashSet<String> = self
-            .holding(git, secrets, &list)
-            .await?
-            .into_iter()
-            .collect();
+        let blobs = staged.iter().map(|file| file.blob.clone()).collect();
+        let found = self.holding(git, secrets, blobs, clean).await?;
         staged.retain(|file| found.contains(&file.blob) || secrets.are_in(&file.path));
         if !staged.is_empty() {
             let paths: Vec<&[u8]> = staged.iter().map(|file| &file.path[..]).collect();
@@ -101,9 +148,8 @@ impl Project {
             let removed = git.feed(&update, paths).await?;
             git.check(&update, removed)?;
         }
-        blobs.retain(|blob| !found.contains(blob));
         let path = |file: &Staged| String::from_utf8_lossy(&file.path).into_owned();
-        Ok((staged.iter().map(path).collect(), blobs))
+        Ok(staged.iter().map(path).collect())
     }
 
     /// Those of the blobs that hold a secret. They are put into a tree of our own: git looks through a
@@ -112,16 +158,30 @@ impl Project {
         &self,
         git: &Git<'_>,
         secrets: &Secrets,
-        blobs: &[&String],
-    ) -> Result<Vec<String>, Error> {
-        if blobs.is_empty() {
-            return Ok(Vec::new());
-        }
-        let lines = blobs
-            .iter()
-            .map(|blob| format!("100644 blob {blob}\t{blob}\n"));
-        let tree = git.checked(&["mktree"], &lines.collect::<String>()).await?;
-        let tree = text(&tree.stdout);
+        blobs: BTreeSet<String>,
+        clean: &mut Clean,
+    ) -> Result<HashSet<String>, Error> {
+        let fresh = blobs.iter().filter(|blob| !clean.holds(blob));
+        let lines: String = fresh
+            .map(|blob| format!("100644 blob {blob}\t{blob}\n"))
+            .collect();
+        let found = match lines.is_empty() {
+            true => HashSet::new(),
+            false => self.grep(git, secrets, &lines).await?,
+        };
+        let rest = blobs.into_iter().filter(|blob| !found.contains(blob));
+        clean.seen.extend(rest);
+        Ok(found)
+    }
+
+    /// Names in a tree of these lines that hold a secret.
+    async fn grep(
+        &self,
+        git: &Git<'_>,
+        secrets: &Secrets,
+        lines: &str,
+    ) -> Result<HashSet<String>, Error> {
+        let tree = text(&git.checked(&["mktree"], lines).await?.stdout);
         let grep = [
             "grep",
             "--no-color",
@@ -136,22 +196,20 @@ impl Project {
         let output = git.run(&grep, &secrets.0.join("\n")).await?;
         if output.code == 1 {
             // It is in none of them.
-            return Ok(Vec::new());
+            return Ok(HashSet::new());
         }
-        let output = git.check(&grep, output)?;
-        let names = text(&output.stdout);
+        let names = text(&git.check(&grep, output)?.stdout);
         let names = names.lines().filter_map(|line| line.rsplit(':').next());
         Ok(names.map(str::to_string).collect())
     }
 
-    /// The first of the commits that holds a secret, in its message or in a file, and where. Blobs of
-    /// `clean` hold none.
+    /// The first of the commits that holds a secret, in its message or in a file, and where.
     pub(crate) async fn tainted(
         &self,
         git: &Git<'_>,
         secrets: &Secrets,
         commits: &BTreeSet<String>,
-        clean: &HashSet<String>,
+        clean: &mut Clean,
     ) -> Result<Option<String>, Error> {
         if secrets.0.is_empty() || commits.is_empty() {
             return Ok(None);
@@ -174,20 +232,24 @@ impl Project {
             if secrets.are_in(&line[space..]) {
                 return Ok(Some("a commit (the name of a file)".into()));
             }
-            if !clean.contains(&name) {
-                let path = String::from_utf8_lossy(&line[space + 1..]).into_owned();
-                paths.insert(name, path);
-            }
+            let path = String::from_utf8_lossy(&line[space + 1..]).into_owned();
+            paths.insert(name, path);
         }
-        let names: Vec<&str> = paths.keys().map(String::as_str).collect();
+        let mut blobs: BTreeSet<String> = paths
+            .keys()
+            .filter(|name| clean.holds(name))
+            .cloned()
+            .collect();
+        let others: Vec<&str> = (paths.keys().map(String::as_str))
+            .filter(|name| !clean.holds(name))
+            .collect();
         let kinds = ["cat-file", "--batch-check=%(objecttype) %(objectname)"];
-        let kinds = git.checked(&kinds, &(names.join("\n") + "\n")).await?;
+        let kinds = git.checked(&kinds, &(others.join("\n") + "\n")).await?;
         let kinds = String::from_utf8_lossy(&kinds.stdout).into_owned();
-        let blobs = kinds.lines().filter_map(|line| line.strip_prefix("blob "));
-        let blobs: Vec<String> = blobs.map(str::to_string).collect();
-        let blobs: Vec<&String> = blobs.iter().collect();
-        let found = self.holding(git, secrets, &blobs).await?;
-        let Some(blob) = found.first() else {
+        let fresh = kinds.lines().filter_map(|line| line.strip_prefix("blob "));
+        blobs.extend(fresh.map(str::to_string));
+        let found = self.holding(git, secrets, blobs, clean).await?;
+        let Some(blob) = found.iter().next() else {
             return Ok(None);
         };
         let path = paths.get(blob).cloned().unwrap_or_default();

@@ -270,6 +270,39 @@ fn a_state_that_came_from_elsewhere_is_looked_through_too() {
 }
 
 #[test]
+fn what_was_looked_through_is_not_again_and_another_key_is_looked_for() {
+    let case = Case::new();
+    put(&case.path(), ".envrc", KEY);
+    put(&case.path(), "other", "dtn_of-another-time");
+    let (worktree, depot) = (case.path(), case.dir.path().join("depot.git"));
+    let (worktree, depot) = (worktree.to_string_lossy(), depot.to_string_lossy());
+    run(async {
+        let host = Rc::new(TestHost::new(&[]));
+        let project = sync::Project::new(host.clone(), &worktree, true, &depot);
+        let pack = async |key: &str| {
+            let start = Start {
+                secrets: Secrets::new(vec![key.into()]),
+                ..history(50)
+            };
+            let packed = project.pack("ses_1", &start).await.expect("packs");
+            packed.clone().discard(&*host).await;
+            packed.held_back
+        };
+        assert_eq!(pack(KEY).await, [".envrc"]);
+        assert_eq!(pack(KEY).await, [".envrc"]);
+        assert_eq!(pack("dtn_of-another-time").await, ["other"]);
+        assert!(pack("dtn_nowhere").await.is_empty());
+        // Nothing is new.
+        host.fail(|what, args| (what == "git" && args.contains(" grep ")).then(|| "again".into()));
+        assert!(pack("dtn_nowhere").await.is_empty());
+        // A list that is broken is none.
+        host.heal();
+        fs::write(format!("{depot}/clean-blobs"), [0xff; 100]).expect("written");
+        assert_eq!(pack(KEY).await, [".envrc"]);
+    });
+}
+
+#[test]
 fn nothing_is_packed_that_could_not_be_looked_through() {
     let case = Case::new();
     put(&case.path(), ".envrc", KEY);
