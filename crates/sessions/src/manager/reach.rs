@@ -3,6 +3,7 @@
 
 use super::{CLEAN_MS, Error, Notice, Sessions};
 use futures::future::{Either, select};
+use host::HttpError;
 use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
@@ -91,7 +92,11 @@ impl Sessions {
 
     /// The session's sandbox cannot be had.
     pub(super) fn failed(&self, error: &Error) {
-        if let Error::Daytona(daytona::Error::Network(_)) = error {
+        // What has a way out of its own (a name, a certificate, a proxy) is said with it.
+        if let Error::Daytona(daytona::Error::Network(
+            HttpError::Connect { .. } | HttpError::Dropped { .. } | HttpError::Timeout { .. },
+        )) = error
+        {
             self.unreachable();
         }
         // While nothing can be reached, whatever else fails has that reason, and whoever asked hears it.
