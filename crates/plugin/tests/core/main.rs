@@ -9,6 +9,7 @@ mod faults;
 mod home;
 mod lies;
 mod lifecycle;
+mod moved;
 mod permissions;
 mod proxy;
 mod refusals;
