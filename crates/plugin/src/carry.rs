@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use daytona::{Upload, UploadSource};
 use host::{Host, Level};
 use protocol::{Base, Code, Op, Outcome, Request, Setup, ToolError};
-use sessions::{Carrier, Fresh, Prepared, Sessions};
+use sessions::{Carrier, Fresh, Origin, Prepared, Sessions};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -33,6 +33,8 @@ pub(crate) struct Carry {
     pub(crate) opencode: Rc<dyn OpenCode>,
     pub(crate) remote: Rc<Remote>,
     pub(crate) project: sync::Project,
+    /// The store's file.
+    pub(crate) store: String,
     /// Worktree on the host.
     pub(crate) worktree: String,
     /// Project directory in the sandbox.
@@ -303,5 +305,20 @@ impl Carrier for Carry {
 
     async fn forget(&self, session: &str) {
         self.project.forget(session).await;
+    }
+
+    async fn origin_of(&self, worktree: &str, is_known: bool) -> Origin {
+        let depot = sync::depot_path(&self.store, worktree, true);
+        match self.project.origin_of(worktree, &depot, is_known).await {
+            sync::Origin::Here => Origin::Here,
+            sync::Origin::Elsewhere => Origin::Elsewhere,
+            sync::Origin::Gone => Origin::Gone,
+        }
+    }
+
+    async fn take_over(&self, worktree: &str) -> Result<(), String> {
+        let depot = sync::depot_path(&self.store, worktree, true);
+        let taken = self.project.take_over(&depot).await;
+        taken.map_err(|error| error.to_string())
     }
 }

@@ -245,6 +245,7 @@ impl Plugin {
             opencode: Rc::clone(&self.opencode),
             remote: Rc::clone(&remote),
             project: sync::Project::new(Rc::clone(&self.host), paths.host(), git, &depot),
+            store: store.path().to_string(),
             worktree: paths.host().to_string(),
             root: config.project_dir.clone(),
             history: config.history,
@@ -395,6 +396,19 @@ impl Plugin {
                 "Session store unreadable",
                 format!(
                     "It did not parse ({reason}) and is now {id}. The sandboxes are found again by their labels."
+                ),
+                "warning",
+            ),
+            Notice::Astray { worktree, ids } => (
+                "Work not home",
+                format!(
+                    "{worktree} is not there any more, and work of its sessions has not come home. It is safe in {} ({}). If the project is elsewhere now, put a link to it there and start OpenCode in it.",
+                    if ids.len() == 1 {
+                        "sandbox"
+                    } else {
+                        "sandboxes"
+                    },
+                    ids.join(", ")
                 ),
                 "warning",
             ),

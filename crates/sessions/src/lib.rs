@@ -13,7 +13,7 @@ mod manager;
 mod store;
 
 pub use manager::{
-    Carrier, Error, Fresh, Looked, Notice, Prepared, Project, Sessions, Template, Working,
+    Carrier, Error, Fresh, Looked, Notice, Origin, Prepared, Project, Sessions, Template, Working,
 };
 pub use store::{
     Cleanup, Creating, Document, Entry, Home, Store, StoreError, Undo, Unsynced, Version,

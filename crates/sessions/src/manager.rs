@@ -3,6 +3,7 @@
 
 mod cleanup;
 mod create;
+mod moved;
 mod reach;
 mod recover;
 mod work;
@@ -106,6 +107,28 @@ pub trait Carrier {
 
     /// The session and its sandbox are gone for good.
     async fn forget(&self, session: &str);
+
+    /// What became of another worktree of the project. `is_known` says that sessions of this one are
+    /// in the store, too.
+    async fn origin_of(&self, _worktree: &str, _is_known: bool) -> Origin {
+        Origin::Elsewhere
+    }
+
+    /// Takes over what is kept here for the sessions of a worktree that is this one now. Safe to repeat.
+    async fn take_over(&self, _worktree: &str) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// What became of a worktree that sessions were made in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This one is where it went.
+    Here,
+    /// It is there, or another worktree sees to it.
+    Elsewhere,
+    /// It is not there, and nothing tells where it went.
+    Gone,
 }
 
 /// A sandbox to prepare.
@@ -165,6 +188,8 @@ pub enum Notice {
     StoreBroken { id: String, reason: String },
     /// The session is deleted, but its work is not home.
     Kept { id: String, reason: String },
+    /// Work of sessions of a worktree that is gone is not home.
+    Astray { worktree: String, ids: Vec<String> },
 }
 
 /// What a look at a sandbox that did not answer came to.

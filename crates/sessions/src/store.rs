@@ -124,6 +124,12 @@ pub struct Entry {
     /// The session is deleted, and its sandbox goes as soon as its work is home.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<bool>,
+    /// The worktree that this one was before, as long as what was kept there is not taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_from: Option<String>,
+    /// The worktree is gone, and a user was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub astray: Option<bool>,
     /// Why the work could not come home at the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

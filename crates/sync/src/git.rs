@@ -227,12 +227,12 @@ pub(crate) fn reason(output: &GitOutput) -> String {
     output.stderr.trim().chars().take(500).collect()
 }
 
-/// A line of `objects/info/alternates`: a path that begins with a quote, or holds a line end, is
-/// quoted.
-pub(crate) fn quote(path: &str) -> String {
+/// The text of `objects/info/alternates` for one path: it is quoted if it begins with a quote, or holds
+/// a line end.
+pub(crate) fn text_of_alternates(path: &str) -> String {
     match path.starts_with('"') || path.contains('\n') {
-        true => quoted(path),
-        false => path.to_string(),
+        true => quoted(path) + "\n",
+        false => format!("{path}\n"),
     }
 }
 

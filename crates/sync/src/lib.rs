@@ -20,6 +20,7 @@ mod git;
 mod header;
 mod home;
 mod listing;
+mod moved;
 mod pack;
 mod secret;
 mod settings;
@@ -30,6 +31,7 @@ use std::rc::Rc;
 
 pub use apply::Applied;
 pub use home::{Incoming, Landed, Tip};
+pub use moved::Origin;
 pub use pack::{Packed, Start};
 pub use secret::Secrets;
 
@@ -173,12 +175,20 @@ impl Project {
             .with("GIT_ATTR_NOSYSTEM", "1")
     }
 
+    /// The directory of the user's objects.
+    async fn objects(&self) -> Result<String, Error> {
+        let git = Git::users(&*self.host, &self.worktree);
+        let absolute = "--path-format=absolute";
+        git.line(&["rev-parse", absolute, "--git-path", "objects"])
+            .await
+    }
+
     /// Makes the depot, unless it is there, and gives git in it.
     async fn open(&self) -> Result<Git<'_>, Error> {
         let private = self.private();
-        let plain = Git::users(&*self.host, &self.worktree);
         let (mut format, mut objects) = ("sha1".to_string(), None);
         if self.repository {
+            let plain = Git::users(&*self.host, &self.worktree);
             let output = plain
                 .line(&[
                     "rev-parse",
@@ -189,7 +199,7 @@ impl Project {
                 ])
                 .await?;
             let (name, path) = output.split_once('\n').unwrap_or((&output, ""));
-            (format, objects) = (name.into(), Some(git::quote(path)));
+            (format, objects) = (name.into(), Some(path.to_string()));
         }
         let alternates = format!("{}/objects/info/alternates", self.depot);
         let is_there = self
@@ -203,7 +213,7 @@ impl Project {
             private.checked(&init, "").await?;
         }
         if let Some(objects) = objects {
-            let wanted = format!("{objects}\n");
+            let wanted = git::text_of_alternates(&objects);
             self.keep_file(&alternates, wanted.as_bytes()).await?;
         }
         Ok(private)

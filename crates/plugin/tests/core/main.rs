@@ -10,6 +10,7 @@ mod half;
 mod home;
 mod lies;
 mod lifecycle;
+mod moved;
 mod permissions;
 mod proxy;
 mod refusals;

@@ -278,6 +278,7 @@ impl Sessions {
     /// Deletes the sandboxes of deleted sessions of this worktree, and brings home what processes
     /// that are gone left in the others, if work comes home at all.
     async fn sweep_work(&self, document: Document) -> Result<(), Error> {
+        let document = self.follow_moves(document).await?;
         for (session, entry) in document.sessions {
             if !self.is_ours(&entry) {
                 continue;
