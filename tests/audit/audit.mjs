@@ -73,9 +73,9 @@ export async function audit({ chosen = rows, names = STATES, say = () => {} } = 
   const tries = names.map((name) => done.get(name).tries).reduce((sum, count) => sum + count, 0)
   const calls = names.map((name) => [...done.get(name).results.values()].flat().length).reduce((sum, count) => sum + count, 0)
   lines.push(`${chosen.length} rows × ${names.length} states, ${FAMILIES.length} model families; ${tries} tries with ${calls} calls`)
-  const sum = (of) => names.reduce((count, name) => count + of(done.get(name)), 0)
-  const secrets = sum((state) => state.secrets)
-  lines.push(`${sum((state) => state.requests)} requests to the model, looked through for every secret: of files, of the environment, the API key, a proxy's password`)
+  // What is the user's own choice to send, as instruction files are, does not count.
+  const secrets = effects.filter(({ sent }) => sent).length
+  lines.push(`${names.reduce((count, name) => count + done.get(name).requests, 0)} requests to the model, looked through for every secret: of files, of the environment, the API key, a proxy's password`)
   const told = effects.map(({ row, state, kind, what }) => `HOST EFFECT ${state} ${row} ${KINDS[kind]}: ${what}`)
   if (effects.length) lines.push("", ...new Set(told))
   lines.push(...problems.map((problem) => `PROBLEM ${problem}`))

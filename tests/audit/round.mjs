@@ -48,7 +48,7 @@ const put = (base, files) => {
   }
 }
 
-/** Runs `chosen` rows in a state. Gives `{ effects, secrets, requests, results, seconds }`. */
+/** Runs `chosen` rows in a state. Gives `{ effects, requests, results, seconds }`. */
 export async function round(name, { chosen = rows, trace }) {
   const started = Date.now()
   const state = states[name]
@@ -162,8 +162,7 @@ export async function round(name, { chosen = rows, trace }) {
     texts.push({ where: "a session", row: undefined, text: JSON.stringify(messages.flat().map(({ parts }) => parts)) })
     const sent = world.model.requests.map((request) => ({ where: "a request to the model", row: undefined, text: JSON.stringify(request) }))
 
-    const secrets = [...told(sent, owners)]
-    const effects = [...told(texts, owners), ...secrets, ...written(base, before, tree(base)), ...requested(loopback.log)]
+    const effects = [...told(texts, owners), ...[...told(sent, owners)].map((effect) => ({ ...effect, sent: true })), ...written(base, before, tree(base)), ...requested(loopback.log)]
     for (const file of traces) effects.push(...traced(file, programs(world, state)))
     for (const row of chosen.filter(({ quiet }) => quiet)) {
       for (const { text } of results.get(row.id)) {
@@ -173,7 +172,7 @@ export async function round(name, { chosen = rows, trace }) {
         }
       }
     }
-    return { name, effects, secrets: secrets.length, requests: sent.length, results, tries: tries.length, seconds: (Date.now() - started) / 1000, env }
+    return { name, effects, requests: sent.length, results, tries: tries.length, seconds: (Date.now() - started) / 1000, env }
   } finally {
     await world.close()
     await loopback.close()
