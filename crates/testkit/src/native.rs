@@ -160,6 +160,7 @@ const READING: &[&str] = &[
     " rev-parse ",
     " rev-list ",
     " cat-file ",
+    " grep ",
     " for-each-ref ",
     " merge-base ",
     " diff-tree ",
