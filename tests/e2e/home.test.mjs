@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict"
 import { execFileSync } from "node:child_process"
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { after, before, describe, test } from "node:test"
 import { createWorld, eventually, git, opencodeBinary, visit } from "../lib/world.mjs"
@@ -267,6 +267,31 @@ for (const name of ["GIT_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_WO
     }
   })
 }
+
+test("a project that was renamed while its work was away gets it at the next start", async () => {
+  const world = await createWorld({ files, scripts })
+  try {
+    const opencode = await world.serve()
+    const session = await opencode.session()
+    await world.local.fault("POST", "/toolbox/*/process/execute", { kind: "slow", ms: 60_000 }, { times: 1, skip: 2 })
+    await opencode.prompt(session, "script:edit")
+    await opencode.stop("SIGKILL")
+    assert.ok(world.store().sessions[session].unsynced)
+    await world.local.heal()
+    const project = `${world.project}-renamed`
+    renameSync(world.project, project)
+    const next = await world.serve({ cwd: project })
+    await next.session()
+    const { home, worktree } = await eventually("the work is home", () => {
+      const entry = world.store().sessions[session]
+      return entry.home && !entry.unsynced && entry
+    })
+    assert.equal(worktree, project)
+    assert.equal(git(project, "show", `${home.branch}:a.txt`), "ALPHA")
+  } finally {
+    await world.close()
+  }
+})
 
 /** OpenCode's terminal UI in a terminal of its own: what it shows, and keys for it. */
 function openTerminal(world) {
