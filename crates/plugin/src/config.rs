@@ -160,6 +160,9 @@ pub enum Network {
     Off,
 }
 
+/// A shorter key may be a part of anything.
+const SHORTEST_KEY: usize = 8;
+
 /// Why the plugin cannot work. The text reaches the model and the user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -196,6 +199,11 @@ pub enum ConfigError {
         "DAYTONA_API_KEY is not set. Set it in the environment or in .env in the project's root; without an account, run daytona-local (see the README)."
     )]
     NoKey,
+    /// The key itself among what every sandbox gets.
+    #[error(
+        "{0} in the option \"env\" of opencode-daytona-sandbox holds the API key of Daytona, and no key of yours may get into a sandbox: remove it"
+    )]
+    KeyInSandbox(String),
     /// A key, an organization, a URL or a proxy with a character that it cannot have.
     #[error(
         "{name} has {kind} (U+{code:04X}) at position {at} of {of}, and neither a key nor a URL can have one. Copy it again, without what came along."
@@ -300,26 +308,9 @@ impl Config {
         {
             return Err(ConfigError::Unknown(unknown.clone()));
         }
-        let in_dotenv = |name: &str| dotenv::value(dotenv, name).map(str::to_string);
-        let key = |name: &str| {
-            let value = env(name).or_else(|| in_dotenv(name));
-            value.filter(|value| !clean(value).is_empty())
-        };
         let options = Options(map);
 
-        let snapshot = options.text("snapshot")?;
-        let image = options.text("image")?;
-        if snapshot.is_some() && image.is_some() {
-            return Err(ConfigError::Exclusive("snapshot", "image"));
-        }
-        let resources = options.get(
-            "resources",
-            "an object of cpu, memory and disk (whole numbers)",
-            |v| serde_json::from_value::<daytona::Resources>(v.clone()).ok(),
-        )?;
-        if resources.is_some() && image.is_none() {
-            return Err(ConfigError::Needs("resources", "image"));
-        }
+        let template = template(&options, &env, dotenv)?;
         let sync = options
             .get("sync", "\"branch\", \"apply\" or \"off\"", |v| {
                 Some(match v.as_str()? {
@@ -349,24 +340,6 @@ impl Config {
             })?
             .unwrap_or_else(|| DEFAULT_PROJECT_DIR.to_string());
 
-        let mut template = sessions::Template {
-            snapshot: if image.is_some() {
-                None
-            } else {
-                snapshot.or_else(|| key("DAYTONA_SNAPSHOT"))
-            },
-            target: options.text("target")?.or_else(|| key("DAYTONA_TARGET")),
-            env: options.strings("env")?,
-            labels: options.strings("labels")?,
-            auto_stop_interval: options.minutes("autoStopMinutes", 0)?,
-            auto_archive_interval: options.minutes("autoArchiveMinutes", 0)?,
-            auto_delete_interval: options.minutes("autoDeleteMinutes", -1)?,
-            resources: resources.unwrap_or_default(),
-            ..Default::default()
-        };
-        if let Some(image) = &image {
-            template.image(image);
-        }
         let allow_tools = options
             .get("allowTools", "an array of tool names", |v| {
                 v.as_array()?
@@ -398,48 +371,12 @@ impl Config {
             .get("prewarm", "true or false", Value::as_bool)?
             .unwrap_or(true);
 
-        let source = |name: &str| match env(name) {
-            Some(_) => "in the environment",
-            None => "in .env",
-        };
-        // A project's file must not send a key that it does not hold to a server of its choice.
-        let of_dotenv = |name: &str| env(name).is_none() && in_dotenv(name).is_some();
-        if options.text("apiUrl")?.is_none()
-            && of_dotenv("DAYTONA_API_URL")
-            && !of_dotenv("DAYTONA_API_KEY")
-            && key("DAYTONA_API_KEY").is_some()
-        {
-            return Err(ConfigError::ForeignUrl);
+        let settings = service(&options, &env, dotenv)?;
+        let key = &settings.api_key;
+        let holds_key = |value: &str| key.len() >= SHORTEST_KEY && value.contains(key);
+        if let Some((name, _)) = template.env.iter().find(|(_, value)| holds_key(value)) {
+            return Err(ConfigError::KeyInSandbox(name.clone()));
         }
-        let (url, from) = match options.text("apiUrl")? {
-            Some(url) => (url, "the option apiUrl".to_string()),
-            None => match key("DAYTONA_API_URL") {
-                Some(url) => (
-                    url,
-                    format!("DAYTONA_API_URL ({})", source("DAYTONA_API_URL")),
-                ),
-                None => (DEFAULT_API_URL.into(), String::new()),
-            },
-        };
-        let api_url = address(&url, &from)?;
-        for name in host::proxy::VARIABLES {
-            if let Some(proxy) = env(name) {
-                only_graphic(proxy.trim(), || format!("{name} (in the environment)"))?;
-            }
-        }
-        let header = |name: &str| {
-            let Some(value) = key(name) else {
-                return Ok(None);
-            };
-            let value = clean(&value);
-            only_graphic(value, || format!("{name} ({})", source(name)))?;
-            Ok::<_, ConfigError>(Some(value.to_string()))
-        };
-        let settings = daytona::Settings {
-            api_url,
-            api_key: header("DAYTONA_API_KEY")?.ok_or(ConfigError::NoKey)?,
-            organization: header("DAYTONA_ORGANIZATION_ID")?,
-        };
         Ok(Config {
             settings,
             template,
@@ -453,6 +390,109 @@ impl Config {
             allow_tools,
         })
     }
+}
+
+/// What a sandbox starts from.
+fn template(
+    options: &Options<'_>,
+    env: &impl Fn(&str) -> Option<String>,
+    dotenv: &[(String, String)],
+) -> Result<sessions::Template, ConfigError> {
+    let key = |name: &str| given(name, env, dotenv);
+    let snapshot = options.text("snapshot")?;
+    let image = options.text("image")?;
+    if snapshot.is_some() && image.is_some() {
+        return Err(ConfigError::Exclusive("snapshot", "image"));
+    }
+    let resources = options.get(
+        "resources",
+        "an object of cpu, memory and disk (whole numbers)",
+        |v| serde_json::from_value::<daytona::Resources>(v.clone()).ok(),
+    )?;
+    if resources.is_some() && image.is_none() {
+        return Err(ConfigError::Needs("resources", "image"));
+    }
+    let mut template = sessions::Template {
+        snapshot: if image.is_some() {
+            None
+        } else {
+            snapshot.or_else(|| key("DAYTONA_SNAPSHOT"))
+        },
+        target: options.text("target")?.or_else(|| key("DAYTONA_TARGET")),
+        env: options.strings("env")?,
+        labels: options.strings("labels")?,
+        auto_stop_interval: options.minutes("autoStopMinutes", 0)?,
+        auto_archive_interval: options.minutes("autoArchiveMinutes", 0)?,
+        auto_delete_interval: options.minutes("autoDeleteMinutes", -1)?,
+        resources: resources.unwrap_or_default(),
+        ..Default::default()
+    };
+    if let Some(image) = &image {
+        template.image(image);
+    }
+    Ok(template)
+}
+
+/// Where the service is, and what opens it.
+fn service(
+    options: &Options<'_>,
+    env: &impl Fn(&str) -> Option<String>,
+    dotenv: &[(String, String)],
+) -> Result<daytona::Settings, ConfigError> {
+    let in_dotenv = |name: &str| dotenv::value(dotenv, name).map(str::to_string);
+    let key = |name: &str| given(name, env, dotenv);
+    let source = |name: &str| match env(name) {
+        Some(_) => "in the environment",
+        None => "in .env",
+    };
+    // A project's file must not send a key that it does not hold to a server of its choice.
+    let of_dotenv = |name: &str| env(name).is_none() && in_dotenv(name).is_some();
+    if options.text("apiUrl")?.is_none()
+        && of_dotenv("DAYTONA_API_URL")
+        && !of_dotenv("DAYTONA_API_KEY")
+        && key("DAYTONA_API_KEY").is_some()
+    {
+        return Err(ConfigError::ForeignUrl);
+    }
+    let (url, from) = match options.text("apiUrl")? {
+        Some(url) => (url, "the option apiUrl".to_string()),
+        None => match key("DAYTONA_API_URL") {
+            Some(url) => (
+                url,
+                format!("DAYTONA_API_URL ({})", source("DAYTONA_API_URL")),
+            ),
+            None => (DEFAULT_API_URL.into(), String::new()),
+        },
+    };
+    let api_url = address(&url, &from)?;
+    for name in host::proxy::VARIABLES {
+        if let Some(proxy) = env(name) {
+            only_graphic(proxy.trim(), || format!("{name} (in the environment)"))?;
+        }
+    }
+    let header = |name: &str| {
+        let Some(value) = key(name) else {
+            return Ok(None);
+        };
+        let value = clean(&value);
+        only_graphic(value, || format!("{name} ({})", source(name)))?;
+        Ok::<_, ConfigError>(Some(value.to_string()))
+    };
+    Ok(daytona::Settings {
+        api_url,
+        api_key: header("DAYTONA_API_KEY")?.ok_or(ConfigError::NoKey)?,
+        organization: header("DAYTONA_ORGANIZATION_ID")?,
+    })
+}
+
+/// What the environment or `.env` has under a name, if it is anything.
+fn given(
+    name: &str,
+    env: &impl Fn(&str) -> Option<String>,
+    dotenv: &[(String, String)],
+) -> Option<String> {
+    let value = env(name).or_else(|| dotenv::value(dotenv, name).map(str::to_string));
+    value.filter(|value| !clean(value).is_empty())
 }
 
 /// True if a number behind it makes a branch name, by git's own rules.
@@ -574,6 +614,11 @@ mod tests {
                 json!({ "apiUrl": "app.daytona.io" }),
                 &key,
                 "is not an http or https URL",
+            ),
+            (
+                json!({ "env": { "A": "b", "URL": "https://dtn_0123456@host" } }),
+                &[("DAYTONA_API_KEY", "dtn_0123456")],
+                "URL in the option \"env\" of opencode-daytona-sandbox holds the API key",
             ),
             (
                 json!([1]),

@@ -264,62 +264,7 @@ impl Plugin {
             }
         };
         self.tell(&brought);
-        if !brought.left_out.is_empty() {
-            return failed(format!(
-                "Not all of the work could be brought home. Left in the sandbox: {}. Make these files readable, or delete or ignore them, and call sync again.",
-                brought.left_out.join("; ")
-            ));
-        }
-        let own = (brought.home.as_ref()).map(|home| (home.branch.as_str(), home.commit.as_str()));
-        let landed = brought.landed.as_ref();
-        let arrived = landed.map(|landed| (landed.branch.as_str(), landed.commit.as_str()));
-        let Some((branch, commit)) = arrived.or(own) else {
-            return done(
-                "nothing to bring home",
-                "Nothing was changed in this session, so there is no branch.".into(),
-                json!({ "files": [] }),
-            );
-        };
-        let mut text =
-            format!("The work is in the user's repository: branch {branch}, commit {commit}.");
-        let files = (brought.landed.as_ref()).map_or(&[][..], |landed| &landed.files);
-        match files.len() {
-            0 => text.push_str("\nNothing new since it came home last."),
-            count => {
-                text.push_str(&format!("\n{count} changed since it came home last:"));
-                for file in files.iter().take(MAX_NAMED) {
-                    text.push_str(&format!("\n{file}"));
-                }
-                if count > MAX_NAMED {
-                    text.push_str(&format!("\n(and {} more)", count - MAX_NAMED));
-                }
-            }
-        }
-        if let Some(landed) = &brought.landed {
-            if let Some(why) = &landed.beside {
-                text.push_str(&format!(
-                    "\nIt is not the session's own branch, because {why}."
-                ));
-            }
-            if !landed.others.is_empty() {
-                text.push_str(&format!(
-                    "\nFurther branches: {}.",
-                    landed.others.join(", ")
-                ));
-            }
-        }
-        if let Some(reason) = &brought.not_applied {
-            text.push_str(&format!(
-                "\nIt is not in the user's working tree: {reason}."
-            ));
-        }
-        if brought.jobs > 0 {
-            text.push_str(
-                "\nBackground commands still run: what they write from now on is not in it.",
-            );
-        }
-        let metadata = json!({ "branch": branch, "commit": commit, "files": files });
-        done(branch, trust::text(text), metadata)
+        report(&brought)
     }
 
     /// Waits for the end of the set-up of a sandbox that the session has.
@@ -557,6 +502,64 @@ impl Plugin {
         *slot = Some(Undone(settled));
         Ok(())
     }
+}
+
+/// What the tool `sync` says of what came home.
+fn report(brought: &Brought) -> Executed {
+    if !brought.left_out.is_empty() {
+        return failed(format!(
+            "Not all of the work could be brought home. Left in the sandbox: {}. Make these files readable, or delete or ignore them, and call sync again.",
+            brought.left_out.join("; ")
+        ));
+    }
+    let own = (brought.home.as_ref()).map(|home| (home.branch.as_str(), home.commit.as_str()));
+    let landed = brought.landed.as_ref();
+    let arrived = landed.map(|landed| (landed.branch.as_str(), landed.commit.as_str()));
+    let Some((branch, commit)) = arrived.or(own) else {
+        return done(
+            "nothing to bring home",
+            "Nothing was changed in this session, so there is no branch.".into(),
+            json!({ "files": [] }),
+        );
+    };
+    let mut text =
+        format!("The work is in the user's repository: branch {branch}, commit {commit}.");
+    let files = (brought.landed.as_ref()).map_or(&[][..], |landed| &landed.files);
+    match files.len() {
+        0 => text.push_str("\nNothing new since it came home last."),
+        count => {
+            text.push_str(&format!("\n{count} changed since it came home last:"));
+            for file in files.iter().take(MAX_NAMED) {
+                text.push_str(&format!("\n{file}"));
+            }
+            if count > MAX_NAMED {
+                text.push_str(&format!("\n(and {} more)", count - MAX_NAMED));
+            }
+        }
+    }
+    if let Some(landed) = &brought.landed {
+        if let Some(why) = &landed.beside {
+            text.push_str(&format!(
+                "\nIt is not the session's own branch, because {why}."
+            ));
+        }
+        if !landed.others.is_empty() {
+            text.push_str(&format!(
+                "\nFurther branches: {}.",
+                landed.others.join(", ")
+            ));
+        }
+    }
+    if let Some(reason) = &brought.not_applied {
+        text.push_str(&format!(
+            "\nIt is not in the user's working tree: {reason}."
+        ));
+    }
+    if brought.jobs > 0 {
+        text.push_str("\nBackground commands still run: what they write from now on is not in it.");
+    }
+    let metadata = json!({ "branch": branch, "commit": commit, "files": files });
+    done(branch, trust::text(text), metadata)
 }
 
 fn done(title: &str, output: String, metadata: Value) -> Executed {
