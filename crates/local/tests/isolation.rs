@@ -109,7 +109,7 @@ fn a_sandbox_finds_the_named_programs_and_no_other() {
     let named = named.to_str().expect("text");
     let server = Server::start_with(data.path(), &["--programs", named]);
     let look =
-        "for p in cat git ls rg; do type -p $p || echo no $p; done; cat /proc/sys/kernel/ostype";
+        "for p in cat git ls rg; do command -v $p || echo no $p; done; cat /proc/sys/kernel/ostype";
     for (snapshot, git) in [
         ("daytona-small", "/opt/daytona/programs/git"),
         ("test-no-git", "no git"),
