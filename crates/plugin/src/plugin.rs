@@ -353,7 +353,7 @@ impl Plugin {
             Notice::Lost { url } => (
                 "Connection lost",
                 format!(
-                    "Daytona cannot be reached at {url}. What runs in sandboxes goes on, and calls are tried again for about a minute."
+                    "Daytona cannot be reached at {url}: check the network and DAYTONA_API_URL. What runs in sandboxes goes on, and calls are tried again for about a minute."
                 ),
                 "warning",
             ),
