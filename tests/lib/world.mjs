@@ -256,10 +256,12 @@ async function serve(cwd, env, under) {
     child.stderr.on("data", read)
     child.once("exit", (code) => fail(new Error(`opencode serve ended with ${code}: ${output}`)))
   })
+  // OpenCode takes the port of one that has ended, and a connection that was kept is one to that.
+  const headers = { "x-opencode-directory": cwd, connection: "close" }
   const request = async (method, path, body) => {
     const response = await fetch(url + path, {
       method,
-      headers: { "content-type": "application/json", "x-opencode-directory": cwd },
+      headers: { "content-type": "application/json", ...headers },
       body: body === undefined ? undefined : JSON.stringify(body),
     })
     const text = await response.text()
@@ -281,7 +283,7 @@ async function serve(cwd, env, under) {
     /** Gives every event of the project to `see`, until the function that this gives is called. */
     async watch(see) {
       const watching = new AbortController()
-      const response = await fetch(`${url}/event`, { signal: watching.signal, headers: { "x-opencode-directory": cwd } })
+      const response = await fetch(`${url}/event`, { signal: watching.signal, headers })
       const reading = (async () => {
         let text = ""
         for await (const chunk of response.body) {
