@@ -3,13 +3,10 @@
 
 import { constants, createReadStream, createWriteStream, openAsBlob } from "node:fs"
 import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat } from "node:fs/promises"
-import { lookup } from "node:dns/promises"
-import { connect } from "node:net"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import type { Writable } from "node:stream"
 import { pipeline } from "node:stream/promises"
-import { connect as connectTls } from "node:tls"
 import { kill, start } from "./children.js"
 
 /** A JSON head with bytes behind it. */
@@ -125,7 +122,9 @@ export class Machine {
 
   /** Fails with the resolver's code if there is no such host. */
   async lookup(name: string): Promise<void> {
-    await lookup(name)
+    // Loaded when something is wrong: these modules would cost every start some milliseconds.
+    const dns = await import("node:dns/promises")
+    await dns.lookup(name)
   }
 
   usesProxies(): boolean {
@@ -133,11 +132,12 @@ export class Machine {
     return "bun" in process.versions || process.env["NODE_USE_ENV_PROXY"] === "1"
   }
 
-  firstLine(address: string, tls: boolean, text: string): Promise<string> {
+  async firstLine(address: string, tls: boolean, text: string): Promise<string> {
+    const [plain, secure] = await Promise.all([import("node:net"), import("node:tls")])
     const colon = address.lastIndexOf(":")
     const [host, port] = [address.slice(0, colon).replace(/^\[|\]$/g, ""), Number(address.slice(colon + 1))]
     return new Promise((resolve, reject) => {
-      const socket = tls ? connectTls({ host, port, servername: host }) : connect({ host, port })
+      const socket = tls ? secure.connect({ host, port, servername: host }) : plain.connect({ host, port })
       let got = ""
       socket.setEncoding("latin1")
       socket.setTimeout(FIRST_LINE_MS, () => socket.destroy(new TimedOut("no first line")))
