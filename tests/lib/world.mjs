@@ -283,7 +283,9 @@ async function serve(cwd, env, under) {
     /** Gives every event of the project to `see`, until the function that this gives is called. */
     async watch(see) {
       const watching = new AbortController()
-      const response = await fetch(`${url}/event`, { signal: watching.signal, headers })
+      // The connection of a watch that was ended may still be taken for one to this server.
+      const listen = () => fetch(`${url}/event`, { signal: watching.signal, headers })
+      const response = await listen().catch(listen)
       const reading = (async () => {
         let text = ""
         for await (const chunk of response.body) {
