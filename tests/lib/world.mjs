@@ -242,8 +242,13 @@ export function toolResult(part) {
   return { tool: part.tool, status, output, error, title, metadata, input, attachments, text: output ?? error }
 }
 
+let served = 0
+
 async function serve(cwd, env, under) {
-  const [program, ...args] = [...under, opencodeBinary(), "serve", "--port", "0", "--hostname", "127.0.0.1"]
+  // OpenCode takes the port of one that has ended. Each has an address of its own, so that no connection
+  // that was kept is taken for one to another.
+  const address = `127.0.0.${2 + (served++ % 250)}`
+  const [program, ...args] = [...under, opencodeBinary(), "serve", "--port", "0", "--hostname", address]
   const child = spawn(program, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] })
   let output = ""
   const url = await new Promise((done, fail) => {
@@ -256,12 +261,10 @@ async function serve(cwd, env, under) {
     child.stderr.on("data", read)
     child.once("exit", (code) => fail(new Error(`opencode serve ended with ${code}: ${output}`)))
   })
-  // OpenCode takes the port of one that has ended, and a connection that was kept is one to that.
-  const headers = { "x-opencode-directory": cwd, connection: "close" }
   const request = async (method, path, body) => {
     const response = await fetch(url + path, {
       method,
-      headers: { "content-type": "application/json", ...headers },
+      headers: { "content-type": "application/json", "x-opencode-directory": cwd },
       body: body === undefined ? undefined : JSON.stringify(body),
     })
     const text = await response.text()
@@ -283,9 +286,7 @@ async function serve(cwd, env, under) {
     /** Gives every event of the project to `see`, until the function that this gives is called. */
     async watch(see) {
       const watching = new AbortController()
-      // The connection of a watch that was ended may still be taken for one to this server.
-      const listen = () => fetch(`${url}/event`, { signal: watching.signal, headers })
-      const response = await listen().catch(listen)
+      const response = await fetch(`${url}/event`, { signal: watching.signal, headers: { "x-opencode-directory": cwd } })
       const reading = (async () => {
         let text = ""
         for await (const chunk of response.body) {
