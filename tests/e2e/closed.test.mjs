@@ -190,11 +190,14 @@ function otherPlugin(world, names) {
   return `file://${path}`
 }
 
+let begun = 0
+
 /** Starts the world with these plugins and runs `calls`, as a session and its subagent do; gives results and toasts. */
 async function beside(world, plugins, calls) {
   configure(world, { plugin: plugins })
   world.model.scripts.beside = [{ calls }]
-  const opencode = await world.serve()
+  // OpenCode takes the port of one that has ended, and a connection to that may be kept: each has an address of its own.
+  const opencode = await world.serve({ address: `127.0.0.${2 + begun++}` })
   const toasts = []
   const session = await opencode.session()
   const stop = await opencode.watch((event) => event.type === "tui.toast.show" && toasts.push(event.properties))

@@ -190,8 +190,8 @@ export async function createWorld({ files = {}, git: withGit = true, options = {
       return run(program, rest, { cwd, env: { ...environment, ...more } })
     },
     /** `opencode serve`: a client of its HTTP API. */
-    async serve({ cwd = project, env: more = {}, under = [] } = {}) {
-      const opencode = await serve(cwd, { ...environment, ...more }, under)
+    async serve({ cwd = project, env: more = {}, under = [], address = "127.0.0.1" } = {}) {
+      const opencode = await serve(cwd, { ...environment, ...more }, under, address)
       servers.push(opencode)
       return opencode
     },
@@ -242,12 +242,7 @@ export function toolResult(part) {
   return { tool: part.tool, status, output, error, title, metadata, input, attachments, text: output ?? error }
 }
 
-let served = 0
-
-async function serve(cwd, env, under) {
-  // OpenCode takes the port of one that has ended. Each has an address of its own, so that no connection
-  // that was kept is taken for one to another.
-  const address = `127.0.0.${2 + (served++ % 250)}`
+async function serve(cwd, env, under, address) {
   const [program, ...args] = [...under, opencodeBinary(), "serve", "--port", "0", "--hostname", address]
   const child = spawn(program, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] })
   let output = ""
