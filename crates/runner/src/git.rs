@@ -12,10 +12,11 @@
 
 use crate::error;
 use protocol::{Code, ToolError};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -91,17 +92,17 @@ impl Git {
         }
         let names = ["config", "-z", "--name-only", "--get-regexp", "^filter\\."];
         let names = self.feed(&names, b"").unwrap_or_default();
-        let mut settings: Vec<OsString> = Vec::new();
-        for name in names.split(|byte| *byte == 0) {
-            let Some(end) = name.iter().rposition(|byte| *byte == b'.') else {
-                continue;
-            };
+        let names = names.split(|byte| *byte == 0).filter_map(|name| {
+            let end = name.iter().rposition(|byte| *byte == b'.')?;
+            Some(&name[..=end])
+        });
+        let mut settings = Vec::new();
+        for filter in names.collect::<BTreeSet<_>>() {
             for value in ["clean=", "smudge=", "process=", "required=false"] {
-                let setting = [&name[..=end], value.as_bytes()].concat();
-                settings.push(OsStr::from_bytes(&setting).to_os_string());
+                let setting = [filter, value.as_bytes()].concat();
+                settings.push(OsString::from_vec(setting));
             }
         }
-        settings.dedup();
         settings
     }
 

@@ -118,7 +118,7 @@ fn set_up(
     git.check()?;
     let place = Place {
         state,
-        git: &git,
+        root,
         sandbox: sandbox_id,
     };
     let inherited = !setup.probe && place.is_inherited();
@@ -128,7 +128,7 @@ fn set_up(
     let note = || fs::write(root.join(".git").join(FOUND), &list);
     let _ = note();
     match &setup.base {
-        Some(base) => with_base(&place, base, inherited)?,
+        Some(base) => with_base(&git, &place, base, inherited)?,
         None if inherited => forget(&git, None)?,
         None if root.join(".git").exists() => {}
         None => git.run(INIT)?,
@@ -169,10 +169,9 @@ pub(crate) fn lock(state: &State, root: &Path) -> Option<File> {
 /// True if a setup of the project directory has ended in this sandbox, and none is half done. The
 /// caller holds the lock. Without an id, only the latter can be seen.
 pub(crate) fn is_set_up(state: &State, root: &Path, sandbox: Option<&str>) -> bool {
-    let git = Git::agents(root);
     let place = Place {
         state,
-        git: &git,
+        root,
         sandbox,
     };
     !place.unfinished().exists() && (sandbox.is_none() || place.is_marked())
@@ -181,22 +180,22 @@ pub(crate) fn is_set_up(state: &State, root: &Path, sandbox: Option<&str>) -> bo
 /// A project directory of a sandbox.
 struct Place<'a> {
     state: &'a State,
-    git: &'a Git,
+    root: &'a Path,
     sandbox: Option<&'a str>,
 }
 
 impl Place<'_> {
     fn unfinished(&self) -> PathBuf {
-        self.git.dir.join(".git").join(UNFINISHED)
+        self.root.join(".git").join(UNFINISHED)
     }
 
     fn own_mark(&self) -> PathBuf {
-        self.git.dir.join(".git").join(SANDBOX)
+        self.root.join(".git").join(SANDBOX)
     }
 
     /// Where the runner's records have the mark of this directory.
     fn records(&self) -> impl Iterator<Item = PathBuf> {
-        let name = format!("{:016x}", hash(self.git.dir.as_os_str()));
+        let name = format!("{:016x}", hash(self.root.as_os_str()));
         self.state.all(PROJECTS).map(move |dir| dir.join(&name))
     }
 
@@ -219,7 +218,7 @@ impl Place<'_> {
         let unfinished = self.unfinished();
         if let Some(sandbox) = self.sandbox {
             let own = self.own_mark();
-            if self.git.dir.join(".git").is_dir()
+            if self.root.join(".git").is_dir()
                 && fs::read_to_string(&own).ok().as_deref() != Some(sandbox)
             {
                 fs::write(own, sandbox).map_err(io_failed)?;
@@ -303,8 +302,7 @@ fn sandbox(message: String) -> ToolError {
     error(Code::Sandbox, message)
 }
 
-fn with_base(place: &Place<'_>, base: &Base, inherited: bool) -> Result<(), ToolError> {
-    let git = place.git;
+fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Result<(), ToolError> {
     let branch_ref = format!("refs/heads/{}", base.branch);
     if let Some(bad) = base.shallow.iter().find(|hash| !is_hash(hash)) {
         let message = format!("`{bad}` in `shallow` is not a full commit hash");

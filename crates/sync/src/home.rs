@@ -140,8 +140,11 @@ impl Project {
         was_changed: bool,
     ) -> Result<Option<(usize, usize)>, Error> {
         let private = self.open().await?;
-        let base = self.kept(&private, "base", session).await;
-        let Some(from) = last.map(str::to_string).or(base) else {
+        let from = match last {
+            Some(last) => Some(last.to_string()),
+            None => self.kept(&private, "base", session).await,
+        };
+        let Some(from) = from else {
             return Ok(None);
         };
         if was_changed && private.is_ancestor(&from, tip).await? {
@@ -169,15 +172,13 @@ impl Project {
         let names = format!("{dir}/names");
         let counted = async {
             git.to_file(args, "", &names).await?;
-            let (mut at, mut count) = (0, 0);
-            loop {
-                let part = self.host.read_part(&names, at, 1024 * 1024).await?;
-                if part.is_empty() {
-                    return Ok(count);
-                }
-                at += part.len() as u64;
+            let mut count = 0;
+            self.in_parts(&names, |part| {
                 count += part.iter().filter(|byte| **byte == 0).count();
-            }
+                Ok(())
+            })
+            .await?;
+            Ok(count)
         }
         .await;
         let _ = self.host.remove_temp_dir(&dir).await;
@@ -261,15 +262,8 @@ impl Project {
         git.file_to_file(&args, &names, &trees).await?;
         let hash = commits.first().map_or(40, |commit| commit.len()) / 2;
         let mut listing = Listing::new(hash);
-        let mut at = 0;
-        loop {
-            let part = self.host.read_part(&trees, at, 1024 * 1024).await?;
-            if part.is_empty() {
-                break;
-            }
-            at += part.len() as u64;
-            listing.read(&part).map_err(Error::Refused)?;
-        }
+        self.in_parts(&trees, |part| listing.read(part).map_err(Error::Refused))
+            .await?;
         match listing.is_bounded() {
             true => Ok(()),
             false => Err(Error::Refused(

@@ -166,6 +166,23 @@ impl Project {
         Ok(())
     }
 
+    /// Shows a file of git's to `see`, a part after the other: it may be larger than memory should be.
+    async fn in_parts(
+        &self,
+        path: &str,
+        mut see: impl FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut at = 0;
+        loop {
+            let part = self.host.read_part(path, at, 1024 * 1024).await?;
+            if part.is_empty() {
+                return Ok(());
+            }
+            at += part.len() as u64;
+            see(&part)?;
+        }
+    }
+
     /// Git in the depot, with no configuration but its own.
     fn private(&self) -> Git<'_> {
         Git::plain(&*self.host, &self.worktree)

@@ -72,21 +72,19 @@ impl Project {
         // The mode begins a line, and no path has a NUL in it.
         git.to_file(&["ls-files", "--stage", "-z"], "", &file)
             .await?;
-        let (mut found, mut rest, mut at) = (Vec::new(), Vec::new(), 0);
-        loop {
-            let part = self.host.read_part(&file, at, 1024 * 1024).await?;
-            if part.is_empty() {
-                return Ok(found);
-            }
-            at += part.len() as u64;
-            rest.extend_from_slice(&part);
+        let (mut found, mut rest) = (Vec::new(), Vec::new());
+        self.in_parts(&file, |part| {
+            rest.extend_from_slice(part);
             let whole = rest
                 .iter()
                 .rposition(|byte| *byte == 0)
                 .map_or(0, |n| n + 1);
             found.extend(rest[..whole].split(|byte| *byte == 0).filter_map(staged));
             rest.drain(..whole);
-        }
+            Ok(())
+        })
+        .await?;
+        Ok(found)
     }
 
     fn clean_list(&self) -> String {
