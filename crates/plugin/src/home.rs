@@ -116,6 +116,10 @@ impl Carry {
             let landed = self
                 .land(sessions, session, entry, &incoming, odd.as_deref())
                 .await?;
+            let Some(landed) = landed else {
+                // Another process brought it home and ended the session.
+                return Ok(Brought::nothing(entry));
+            };
             if odd.is_none() {
                 let kept = self.project.keep(session, &incoming.tip).await;
                 kept.map_err(|error| error.to_string())?;
@@ -299,7 +303,7 @@ impl Carry {
     }
 
     /// Moves the session's branch, under another number if its own is taken; `odd` says why it must
-    /// be one beside it.
+    /// be one beside it. None if the store does not know the session any more.
     async fn land(
         &self,
         sessions: &Sessions,
@@ -307,14 +311,21 @@ impl Carry {
         entry: &Entry,
         incoming: &Incoming,
         odd: Option<&str>,
-    ) -> Result<Landed, String> {
+    ) -> Result<Option<Landed>, String> {
+        let renumber = async |tried, taken| {
+            let number = sessions.renumber(session, tried, taken).await;
+            number.map_err(|error| error.to_string())
+        };
         let mut number = match entry.branch_number {
-            Some(number) => number,
-            None => (sessions.renumber(session, 0).await).map_err(|error| error.to_string())?,
+            None => renumber(None, 0).await?,
+            known => known,
         };
         let last = entry.home.as_ref().map(|home| home.commit.as_str());
         for _ in 0..NUMBERS {
-            let branch = format!("{}{number}", self.branch_prefix);
+            let Some(own) = number else {
+                return Ok(None);
+            };
+            let branch = format!("{}{own}", self.branch_prefix);
             let tip = Tip {
                 session,
                 branch: &branch,
@@ -328,11 +339,10 @@ impl Carry {
                 Err(sync::Error::Taken(_)) => {
                     // Branches outlive their sessions, so the store knows only some of them.
                     let taken = self.project.last_number(&self.branch_prefix).await;
-                    let taken = taken.map_err(|error| error.to_string())?.max(number);
-                    let next = sessions.renumber(session, taken).await;
-                    number = next.map_err(|error| error.to_string())?;
+                    let taken = taken.map_err(|error| error.to_string())?.max(own);
+                    number = renumber(Some(own), taken).await?;
                 }
-                landed => return landed.map_err(|error| error.to_string()),
+                landed => return landed.map(Some).map_err(|error| error.to_string()),
             }
         }
         Err(format!(

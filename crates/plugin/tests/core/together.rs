@@ -1,7 +1,7 @@
 //! Two OpenCode processes in one repository bring work home at the same moment.
 
 use crate::home::users;
-use crate::world::{Open, World, git};
+use crate::world::{Open, World, git, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -100,6 +100,53 @@ fn two_processes_with_one_session_bring_its_work_to_one_branch() {
         assert_eq!(branches.lines().count(), 2, "{branches}");
         assert_eq!(world.sandboxes().await.len(), 2);
         assert_eq!(users(&world), before);
+        assert_whole(&world);
+    });
+}
+
+/// Branches of somebody else have the numbers that the sessions get first.
+#[test]
+fn two_processes_with_one_session_whose_number_is_taken_bring_its_work_to_one_branch() {
+    run(async {
+        let world = World::new();
+        let (one, two) = two(&world).await;
+        for round in 1..=ROUNDS / 2 {
+            let session = format!("s{round}");
+            let s = session.as_str();
+            work(&one, s, "a", round).await;
+            let number = world.entry(s)["branchNumber"].to_string();
+            let name = format!("refs/heads/opencode/{number}");
+            git(world.project.path(), &["update-ref", &name, "HEAD"]);
+            match round % 2 {
+                0 => drop(tokio::join!(sync(&one, s), sync(&two, s))),
+                _ => {
+                    let deleted = || json!({ "info": { "id": s } });
+                    tokio::join!(
+                        one.event("session.deleted", deleted()),
+                        two.event("session.deleted", deleted())
+                    );
+                    until("the session is gone", async || world.entry(s).is_null()).await;
+                }
+            }
+            let contains = git(
+                world.project.path(),
+                &[
+                    "log",
+                    "--all",
+                    "--format=%H",
+                    "--grep",
+                    &format!("Session: {s}$"),
+                ],
+            );
+            assert_eq!(contains.lines().count(), 1, "{contains}");
+            let format = "--format=%(refname)";
+            let commit = contains.trim();
+            let on = git(
+                world.project.path(),
+                &["for-each-ref", format, "--contains", commit, "refs/heads"],
+            );
+            assert_eq!(on.lines().count(), 1, "{on}");
+        }
         assert_whole(&world);
     });
 }

@@ -148,17 +148,26 @@ impl Sessions {
         .await
     }
 
-    /// Gives the session another branch number, above `taken`: its own turned out to be taken.
-    pub async fn renumber(&self, session: &str, taken: u64) -> Result<u64, Error> {
+    /// Gives the session another branch number than `tried`, above `taken`: its own turned out to be
+    /// taken. Another process that brings the same work home may have given it one meanwhile; then it
+    /// is that one, so that both use the same branch. None if nothing is known of the session any more.
+    pub async fn renumber(
+        &self,
+        session: &str,
+        tried: Option<u64>,
+        taken: u64,
+    ) -> Result<Option<u64>, Error> {
         let number = self
             .store
             .update(|document| {
+                let known = document.sessions.get(session)?.branch_number;
+                if known.is_some() && known != tried {
+                    return known;
+                }
                 let numbers = document.sessions.values().filter_map(|e| e.branch_number);
                 let next = numbers.fold(taken, u64::max).saturating_add(1);
-                if let Some(entry) = document.sessions.get_mut(session) {
-                    entry.branch_number = Some(next);
-                }
-                next
+                document.sessions.get_mut(session)?.branch_number = Some(next);
+                Some(next)
             })
             .await?;
         Ok(number)

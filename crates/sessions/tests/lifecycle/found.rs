@@ -77,7 +77,7 @@ fn a_sandbox_that_is_gone_leaves_its_branch_and_what_came_home_to_the_next() {
         let came = sessions.came_home("s", &before, Some(home), true);
         came.await.expect("written");
         sessions.applied("s", "abc").await.expect("written");
-        sessions.renumber("s", 5).await.expect("written");
+        sessions.renumber("s", Some(1), 5).await.expect("written");
         let path = format!("/api/sandbox/{}", old.id);
         world.local.control("DELETE", &path, json!({})).await;
         world.is_empty("deleted elsewhere").await;

@@ -268,11 +268,19 @@ fn what_is_known_of_the_work_is_written_down() {
         sessions.undo("s", None).await.expect("written");
         assert!(world.entry("s")["undo"].is_null());
         // Branch numbers are never given twice.
-        assert_eq!(sessions.renumber("s", 5).await.expect("written"), 6);
+        let renumber = async |session, tried, taken| {
+            let number = sessions.renumber(session, tried, taken).await;
+            number.expect("written")
+        };
+        assert_eq!(renumber("s", Some(1), 5).await, Some(6));
         assert_eq!(world.entry("s")["branchNumber"], 6);
         sessions.enter("t", false).await.expect("a sandbox");
         assert_eq!(world.entry("t")["branchNumber"], 7);
-        assert_eq!(sessions.renumber("s", 1).await.expect("written"), 8);
+        assert_eq!(renumber("s", Some(6), 1).await, Some(8));
+        // Another process that tried the first one too gets the same.
+        assert_eq!(renumber("s", Some(1), 5).await, Some(8));
+        assert_eq!(renumber("s", None, 0).await, Some(8));
+        assert_eq!(renumber("gone", Some(1), 5).await, None);
         let found = sessions.entry_of("s").await.expect("read");
         assert_eq!(found.expect("there").branch_number, Some(8));
         assert_eq!(sessions.entry_of("never").await.expect("read"), None);
