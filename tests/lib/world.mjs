@@ -256,19 +256,36 @@ async function serve(cwd, env, under, address) {
     child.stderr.on("data", read)
     child.once("exit", (code) => fail(new Error(`opencode serve ended with ${code}: ${output}`)))
   })
+  const opencode = {
+    ...client(url, cwd),
+    child,
+    /** The same OpenCode, asked about another directory. */
+    at: (directory) => client(url, directory),
+    async stop(signal = "SIGTERM") {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      const ended = new Promise((done) => child.once("exit", done))
+      child.kill(signal)
+      await ended
+    },
+  }
+  return opencode
+}
+
+/** A client of OpenCode's HTTP API, for one directory. */
+function client(url, directory) {
+  const headers = { "x-opencode-directory": encodeURIComponent(directory) }
   const request = async (method, path, body) => {
     const response = await fetch(url + path, {
       method,
-      headers: { "content-type": "application/json", "x-opencode-directory": cwd },
+      headers: { "content-type": "application/json", ...headers },
       body: body === undefined ? undefined : JSON.stringify(body),
     })
     const text = await response.text()
     if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`)
     return text ? JSON.parse(text) : undefined
   }
-  const opencode = {
+  return {
     url,
-    child,
     request,
     session: async (body = {}) => (await request("POST", "/session", body)).id,
     /** Sends a prompt and waits for the turn; gives the tool results of the turn. */
@@ -281,7 +298,7 @@ async function serve(cwd, env, under, address) {
     /** Gives every event of the project to `see`, until the function that this gives is called. */
     async watch(see) {
       const watching = new AbortController()
-      const response = await fetch(`${url}/event`, { signal: watching.signal, headers: { "x-opencode-directory": cwd } })
+      const response = await fetch(`${url}/event`, { signal: watching.signal, headers })
       const reading = (async () => {
         let text = ""
         for await (const chunk of response.body) {
@@ -293,14 +310,7 @@ async function serve(cwd, env, under, address) {
       })().catch(() => {})
       return () => (watching.abort(), reading)
     },
-    async stop(signal = "SIGTERM") {
-      if (child.exitCode !== null || child.signalCode !== null) return
-      const ended = new Promise((done) => child.once("exit", done))
-      child.kill(signal)
-      await ended
-    },
   }
-  return opencode
 }
 
 /** Waits until `check` gives something true; says what it waited for when it gives up. */
