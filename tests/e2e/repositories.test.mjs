@@ -61,6 +61,7 @@ describe("repositories as people have them", { concurrency: WIDTH }, () => {
       await t.test("home: the branch has what the agent made of it, and no more", async () => {
         assert.equal(work.status, "completed", work.text)
         if (kind.says) matches(work.text, kind.says)
+        if (kind.notHome) return assert.match(sync.error ?? `it is home: ${sync.output}`, kind.notHome)
         const { entry, depot } = await eventually("the work is home", () => {
           const found = entryOf(session)
           return found.entry?.home && !found.entry.unsynced && found

@@ -4,7 +4,8 @@
 // builds it; it starts in the project's directory, which is a repository of one commit unless `base` says
 // otherwise. *In*: the agent runs `look`, which prints `shows`. *Home*: the agent runs `work`; then the
 // branch differs from what went in by `changed` alone, and holds what `holds` says (file or revision:
-// content). A repository that cannot be served is `refused`, in a sentence that matches.
+// content), and what the agent was told names what was `left`. A repository that cannot be served is
+// `refused`, in a sentence that matches; one whose work cannot come home as it is, is `notHome`.
 //
 // What holds for every row is not written here but checked by the test: what went in is what `git add
 // --all` on the host would commit (unless `tree` is false), and nothing of the user's own has changed.
@@ -33,7 +34,7 @@ export const kinds = [
   row("a file that is only announced (add -N)", { make: "echo later > later; git add -N later", look: "git status --porcelain; cat later", shows: "later\n" }),
   row("a stash", { make: "echo hidden >> a.txt; git stash -q", look: "git stash list; cat a.txt", shows: "alpha\n" }),
   row("no commits yet", { base: "init", make: "echo alpha > a.txt", readme: "a detached HEAD, no commits yet", look: "git branch --show-current; cat a.txt", shows: "main\nalpha\n" }),
-  row("no commits and no files", { base: "init", make: "true", work: "echo made > made.txt", changed: ["made.txt"], look: "ls", shows: "", soak: false }),
+  row("no commits and no files", { base: "init", make: "true", work: "echo made > made.txt", changed: ["made.txt"], look: "ls; git branch --show-current", shows: "main\n", soak: false }),
   row("a detached HEAD", { make: "git commit -q --allow-empty -m second; git checkout -q --detach", readme: "a detached HEAD, no commits yet", look: "git branch --show-current; git log --format=%s", shows: "main\nsecond\nfirst\n" }),
   row("another branch than the main one", { make: "git checkout -q -b fix/it; git commit -q --allow-empty -m on-it", look: "git branch --show-current; git log -1 --format=%s", shows: "fix/it\non-it\n" }),
   row("no git at all", { base: "none", make: "echo alpha > a.txt; mkdir d; echo b > d/b", readme: "no git at all", look: "git log --format=%s; cat d/b", shows: "Project as it was on the host\nb\n" }),
@@ -42,12 +43,12 @@ export const kinds = [
     make: `echo b > b; git add b; git commit -qm second; echo b2 > b; git commit -qam third; git config uploadpack.allowFilter true; ${CLONE} --filter=blob:none "file://$PWD/origin" project && mv origin away`,
     readme: "a partial clone, or a history with a `.env` or a key that must stay with you",
     look: "git log --format=%s; cat a.txt b",
-    shows: "Project as it was on the host\nalpha\nb2\n",
+    shows: "third\nalpha\nb2\n",
   }),
   row("a partial clone without old trees", {
     make: `echo b > b; git add b; git commit -qm second; git config uploadpack.allowFilter true; ${CLONE} --filter=tree:0 "file://$PWD/origin" project && mv origin away`,
     look: "git log --format=%s; cat a.txt b",
-    shows: "Project as it was on the host\nalpha\nb\n",
+    shows: "second\nalpha\nb\n",
     soak: false,
   }),
   row("a partial and sparse clone whose server is away", {
@@ -70,7 +71,7 @@ export const kinds = [
     look: "ls -A lib; git status --porcelain; git ls-tree HEAD lib | cut -c1-13",
     shows: "160000 commit\n",
   }),
-  row("a repository inside, not tracked", { make: "git init -q inner; (cd inner; echo i > i; git add .; git commit -qm inner)", readme: "a repository inside the worktree", look: "ls inner 2>&1; git status --porcelain", shows: /cannot access|^$/, tree: false, soak: false }),
+  row("a repository inside, not tracked", { make: "git init -q inner; (cd inner; echo i > i; git add .; git commit -qm inner)", readme: "a repository inside the worktree", look: "ls -A inner; git status --porcelain; echo end", shows: /^(ls: cannot access .*\n)?end\n$/, tree: false, soak: false }),
   row("a directory that other programs keep their repository in", { make: "git init -q .dolt-like; echo data > .dolt-like/data; git add a.txt", look: LOOK, tree: false, soak: false }),
   row("Git LFS pointers, and no git-lfs", {
     make: "printf '*.bin filter=lfs diff=lfs merge=lfs -text\\n' > .gitattributes; printf 'version https://git-lfs.github.com/spec/v1\\noid sha256:%064d\\nsize 5\\n' 7 > x.bin; git add .; git commit -qm lfs",
@@ -86,7 +87,7 @@ export const kinds = [
   }),
   row("line ends by attributes", { make: "printf '*.crlf eol=crlf\\n*.txt text=auto\\n' > .gitattributes; printf 'a\\r\\nb\\r\\n' > x.crlf; git add .; git commit -qm ends", readme: "line ends, executable bits, links, names that are not UTF-8", look: "git status --porcelain; git ls-files --eol x.crlf | cut -c1-7", shows: "i/lf   \n" }),
   row("line ends by core.autocrlf", { make: "git config core.autocrlf true; printf 'a\\r\\nb\\r\\n' > x; git add .; git commit -qm ends", look: "git status --porcelain; cat a.txt", shows: "alpha\n" }),
-  row("an encoding by attributes", { make: "printf '*.u16 working-tree-encoding=UTF-16LE-BOM text\\n' > .gitattributes; printf 'hi\\n' | iconv -t UTF-16LE > body; printf '\\377\\376' | cat - body > x.u16; rm body; git add .; git commit -qm u16", look: "git status --porcelain; git show HEAD:x.u16", shows: "hi\n" }),
+  row("an encoding by attributes", { make: "printf '*.u16 working-tree-encoding=UTF-16LE-BOM text\\n' > .gitattributes; printf '\\377\\376h\\000i\\000\\n\\000' > x.u16; git add .; git commit -qm u16", look: "git status --porcelain; git show HEAD:x.u16", shows: "hi\n" }),
   row("keywords ($Id$)", { make: "printf '*.id ident\\n' > .gitattributes; echo '$Id$' > x.id; git add .; git commit -qm id; rm x.id; git checkout -q x.id", look: "git status --porcelain; git show HEAD:x.id", shows: "$Id$\n" }),
   row("executable bits and links", { make: "echo '#!/bin/sh' > run; chmod +x run; ln -s a.txt link; ln -s nowhere broken; ln -s .. up; git add .; git commit -qm modes", readme: "line ends, executable bits, links, names that are not UTF-8", look: "git status --porcelain; test -x run && readlink link broken up", shows: "a.txt\nnowhere\n..\n" }),
   row("core.fileMode is off", { make: "git config core.fileMode false; chmod +x a.txt", look: "git status --porcelain; git ls-files -s a.txt | cut -c1-6", shows: "100644\n" }),
@@ -106,7 +107,7 @@ export const kinds = [
   row("a key in the history behind a graft", {
     make: "echo 'DAYTONA_API_KEY=dtn_0123456789abcdef' > .env; git add .; git commit -qm key; git rm -q .env; git commit -qm gone; git commit -q --allow-empty -m last; git replace --graft HEAD",
     look: "git log --format=%s; git cat-file --batch-all-objects --batch-check | wc -l; git log --all -p | grep -c dtn_",
-    shows: /^Project as it was on the host\n\d+\n0\n/,
+    shows: /^last\n\d+\n0\n/,
     tree: false,
     soak: false,
   }),
@@ -152,9 +153,9 @@ export const kinds = [
   row("tracked hooks", { make: "mkdir .hooks; printf '#!/bin/sh\\necho hooked >> .hooked\\n' > .hooks/pre-commit; chmod +x .hooks/pre-commit; echo .hooked > .gitignore; git add .; git -c core.hooksPath=/dev/null commit -qm hooks; git config core.hooksPath .hooks", look: "git status --porcelain; git config core.hooksPath", shows: ".hooks\n", work: `${WORK}; cat .hooked`, says: "hooked\n" }),
   row("hooks that are not tracked", { make: "printf '#!/bin/sh\\nexit 1\\n' > .git/hooks/pre-commit; chmod +x .git/hooks/pre-commit", look: LOOK }),
   row("signed commits by configuration", { make: "git config commit.gpgSign true; git config gpg.program /nonexistent; git config tag.gpgSign true", look: LOOK }),
-  row("a line of 2,400 bytes in .gitattributes", { make: "printf '*.x %s\\n' \"$(printf 'a%.0s ' $(seq 1200))\" > .gitattributes; git add .; git commit -qm long", look: "git status --porcelain; wc -c < .gitattributes", shows: "2405\n" }),
+  row("a line of 2,400 bytes in .gitattributes", { make: "printf '*.x %s\\n' \"$(printf 'a%.0s ' $(seq 1200))\" > .gitattributes; git add .; git commit -qm long", look: "git status --porcelain 2> /dev/null; wc -c < .gitattributes", shows: "2405\n" }),
   row("commits of a clock with an odd zone", { make: "git cat-file commit HEAD | sed 's/ +0000$/ +051800/' > ../odd; git update-ref refs/heads/main $(git hash-object -t commit -w --stdin --literally < ../odd)", look: "git log --format=%s; git status --porcelain", shows: "first\n" }),
-  row("trees with modes of old tools", { make: "tree=$(git cat-file -p HEAD^{tree} | head -1 | awk '{print $3}'); printf '0100644 old\\0' > ../tree; printf \"$(echo $tree | sed 's/../\\\\x&/g')\" >> ../tree; echo; t=$(git hash-object -t tree -w --stdin --literally < ../tree); c=$(git commit-tree -p HEAD -m old $t); c=$(git commit-tree -p $c -m now HEAD^{tree}); git update-ref refs/heads/main $c", look: "git log --format=%s; git status --porcelain", shows: "now\nold\nfirst\n" }),
+  row("trees with modes of old tools", { make: "f=$(git rev-parse HEAD:a.txt); python3 -c 'import sys; sys.stdout.buffer.write(b\"0100644 a.txt\\0\" + bytes.fromhex(sys.argv[1]))' $f > ../tree; t=$(git hash-object -t tree -w --stdin --literally < ../tree); c=$(git commit-tree -p HEAD -m old $t); c=$(git commit-tree -p $c -m now HEAD^{tree}); git update-ref refs/heads/main $c", look: "git log --format=%s; git status --porcelain", shows: "now\nold\nfirst\n" }),
   row("messages in another encoding", { make: "git config i18n.commitEncoding ISO-8859-1; printf 'caf\\351' > ../m; git commit -q --allow-empty -F ../m", look: "git log -1 --format=%s | head -c 3; git status --porcelain", shows: "caf" }),
   row("two roots and an octopus", { make: "git checkout -q --orphan r2; git commit -q --allow-empty -m r2; git checkout -q main; for b in x y; do git branch $b; git checkout -q $b; echo $b > $b; git add $b; git commit -qm $b; git checkout -q main; done; git merge -q --allow-unrelated-histories -m two r2; git merge -q -m octopus x y", look: "git log -1 --format=%s; git status --porcelain; git rev-list --count HEAD", shows: "octopus\n6\n" }),
   row("SHA-256", { base: "none", make: "git init -q -b main --object-format=sha256; echo alpha > a.txt; git add .; git commit -qm first", look: "git rev-parse HEAD | tr -d '\\n' | wc -c; git status --porcelain", shows: "64\n" }),
@@ -167,7 +168,7 @@ export const kinds = [
   row("a start in an ignored directory", { make: "mkdir out; echo built > out/f; echo /out > .gitignore; git add .; git commit -qm ignore", dir: "out", look: "pwd | sed 's,.*/project,project,'", shows: "project/out\n", work: `cd ..; ${WORK}` }),
   row("a project that is reached by a link", { make: "ln -s project ../link", dir: "../link", look: LOOK }),
   row("a container of worktrees", { make: "cd ..; git clone -q --bare project project2/.bare; echo 'gitdir: ./.bare' > project2/.git; git -C project2/.bare config remote.origin.url https://u:ghp_token0123456789@example.org/x; git -C project2 worktree add -q main main; rm -rf project; mv project2 project; git -C project worktree repair main 2>/dev/null || true", refused: /worktree/, soak: false }),
-  row("a branch of the name that ours begin with", { make: "git branch opencode", refused: undefined, look: LOOK, landsNot: /cannot write branch|branchPrefix/, soak: false }),
+  row("a branch of the name that ours begin with", { make: "git branch opencode", look: LOOK, notHome: /cannot write branch|branchPrefix/, soak: false }),
   row("branches of the names that ours have", { make: "git branch opencode/1; git branch opencode/7", look: LOOK }),
   row("an agent that rewrites its history", { work: "echo 1 > made.txt; git add made.txt; git commit -qm one; echo made > made.txt; git commit -qa --amend -m 'Add made.txt'; echo agent >> a.txt", look: LOOK }),
   row("an agent that goes back behind the start", { make: "echo b > b; git add b; git commit -qm second", work: "git reset -q --hard HEAD~1; echo agent >> a.txt; echo made > made.txt", changed: [...CHANGED, "b"], look: LOOK }),

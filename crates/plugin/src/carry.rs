@@ -39,6 +39,8 @@ pub(crate) struct Carry {
     pub(crate) worktree: String,
     /// Project directory in the sandbox.
     pub(crate) root: String,
+    /// Directory in the sandbox that the sessions work in.
+    pub(crate) cwd: String,
     /// Commits of history that go along.
     pub(crate) history: usize,
     /// What becomes of the work.
@@ -65,6 +67,7 @@ impl Carry {
             root: self.root.clone(),
             base: None,
             probe: true,
+            cwd: None,
         };
         let request = Request::new(self.remote.id(), Op::Setup(setup));
         let reply = self
@@ -202,6 +205,7 @@ impl Carry {
             root: self.root.clone(),
             base,
             probe: false,
+            cwd: Some(self.cwd.clone()),
         };
         let request = Request::new(self.remote.id(), Op::Setup(setup));
         let sent =

@@ -248,6 +248,7 @@ impl Plugin {
             store: store.path().to_string(),
             worktree: paths.host().to_string(),
             root: config.project_dir.clone(),
+            cwd: paths.cwd().to_string(),
             history: config.history,
             mode: config.sync,
             branch_prefix: config.branch_prefix.clone(),

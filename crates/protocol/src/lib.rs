@@ -181,6 +181,10 @@ pub struct Setup {
     /// if there are none.
     #[serde(default)]
     pub probe: bool,
+    /// Absolute path of the directory that the session works in, below `root`. It is made where it is
+    /// missing: git keeps no empty directories and carries no ignored ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
 }
 
 /// A commit and the packed objects that hold it.
@@ -228,6 +232,9 @@ pub struct Restore {
     pub root: String,
     /// To which state.
     pub to: RestoreTo,
+    /// Like [`Setup::cwd`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
 }
 
 /// A state of the files.

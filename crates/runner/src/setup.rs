@@ -135,6 +135,7 @@ fn set_up(
     }
     configure(&git)?;
     let _ = note();
+    make_cwd(root, setup.cwd.as_deref());
     let head = git.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]);
     if !setup.probe || head.is_some() {
         place.mark()?;
@@ -151,6 +152,15 @@ fn set_up(
             .into_owned(),
         found,
     })
+}
+
+/// Makes the directory that the session works in, where the project has none. A file of the agent's
+/// may be in its place; then there is none.
+pub(crate) fn make_cwd(root: &Path, cwd: Option<&str>) {
+    let cwd = cwd.map(Path::new).filter(|cwd| cwd.starts_with(root));
+    if let Some(cwd) = cwd {
+        let _ = fs::create_dir_all(cwd);
+    }
 }
 
 /// Waits for the project's lock: a setup and everything about its state come one after the other.

@@ -470,6 +470,7 @@ impl Plugin {
                 },
                 None => RestoreTo::Latest,
             },
+            cwd: Some(core.paths.cwd().into()),
         };
         let settled = (undo.to.is_some() && !undo.over).then(|| Undo {
             pending: false,

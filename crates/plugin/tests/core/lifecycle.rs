@@ -1,5 +1,6 @@
 //! When a sandbox comes and when it goes.
 
+use crate::home::{reverted, turn};
 use crate::world::{Open, World, until};
 use plugin::{Nothing, Parts};
 use serde_json::json;
@@ -310,5 +311,30 @@ fn a_sandbox_deleted_half_prepared_is_replaced() {
                 .contains("not committed")
         );
         assert_ne!(world.sandbox_of("s"), old);
+    });
+}
+
+/// Git keeps no empty directories and carries no ignored ones.
+#[test]
+fn a_session_that_starts_in_a_directory_that_git_does_not_carry_works_there() {
+    run(async {
+        let world = World::new();
+        for (session, dir) in [("empty", "new/place"), ("ignored", "target/out")] {
+            let mut init = world.init(json!({}));
+            init.directory = format!("{}/{dir}", init.worktree);
+            let open = world.open_as(init, world.host(&world.local.url)).await;
+            turn(&open, session, "msg_1").await;
+            let at = format!("/home/daytona/project/{dir}\n");
+            assert_eq!(open.bash(session, "pwd").await, at);
+            open.ok(session, "write", json!({ "filePath": "f", "content": "1" }))
+                .await;
+            let found = open.ok(session, "glob", json!({ "pattern": "*" })).await;
+            assert!(found.ends_with("/f") || dir.contains("target"), "{found}");
+            // An undo removes the only file, and the directory with it.
+            turn(&open, session, "msg_2").await;
+            reverted(&open, session, json!({ "messageID": "msg_1" })).await;
+            let left = if session == "ignored" { "f\n" } else { "" };
+            assert_eq!(open.bash(session, "pwd; ls").await, format!("{at}{left}"));
+        }
     });
 }

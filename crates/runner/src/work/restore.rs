@@ -8,7 +8,9 @@
 
 use super::state::{Snapshot, new_commit, take};
 use super::{Repository, Site, WORK, project, turn_name};
+use crate::setup::make_cwd;
 use protocol::{Restore, RestoreTo, Restored, ToolError};
+use std::path::Path;
 
 const UNDONE: &str = "refs/opencode/undone";
 
@@ -40,6 +42,7 @@ pub(crate) fn restore(site: Site<'_>, id: &str, restore: &Restore) -> Result<Res
         save(&repository, id, &now)?;
     }
     apply(&now, &target)?;
+    make_cwd(Path::new(&restore.root), restore.cwd.as_deref());
     if matches!(restore.to, RestoreTo::Latest) {
         repository.set(&[(UNDONE.to_string(), None)])?;
     }
