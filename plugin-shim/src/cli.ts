@@ -9,6 +9,6 @@ import { load } from "./core.js"
 const here = dirname(fileURLToPath(import.meta.url))
 const directory = process.cwd()
 const [assets, shell] = [join(here, "runners"), join(here, "sandbox-shell")]
-const call = load(new Alone(), { directory, worktree: "", projectId: "", options: null, assets, shell, javascript: process.execPath })
+const call = load(new Alone(), { directory, worktree: "", projectId: "", projectSince: null, options: null, assets, shell, javascript: process.execPath })
 const { output, exit } = await call("cli", { args: process.argv.slice(2), directory })
 process.stdout.write(output, () => process.exit(exit))

@@ -28,7 +28,7 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
   try {
     const { directory, worktree, project } = input
     const assets = join(here, "runners")
-    call = load(side, { directory, worktree, projectId: project.id, options: options ?? null, assets, shell, javascript: process.execPath })
+    call = load(side, { directory, worktree, projectId: project.id, projectSince: project.time?.created ?? null, options: options ?? null, assets, shell, javascript: process.execPath })
     const started = await call("start", {})
     definitions = catalog.filter(({ name }) => !started.without.includes(name))
     mark = started.mark

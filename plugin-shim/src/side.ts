@@ -70,6 +70,11 @@ export class Side extends Machine {
     return session.data.parentID
   }
 
+  /** The status that OpenCode answers when it is asked for a session. */
+  async find(sessionID: string): Promise<number> {
+    return (await this.client.session.get({ path: { id: sessionID } })).response.status
+  }
+
   async rules(sessionID: string): Promise<string> {
     // Agents are fixed as long as an instance of OpenCode lives; a session's own rules are not.
     this.#agents ??= this.client.app.agents({ throwOnError: true }).then(({ data }) => data)

@@ -1,10 +1,11 @@
 // One OpenCode server, many sessions: each works in a sandbox of its own, and nowhere else.
 
 import assert from "node:assert/strict"
+import { execFileSync } from "node:child_process"
 import { existsSync, readFileSync, readdirSync } from "node:fs"
 import { join } from "node:path"
 import { after, before, describe, test } from "node:test"
-import { createWorld, eventually, git } from "../lib/world.mjs"
+import { createWorld, eventually, git, opencodeBinary } from "../lib/world.mjs"
 
 const one = (tool, args) => [{ calls: [[tool, args]] }]
 
@@ -224,6 +225,23 @@ describe("a chat without tools", () => {
       if ((await world.local.sandboxes()).length) await world.run("script:where")
       const entries = Object.values(world.store()?.sessions ?? {})
       assert.deepEqual((await world.local.sandboxes()).map((sandbox) => sandbox.id), entries.map((entry) => entry.sandboxId))
+    } finally {
+      await world.close()
+    }
+  })
+
+  test("a session that `opencode session delete` removed leaves no sandbox after the next start, and its work is home", async () => {
+    const world = await createWorld({ scripts, files: { "a.txt": "a\n" } })
+    try {
+      const { session } = await world.run("script:mark")
+      assert.equal((await world.local.sandboxes()).length, 1)
+      const [{ home }] = Object.values(world.store().sessions)
+      execFileSync(opencodeBinary(), ["session", "delete", session], { cwd: world.project, env: world.environment, stdio: "pipe" })
+      const opencode = await world.serve()
+      await opencode.request("GET", "/session")
+      await eventually("the sandbox is gone", async () => (await world.local.sandboxes()).length === 0)
+      await eventually("so is its entry", () => Object.keys(world.store().sessions).length === 0)
+      assert.equal(git(world.project, "rev-parse", home.branch), home.commit)
     } finally {
       await world.close()
     }

@@ -244,6 +244,10 @@ impl Carrier for Carry {
         }
     }
 
+    async fn is_deleted(&self, session: &str) -> bool {
+        matches!(self.opencode.has(session).await, Ok(false))
+    }
+
     async fn prepare(&self, sessions: &Sessions, fresh: Fresh<'_>) -> Result<Prepared, String> {
         if fresh.foreign && self.holds_work(sessions, &fresh).await? {
             return Ok(Prepared::default());

@@ -28,6 +28,9 @@ edge! {
         pub directory: String,
         pub worktree: String,
         pub project_id: String,
+        /// When OpenCode came to know the project, in milliseconds since the epoch.
+        #[serde(default)]
+        pub project_since: Option<f64>,
         /// Options of the plugin entry in `opencode.json`, as they stand there.
         #[cfg_attr(feature = "ts", ts(type = "unknown"))]
         pub options: Value,

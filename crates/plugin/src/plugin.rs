@@ -79,6 +79,9 @@ pub trait OpenCode {
     /// The parent of a session; none for a root session. An error says why it is not known.
     async fn parent(&self, session: &str) -> Result<Option<String>, String>;
 
+    /// False if OpenCode says that there is no such session. An error says why it is not known.
+    async fn has(&self, session: &str) -> Result<bool, String>;
+
     /// OpenCode's agents and a session, as it describes them: both hold permission rules. An error
     /// says why they are not known.
     async fn rules(&self, session: &str) -> Result<Value, String>;
@@ -266,6 +269,7 @@ impl Plugin {
             id: init.project_id.clone(),
             worktree: paths.host().to_string(),
             brings_home: config.sync != Sync::Off,
+            known_since: init.project_since.map(|since| since as u64),
         };
         let plugin = Rc::downgrade(self);
         let notices = Box::new(move |notice: Notice| {

@@ -471,6 +471,10 @@ impl OpenCode for Screen<dyn OpenCode> {
         self.inner.parent(session).await
     }
 
+    async fn has(&self, session: &str) -> Result<bool, String> {
+        self.inner.has(session).await
+    }
+
     async fn rules(&self, session: &str) -> Result<Value, String> {
         self.inner.rules(session).await
     }

@@ -86,6 +86,9 @@ pub struct Project {
     pub worktree: String,
     /// Work comes home, so it is written down when there may be any.
     pub brings_home: bool,
+    /// When this OpenCode's database came to know the project, in milliseconds since the epoch: no other
+    /// database has the same time. Only what is written down with it says that a session is in there.
+    pub known_since: Option<u64>,
 }
 
 /// Carries the project into a sandbox and the work back.
@@ -107,6 +110,11 @@ pub trait Carrier {
 
     /// The session and its sandbox are gone for good.
     async fn forget(&self, session: &str);
+
+    /// True if OpenCode says that it has no such session; false if it has, or nobody knows.
+    async fn is_deleted(&self, _session: &str) -> bool {
+        false
+    }
 
     /// What became of another worktree of the project. `is_known` says that sessions of this one are
     /// in the store, too.
@@ -413,6 +421,7 @@ impl Sessions {
                         entry.used = Some(true);
                         entry.owner = None;
                         entry.last_accessed = now;
+                        entry.known_since = self.project.known_since.or(entry.known_since);
                         if unsynced {
                             self.note_unsynced(entry);
                         }

@@ -97,6 +97,9 @@ pub struct Entry {
     /// Base URL of the toolbox proxy, so that a warm call needs no look-up after a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub toolbox_url: Option<String>,
+    /// [`crate::Project::known_since`] of the OpenCode that has the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_since: Option<u64>,
     /// The project is in the sandbox. Absent in files of earlier plugins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<bool>,

@@ -78,6 +78,8 @@ extern "C" {
     #[wasm_bindgen(method, catch)]
     async fn parent(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
+    async fn find(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
     async fn registered(this: &JsHost) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
     async fn rules(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
@@ -463,6 +465,15 @@ impl OpenCode for JsSide {
     async fn parent(&self, session: &str) -> Result<Option<String>, String> {
         let parent = self.0.parent(session).await;
         Ok(parent.map_err(|error| reason(&error).1)?.as_string())
+    }
+
+    async fn has(&self, session: &str) -> Result<bool, String> {
+        let status = self.0.find(session).await;
+        match status.map_err(|error| reason(&error).1)?.as_f64() {
+            Some(200.0) => Ok(true),
+            Some(404.0) => Ok(false),
+            other => Err(format!("OpenCode answers {other:?}")),
+        }
     }
 
     async fn registered(&self) -> Result<Registered, String> {

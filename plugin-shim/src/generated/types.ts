@@ -2,6 +2,10 @@
 
 export type Init = { directory: string, worktree: string, projectId: string, 
 /**
+ * When OpenCode came to know the project, in milliseconds since the epoch.
+ */
+projectSince: number | null, 
+/**
  * Options of the plugin entry in `opencode.json`, as they stand there.
  */
 options: unknown, 

@@ -1,7 +1,7 @@
 //! When a sandbox comes and when it goes.
 
 use crate::home::{reverted, turn};
-use crate::world::{Open, World, until};
+use crate::world::{Open, World, git, until};
 use plugin::{Nothing, Parts};
 use serde_json::json;
 use testkit::run;
@@ -336,5 +336,25 @@ fn a_session_that_starts_in_a_directory_that_git_does_not_carry_works_there() {
             let left = if session == "ignored" { "f\n" } else { "" };
             assert_eq!(open.bash(session, "pwd; ls").await, format!("{at}{left}"));
         }
+    });
+}
+
+/// `opencode session delete` removes the session before it loads any plugin.
+#[test]
+fn a_session_that_opencode_does_not_have_any_more_goes_at_the_next_start_with_its_work_home() {
+    run(async {
+        let world = World::new();
+        let open = world.open_mortal(1).await;
+        open.bash("s", "echo s > work-s").await;
+        open.bash("kept", "true").await;
+        world.deleted.borrow_mut().push("s".into());
+        world.open_mortal(2).await;
+        until("the sandbox is gone", async || {
+            world.entry("s").is_null() && world.sandboxes().await.len() == 1
+        })
+        .await;
+        assert!(world.entry("kept").is_object());
+        let work = git(world.project.path(), &["show", "opencode/1:work-s"]);
+        assert_eq!(work, "s\n");
     });
 }

@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) project: tempfile::TempDir,
     data: tempfile::TempDir,
     pub(crate) project_id: String,
+    /// Sessions that no OpenCode that starts has any more.
+    pub(crate) deleted: RefCell<Vec<String>>,
     /// Options of every OpenCode that is given none.
     pub(crate) options: Value,
 }
@@ -51,6 +53,7 @@ impl World {
             project,
             data: tempfile::tempdir().expect("a directory"),
             project_id: "project".into(),
+            deleted: RefCell::default(),
             options: json!({}),
         }
     }
@@ -96,6 +99,7 @@ impl World {
             directory: worktree.clone(),
             worktree,
             project_id: self.project_id.clone(),
+            project_since: Some(1_700_000_000_000.0),
             options,
             assets: runners(),
             shell: "/packaged/sandbox-shell".into(),
@@ -109,7 +113,10 @@ impl World {
 
     /// With whatever OpenCode tells a plugin.
     pub(crate) async fn open_as(&self, init: Init, host: Rc<TestHost>) -> Open {
-        let opencode = Rc::new(Fake::default());
+        let opencode = Rc::new(Fake {
+            deleted: self.deleted.borrow().clone(),
+            ..Fake::default()
+        });
         let plugin = Plugin::new(host.clone(), opencode.clone(), init);
         let started = plugin.start(Nothing {}).await;
         Open {
@@ -331,6 +338,8 @@ pub(crate) struct Fake {
     pub(crate) parents: RefCell<Vec<(String, String)>>,
     /// Questions stay open.
     pub(crate) silent: Cell<bool>,
+    /// Sessions that OpenCode does not have any more.
+    deleted: Vec<String>,
     /// Neither parents nor rules can be looked up.
     pub(crate) forgetful: Cell<bool>,
     /// Sessions and their messages, as OpenCode lists them.
@@ -359,6 +368,13 @@ impl OpenCode for Fake {
         let parents = self.parents.borrow();
         let found = parents.iter().find(|(child, _)| child == session);
         Ok(found.map(|(_, parent)| parent.clone()))
+    }
+
+    async fn has(&self, session: &str) -> Result<bool, String> {
+        match self.forgetful.get() {
+            true => Err("no answer".into()),
+            false => Ok(!self.deleted.iter().any(|id| id == session)),
+        }
     }
 
     async fn rules(&self, _: &str) -> Result<Value, String> {

@@ -275,6 +275,21 @@ impl Sessions {
         self.sweep_work(document).await
     }
 
+    /// True if the session was deleted while no plugin looked, as `opencode session delete` does; that is
+    /// written down then. Another OpenCode's database says nothing about it.
+    async fn has_ended(&self, session: &str, entry: &Entry) -> bool {
+        let since = self.project.known_since;
+        if since.is_none() || entry.known_since != since || !self.carrier.is_deleted(session).await
+        {
+            return false;
+        }
+        let noted = self.note_deleted(session).await;
+        noted.unwrap_or_else(|error| {
+            self.host.log(Level::Warn, &error.to_string());
+            false
+        })
+    }
+
     /// Deletes the sandboxes of deleted sessions of this worktree, and brings home what processes
     /// that are gone left in the others, if work comes home at all.
     async fn sweep_work(&self, document: Document) -> Result<(), Error> {
@@ -284,7 +299,8 @@ impl Sessions {
                 continue;
             }
             let is_left = |work: &Unsynced| !self.lives(work.pid, work.since);
-            if entry.deleted == Some(true) {
+            let is_idle = entry.unsynced.as_ref().is_none_or(is_left);
+            if entry.deleted == Some(true) || (is_idle && self.has_ended(&session, &entry).await) {
                 let slot = self.slot(&session);
                 slot.deleted.set(true);
                 let _guard = slot.lock.lock().await;

@@ -155,6 +155,7 @@ impl Sessions {
             created: now,
             last_accessed: now,
             worktree: Some(self.project.worktree.clone()),
+            known_since: self.project.known_since,
             toolbox_url: Some(toolbox.proxy_url.clone()),
             ready: Some(false),
             used: Some(false),

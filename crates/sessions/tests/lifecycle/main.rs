@@ -97,6 +97,32 @@ impl World {
         carrier: Rc<dyn Carrier>,
         brings_home: bool,
     ) -> (Rc<TestHost>, Sessions) {
+        let project = Project {
+            id: "project".into(),
+            worktree: worktree.into(),
+            brings_home,
+            known_since: None,
+        };
+        self.process_for(project, pid, carrier)
+    }
+
+    /// A process of an OpenCode whose database came to know the project then.
+    fn process_of(&self, since: Option<u64>, carrier: Rc<dyn Carrier>) -> (Rc<TestHost>, Sessions) {
+        let project = Project {
+            id: "project".into(),
+            worktree: "/w".into(),
+            brings_home: true,
+            known_since: since,
+        };
+        self.process_for(project, DEAD, carrier)
+    }
+
+    fn process_for(
+        &self,
+        project: Project,
+        pid: u32,
+        carrier: Rc<dyn Carrier>,
+    ) -> (Rc<TestHost>, Sessions) {
         let host = Rc::new(TestHost::new(&[]));
         host.pid.set(Some(pid));
         let dyn_host: Rc<dyn Host> = host.clone();
@@ -107,12 +133,7 @@ impl World {
         };
         let client = Client::new(Rc::clone(&dyn_host), settings);
         let dir = self.data.path().to_string_lossy();
-        let store = Store::new(Rc::clone(&dyn_host), &dir, "project", worktree);
-        let project = Project {
-            id: "project".into(),
-            worktree: worktree.into(),
-            brings_home,
-        };
+        let store = Store::new(Rc::clone(&dyn_host), &dir, "project", &project.worktree);
         let notices = Rc::clone(&self.notices);
         let notices = Box::new(move |notice| notices.borrow_mut().push(notice));
         let sessions = Sessions::new(

@@ -16,6 +16,8 @@ use testkit::{TestHost, run};
 pub(crate) struct Bringer {
     calls: RefCell<Vec<String>>,
     reason: RefCell<Option<String>>,
+    /// Sessions that OpenCode does not have any more.
+    deleted: Vec<String>,
 }
 
 #[async_trait(?Send)]
@@ -31,6 +33,10 @@ impl Carrier for Bringer {
     async fn bring_home(&self, _: &Sessions, session: &str) -> Result<(), String> {
         self.calls.borrow_mut().push(format!("home {session}"));
         self.reason.borrow().clone().map_or(Ok(()), Err)
+    }
+
+    async fn is_deleted(&self, session: &str) -> bool {
+        self.deleted.iter().any(|deleted| deleted == session)
     }
 
     async fn forget(&self, session: &str) {
@@ -179,6 +185,44 @@ fn a_start_brings_home_what_dead_processes_of_this_worktree_left_and_nothing_els
             assert_eq!(known, ["a", "b", "c", "d", "f", "g"]);
         }
         assert_eq!(world.store()["sessions"], entries);
+    });
+}
+
+#[test]
+fn a_start_ends_what_this_opencode_had_and_has_not_any_more_and_nothing_else() {
+    run(async {
+        let world = World::new();
+        let (host, _) = world.bringing(DEAD);
+        let now = host.now_ms();
+        let entry = |since: Option<u64>, work: Option<u32>| {
+            let work = work.map(|pid| json!({ "pid": pid, "since": now }));
+            json!({ "sandboxId": "x", "worktree": "/w", "used": true, "knownSince": since, "unsynced": work })
+        };
+        let entries = json!({
+            "a": entry(Some(7), None),
+            "b-left": entry(Some(7), Some(DEAD + 1)),
+            "c-lives": entry(Some(7), Some(1)),
+            "d-of-another-database": entry(Some(8), None),
+            "e-of-an-earlier-plugin": entry(None, None),
+            "f-there": entry(Some(7), None),
+        });
+        let names = entries.as_object().expect("entries").keys().cloned();
+        for (since, ended) in [(None, ""), (Some(7), "ab"), (Some(8), "d")] {
+            world.write_store(&json!({ "sessions": entries }));
+            let deleted = names.clone().filter(|name| name != "f-there").collect();
+            let bringer = Bringer {
+                deleted,
+                ..Bringer::default()
+            };
+            let (_, sessions) = world.process_of(since, Rc::new(bringer));
+            sessions.sweep().await.expect("sweeps");
+            let left = world.store()["sessions"].clone();
+            let gone: String = (names.clone())
+                .filter(|name| left[name].is_null())
+                .map(|name| name[..1].to_string())
+                .collect();
+            assert_eq!(gone, ended, "{since:?}");
+        }
     });
 }
 
