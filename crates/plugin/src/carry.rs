@@ -65,6 +65,8 @@ impl Carry {
             root: self.root.clone(),
             base: None,
             probe: true,
+            identity: None,
+            hooks: None,
         };
         let request = Request::new(self.remote.id(), Op::Setup(setup));
         let reply = self
@@ -196,12 +198,15 @@ impl Carry {
                 commit: packed.commit.clone(),
                 branch: packed.branch.clone(),
                 shallow: packed.shallow.clone(),
+                lfs: packed.lfs.clone(),
             }
         });
         let setup = Setup {
             root: self.root.clone(),
             base,
             probe: false,
+            identity: None,
+            hooks: None,
         };
         let request = Request::new(self.remote.id(), Op::Setup(setup));
         let sent =

@@ -12,6 +12,7 @@
 
 pub mod args;
 pub mod frame;
+pub mod pointer;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -181,6 +182,21 @@ pub struct Setup {
     /// if there are none.
     #[serde(default)]
     pub probe: bool,
+    /// Whose the agent's commits are; none: as the image says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// Where the project has its hooks, relative to `root`: they are the agent's git's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<String>,
+}
+
+/// Who makes a commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// `user.name`.
+    pub name: String,
+    /// `user.email`.
+    pub email: String,
 }
 
 /// A commit and the packed objects that hold it.
@@ -196,6 +212,9 @@ pub struct Base {
     /// Commits whose parents did not travel: the shallow boundary.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shallow: Vec<String>,
+    /// A commit in the pack, whose tree has files that Git LFS keeps by the SHA-256 of their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lfs: Option<String>,
 }
 
 /// Commits the state of the project directory, without touching the agent's own branch, index or
@@ -297,12 +316,19 @@ pub struct Synced {
     /// Further work that `tip` does not reach: the agent's other branches, and its stash as `stash`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<Branch>,
+    /// A commit whose tree has the files that Git LFS keeps for pointers in what is new, by the SHA-256
+    /// of their bytes, as far as they are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lfs: Option<String>,
     /// What the host does not have of all these; none if it has everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<Bundle>,
     /// Files that could not be committed, with the reason, one per line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// What else the user should know of what is in the commit, or cannot be in any, one per line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Background commands that still run.
     #[serde(default)]
     pub jobs: u32,
@@ -318,7 +344,7 @@ pub struct Branch {
 }
 
 /// A git bundle. Its refs are `refs/opencode/out/0` for [`Synced::tip`] and
-/// `refs/opencode/out/1`, … for [`Synced::branches`] in their order.
+/// `refs/opencode/out/1`, … for [`Synced::branches`] in their order, then [`Synced::lfs`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bundle {
     /// Bytes.

@@ -19,6 +19,7 @@ mod depth;
 mod git;
 mod header;
 mod home;
+mod lfs;
 mod listing;
 mod moved;
 mod pack;
@@ -247,7 +248,7 @@ impl Project {
         {
             return;
         }
-        for kind in ["base", "home"] {
+        for kind in ["base", "home", "lfs"] {
             let name = kept(kind, session);
             let _ = private.run(&["update-ref", "-d", &name], "").await;
         }
@@ -276,7 +277,8 @@ impl Project {
     }
 }
 
-/// Ref in the depot: `base` is what a session's work starts from, `home` what came home last.
+/// Ref in the depot: `base` is what a session's work starts from, `home` what came home last, `lfs` has
+/// files that Git LFS keeps and that went into the sandbox.
 fn kept(kind: &str, session: &str) -> String {
     // Only what cannot leave the directory or break a ref's name.
     let session: String = session

@@ -2,6 +2,7 @@
 
 use crate::depth::{Cut, cut};
 use crate::git::{Git, text};
+use crate::lfs::Kept;
 use crate::secret::Clean;
 use crate::{Error, Project, Secrets, git, kept};
 use host::{GitOutput, Host, Level};
@@ -42,6 +43,8 @@ pub struct Packed {
     pub held_back: Vec<String>,
     /// The commit that holds a secret, and where, if the history stayed on the host for that.
     pub tainted: Option<String>,
+    /// A commit in it with files that Git LFS keeps, by the SHA-256 of their bytes.
+    pub lfs: Option<String>,
     dir: String,
 }
 
@@ -58,6 +61,7 @@ struct Snapshot {
     branch: String,
     head: Option<String>,
     held_back: Vec<String>,
+    lfs: Kept,
 }
 
 impl Project {
@@ -121,8 +125,8 @@ impl Project {
         let mut clean = self.clean(&start.secrets).await;
         let mut snapshot = self.snapshot(&git, is_root, start, &mut clean, dir).await?;
         if let Some(from) = &start.from {
-            let held_back = self.without(&git, from, start, &mut clean, dir);
-            (snapshot.commit, snapshot.held_back) = held_back.await?;
+            self.without(&git, from, start, &mut clean, dir, &mut snapshot)
+                .await?;
         }
         let name = kept("base", session);
         private
@@ -140,6 +144,10 @@ impl Project {
         if tainted.is_some() {
             (shallow, _) = self.shallow(&git, &snapshot.commit, 0).await?;
         }
+        let lfs = std::mem::take(&mut snapshot.lfs);
+        let lfs = self
+            .lfs_commit(&git, session, lfs, &start.secrets, &mut clean)
+            .await?;
         self.keep_clean(clean).await?;
         let mut without = Vec::new();
         for commit in &start.known {
@@ -151,7 +159,9 @@ impl Project {
         for commit in &shallow {
             revisions.push_str(&format!("--shallow {commit}\n"));
         }
-        revisions.push_str(&format!("{}\n", snapshot.commit));
+        for commit in [&snapshot.commit].into_iter().chain(&lfs) {
+            revisions.push_str(&format!("{commit}\n"));
+        }
         for commit in &without {
             revisions.push_str(&format!("^{commit}\n"));
         }
@@ -187,12 +197,13 @@ impl Project {
             without,
             held_back: snapshot.held_back,
             tainted,
+            lfs,
             dir: dir.into(),
         })
     }
 
     /// Git that commits in our name.
-    fn signed<'a>(&self, git: &Git<'a>) -> Git<'a> {
+    pub(crate) fn signed<'a>(&self, git: &Git<'a>) -> Git<'a> {
         let mut git = git.clone();
         for role in ["AUTHOR", "COMMITTER"] {
             git = git
@@ -209,8 +220,8 @@ impl Project {
         git
     }
 
-    /// A commit without what stays on the host, and the files that do for what they hold: one that came
-    /// from a sandbox may be any that the sandbox knows a hash of.
+    /// Makes the snapshot one of a commit without what stays on the host, which may come from a sandbox
+    /// and be any that the sandbox knows a hash of.
     async fn without(
         &self,
         git: &Git<'_>,
@@ -218,25 +229,29 @@ impl Project {
         start: &Start,
         clean: &mut Clean,
         dir: &str,
-    ) -> Result<(String, Vec<String>), Error> {
+        snapshot: &mut Snapshot,
+    ) -> Result<(), Error> {
         let git = self
             .signed(git)
             .with("GIT_INDEX_FILE", format!("{dir}/from-index"));
         git.checked(&["read-tree", from], "").await?;
         remove(&git, &start.keep_out).await?;
-        let held_back = self.hold_back(&git, &start.secrets, clean, dir).await?;
+        snapshot.held_back = self.hold_back(&git, &start.secrets, clean, dir).await?;
+        let head = snapshot.head.as_deref();
+        snapshot.lfs = self.point(&git, head, false, dir).await?;
         let tree = git.line(&["write-tree"]).await?;
         let is_same = git
             .line(&["rev-parse", &format!("{from}^{{tree}}")])
             .await?
             == tree;
         if is_same && !self.says(&git, &start.secrets, from).await? {
-            return Ok((from.into(), held_back));
+            snapshot.commit = from.into();
+            return Ok(());
         }
         let message = "Without what stays on the host";
         let commit = ["commit-tree", "--no-gpg-sign", "-m", message, "-p", from];
-        let commit = git.line(&[&commit[..], &[&tree]].concat()).await?;
-        Ok((commit, held_back))
+        snapshot.commit = git.line(&[&commit[..], &[&tree]].concat()).await?;
+        Ok(())
     }
 
     async fn snapshot(
@@ -308,6 +323,7 @@ impl Project {
             }
             held => held?,
         };
+        let lfs = self.point(&git, head.as_deref(), true, dir).await?;
         let tree = git.line(&["write-tree"]).await?;
         if let Some(head) = &head
             && git
@@ -321,6 +337,7 @@ impl Project {
                 branch,
                 head: Some(head.clone()),
                 held_back,
+                lfs,
             });
         }
         let mut commit = vec![
@@ -338,6 +355,7 @@ impl Project {
             branch,
             head,
             held_back,
+            lfs,
         })
     }
 

@@ -8,6 +8,7 @@ mod deaths;
 mod faults;
 mod half;
 mod home;
+mod lfs;
 mod lies;
 mod lifecycle;
 mod moved;

@@ -72,7 +72,7 @@ pub(super) fn branches(
 }
 
 /// Those of the commits that are here.
-fn known(repository: &Repository, commits: &[&String]) -> Vec<String> {
+pub(super) fn known(repository: &Repository, commits: &[&String]) -> Vec<String> {
     let named = commits.iter().filter(|hash| is_hash(hash));
     let named: Vec<String> = named.map(|hash| format!("{hash}^{{commit}}")).collect();
     if named.is_empty() {
@@ -83,20 +83,19 @@ fn known(repository: &Repository, commits: &[&String]) -> Vec<String> {
     found.into_iter().flatten().collect()
 }
 
-/// Bundles `tip` and `branches` without what the host has; none if it has everything.
+/// Bundles commits without what the host has; none if it has everything.
 pub(super) fn make(
     state: &State,
     repository: &Repository,
     id: &str,
-    tip: &str,
-    branches: &[Branch],
-    have: &[String],
+    tips: &[&str],
+    known: &[String],
 ) -> Result<Option<Bundle>, ToolError> {
     let git = &repository.git;
-    let tips = std::iter::once(tip).chain(branches.iter().map(|branch| branch.commit.as_str()));
     let fresh: Vec<(String, &str)> = tips
+        .iter()
         .enumerate()
-        .map(|(n, commit)| (format!("{OUT}/{n}"), commit))
+        .map(|(n, commit)| (format!("{OUT}/{n}"), *commit))
         .collect();
     let old = git.refs(&[OUT])?;
     let gone = old
@@ -107,10 +106,7 @@ pub(super) fn make(
     changes.extend(fresh.iter().map(|(name, to)| (name.clone(), Some(*to))));
     repository.set(&changes)?;
 
-    let without: Vec<String> = known(repository, &have.iter().collect::<Vec<_>>())
-        .iter()
-        .map(|commit| format!("^{commit}"))
-        .collect();
+    let without: Vec<String> = known.iter().map(|commit| format!("^{commit}")).collect();
     let mut revisions: Vec<&str> = fresh.iter().map(|(name, _)| name.as_str()).collect();
     revisions.extend(without.iter().map(String::as_str));
     let script = revisions.join("\n") + "\n";
