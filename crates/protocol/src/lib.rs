@@ -200,7 +200,7 @@ pub struct Identity {
 }
 
 /// A commit and the packed objects that hold it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Base {
     /// Absolute path in the sandbox of the uploaded pack; removed when it has been used. It may lack
     /// what [`Ready::found`] named earlier; if that is not there any more, [`Code::MissingBase`].
@@ -215,6 +215,43 @@ pub struct Base {
     /// A commit in the pack, whose tree has files that Git LFS keeps by the SHA-256 of their bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lfs: Option<String>,
+    /// Further refs: full names and hashes. None of them is the branch that is checked out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refs: Vec<(String, String)>,
+    /// A ref that stands for another, such as `refs/remotes/origin/HEAD`, and that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<(String, String)>,
+    /// What the branch follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Upstream>,
+    /// What git was doing in the user's worktree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_way: Option<UnderWay>,
+}
+
+/// What a branch follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Name of the remote, which has no address in the sandbox; or `.`.
+    pub remote: String,
+    /// The ref there.
+    pub merge: String,
+    /// The ref here that follows it.
+    pub tracking: String,
+}
+
+/// A merge, cherry-pick or revert that has not ended, or conflicts alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderWay {
+    /// Files of the git directory: name and text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<(String, String)>,
+    /// Sides of files with conflicts: mode, hash, stage and path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sides: Vec<(String, String, u8, String)>,
+    /// A commit in the pack, whose tree has the sides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blobs: Option<String>,
 }
 
 /// Commits the state of the project directory, without touching the agent's own branch, index or

@@ -306,11 +306,7 @@ fn sandbox(message: String) -> ToolError {
 
 fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Result<(), ToolError> {
     let branch_ref = format!("refs/heads/{}", base.branch);
-    let named = base.shallow.iter().chain(&base.lfs);
-    if let Some(bad) = named.into_iter().find(|hash| !is_hash(hash)) {
-        let message = format!("`{bad}` is not a full commit hash");
-        return Err(error(Code::BadRequest, message));
-    }
+    arrival::check(base)?;
     if !is_hash(&base.commit) || !git.succeeds(&["check-ref-format", &branch_ref]) {
         let message = format!(
             "`{}` is not a full commit hash or `{}` is not a branch name",
@@ -367,6 +363,9 @@ fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Resu
             // What else is in the directory would count as the agent's work. What cannot be
             // removed does, and that is no reason to fail.
             git.succeeds(&["clean", "-d", "--force", "--force", "--quiet"]);
+        }
+        if let Some(under_way) = &base.under_way {
+            arrival::under_way(git, under_way)?;
         }
     }
     Ok(())
@@ -462,10 +461,18 @@ fn unpack(git: &Git, base: &Base) -> Result<(), ToolError> {
     }
     shallow(git, &base.shallow)?;
     // As git's own fetch does before it believes what it was sent.
-    let mut args = vec!["rev-list", "--objects", "--quiet", &base.commit];
-    args.extend(base.lfs.as_deref());
-    args.extend(["--not", "--all"]);
-    let out = git.output(&args, b"")?;
+    let args = [
+        "rev-list",
+        "--objects",
+        "--quiet",
+        "--stdin",
+        "--not",
+        "--all",
+    ];
+    let objects: String = arrival::objects(base)
+        .map(|object| format!("{object}\n"))
+        .collect();
+    let out = git.output(&args, objects.as_bytes())?;
     match out.status.success() {
         true => Ok(()),
         false => Err(missing_base(base, &failed(&args, &out).message)),
@@ -502,5 +509,6 @@ fn shallow(git: &Git, boundary: &[String]) -> Result<(), ToolError> {
 /// Makes the refs.
 fn point(git: &Git, base: &Base, branch_ref: &str) -> Result<(), ToolError> {
     git.run(&["update-ref", branch_ref, &base.commit])?;
+    arrival::refs(git, base)?;
     git.run(&["update-ref", BASE_REF, &base.commit])
 }

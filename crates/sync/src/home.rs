@@ -83,6 +83,7 @@ impl Project {
         {
             have.push(head.to_string());
         }
+        have.extend(self.given(&private, session).await?);
         have.dedup();
         Ok(have)
     }

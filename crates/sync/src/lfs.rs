@@ -270,7 +270,7 @@ impl Project {
     }
 
     /// A whole file of git's.
-    async fn whole(&self, path: &str) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn whole(&self, path: &str) -> Result<Vec<u8>, Error> {
         let mut whole = Vec::new();
         self.in_parts(path, |part| {
             whole.extend_from_slice(part);

@@ -15,6 +15,7 @@ mod moved;
 mod permissions;
 mod proxy;
 mod refusals;
+mod repository;
 mod secrets;
 mod snapshots;
 mod store;

@@ -24,14 +24,15 @@ const MAX_BRANCHES: usize = 50;
 const BUNDLES: &str = "bundles";
 
 /// The agent's other branches and its stash, as far as neither `tip` nor what the host has reaches
-/// them. The newest come first, the stash comes last.
+/// them, and commits that only a tag holds. The newest come first, the stash comes last.
 pub(super) fn branches(
     repository: &Repository,
     tip: &str,
     have: &[String],
 ) -> Result<Vec<Branch>, ToolError> {
     let git = &repository.git;
-    let all = git.refs(&["refs/heads", "refs/stash"])?;
+    let mut all = git.refs(&["refs/heads", "refs/stash"])?;
+    all.extend(tags(repository)?);
     let commits: Vec<&String> = all.iter().map(|(_, commit)| commit).collect();
     let here: HashSet<String> = known(repository, &commits).into_iter().collect();
     let without = known(repository, &have.iter().collect::<Vec<_>>());
@@ -59,6 +60,7 @@ pub(super) fn branches(
         .iter()
         .filter_map(|(name, commit)| {
             let short = name.strip_prefix("refs/heads/");
+            let short = short.or_else(|| name.strip_prefix("refs/tags/"));
             let branch = Branch {
                 name: short.unwrap_or("stash").to_string(),
                 commit: commit.clone(),
@@ -69,6 +71,25 @@ pub(super) fn branches(
     found.sort_by_key(|(is_stash, place, _)| (*is_stash, *place));
     let branches = found.into_iter().map(|(_, _, branch)| branch);
     Ok(branches.take(MAX_BRANCHES).collect())
+}
+
+/// Tags, with the commits that they stand for.
+fn tags(repository: &Repository) -> Result<Vec<(String, String)>, ToolError> {
+    let format = "--format=%(refname) %(objecttype) %(objectname) %(*objecttype) %(*objectname)";
+    let list = repository
+        .git
+        .feed(&["for-each-ref", format, "refs/tags"], b"")?;
+    let list = String::from_utf8_lossy(&list).into_owned();
+    let tags = list.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        match fields[..] {
+            [name, "commit", commit, ..] | [name, "tag", _, "commit", commit] => {
+                Some((name.to_string(), commit.to_string()))
+            }
+            _ => None,
+        }
+    });
+    Ok(tags.collect())
 }
 
 /// Those of the commits that are here.
