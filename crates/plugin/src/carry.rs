@@ -14,12 +14,15 @@ use crate::trust;
 use async_trait::async_trait;
 use daytona::{Upload, UploadSource};
 use host::{Host, Level};
-use protocol::{Base, Code, Op, Outcome, Request, Setup, ToolError};
+use protocol::{Base, Code, Identity, Op, Outcome, Request, Setup, ToolError, UnderWay, Upstream};
 use sessions::{Carrier, Fresh, Origin, Prepared, Sessions};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use sync::{Packed, Start};
+
+/// Most repositories in the project that are named.
+const MAX_TOLD: usize = 10;
 
 /// What a sandbox starts from, packed; nothing is carried into a sandbox for no project.
 pub(crate) struct Ready {
@@ -55,6 +58,10 @@ pub(crate) struct Carry {
     pub(crate) secrets: Rc<Secrets>,
     /// What the user knows to stay here.
     pub(crate) told: RefCell<HashSet<String>>,
+    /// By session, what the model must know of its sandbox and has not been told.
+    pub(crate) remarks: RefCell<HashMap<String, String>>,
+    /// The agent's commits are the user's.
+    pub(crate) identity: bool,
     /// Is told what came home.
     pub(crate) tell: Box<dyn Fn(&Brought)>,
 }
@@ -68,6 +75,8 @@ impl Carry {
             base: None,
             probe: true,
             cwd: None,
+            identity: None,
+            hooks: None,
         };
         let request = Request::new(self.remote.id(), Op::Setup(setup));
         let reply = self
@@ -96,6 +105,61 @@ impl Carry {
             &format!("{path} holds the API key of Daytona, so it is not brought into the sandbox"),
         );
         vec![dotenv::NAME.into()]
+    }
+}
+
+/// What goes into the sandbox beside the branch.
+fn beside(packed: &Packed) -> Base {
+    let refs = packed.refs.refs.iter();
+    let upstream = packed.refs.upstream.as_ref();
+    let sides = packed.under_way.sides.iter();
+    let sides: Vec<_> = sides
+        .map(|side| {
+            let (mode, blob) = (side.mode.clone(), side.blob.clone());
+            (mode, blob, side.stage, side.path.clone())
+        })
+        .collect();
+    let marks = packed.under_way.marks.clone();
+    let is_under_way = !(marks.is_empty() && sides.is_empty());
+    Base {
+        refs: refs
+            .map(|found| (found.name.clone(), found.object.clone()))
+            .collect(),
+        default: packed.refs.default.clone(),
+        upstream: upstream.map(|upstream| Upstream {
+            remote: upstream.remote.clone(),
+            merge: upstream.merge.clone(),
+            tracking: upstream.tracking.clone(),
+        }),
+        under_way: is_under_way.then(|| UnderWay {
+            marks,
+            sides,
+            blobs: packed.under_way.blobs.clone(),
+        }),
+        ..Base::default()
+    }
+}
+
+impl Carry {
+    /// Notes what the model is told with its first result.
+    fn remark(&self, session: &str, packed: &Packed) {
+        let mut said: Vec<String> = packed.under_way.says.iter().cloned().collect();
+        if !packed.nested.is_empty() {
+            let named: Vec<&str> = packed
+                .nested
+                .iter()
+                .take(MAX_TOLD)
+                .map(|path| &**path)
+                .collect();
+            said.push(format!(
+                "These directories are repositories of their own on the user's machine, and their files are not in the sandbox: {}.",
+                named.join(", ")
+            ));
+        }
+        if !said.is_empty() {
+            let said = trust::text(said.join("\n"));
+            self.remarks.borrow_mut().insert(session.into(), said);
+        }
     }
 }
 
@@ -136,7 +200,10 @@ impl Carry {
         let history = packed.tainted.as_ref().map(|place| {
             format!("The history is not brought into the sandbox, because {place} holds a key or password of yours. Replace the key at Daytona, and the history goes along again.")
         });
-        for message in files.chain(history) {
+        let nested = packed.nested.iter().map(|path| {
+            format!("{path} is a repository of its own, so its files are not brought into the sandbox. Make it a submodule, or open OpenCode in it.")
+        });
+        for message in files.chain(history).chain(nested.take(MAX_TOLD)) {
             if self.told.borrow_mut().insert(message.clone()) {
                 self.host.log(Level::Warn, &message);
                 self.opencode.toast(Toast {
@@ -175,6 +242,7 @@ impl Carry {
             from: self.origin(sessions, session).await?,
             known,
             secrets: self.secrets.values(),
+            identity: self.identity,
         };
         let packed = self.pack(session, &start).await?;
         Ok(Ready { start, packed })
@@ -199,13 +267,23 @@ impl Carry {
                 commit: packed.commit.clone(),
                 branch: packed.branch.clone(),
                 shallow: packed.shallow.clone(),
+                lfs: packed.lfs.clone(),
+                ..beside(packed)
             }
         });
+        let agents = packed
+            .map(|packed| packed.agents.clone())
+            .unwrap_or_default();
+        let identity = agents
+            .identity
+            .map(|(name, email)| Identity { name, email });
         let setup = Setup {
             root: self.root.clone(),
             base,
             probe: false,
             cwd: Some(self.cwd.clone()),
+            identity,
+            hooks: agents.hooks,
         };
         let request = Request::new(self.remote.id(), Op::Setup(setup));
         let sent =
@@ -269,6 +347,9 @@ impl Carrier for Carry {
             if let Some(packed) = packed.take() {
                 prepared.base_commit = Some(packed.commit.clone());
                 prepared.host_head = packed.host_head.clone();
+                if result.as_ref().is_ok_and(|outcome| outcome.is_ok()) {
+                    self.remark(fresh.session, &packed);
+                }
                 packed.discard(&*self.host).await;
             }
             return match result? {

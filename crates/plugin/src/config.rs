@@ -81,6 +81,11 @@ pub const OPTIONS: &[(&str, &str, &str)] = &[
         "Commits of history that the sandbox gets; `0` is none but the project as it is",
     ),
     (
+        "identity",
+        "`true`",
+        "The agent's commits have your `user.name` and `user.email`, as git has them in the project",
+    ),
+    (
         "network",
         "`sandbox`",
         "Where `webfetch` and `websearch` send their requests from: `sandbox`, `host` (your machine), or `off`",
@@ -130,6 +135,8 @@ pub struct Config {
     pub branch_prefix: String,
     /// Commits of history that the sandbox gets.
     pub history: usize,
+    /// The agent's commits are the user's.
+    pub identity: bool,
     /// Where the web tools send their requests from.
     pub network: Network,
     /// Commands that the user types run on the user's machine.
@@ -367,9 +374,9 @@ impl Config {
                 })
             })?
             .unwrap_or(false);
-        let prewarm = options
-            .get("prewarm", "true or false", Value::as_bool)?
-            .unwrap_or(true);
+        let flag = |name| options.get(name, "true or false", Value::as_bool);
+        let prewarm = flag("prewarm")?.unwrap_or(true);
+        let identity = flag("identity")?.unwrap_or(true);
 
         let settings = service(&options, &env, dotenv)?;
         let key = &settings.api_key;
@@ -385,6 +392,7 @@ impl Config {
             sync,
             branch_prefix,
             history,
+            identity,
             network,
             shell_on_host,
             allow_tools,
@@ -565,6 +573,7 @@ mod tests {
             (json!({ "autoStopMinutes": "5" }), &key, "but it is \"5\""),
             (json!({ "autoDeleteMinutes": -2 }), &key, "or -1"),
             (json!({ "prewarm": "yes" }), &key, "must be true or false"),
+            (json!({ "identity": "me" }), &key, "must be true or false"),
             (
                 json!({ "projectDir": "work" }),
                 &key,

@@ -42,6 +42,8 @@ pub(crate) struct Brought {
     pub(crate) home: Option<Home>,
     /// Files that could not be committed, and why.
     pub(crate) left_out: Vec<String>,
+    /// What else the user should know of what arrived.
+    pub(crate) notes: Vec<String>,
     /// Background commands that still run.
     pub(crate) jobs: u32,
     /// Why the change is not in the worktree too, if it should be.
@@ -106,6 +108,7 @@ impl Carry {
             synced.tip != known.or(start).unwrap_or_default() || !synced.branches.is_empty();
         let mut brought = Brought {
             left_out,
+            notes: trust::sentences(&synced.notes),
             jobs: synced.jobs,
             ..Brought::nothing(entry)
         };
@@ -131,6 +134,7 @@ impl Carry {
                 });
                 brought.home.clone_from(&arrived);
             }
+            brought.notes.extend(trust::sentences(&landed.notes));
             let changed = !landed.files.is_empty() || known != Some(&landed.commit);
             brought.landed = changed.then_some(landed);
         }
@@ -213,6 +217,7 @@ impl Carry {
                 .into_iter()
                 .map(|branch| (branch.name, branch.commit))
                 .collect(),
+            lfs: synced.lfs,
             bundle: None,
         };
         let dir = self.host.temp_dir().await.map_err(|e| e.to_string())?;
@@ -458,6 +463,9 @@ impl Brought {
                 "Left in the sandbox: {}.",
                 self.left_out.join("; ")
             ));
+        }
+        if !self.notes.is_empty() && self.landed.is_some() {
+            said.push(format!("Note: {}.", self.notes.join("; ")));
         }
         (!said.is_empty()).then(|| said.join(" "))
     }

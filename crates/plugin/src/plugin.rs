@@ -259,6 +259,8 @@ impl Plugin {
             ready: RefCell::default(),
             secrets: Rc::clone(&self.secrets),
             told: RefCell::default(),
+            remarks: RefCell::default(),
+            identity: config.identity,
             tell: Box::new(move |brought| {
                 if let Some(plugin) = plugin.upgrade() {
                     plugin.tell(brought);

@@ -12,6 +12,7 @@
 
 pub mod args;
 pub mod frame;
+pub mod pointer;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -185,10 +186,25 @@ pub struct Setup {
     /// missing: git keeps no empty directories and carries no ignored ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
+    /// Whose the agent's commits are; none: as the image says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// Where the project has its hooks, relative to `root`: they are the agent's git's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<String>,
+}
+
+/// Who makes a commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// `user.name`.
+    pub name: String,
+    /// `user.email`.
+    pub email: String,
 }
 
 /// A commit and the packed objects that hold it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Base {
     /// Absolute path in the sandbox of the uploaded pack; removed when it has been used. It may lack
     /// what [`Ready::found`] named earlier; if that is not there any more, [`Code::MissingBase`].
@@ -200,6 +216,46 @@ pub struct Base {
     /// Commits whose parents did not travel: the shallow boundary.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shallow: Vec<String>,
+    /// A commit in the pack, whose tree has files that Git LFS keeps by the SHA-256 of their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lfs: Option<String>,
+    /// Further refs: full names and hashes. None of them is the branch that is checked out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refs: Vec<(String, String)>,
+    /// A ref that stands for another, such as `refs/remotes/origin/HEAD`, and that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<(String, String)>,
+    /// What the branch follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Upstream>,
+    /// What git was doing in the user's worktree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_way: Option<UnderWay>,
+}
+
+/// What a branch follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Name of the remote, which has no address in the sandbox; or `.`.
+    pub remote: String,
+    /// The ref there.
+    pub merge: String,
+    /// The ref here that follows it.
+    pub tracking: String,
+}
+
+/// A merge, cherry-pick or revert that has not ended, or conflicts alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderWay {
+    /// Files of the git directory: name and text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<(String, String)>,
+    /// Sides of files with conflicts: mode, hash, stage and path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sides: Vec<(String, String, u8, String)>,
+    /// A commit in the pack, whose tree has the sides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blobs: Option<String>,
 }
 
 /// Commits the state of the project directory, without touching the agent's own branch, index or
@@ -304,12 +360,19 @@ pub struct Synced {
     /// Further work that `tip` does not reach: the agent's other branches, and its stash as `stash`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<Branch>,
+    /// A commit whose tree has the files that Git LFS keeps for pointers in what is new, by the SHA-256
+    /// of their bytes, as far as they are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lfs: Option<String>,
     /// What the host does not have of all these; none if it has everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<Bundle>,
     /// Files that could not be committed, with the reason, one per line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// What else the user should know of what is in the commit, or cannot be in any, one per line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Background commands that still run.
     #[serde(default)]
     pub jobs: u32,
@@ -325,7 +388,7 @@ pub struct Branch {
 }
 
 /// A git bundle. Its refs are `refs/opencode/out/0` for [`Synced::tip`] and
-/// `refs/opencode/out/1`, … for [`Synced::branches`] in their order.
+/// `refs/opencode/out/1`, … for [`Synced::branches`] in their order, then [`Synced::lfs`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bundle {
     /// Bytes.

@@ -3,10 +3,11 @@
 //! The image has settings of its own (`/etc/gitconfig`, the home directory's, templates, variables),
 //! and so may a repository that came with it: line ends, ignored files, hooks, filters, sparse
 //! checkouts. They are the agent's, whose own git keeps them. The project comes in and goes home as it
-//! is, so none of them is in force here, and none of the programs that they name runs ([`OURS`]).
+//! is, so none of them is in force here, and none of the programs that they name runs ([`OURS`]). What
+//! Git LFS keeps goes through a filter of our own ([`crate::lfs`]).
 //!
 //! Never: let the environment of the sandbox point git to another repository, ask a question, run a
-//! hook or a filter, start a daemon or clean up in the background.
+//! hook or another's filter, start a daemon or clean up in the background.
 //!
 //! Surprise: git refuses repositories of other owners, so every call names the directory as safe.
 
@@ -46,7 +47,7 @@ pub(crate) struct Git {
     pub(crate) dir: PathBuf,
     /// With the image's settings, and no others.
     is_agents: bool,
-    /// Settings that put the repository's own filters out of force.
+    /// Settings that put the repository's own filters out of force, and ours into it.
     filters: Vec<OsString>,
     index: Option<PathBuf>,
 }
@@ -61,6 +62,11 @@ impl Git {
             index: None,
         };
         git.filters = git.filters();
+        if let Some(command) = crate::lfs::command(dir) {
+            let process = format!("filter.lfs.process={command}");
+            git.filters
+                .extend([process.into(), "filter.lfs.required=false".into()]);
+        }
         git
     }
 

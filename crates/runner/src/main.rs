@@ -8,11 +8,12 @@
 //! started it in a process that outlives the request.
 //!
 //! Surprise: a command is run by a second process of this same binary (`--supervise`), which
-//! outlives the request; see [`job`].
+//! outlives the request; see [`job`]. A third is git's filter (`--lfs`); see [`lfs`].
 
 mod git;
 mod input;
 mod job;
+mod lfs;
 mod port;
 mod record;
 mod serve;
@@ -23,6 +24,7 @@ mod work;
 
 use protocol::{Code, Outcome, Reply, Runner, ToolError, frame};
 use std::io::Write;
+use std::path::Path;
 use std::sync::Mutex;
 
 /// musl takes one lock for every allocation of every thread: with it, `glob` over 100,000 files takes
@@ -44,6 +46,7 @@ fn main() {
             protocol::VERSION
         ),
         Some("--supervise") => job::supervise(),
+        Some(lfs::FLAG) => lfs::serve(Path::new(&args.get(1).cloned().unwrap_or_default())),
         _ => {
             answer_panics();
             let reply = match input::read(&args) {

@@ -18,14 +18,19 @@
 //! Surprise: a pack may build on commits that an image of the same name had yesterday, so nothing
 //! points to the new commit before all of its objects are known to be there.
 
+mod agents;
+mod arrival;
+
 use crate::error;
 use crate::git::{Git, failed, is_hash};
 use crate::state::{State, hash};
 use protocol::{Base, Code, Ready, Setup, ToolError};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+pub(crate) use agents::configure;
 
 pub(crate) const BASE_REF: &str = "refs/opencode/base";
 /// In `.git` from the time the repository is in place until the checkout is complete.
@@ -58,9 +63,6 @@ const UNDER_WAY: &[&str] = &[
 
 /// Makes a repository, without what the image would put into every one.
 pub(crate) const INIT: &[&str] = &["init", "--quiet", "--template="];
-
-/// Temporary files of the tools, as a line for `.git/info/exclude`.
-const LEFTOVERS: &str = ".opencode-*-*.tmp";
 
 /// Makes `setup.root`, or finds that it is there. `sandbox` is the id of this sandbox.
 pub(crate) fn run(
@@ -133,7 +135,7 @@ fn set_up(
         None if root.join(".git").exists() => {}
         None => git.run(INIT)?,
     }
-    configure(&git)?;
+    configure(&git, setup.identity.as_ref(), setup.hooks.as_deref())?;
     let _ = note();
     make_cwd(root, setup.cwd.as_deref());
     let head = git.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]);
@@ -314,10 +316,7 @@ fn sandbox(message: String) -> ToolError {
 
 fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Result<(), ToolError> {
     let branch_ref = format!("refs/heads/{}", base.branch);
-    if let Some(bad) = base.shallow.iter().find(|hash| !is_hash(hash)) {
-        let message = format!("`{bad}` in `shallow` is not a full commit hash");
-        return Err(error(Code::BadRequest, message));
-    }
+    arrival::check(base)?;
     if !is_hash(&base.commit) || !git.succeeds(&["check-ref-format", &branch_ref]) {
         let message = format!(
             "`{}` is not a full commit hash or `{}` is not a branch name",
@@ -366,11 +365,17 @@ fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Resu
     }
     if unfinished.exists() {
         git.run(&["symbolic-ref", "HEAD", &branch_ref])?;
+        if let Some(lfs) = &base.lfs {
+            arrival::keep(git, lfs)?;
+        }
         git.run(&["read-tree", "--reset", "-u", "--no-sparse-checkout", "HEAD"])?;
         if git.resolve(&[REPLACED]) != [None] {
             // What else is in the directory would count as the agent's work. What cannot be
             // removed does, and that is no reason to fail.
             git.succeeds(&["clean", "-d", "--force", "--force", "--quiet"]);
+        }
+        if let Some(under_way) = &base.under_way {
+            arrival::under_way(git, under_way)?;
         }
     }
     Ok(())
@@ -439,36 +444,6 @@ fn io_failed(why: io::Error) -> ToolError {
     ))
 }
 
-/// A name for commits, where the image brings none, and no commit of what a killed write left.
-pub(crate) fn configure(git: &Git) -> Result<(), ToolError> {
-    let agents = Git::agents(&git.dir);
-    for (key, value) in [
-        ("user.name", "OpenCode"),
-        ("user.email", "opencode@localhost"),
-    ] {
-        if agents.text(&["config", "--get", key]).is_none() {
-            git.run(&["config", key, value])?;
-        }
-    }
-    if let Some(exclude) = git.text(&["rev-parse", "--git-path", "info/exclude"]) {
-        let path = git.dir.join(exclude);
-        let old = fs::read_to_string(&path).unwrap_or_default();
-        if !old.lines().any(|line| line == LEFTOVERS) {
-            let gap = if old.is_empty() || old.ends_with('\n') {
-                ""
-            } else {
-                "\n"
-            };
-            let dir = path.parent().unwrap_or(Path::new("/"));
-            fs::create_dir_all(dir)
-                .and_then(|()| File::options().append(true).create(true).open(&path))
-                .and_then(|mut file| writeln!(file, "{gap}{LEFTOVERS}"))
-                .map_err(io_failed)?;
-        }
-    }
-    Ok(())
-}
-
 /// Adds the uploaded objects, and fails if they are not all that the commit needs.
 fn unpack(git: &Git, base: &Base) -> Result<(), ToolError> {
     let pack = File::open(&base.pack).map_err(|why| {
@@ -500,11 +475,14 @@ fn unpack(git: &Git, base: &Base) -> Result<(), ToolError> {
         "rev-list",
         "--objects",
         "--quiet",
-        &base.commit,
+        "--stdin",
         "--not",
         "--all",
     ];
-    let out = git.output(&args, b"")?;
+    let objects: String = arrival::objects(base)
+        .map(|object| format!("{object}\n"))
+        .collect();
+    let out = git.output(&args, objects.as_bytes())?;
     match out.status.success() {
         true => Ok(()),
         false => Err(missing_base(base, &failed(&args, &out).message)),
@@ -541,5 +519,6 @@ fn shallow(git: &Git, boundary: &[String]) -> Result<(), ToolError> {
 /// Makes the refs.
 fn point(git: &Git, base: &Base, branch_ref: &str) -> Result<(), ToolError> {
     git.run(&["update-ref", branch_ref, &base.commit])?;
+    arrival::refs(git, base)?;
     git.run(&["update-ref", BASE_REF, &base.commit])
 }

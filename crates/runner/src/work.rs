@@ -20,12 +20,15 @@
 //! becomes a commit without a parent.
 
 mod bundle;
+mod encoding;
 mod index;
+mod left;
+mod lfs;
 mod restore;
 mod state;
 
 use crate::git::Git;
-use crate::setup::{self, INIT, configure};
+use crate::setup::{self, INIT};
 use crate::state::State;
 use crate::{error, job};
 use protocol::{Code, Sync, Synced, ToolCall, ToolError};
@@ -76,11 +79,11 @@ pub(crate) fn sync(site: Site<'_>, id: &str, sync: &Sync) -> Result<Synced, Tool
         }
         None => None,
     };
-    let (tip, left_out) = match kept {
-        Some((_, commit)) => (commit, Vec::new()),
+    let (tip, left) = match kept {
+        Some((_, commit)) => (commit, left::Left::default()),
         None => {
-            let now = state::take(&repository, &sync.message)?;
-            (now.commit, now.left_out)
+            let now = state::take(&repository, &sync.message, true)?;
+            (now.commit, now.left)
         }
     };
     if after.is_none() {
@@ -92,15 +95,22 @@ pub(crate) fn sync(site: Site<'_>, id: &str, sync: &Sync) -> Result<Synced, Tool
         None => bundle::branches(&repository, &tip, have.unwrap_or_default())?,
     };
     bundle::remove_old(state);
-    let bundle = match have {
-        Some(have) => bundle::make(state, &repository, id, &tip, &branches, have)?,
-        None => None,
-    };
+    let (mut bundle, mut lfs) = (None, None);
+    if let Some(have) = have {
+        let known = bundle::known(&repository, &have.iter().collect::<Vec<_>>());
+        let mut tips = vec![tip.as_str()];
+        tips.extend(branches.iter().map(|branch| branch.commit.as_str()));
+        lfs = lfs::kept(&repository, &tips, &known)?;
+        tips.extend(lfs.as_deref());
+        bundle = bundle::make(state, &repository, id, &tips, &known)?;
+    }
     Ok(Synced {
         tip,
         branches,
+        lfs,
         bundle,
-        left_out,
+        left_out: left.out,
+        notes: left.notes,
         jobs,
     })
 }
@@ -206,7 +216,7 @@ impl Repository {
         git.check()?;
         let make = || {
             git.run(INIT)?;
-            configure(&git)
+            setup::configure(&git, None, None)
         };
         // Git repairs what lacks a part.
         let mut made = make();
@@ -246,7 +256,7 @@ impl Repository {
 
     /// Makes a checkpoint, and drops the oldest if there are too many.
     fn keep(&self, name: &str, turn: &str) -> Result<(), ToolError> {
-        let now = state::take(self, &format!("Before the turn {turn}"))?;
+        let now = state::take(self, &format!("Before the turn {turn}"), false)?;
         let turns = self.turns()?;
         let excess = (turns.len() + 1).saturating_sub(MAX_TURNS);
         let commit = Some(now.commit.as_str());

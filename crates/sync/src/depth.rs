@@ -11,9 +11,9 @@ pub(crate) struct Cut {
     pub(crate) commits: BTreeSet<String>,
 }
 
-/// Cuts the history of `tip` as `git clone --depth` does. `log` is `git rev-list --parents`, maybe
+/// Cuts the history of `tips` as `git clone --depth` does. `log` is `git rev-list --parents`, maybe
 /// not all of it: `None` if it is too short to tell.
-pub(crate) fn cut(log: &str, tip: &str, depth: usize, complete: bool) -> Option<Cut> {
+pub(crate) fn cut(log: &str, tips: &[&str], depth: usize, complete: bool) -> Option<Cut> {
     let parents: BTreeMap<&str, Vec<&str>> = log
         .lines()
         .filter_map(|line| {
@@ -22,8 +22,12 @@ pub(crate) fn cut(log: &str, tip: &str, depth: usize, complete: bool) -> Option<
         })
         .collect();
     let mut cut = Cut::default();
-    let mut queue = VecDeque::from([(tip, 1)]);
-    cut.commits.insert(tip.to_string());
+    let mut queue = VecDeque::new();
+    for tip in tips {
+        if cut.commits.insert(tip.to_string()) {
+            queue.push_back((*tip, 1));
+        }
+    }
     while let Some((commit, at)) = queue.pop_front() {
         let Some(above) = parents.get(commit) else {
             if complete {
@@ -61,7 +65,7 @@ mod tests {
             (3, "c", "abcde"),
             (9, "", "abcde"),
         ] {
-            let cut = cut(log, "e", depth, true).expect("complete");
+            let cut = cut(log, &["e"], depth, true).expect("complete");
             let join = |set: &std::collections::BTreeSet<String>| {
                 set.iter().map(String::as_str).collect::<String>()
             };
@@ -71,8 +75,18 @@ mod tests {
     }
 
     #[test]
+    fn several_tips_are_cut_at_the_same_depth() {
+        // `e` and `m` go apart at `b`.
+        let log = "e d\nm l\nd b\nl b\nb a\na\n";
+        let cut = cut(log, &["e", "m"], 3, true).expect("complete");
+        let commits: String = cut.commits.iter().map(String::as_str).collect();
+        let shallow: String = cut.shallow.iter().map(String::as_str).collect();
+        assert_eq!((commits.as_str(), shallow.as_str()), ("bdelm", "b"));
+    }
+
+    #[test]
     fn a_log_that_ends_too_early_is_no_answer() {
-        assert_eq!(cut("c b\n", "c", 5, false), None);
-        assert!(cut("c b\n", "c", 1, false).is_some());
+        assert_eq!(cut("c b\n", &["c"], 5, false), None);
+        assert!(cut("c b\n", &["c"], 1, false).is_some());
     }
 }

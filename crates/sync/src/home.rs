@@ -17,6 +17,8 @@ pub struct Incoming {
     pub tip: String,
     /// Other branches: name and commit.
     pub branches: Vec<(String, String)>,
+    /// A commit with files that Git LFS keeps, by the SHA-256 of their bytes.
+    pub lfs: Option<String>,
     /// File on the host with a bundle of them, if anything is new.
     pub bundle: Option<String>,
 }
@@ -47,6 +49,8 @@ pub struct Landed {
     pub beside: Option<String>,
     /// Further branches.
     pub others: Vec<String>,
+    /// What the user should know of its files.
+    pub notes: Vec<String>,
 }
 
 /// How often it is looked where branches are.
@@ -79,6 +83,7 @@ impl Project {
         {
             have.push(head.to_string());
         }
+        have.extend(self.given(&private, session).await?);
         have.dedup();
         Ok(have)
     }
@@ -99,6 +104,7 @@ impl Project {
         let private = self.open().await?;
         let mut commits = vec![incoming.tip.as_str()];
         commits.extend(incoming.branches.iter().map(|(_, commit)| commit.as_str()));
+        commits.extend(incoming.lfs.as_deref());
         if incoming.branches.len() > MAX_BRANCHES {
             return Err(Error::Refused(format!(
                 "it has {} branches, and at most {MAX_BRANCHES} are taken",
@@ -117,7 +123,10 @@ impl Project {
             let taken = private.fed_from(&take, bundle, pack_at).await?;
             private.check(&take, taken)?;
         }
-        Ok(())
+        match &incoming.lfs {
+            Some(lfs) => self.deliver(&private, lfs).await,
+            None => Ok(()),
+        }
     }
 
     /// Makes a commit that was received the one that came home last: the session's next bundle builds
@@ -347,6 +356,9 @@ impl Project {
         let private = self.open().await?;
         let users = self.users().await?;
         let base = self.kept(&private, "base", tip.session).await;
+        if let Some(lfs) = self.kept(&private, "lfs", tip.session).await {
+            self.deliver(&private, &lfs).await?;
+        }
         if self.repository {
             self.hand_over(&private, &users, tip, incoming, host_head)
                 .await?;
@@ -360,16 +372,18 @@ impl Project {
                 settled => break settled?,
             }
         };
-        let files = match tip.last.map(str::to_string).or(base) {
-            Some(from) => self.files(&private, &from, &incoming.tip).await?,
-            None => Vec::new(),
-        };
+        let (mut files, mut notes) = (Vec::new(), Vec::new());
+        if let Some(from) = tip.last.map(str::to_string).or(base) {
+            files = self.files(&private, &from, &incoming.tip).await?;
+            notes = self.filtered(&private, &from, &incoming.tip).await?;
+        }
         Ok(Landed {
             branch,
             commit: incoming.tip.clone(),
             files,
             beside,
             others,
+            notes,
         })
     }
 

@@ -14,26 +14,35 @@
 //! rules, attributes, line ends and sparse checkouts are what they are; new objects go to the depot
 //! and the index is a copy.
 
+mod agents;
+mod along;
 mod apply;
 mod depth;
+mod encoding;
 mod git;
 mod header;
 mod home;
+mod lfs;
 mod listing;
 mod moved;
 mod pack;
+mod refs;
 mod secret;
 mod settings;
+mod under_way;
 
 use git::Git;
 use host::{FileError, GitError, Host};
 use std::rc::Rc;
 
+pub use agents::Agents;
 pub use apply::Applied;
 pub use home::{Incoming, Landed, Tip};
 pub use moved::Origin;
 pub use pack::{Packed, Start};
+pub use refs::{Ref, Refs, Upstream};
 pub use secret::Secrets;
+pub use under_way::{Side, UnderWay};
 
 /// Largest pack that is carried into a sandbox, and largest bundle that is taken from one, in bytes.
 pub const MAX_PACK: u64 = 512 * 1024 * 1024;
@@ -247,8 +256,12 @@ impl Project {
         {
             return;
         }
-        for kind in ["base", "home"] {
+        for kind in ["base", "home", "lfs"] {
             let name = kept(kind, session);
+            let _ = private.run(&["update-ref", "-d", &name], "").await;
+        }
+        for commit in self.given(&private, session).await.unwrap_or_default() {
+            let name = given(session, &commit);
             let _ = private.run(&["update-ref", "-d", &name], "").await;
         }
         // What nobody needs any more goes once there is enough of it.
@@ -265,6 +278,14 @@ impl Project {
         let _ = private.run(&gc, "").await;
     }
 
+    /// Commits of other branches of the user's that went into the session's sandbox.
+    async fn given(&self, private: &Git<'_>, session: &str) -> Result<Vec<String>, Error> {
+        let below = format!("{}/", kept("given", session));
+        let list = ["for-each-ref", "--format=%(objectname)", &below];
+        let list = private.line(&list).await?;
+        Ok(list.lines().map(str::to_string).collect())
+    }
+
     /// The commit that the session's work starts from, if the depot has it.
     async fn kept(&self, private: &Git<'_>, kind: &str, session: &str) -> Option<String> {
         let name = format!("{}^{{commit}}", kept(kind, session));
@@ -276,7 +297,8 @@ impl Project {
     }
 }
 
-/// Ref in the depot: `base` is what a session's work starts from, `home` what came home last.
+/// Ref in the depot: `base` is what a session's work starts from, `home` what came home last, `lfs` has
+/// files that Git LFS keeps and that went into the sandbox.
 fn kept(kind: &str, session: &str) -> String {
     // Only what cannot leave the directory or break a ref's name.
     let session: String = session
@@ -290,6 +312,11 @@ fn kept(kind: &str, session: &str) -> String {
         })
         .collect();
     format!("refs/opencode/{kind}/{session}")
+}
+
+/// Ref in the depot for a commit of the user's that went into a session's sandbox with its history.
+fn given(session: &str, commit: &str) -> String {
+    format!("{}/{commit}", kept("given", session))
 }
 
 /// The root of the worktree that a directory is in; none if it is in none.

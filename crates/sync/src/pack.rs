@@ -1,9 +1,11 @@
 //! Into the sandbox: a commit of the worktree as it is, and a pack that holds it.
 
+use crate::agents::Agents;
 use crate::depth::{Cut, cut};
 use crate::git::{Git, text};
+use crate::lfs::Kept;
 use crate::secret::Clean;
-use crate::{Error, Project, Secrets, git, kept};
+use crate::{Error, Project, Refs, Secrets, UnderWay, git, given, kept};
 use host::{GitOutput, Host, Level};
 use std::collections::BTreeSet;
 
@@ -20,6 +22,8 @@ pub struct Start {
     pub known: Vec<String>,
     /// Files and commits that hold one of these stay on the host.
     pub secrets: Secrets,
+    /// Tell whose the user's commits are.
+    pub identity: bool,
 }
 
 /// The worktree, packed. Call [`Packed::discard`] when it has been uploaded.
@@ -42,6 +46,16 @@ pub struct Packed {
     pub held_back: Vec<String>,
     /// The commit that holds a secret, and where, if the history stayed on the host for that.
     pub tainted: Option<String>,
+    /// A commit in it with files that Git LFS keeps, by the SHA-256 of their bytes.
+    pub lfs: Option<String>,
+    /// What goes along beside the branch.
+    pub refs: Refs,
+    /// What git was doing in the worktree.
+    pub under_way: UnderWay,
+    /// Repositories in the worktree whose files stay on the host.
+    pub nested: Vec<String>,
+    /// What the agent's git is told.
+    pub agents: Agents,
     dir: String,
 }
 
@@ -53,11 +67,13 @@ impl Packed {
 }
 
 /// The worktree, committed.
-struct Snapshot {
-    commit: String,
-    branch: String,
-    head: Option<String>,
+pub(crate) struct Snapshot {
+    pub(crate) commit: String,
+    pub(crate) branch: String,
+    pub(crate) head: Option<String>,
     held_back: Vec<String>,
+    lfs: Kept,
+    nested: Vec<String>,
 }
 
 impl Project {
@@ -121,25 +137,20 @@ impl Project {
         let mut clean = self.clean(&start.secrets).await;
         let mut snapshot = self.snapshot(&git, is_root, start, &mut clean, dir).await?;
         if let Some(from) = &start.from {
-            let held_back = self.without(&git, from, start, &mut clean, dir);
-            (snapshot.commit, snapshot.held_back) = held_back.await?;
+            self.without(&git, from, start, &mut clean, dir, &mut snapshot)
+                .await?;
         }
         let name = kept("base", session);
         private
             .checked(&["update-ref", &name, &snapshot.commit], "")
             .await?;
 
-        let history = match is_root {
-            true => self.history(&git, &snapshot, start).await?,
-            false => 0,
-        };
-        let (mut shallow, mut commits) = self.shallow(&git, &snapshot.commit, history).await?;
-        commits.remove(&snapshot.commit);
-        let tainted = self.tainted(&git, &start.secrets, &commits, &mut clean);
-        let tainted = tainted.await?;
-        if tainted.is_some() {
-            (shallow, _) = self.shallow(&git, &snapshot.commit, 0).await?;
-        }
+        let along = self.along(&git, is_root, start, &snapshot, &mut clean);
+        let mut along = along.await?;
+        let lfs = std::mem::take(&mut snapshot.lfs);
+        let lfs = self
+            .lfs_commit(&git, session, lfs, &start.secrets, &mut clean)
+            .await?;
         self.keep_clean(clean).await?;
         let mut without = Vec::new();
         for commit in &start.known {
@@ -147,30 +158,17 @@ impl Project {
                 without.push(commit.clone());
             }
         }
-        let mut revisions = String::new();
-        for commit in &shallow {
-            revisions.push_str(&format!("--shallow {commit}\n"));
-        }
-        revisions.push_str(&format!("{}\n", snapshot.commit));
-        for commit in &without {
-            revisions.push_str(&format!("^{commit}\n"));
-        }
         let pack = format!("{dir}/base.pack");
-        let mut args = vec![
-            "pack-objects",
-            "--revs",
-            "--stdout",
-            "--quiet",
-            "--delta-base-offset",
-            "--shallow",
-        ];
-        if !without.is_empty() {
-            args.push("--thin");
+        let own: Vec<&String> = [&snapshot.commit].into_iter().chain(&lfs).collect();
+        let packed = self.write_pack(&git, &own, &along, &without, &pack).await;
+        let mut size = match packed {
+            Err(error) => return Err(self.read_error(&git, &snapshot.commit, error).await),
+            size => size?,
+        };
+        if size > self.limit && !along.tips().is_empty() {
+            along = self.alone(&git, &snapshot, along).await?;
+            size = self.write_pack(&git, &own, &along, &without, &pack).await?;
         }
-        if let Err(error) = git.to_file(&args, &revisions, &pack).await {
-            return Err(self.read_error(&git, &snapshot.commit, error).await);
-        }
-        let size = self.host.file_size(&pack).await?;
         if size > self.limit {
             return Err(Error::TooLarge {
                 worktree: self.worktree.clone(),
@@ -178,21 +176,30 @@ impl Project {
                 limit: self.limit,
             });
         }
+        for commit in along.tips() {
+            let name = given(session, commit);
+            private.checked(&["update-ref", &name, commit], "").await?;
+        }
         Ok(Packed {
             pack,
             commit: snapshot.commit,
             branch: snapshot.branch,
-            shallow,
+            shallow: along.shallow,
             host_head: snapshot.head,
             without,
             held_back: snapshot.held_back,
-            tainted,
+            tainted: along.tainted,
+            lfs,
+            refs: along.refs,
+            under_way: along.under_way,
+            nested: snapshot.nested,
+            agents: self.agents(start).await?,
             dir: dir.into(),
         })
     }
 
     /// Git that commits in our name.
-    fn signed<'a>(&self, git: &Git<'a>) -> Git<'a> {
+    pub(crate) fn signed<'a>(&self, git: &Git<'a>) -> Git<'a> {
         let mut git = git.clone();
         for role in ["AUTHOR", "COMMITTER"] {
             git = git
@@ -209,8 +216,8 @@ impl Project {
         git
     }
 
-    /// A commit without what stays on the host, and the files that do for what they hold: one that came
-    /// from a sandbox may be any that the sandbox knows a hash of.
+    /// Makes the snapshot one of a commit without what stays on the host, which may come from a sandbox
+    /// and be any that the sandbox knows a hash of.
     async fn without(
         &self,
         git: &Git<'_>,
@@ -218,25 +225,29 @@ impl Project {
         start: &Start,
         clean: &mut Clean,
         dir: &str,
-    ) -> Result<(String, Vec<String>), Error> {
+        snapshot: &mut Snapshot,
+    ) -> Result<(), Error> {
         let git = self
             .signed(git)
             .with("GIT_INDEX_FILE", format!("{dir}/from-index"));
         git.checked(&["read-tree", from], "").await?;
         remove(&git, &start.keep_out).await?;
-        let held_back = self.hold_back(&git, &start.secrets, clean, dir).await?;
+        snapshot.held_back = self.hold_back(&git, &start.secrets, clean, dir).await?;
+        let head = snapshot.head.as_deref();
+        snapshot.lfs = self.point(&git, head, false, dir).await?;
         let tree = git.line(&["write-tree"]).await?;
         let is_same = git
             .line(&["rev-parse", &format!("{from}^{{tree}}")])
             .await?
             == tree;
         if is_same && !self.says(&git, &start.secrets, from).await? {
-            return Ok((from.into(), held_back));
+            snapshot.commit = from.into();
+            return Ok(());
         }
         let message = "Without what stays on the host";
         let commit = ["commit-tree", "--no-gpg-sign", "-m", message, "-p", from];
-        let commit = git.line(&[&commit[..], &[&tree]].concat()).await?;
-        Ok((commit, held_back))
+        snapshot.commit = git.line(&[&commit[..], &[&tree]].concat()).await?;
+        Ok(())
     }
 
     async fn snapshot(
@@ -255,11 +266,9 @@ impl Project {
                 .run(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"], "")
                 .await?;
             head = (found.code == 0).then(|| text(&found.stdout));
-            let name = git
-                .run(&["symbolic-ref", "--quiet", "--short", "HEAD"], "")
-                .await?;
-            if name.code == 0 {
-                branch = text(&name.stdout);
+            let name = git.run(&["symbolic-ref", "--quiet", "HEAD"], "").await?;
+            if let Some(name) = text(&name.stdout).strip_prefix("refs/heads/") {
+                branch = name.into();
             }
             // A copy of the user's index saves hashing what has not changed.
             let users = git::text(
@@ -308,6 +317,8 @@ impl Project {
             }
             held => held?,
         };
+        let lfs = self.point(&git, head.as_deref(), true, dir).await?;
+        let nested = self.nested(&git, head.as_deref(), dir).await?;
         let tree = git.line(&["write-tree"]).await?;
         if let Some(head) = &head
             && git
@@ -321,6 +332,8 @@ impl Project {
                 branch,
                 head: Some(head.clone()),
                 held_back,
+                lfs,
+                nested,
             });
         }
         let mut commit = vec![
@@ -338,6 +351,8 @@ impl Project {
             branch,
             head,
             held_back,
+            lfs,
+            nested,
         })
     }
 
@@ -352,7 +367,17 @@ impl Project {
         for path in &submodules {
             paths.extend([b":(exclude,literal)", &path[..], b"\0"].concat());
         }
-        let added = git.feed(&add, paths).await?;
+        let mut added = git.feed(&add, paths.clone()).await?;
+        if !matches!(added.code, 0 | 1) {
+            let as_they_are = self.as_they_are(git, dir).await?;
+            if !as_they_are.entries.is_empty() {
+                paths.extend(as_they_are.exclude);
+                added = git.feed(&add, paths).await?;
+                let update = ["update-index", "-z", "--index-info"];
+                let updated = git.feed(&update, as_they_are.entries).await?;
+                git.check(&update, updated)?;
+            }
+        }
         if added.code == 0 && !submodules.is_empty() {
             let mut paths = submodules.join(&0);
             paths.push(0);
@@ -363,14 +388,14 @@ impl Project {
     }
 
     /// Paths of the submodules in the index, as bytes.
-    async fn submodules(&self, git: &Git<'_>, dir: &str) -> Result<Vec<Vec<u8>>, Error> {
+    pub(crate) async fn submodules(&self, git: &Git<'_>, dir: &str) -> Result<Vec<Vec<u8>>, Error> {
         let staged = self.staged(git, dir).await?.into_iter();
         let submodules = staged.filter(|file| file.mode == "160000");
         Ok(submodules.map(|file| file.path).collect())
     }
 
     /// How many commits of history may go along.
-    async fn history(
+    pub(crate) async fn history(
         &self,
         git: &Git<'_>,
         snapshot: &Snapshot,
@@ -423,22 +448,21 @@ impl Project {
         Ok(is_partial(git).await? && git.line(&missing).await?.contains('?'))
     }
 
-    /// Where the history of `tip` is cut, and what goes.
-    async fn shallow(
+    /// Where the history of `tips` is cut, and what goes.
+    pub(crate) async fn shallow(
         &self,
         git: &Git<'_>,
-        tip: &str,
+        tips: &[&str],
         depth: usize,
     ) -> Result<(Vec<String>, BTreeSet<String>), Error> {
         let depth = depth.max(1);
         let mut count = depth.saturating_mul(4).max(1_000);
         let cut: Cut = loop {
             let max = format!("--max-count={count}");
-            let log = git
-                .line(&["rev-list", "--parents", &max, tip, "--"])
-                .await?;
+            let list = ["rev-list", "--parents", &max];
+            let log = git.line(&[&list[..], tips, &["--"]].concat()).await?;
             let complete = log.lines().count() < count;
-            match cut(&log, tip, depth, complete) {
+            match cut(&log, tips, depth, complete) {
                 Some(cut) => break cut,
                 None => count = count.saturating_mul(16),
             }
@@ -464,7 +488,7 @@ impl Project {
 }
 
 /// True for a partial clone. Git before 2.46 writes no `extensions.partialClone`.
-async fn is_partial(git: &Git<'_>) -> Result<bool, Error> {
+pub(crate) async fn is_partial(git: &Git<'_>) -> Result<bool, Error> {
     let names = "^(extensions\\.partialclone|remote\\..*\\.promisor)$";
     let listed = ["config", "--name-only", "--get-regexp", names];
     Ok(git.run(&listed, "").await?.code == 0)

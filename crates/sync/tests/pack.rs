@@ -612,7 +612,7 @@ fn a_submodule_is_its_commit_and_lfs_files_are_their_pointers() {
     let other = Case::repository();
     let url = other.path().to_string_lossy().into_owned();
     git(&path, &["submodule", "--quiet", "add", &url, "module"]);
-    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
     fs::write(path.join("large.bin"), pointer).expect("written");
     fs::write(
         path.join(".gitattributes"),

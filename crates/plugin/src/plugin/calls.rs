@@ -198,7 +198,12 @@ impl Plugin {
         let running = Running::new(self, core, session_id, &root, &args, cancel);
         let turn = self.turn_of(&root).filter(|_| mutates);
         let request = running.request(self.tool(core, session_id, args, turn));
-        running.to_its_end(&request, replaced, show).await
+        let ended = running.to_its_end(&request, replaced, show).await;
+        let remark = core.carry.remarks.borrow_mut().remove(&root);
+        match remark {
+            Some(remark) => remarked(ended, &remark),
+            None => ended,
+        }
     }
 
     /// What the runner is asked to do.
@@ -314,6 +319,17 @@ fn with_notice(text: String, replaced: bool) -> String {
         true => text + REPLACED,
         false => text,
     }
+}
+
+/// With what the model must know of its sandbox.
+fn remarked(mut ended: Executed, remark: &str) -> Executed {
+    let note = format!("\n\n<system-reminder>\n{remark}\n</system-reminder>");
+    match &mut ended {
+        Executed::Done(done) => done.output.push_str(&note),
+        Executed::Failed { message } => message.push_str(&note),
+        _ => {}
+    }
+    ended
 }
 
 /// Leaves the last `chars` characters.

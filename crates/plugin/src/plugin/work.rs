@@ -148,7 +148,7 @@ impl Plugin {
         };
         self.host.log(Level::Info, &format!("came home: {summary}"));
         let is_odd = brought.not_applied.is_some()
-            || !brought.left_out.is_empty()
+            || !(brought.left_out.is_empty() && brought.notes.is_empty())
             || (brought.landed.as_ref()).is_some_and(|landed| landed.beside.is_some());
         let variant = if is_odd { "warning" } else { "success" };
         self.toast("Work came home", &summary, variant);
@@ -555,6 +555,9 @@ fn report(brought: &Brought) -> Executed {
         text.push_str(&format!(
             "\nIt is not in the user's working tree: {reason}."
         ));
+    }
+    for note in &brought.notes {
+        text.push_str(&format!("\nNote: {note}."));
     }
     if brought.jobs > 0 {
         text.push_str("\nBackground commands still run: what they write from now on is not in it.");

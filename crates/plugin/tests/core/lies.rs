@@ -73,6 +73,8 @@ fn a_lie_about_the_work_is_refused_or_harmless_and_the_truth_arrives_after_it() 
             branches: Vec::new(),
             bundle: None,
             left_out: Vec::new(),
+            notes: Vec::new(),
+            lfs: None,
             jobs: 0,
         };
         let nobody = "1".repeat(40);
@@ -227,6 +229,8 @@ fn a_file_that_must_stay_on_the_host_does_not_return_by_a_commit_that_holds_it()
             branches: Vec::new(),
             bundle: None,
             left_out: Vec::new(),
+            notes: Vec::new(),
+            lfs: None,
             jobs: 0,
         };
         open.host

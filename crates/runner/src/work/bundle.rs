@@ -24,14 +24,15 @@ const MAX_BRANCHES: usize = 50;
 const BUNDLES: &str = "bundles";
 
 /// The agent's other branches and its stash, as far as neither `tip` nor what the host has reaches
-/// them. The newest come first, the stash comes last.
+/// them, and commits that only a tag holds. The newest come first, the stash comes last.
 pub(super) fn branches(
     repository: &Repository,
     tip: &str,
     have: &[String],
 ) -> Result<Vec<Branch>, ToolError> {
     let git = &repository.git;
-    let all = git.refs(&["refs/heads", "refs/stash"])?;
+    let mut all = git.refs(&["refs/heads", "refs/stash"])?;
+    all.extend(tags(repository)?);
     let commits: Vec<&String> = all.iter().map(|(_, commit)| commit).collect();
     let here: HashSet<String> = known(repository, &commits).into_iter().collect();
     let without = known(repository, &have.iter().collect::<Vec<_>>());
@@ -59,6 +60,7 @@ pub(super) fn branches(
         .iter()
         .filter_map(|(name, commit)| {
             let short = name.strip_prefix("refs/heads/");
+            let short = short.or_else(|| name.strip_prefix("refs/tags/"));
             let branch = Branch {
                 name: short.unwrap_or("stash").to_string(),
                 commit: commit.clone(),
@@ -71,8 +73,27 @@ pub(super) fn branches(
     Ok(branches.take(MAX_BRANCHES).collect())
 }
 
+/// Tags, with the commits that they stand for.
+fn tags(repository: &Repository) -> Result<Vec<(String, String)>, ToolError> {
+    let format = "--format=%(refname) %(objecttype) %(objectname) %(*objecttype) %(*objectname)";
+    let list = repository
+        .git
+        .feed(&["for-each-ref", format, "refs/tags"], b"")?;
+    let list = String::from_utf8_lossy(&list).into_owned();
+    let tags = list.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        match fields[..] {
+            [name, "commit", commit, ..] | [name, "tag", _, "commit", commit] => {
+                Some((name.to_string(), commit.to_string()))
+            }
+            _ => None,
+        }
+    });
+    Ok(tags.collect())
+}
+
 /// Those of the commits that are here.
-fn known(repository: &Repository, commits: &[&String]) -> Vec<String> {
+pub(super) fn known(repository: &Repository, commits: &[&String]) -> Vec<String> {
     let named = commits.iter().filter(|hash| is_hash(hash));
     let named: Vec<String> = named.map(|hash| format!("{hash}^{{commit}}")).collect();
     if named.is_empty() {
@@ -83,20 +104,19 @@ fn known(repository: &Repository, commits: &[&String]) -> Vec<String> {
     found.into_iter().flatten().collect()
 }
 
-/// Bundles `tip` and `branches` without what the host has; none if it has everything.
+/// Bundles commits without what the host has; none if it has everything.
 pub(super) fn make(
     state: &State,
     repository: &Repository,
     id: &str,
-    tip: &str,
-    branches: &[Branch],
-    have: &[String],
+    tips: &[&str],
+    known: &[String],
 ) -> Result<Option<Bundle>, ToolError> {
     let git = &repository.git;
-    let tips = std::iter::once(tip).chain(branches.iter().map(|branch| branch.commit.as_str()));
     let fresh: Vec<(String, &str)> = tips
+        .iter()
         .enumerate()
-        .map(|(n, commit)| (format!("{OUT}/{n}"), commit))
+        .map(|(n, commit)| (format!("{OUT}/{n}"), *commit))
         .collect();
     let old = git.refs(&[OUT])?;
     let gone = old
@@ -107,10 +127,7 @@ pub(super) fn make(
     changes.extend(fresh.iter().map(|(name, to)| (name.clone(), Some(*to))));
     repository.set(&changes)?;
 
-    let without: Vec<String> = known(repository, &have.iter().collect::<Vec<_>>())
-        .iter()
-        .map(|commit| format!("^{commit}"))
-        .collect();
+    let without: Vec<String> = known.iter().map(|commit| format!("^{commit}")).collect();
     let mut revisions: Vec<&str> = fresh.iter().map(|(name, _)| name.as_str()).collect();
     revisions.extend(without.iter().map(String::as_str));
     let script = revisions.join("\n") + "\n";

@@ -36,7 +36,7 @@ pub(crate) fn restore(site: Site<'_>, id: &str, restore: &Restore) -> Result<Res
         return nothing;
     };
     // It stays in the history of what comes home, whatever becomes of the files now.
-    let now = take(&repository, "Before an undo")?;
+    let now = take(&repository, "Before an undo", false)?;
     repository.set(&[(WORK.to_string(), Some(&now.commit))])?;
     if let RestoreTo::Before { first: true, .. } = &restore.to {
         save(&repository, id, &now)?;

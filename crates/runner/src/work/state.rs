@@ -6,13 +6,13 @@
 //! Never: write to the agent's index, HEAD or files.
 
 use super::index::{self, Start};
-use super::{Repository, WORK};
+use super::left::{self, Left};
+use super::{Repository, WORK, encoding};
 use crate::error;
 use crate::git::{Git, failed, first_line};
 use crate::setup::BASE_REF;
 use protocol::{Code, ToolError};
 
-const MAX_LEFT_OUT: usize = 100;
 /// What git says if it is not one file that is at fault.
 const SANDBOX_FAULTS: &[&str] = &[
     "No space left on device",
@@ -28,85 +28,77 @@ pub(super) struct Snapshot {
     pub(super) tree: String,
     /// Git with an index that matches the files.
     pub(super) files: Git,
-    /// Files that are not in it, with the reason.
-    pub(super) left_out: Vec<String>,
+    pub(super) left: Left,
 }
 
-/// Commits the state as it is now. `message` is for a new commit, if it takes one.
-pub(super) fn take(repository: &Repository, message: &str) -> Result<Snapshot, ToolError> {
+/// Commits the state as it is now. `message` is for a new commit, if it takes one. Only with `compare`
+/// is it looked at what is not in it.
+pub(super) fn take(
+    repository: &Repository,
+    message: &str,
+    compare: bool,
+) -> Result<Snapshot, ToolError> {
     // A file that goes while git looks is fatal to it: look again. And an index that is damaged, or
     // names objects that are gone, is worth reading all files.
-    let mut made = tree(repository, Start::Last);
+    let mut made = tree(repository, Start::Last, compare);
     for start in [Start::Agents, Start::Empty] {
         made = match made {
-            Err(why) if !is_fault(&why.message) => tree(repository, start).map_err(|_| why),
+            Err(why) if !is_fault(&why.message) => {
+                tree(repository, start, compare).map_err(|_| why)
+            }
             done => done,
         };
     }
-    let (files, tree, left_out) = made?;
+    let (files, tree, left) = made?;
     Ok(Snapshot {
         commit: commit(&repository.git, &tree, message)?,
         tree,
         files,
-        left_out,
+        left,
     })
 }
 
-fn tree(repository: &Repository, start: Start) -> Result<(Git, String, Vec<String>), ToolError> {
+fn tree(
+    repository: &Repository,
+    start: Start,
+    compare: bool,
+) -> Result<(Git, String, Left), ToolError> {
     let (git, kept_back) = index::prepare(repository, start)?;
+    let as_they_are = add(&git)?;
+    let mut left = Left::default();
+    if compare {
+        left = left::look(&git, || add(&git).map(drop))?;
+        left.notes.extend(as_they_are);
+        left.out.extend(kept_back);
+    }
+    let tree = git.feed(&["write-tree"], b"")?;
+    Ok((git, first_line(&tree).unwrap_or_default(), left))
+}
+
+/// Brings the index in line with the files. The result tells which are in it as they are, because they
+/// cannot be converted as the project's attributes want it.
+fn add(git: &Git) -> Result<Vec<String>, ToolError> {
     let args = ["add", "-A", "--ignore-errors"];
     let out = git.output(&args, b"")?;
     let said = String::from_utf8_lossy(&out.stderr);
-    // 1 says that some files could not be added.
-    if !matches!(out.status.code(), Some(0 | 1)) {
-        return Err(failed(&args, &out));
-    }
     if let Some(line) = said.lines().find(|line| is_fault(line)) {
         let message = format!(
             "The state of the project cannot be committed in the sandbox: {line}. Make room, or make .git writable, with bash."
         );
         return Err(error(Code::Sandbox, message));
     }
-    let tree = git.feed(&["write-tree"], b"")?;
-    let mut left_out = left_out(&said);
-    left_out.extend(kept_back);
-    Ok((git, first_line(&tree).unwrap_or_default(), left_out))
+    // 1 says that some files could not be added.
+    if matches!(out.status.code(), Some(0 | 1)) {
+        return Ok(Vec::new());
+    }
+    match encoding::add(git)? {
+        as_they_are if as_they_are.is_empty() => Err(failed(&args, &out)),
+        as_they_are => Ok(as_they_are),
+    }
 }
 
 fn is_fault(text: &str) -> bool {
     SANDBOX_FAULTS.iter().any(|fault| text.contains(fault))
-}
-
-/// Files that git complained about.
-fn left_out(said: &str) -> Vec<String> {
-    let mut files: Vec<String> = Vec::new();
-    for line in said.lines() {
-        let opened = line
-            .strip_prefix("error: open(\"")
-            .and_then(|rest| rest.split_once("\"): "))
-            .or_else(|| {
-                line.strip_prefix("warning: could not open directory '")
-                    .and_then(|rest| rest.split_once("': "))
-            });
-        let indexed = line
-            .strip_prefix("error: unable to index file '")
-            .and_then(|rest| rest.strip_suffix('\''));
-        let file = match (opened, indexed) {
-            (Some((path, why)), _) => format!("{path}: {why}"),
-            // The reason came in the line before.
-            (None, Some(path)) if files.iter().any(|file| file.starts_with(path)) => continue,
-            (None, Some(path)) => format!("{path}: it cannot be read"),
-            (None, None) => continue,
-        };
-        // It went while git looked.
-        if file.ends_with(": No such file or directory") {
-            continue;
-        }
-        if !files.contains(&file) && files.len() < MAX_LEFT_OUT {
-            files.push(file);
-        }
-    }
-    files
 }
 
 /// The commit of `tree`: one that is there already, if it is just that, else a new one on top of
@@ -142,22 +134,20 @@ fn commit(git: &Git, tree: &str, message: &str) -> Result<String, ToolError> {
     new_commit(git, &args, message)
 }
 
-/// Runs `commit-tree`, under our own name where the agent's is not known.
+/// Runs `commit-tree`, under our own name: the agent's commits are those that it makes itself.
 pub(super) fn new_commit(git: &Git, args: &[&str], message: &str) -> Result<String, ToolError> {
     let message = message.replace('\0', "");
     let message = match message.trim() {
         "" => "Work of the agent",
         some => some,
     };
-    let named = git.feed(args, message.as_bytes()).or_else(|_| {
-        let name = [
-            "-c",
-            "user.name=OpenCode",
-            "-c",
-            "user.email=opencode@localhost",
-        ];
-        git.feed(&[&name, args].concat(), message.as_bytes())
-    })?;
+    let name = [
+        "-c",
+        "user.name=OpenCode",
+        "-c",
+        "user.email=opencode@localhost",
+    ];
+    let named = git.feed(&[&name, args].concat(), message.as_bytes())?;
     first_line(&named).ok_or_else(|| {
         error(
             Code::Sandbox,

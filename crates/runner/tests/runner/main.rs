@@ -7,6 +7,8 @@ mod files;
 mod half;
 mod image;
 mod jobs;
+mod left;
+mod lfs;
 mod requests;
 mod setup;
 mod undo;

@@ -239,7 +239,7 @@ fn each_way_of_working_has_its_commit() {
             assert_eq!(parents(&sandbox, &tip), expected, "{name}");
             assert_eq!(
                 at(&sandbox, &["log", "-1", "--format=%s %an", &tip]),
-                "left over Agent"
+                "left over OpenCode"
             );
         }
         assert_eq!(at(&sandbox, &["rev-parse", "refs/opencode/work"]), tip);

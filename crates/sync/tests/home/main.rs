@@ -3,6 +3,7 @@
 
 mod applied;
 mod landed;
+mod lfs;
 mod odd;
 mod refused;
 mod world;

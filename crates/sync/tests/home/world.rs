@@ -361,6 +361,7 @@ impl World {
         let mut incoming = Incoming {
             tip: sent.tip.clone(),
             branches: sent.branches.clone(),
+            lfs: None,
             bundle: None,
         };
         if let Some(bytes) = &sent.bundle {

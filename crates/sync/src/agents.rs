@@ -1,0 +1,78 @@
+//! What the agent's git in the sandbox shall do as the user's would here: whose the commits are, and where
+//! the project's hooks are.
+
+use crate::git::{Git, text};
+use crate::{Error, Project, Secrets, Start};
+
+/// Longest name or address.
+const MAX: usize = 1_000;
+
+/// What the agent's git is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Agents {
+    /// Name and address of the user.
+    pub identity: Option<(String, String)>,
+    /// The directory of the project that has its hooks, relative to its root.
+    pub hooks: Option<String>,
+}
+
+impl Project {
+    pub(crate) async fn agents(&self, start: &Start) -> Result<Agents, Error> {
+        Ok(Agents {
+            identity: match start.identity {
+                true => self.identity(&start.secrets).await?,
+                false => None,
+            },
+            hooks: self.hooks().await?,
+        })
+    }
+
+    /// Name and address that git on this machine puts into a commit of the user's here; none if it is not
+    /// told any, and would guess.
+    async fn identity(&self, secrets: &Secrets) -> Result<Option<(String, String)>, Error> {
+        let git = Git::users(&*self.host, &self.worktree);
+        let mut found = Vec::new();
+        for (part, variable) in [("name", "NAME"), ("email", "EMAIL")] {
+            let own = self.host.env(&format!("GIT_AUTHOR_{variable}"));
+            let mut value = own.unwrap_or_default();
+            for section in ["author", "user"] {
+                if value.is_empty() {
+                    let get = ["config", "--get", &format!("{section}.{part}")];
+                    value = text(&git.run(&get, "").await?.stdout);
+                }
+            }
+            if value.is_empty() && part == "email" {
+                value = self.host.env("EMAIL").unwrap_or_default();
+            }
+            let is_odd = value.len() > MAX || value.contains(['\n', '<', '>', '\0']);
+            if value.is_empty() || is_odd || secrets.are_in(value.as_bytes()) {
+                return Ok(None);
+            }
+            found.push(value);
+        }
+        Ok(found.pop().and_then(|email| Some((found.pop()?, email))))
+    }
+
+    /// The directory of the project that git here takes hooks from, relative to its root; none if that
+    /// is another one.
+    async fn hooks(&self) -> Result<Option<String>, Error> {
+        let git = Git::users(&*self.host, &self.worktree);
+        let get = ["config", "--type=path", "--get-all", "core.hooksPath"];
+        let paths = text(&git.run(&get, "").await?.stdout);
+        // The last one is ours, which turns them off here.
+        let path = paths.lines().rev().nth(1).unwrap_or_default().to_string();
+        let inside = match path.strip_prefix('/') {
+            Some(_) => {
+                let below = path.strip_prefix(&self.worktree);
+                below.and_then(|path| path.strip_prefix('/'))
+            }
+            None => Some(path.as_str()),
+        };
+        let is_plain = |path: &&str| {
+            let mut parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+            parts.clone().next().is_some()
+                && parts.all(|part| part != ".." && !part.eq_ignore_ascii_case(".git"))
+        };
+        Ok(inside.filter(is_plain).map(str::to_string))
+    }
+}

@@ -1,0 +1,245 @@
+//! What goes into the sandbox beside the commit of the worktree: history, other refs, and what git was
+//! doing. All of it is looked through for secrets; what holds one stays, and then what is left goes.
+
+use crate::git::Git;
+use crate::pack::Snapshot;
+use crate::secret::Clean;
+use crate::{Error, Project, Refs, Start, UnderWay};
+use host::Level;
+use std::collections::BTreeSet;
+
+/// What goes along.
+#[derive(Default)]
+pub(crate) struct Along {
+    pub(crate) refs: Refs,
+    pub(crate) under_way: UnderWay,
+    /// Commits whose parents stay behind.
+    pub(crate) shallow: Vec<String>,
+    /// The commit that holds a secret, and where, if the history stays for that.
+    pub(crate) tainted: Option<String>,
+    /// Commits of history, beside the snapshot's own.
+    depth: usize,
+    tips: Vec<String>,
+}
+
+impl Along {
+    /// Commits of the user's, beside the snapshot, whose history goes along.
+    pub(crate) fn tips(&self) -> &[String] {
+        &self.tips
+    }
+}
+
+impl Project {
+    /// Finds what goes along.
+    pub(crate) async fn along(
+        &self,
+        git: &Git<'_>,
+        is_root: bool,
+        start: &Start,
+        snapshot: &Snapshot,
+        clean: &mut Clean,
+    ) -> Result<Along, Error> {
+        let mut along = Along::default();
+        if is_root {
+            along.depth = self.history(git, snapshot, start).await?;
+            if start.from.is_none() {
+                along.under_way = self.under_way(git, start, clean).await?;
+            }
+        }
+        if along.depth > 0 {
+            let refs = self.branches_along(git, &snapshot.branch, &start.secrets);
+            along.refs = refs.await?;
+            // A detached HEAD is on a branch in the sandbox that may be another one here.
+            let own = format!("refs/heads/{}", snapshot.branch);
+            along.refs.refs.retain(|found| found.name != own);
+            let mut tips: BTreeSet<String> = along.refs.tips().into_iter().collect();
+            tips.extend(along.under_way.heads.iter().cloned());
+            tips.remove(&snapshot.commit);
+            for tip in tips {
+                if git.has(&tip).await? {
+                    along.tips.push(tip);
+                }
+            }
+            let heads = &along.under_way.heads;
+            let has = |head: &String| *head == snapshot.commit || along.tips.contains(head);
+            if !heads.iter().all(has) {
+                along.under_way.without_heads();
+            }
+            if self.keeps_out(git, &along.tips, snapshot, start).await? {
+                along = self.alone(git, snapshot, along).await?;
+            }
+        }
+        let mut commits = self.cut(git, snapshot, &mut along).await?;
+        let mut tainted = self.tainted(git, &start.secrets, &commits, clean).await?;
+        if tainted.is_some() && !along.tips.is_empty() {
+            along = self.alone(git, snapshot, along).await?;
+            commits = self.cut(git, snapshot, &mut along).await?;
+            tainted = self.tainted(git, &start.secrets, &commits, clean).await?;
+        }
+        if tainted.is_some() {
+            along = self.alone(git, snapshot, along).await?;
+            along.depth = 0;
+            self.cut(git, snapshot, &mut along).await?;
+            along.tainted = tainted;
+        }
+        if along.depth > 0 {
+            let mut commits = commits;
+            commits.extend(snapshot.head.clone());
+            let tags = self.tags_along(git, &commits, &start.secrets).await?;
+            along.refs.refs.extend(tags);
+        } else {
+            along.under_way.without_heads();
+        }
+        let sides = &along.under_way.sides;
+        along.under_way.blobs = self.sides_commit(git, sides).await?;
+        Ok(along)
+    }
+
+    /// Without other branches and their history.
+    pub(crate) async fn alone(
+        &self,
+        git: &Git<'_>,
+        snapshot: &Snapshot,
+        mut along: Along,
+    ) -> Result<Along, Error> {
+        self.host.log(
+            Level::Warn,
+            "the default branch and the upstream are not brought into the sandbox: they hold what must stay here, or are too large",
+        );
+        along.refs = Refs::default();
+        along.tips.clear();
+        along.under_way.without_heads();
+        self.cut(git, snapshot, &mut along).await?;
+        Ok(along)
+    }
+
+    /// Cuts the history; gives the commits that go beside the snapshot.
+    async fn cut(
+        &self,
+        git: &Git<'_>,
+        snapshot: &Snapshot,
+        along: &mut Along,
+    ) -> Result<BTreeSet<String>, Error> {
+        let tips: Vec<&str> = [&snapshot.commit]
+            .into_iter()
+            .chain(&along.tips)
+            .map(String::as_str)
+            .collect();
+        let (shallow, mut commits) = self.shallow(git, &tips, along.depth).await?;
+        along.shallow = shallow;
+        commits.remove(&snapshot.commit);
+        Ok(commits)
+    }
+
+    /// True if the history of the tips holds a file that must stay here.
+    async fn keeps_out(
+        &self,
+        git: &Git<'_>,
+        tips: &[String],
+        snapshot: &Snapshot,
+        start: &Start,
+    ) -> Result<bool, Error> {
+        if tips.is_empty() || start.keep_out.is_empty() {
+            return Ok(false);
+        }
+        let without = format!("^{}", snapshot.commit);
+        let mut args = vec!["rev-list", "--max-count=1", "--full-history"];
+        args.extend(tips.iter().map(String::as_str));
+        args.extend([without.as_str(), "--"]);
+        args.extend(start.keep_out.iter().map(String::as_str));
+        Ok(!git.line(&args).await?.is_empty())
+    }
+
+    /// Writes a pack of commits and of what goes along; gives its size.
+    pub(crate) async fn write_pack(
+        &self,
+        git: &Git<'_>,
+        own: &[&String],
+        along: &Along,
+        without: &[String],
+        pack: &str,
+    ) -> Result<u64, Error> {
+        let mut revisions = String::new();
+        for commit in &along.shallow {
+            revisions.push_str(&format!("--shallow {commit}\n"));
+        }
+        let refs = along.refs.refs.iter().map(|found| &found.object);
+        let more = own.iter().copied().chain(&along.tips).chain(refs);
+        for object in more.chain(&along.under_way.blobs) {
+            revisions.push_str(&format!("{object}\n"));
+        }
+        for commit in without {
+            revisions.push_str(&format!("^{commit}\n"));
+        }
+        let mut args = vec![
+            "pack-objects",
+            "--revs",
+            "--stdout",
+            "--quiet",
+            "--delta-base-offset",
+            "--shallow",
+        ];
+        if !without.is_empty() {
+            args.push("--thin");
+        }
+        git.to_file(&args, &revisions, pack).await?;
+        Ok(self.host.file_size(pack).await?)
+    }
+
+    /// Repositories in the index that no HEAD knows: their files are not in it.
+    pub(crate) async fn nested(
+        &self,
+        git: &Git<'_>,
+        head: Option<&str>,
+        dir: &str,
+    ) -> Result<Vec<String>, Error> {
+        let mut links = self.submodules(git, dir).await?;
+        let others = ["ls-files", "-z", "--others", "--exclude-standard"];
+        let others = git.checked(&others, "").await?.stdout;
+        let others = others.split(|byte| *byte == 0);
+        let others: Vec<Vec<u8>> = others
+            .filter_map(|name| Some(name.strip_suffix(b"/")?.to_vec()))
+            .collect();
+        if let Some(head) = head
+            && !links.is_empty()
+        {
+            let known = git
+                .checked(&["ls-tree", "-r", "-z", head], "")
+                .await?
+                .stdout;
+            let known: BTreeSet<&[u8]> = known
+                .split(|byte| *byte == 0)
+                .filter(|line| line.starts_with(b"160000"))
+                .filter_map(|line| {
+                    let tab = line.iter().position(|byte| *byte == b'\t')?;
+                    Some(&line[tab + 1..])
+                })
+                .collect();
+            links.retain(|path| !known.contains(&path[..]));
+        }
+        let mut modules = Vec::new();
+        if !links.is_empty() {
+            let read = [
+                "config",
+                "-z",
+                "-f",
+                ".gitmodules",
+                "--get-regexp",
+                "\\.path$",
+            ];
+            modules = git.run(&read, "").await?.stdout;
+        }
+        let modules: BTreeSet<&[u8]> = modules
+            .split(|byte| *byte == 0)
+            .filter_map(|pair| {
+                let end = pair.iter().position(|byte| *byte == b'\n')?;
+                Some(&pair[end + 1..])
+            })
+            .collect();
+        links.retain(|path| !modules.contains(&path[..]));
+        let all = links.iter().chain(&others);
+        Ok(all
+            .map(|path| String::from_utf8_lossy(path).into_owned())
+            .collect())
+    }
+}
