@@ -134,14 +134,18 @@ impl Carry {
             format!("The history is not brought into the sandbox, because {place} holds a key or password of yours. Replace the key at Daytona, and the history goes along again.")
         });
         for message in files.chain(history) {
-            if self.told.borrow_mut().insert(message.clone()) {
-                self.host.log(Level::Warn, &message);
-                self.opencode.toast(Toast {
-                    title: "Stays on this machine".into(),
-                    message,
-                    variant: "warning".into(),
-                });
-            }
+            self.tell_once("Stays on this machine", message);
+        }
+    }
+
+    fn tell_once(&self, title: &str, message: String) {
+        if self.told.borrow_mut().insert(message.clone()) {
+            self.host.log(Level::Warn, &message);
+            self.opencode.toast(Toast {
+                title: title.into(),
+                message,
+                variant: "warning".into(),
+            });
         }
     }
 
@@ -151,8 +155,9 @@ impl Carry {
                 self.tell_what_stays(&packed);
                 Ok(Some(packed))
             }
+            // The sandbox is empty then.
             Err(error @ sync::Error::NotAProject { .. }) => {
-                self.host.log(Level::Warn, &error.to_string());
+                self.tell_once("Stays on this machine", error.to_string());
                 Ok(None)
             }
             Err(error) => Err(error.to_string()),
@@ -186,13 +191,17 @@ impl Carry {
     ) -> Result<Result<Outcome, ToolError>, String> {
         let mut files = Vec::new();
         let base = packed.map(|packed| {
-            let path = format!("/tmp/.opencode-upload-{}-base.pack", self.remote.id());
-            files.push(Upload {
-                path: path.clone(),
-                source: UploadSource::File(packed.pack.clone()),
-            });
+            let mut upload = |name: &str, file: &String| {
+                let path = format!("/tmp/.opencode-upload-{}-{name}", self.remote.id());
+                files.push(Upload {
+                    path: path.clone(),
+                    source: UploadSource::File(file.clone()),
+                });
+                path
+            };
             Base {
-                pack: path,
+                pack: upload("base.pack", &packed.pack),
+                exclude: packed.exclude.as_ref().map(|file| upload("exclude", file)),
                 commit: packed.commit.clone(),
                 branch: packed.branch.clone(),
                 shallow: packed.shallow.clone(),

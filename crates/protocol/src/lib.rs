@@ -196,6 +196,10 @@ pub struct Base {
     /// Commits whose parents did not travel: the shallow boundary.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shallow: Vec<String>,
+    /// Absolute path in the sandbox of uploaded rules for ignored files, in the form of git's
+    /// `info/exclude`; removed when they have been used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<String>,
 }
 
 /// Commits the state of the project directory, without touching the agent's own branch, index or

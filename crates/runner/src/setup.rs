@@ -19,11 +19,12 @@
 //! points to the new commit before all of its objects are known to be there.
 
 use crate::error;
+use crate::exclude;
 use crate::git::{Git, failed, is_hash};
 use crate::state::{State, hash};
 use protocol::{Base, Code, Ready, Setup, ToolError};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -58,9 +59,6 @@ const UNDER_WAY: &[&str] = &[
 
 /// Makes a repository, without what the image would put into every one.
 pub(crate) const INIT: &[&str] = &["init", "--quiet", "--template="];
-
-/// Temporary files of the tools, as a line for `.git/info/exclude`.
-const LEFTOVERS: &str = ".opencode-*-*.tmp";
 
 /// Makes `setup.root`, or finds that it is there. `sandbox` is the id of this sandbox.
 pub(crate) fn run(
@@ -354,6 +352,7 @@ fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Resu
             build_beside(git, base, &branch_ref)?;
         }
     }
+    exclude::take(git, place.state, base.exclude.as_deref()).map_err(io_failed)?;
     if unfinished.exists() {
         git.run(&["symbolic-ref", "HEAD", &branch_ref])?;
         git.run(&["read-tree", "--reset", "-u", "--no-sparse-checkout", "HEAD"])?;
@@ -423,7 +422,7 @@ fn mark(path: &Path) -> Result<(), ToolError> {
     fs::write(path, "the checkout is not complete\n").map_err(io_failed)
 }
 
-fn io_failed(why: io::Error) -> ToolError {
+pub(crate) fn io_failed(why: io::Error) -> ToolError {
     sandbox(format!(
         "The project cannot be set up in the sandbox: {why}"
     ))
@@ -440,23 +439,7 @@ pub(crate) fn configure(git: &Git) -> Result<(), ToolError> {
             git.run(&["config", key, value])?;
         }
     }
-    if let Some(exclude) = git.text(&["rev-parse", "--git-path", "info/exclude"]) {
-        let path = git.dir.join(exclude);
-        let old = fs::read_to_string(&path).unwrap_or_default();
-        if !old.lines().any(|line| line == LEFTOVERS) {
-            let gap = if old.is_empty() || old.ends_with('\n') {
-                ""
-            } else {
-                "\n"
-            };
-            let dir = path.parent().unwrap_or(Path::new("/"));
-            fs::create_dir_all(dir)
-                .and_then(|()| File::options().append(true).create(true).open(&path))
-                .and_then(|mut file| writeln!(file, "{gap}{LEFTOVERS}"))
-                .map_err(io_failed)?;
-        }
-    }
-    Ok(())
+    exclude::leftovers(git).map_err(io_failed)
 }
 
 /// Adds the uploaded objects, and fails if they are not all that the commit needs.

@@ -27,7 +27,7 @@ mod state;
 use crate::git::Git;
 use crate::setup::{self, INIT, configure};
 use crate::state::State;
-use crate::{error, job};
+use crate::{error, exclude, job};
 use protocol::{Code, Sync, Synced, ToolCall, ToolError};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -206,6 +206,8 @@ impl Repository {
         git.check()?;
         let make = || {
             git.run(INIT)?;
+            // Without them the host's ignored files would come home.
+            exclude::restore(&git, site.state).map_err(setup::io_failed)?;
             configure(&git)
         };
         // Git repairs what lacks a part.

@@ -2,7 +2,9 @@
 //! runs, and the next good bundle arrives.
 
 mod applied;
+mod fsck;
 mod landed;
 mod odd;
+mod old;
 mod refused;
 mod world;
