@@ -2,7 +2,7 @@
 // the system throws; the core decides what it means. See `Host` in crates/host.
 
 import { constants, createReadStream, createWriteStream, openAsBlob } from "node:fs"
-import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat } from "node:fs/promises"
+import { mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, stat } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import type { Writable } from "node:stream"
@@ -218,6 +218,10 @@ export class Machine {
   async removeTempDir(path: string): Promise<void> {
     // Only what was made here: a recursive removal takes no path from anywhere else.
     if (this.#temporary.delete(path)) await rm(path, { recursive: true, force: true })
+  }
+
+  realPath(path: string): Promise<string> {
+    return realpath(path)
   }
 
   async fileSize(path: string): Promise<number> {

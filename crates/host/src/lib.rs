@@ -61,6 +61,9 @@ pub trait Host {
     /// Removes a directory made by [`Host::temp_dir`], with all in it.
     async fn remove_temp_dir(&self, path: &str) -> Result<(), FileError>;
 
+    /// The path of what is there, without links; an error if nothing is.
+    async fn real_path(&self, path: &str) -> Result<String, FileError>;
+
     /// Size of a file in bytes.
     async fn file_size(&self, path: &str) -> Result<u64, FileError>;
 

@@ -204,14 +204,18 @@ impl Carry {
             format!("{path} is a repository of its own, so its files are not brought into the sandbox. Make it a submodule, or open OpenCode in it.")
         });
         for message in files.chain(history).chain(nested.take(MAX_TOLD)) {
-            if self.told.borrow_mut().insert(message.clone()) {
-                self.host.log(Level::Warn, &message);
-                self.opencode.toast(Toast {
-                    title: "Stays on this machine".into(),
-                    message,
-                    variant: "warning".into(),
-                });
-            }
+            self.tell_once("Stays on this machine", message);
+        }
+    }
+
+    fn tell_once(&self, title: &str, message: String) {
+        if self.told.borrow_mut().insert(message.clone()) {
+            self.host.log(Level::Warn, &message);
+            self.opencode.toast(Toast {
+                title: title.into(),
+                message,
+                variant: "warning".into(),
+            });
         }
     }
 
@@ -221,8 +225,9 @@ impl Carry {
                 self.tell_what_stays(&packed);
                 Ok(Some(packed))
             }
+            // The sandbox is empty then.
             Err(error @ sync::Error::NotAProject { .. }) => {
-                self.host.log(Level::Warn, &error.to_string());
+                self.tell_once("Stays on this machine", error.to_string());
                 Ok(None)
             }
             Err(error) => Err(error.to_string()),
@@ -257,13 +262,17 @@ impl Carry {
     ) -> Result<Result<Outcome, ToolError>, String> {
         let mut files = Vec::new();
         let base = packed.map(|packed| {
-            let path = format!("/tmp/.opencode-upload-{}-base.pack", self.remote.id());
-            files.push(Upload {
-                path: path.clone(),
-                source: UploadSource::File(packed.pack.clone()),
-            });
+            let mut upload = |name: &str, file: &String| {
+                let path = format!("/tmp/.opencode-upload-{}-{name}", self.remote.id());
+                files.push(Upload {
+                    path: path.clone(),
+                    source: UploadSource::File(file.clone()),
+                });
+                path
+            };
             Base {
-                pack: path,
+                pack: upload("base.pack", &packed.pack),
+                exclude: packed.exclude.as_ref().map(|file| upload("exclude", file)),
                 commit: packed.commit.clone(),
                 branch: packed.branch.clone(),
                 shallow: packed.shallow.clone(),
@@ -279,7 +288,7 @@ impl Carry {
             .map(|(name, email)| Identity { name, email });
         let setup = Setup {
             root: self.root.clone(),
-            base,
+            base: base.map(Box::new),
             probe: false,
             cwd: Some(self.cwd.clone()),
             identity,

@@ -11,7 +11,7 @@ use crate::guard::SERVED;
 use crate::secrets::Secrets;
 use daytona::Client;
 use files::{File, PACKAGE};
-use host::{GitCall, Host};
+use host::Host;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -409,17 +409,14 @@ impl Setup<'_> {
                 }
             ),
         };
-        let version = GitCall {
-            args: vec!["--version".into()],
-            cwd: self.directory.clone(),
-            timeout_ms: 10_000,
-            ..GitCall::default()
-        };
-        let git = match self.host.git(version).await {
-            Ok(output) if output.code == 0 => (
-                true,
-                String::from_utf8_lossy(&output.stdout).trim().to_string(),
-            ),
+        let git = match sync::git_version(&**self.host, &self.directory).await {
+            Ok(said) if !said.is_empty() => {
+                match sync::ground(&**self.host, &self.directory).await {
+                    Err(error) => (false, error.to_string()),
+                    Ok(_) => (true, said),
+                }
+            }
+            Err(error @ sync::Error::OldGit { .. }) => (false, error.to_string()),
             _ => (
                 false,
                 "git cannot be run: install it, it carries your files into the sandbox.".into(),

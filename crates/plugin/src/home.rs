@@ -44,6 +44,8 @@ pub(crate) struct Brought {
     pub(crate) left_out: Vec<String>,
     /// What else the user should know of what arrived.
     pub(crate) notes: Vec<String>,
+    /// What is odd about what arrived.
+    pub(crate) odd: Vec<String>,
     /// Background commands that still run.
     pub(crate) jobs: u32,
     /// Why the change is not in the worktree too, if it should be.
@@ -114,7 +116,8 @@ impl Carry {
         };
         let mut arrived = None;
         if is_new {
-            let incoming = self.incoming(sessions, session, synced, head).await?;
+            let (incoming, told) = self.incoming(sessions, session, synced, head).await?;
+            brought.odd = told;
             let odd = self.is_odd(session, entry, &incoming.tip).await?;
             let landed = self
                 .land(sessions, session, entry, &incoming, odd.as_deref())
@@ -202,14 +205,14 @@ impl Carry {
         }
     }
 
-    /// Takes what the sandbox says it has into the depot, checked.
+    /// Takes what the sandbox says it has into the depot, checked; gives what is odd about it, too.
     async fn incoming(
         &self,
         sessions: &Sessions,
         session: &str,
         synced: Synced,
         head: Option<&str>,
-    ) -> Result<Incoming, String> {
+    ) -> Result<(Incoming, Vec<String>), String> {
         let mut incoming = Incoming {
             tip: synced.tip,
             branches: synced
@@ -232,7 +235,7 @@ impl Carry {
         }
         .await;
         let _ = self.host.remove_temp_dir(&dir).await;
-        received.map(|()| incoming)
+        received.map(|odd| (incoming, odd))
     }
 
     async fn fetch(
@@ -403,7 +406,7 @@ impl Carry {
             return Ok(entry.home.map(|home| home.commit));
         };
         let head = entry.host_head.as_deref();
-        let incoming = self.incoming(sessions, source, synced, head).await?;
+        let (incoming, _) = self.incoming(sessions, source, synced, head).await?;
         Ok(Some(incoming.tip))
     }
 
@@ -457,6 +460,12 @@ impl Brought {
         }
         if let Some(reason) = &self.not_applied {
             said.push(format!("It is not in the working tree: {reason}."));
+        }
+        if !self.odd.is_empty() {
+            said.push(format!(
+                "It was taken although {}: old tools wrote so.",
+                self.odd.join("; ")
+            ));
         }
         if !self.left_out.is_empty() {
             said.push(format!(

@@ -15,6 +15,7 @@ mod edge;
 mod fork;
 mod guard;
 mod home;
+mod links;
 mod paths;
 mod patience;
 mod permission;

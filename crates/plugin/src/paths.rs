@@ -2,9 +2,13 @@
 //! host's in a file or in what the user typed.
 //!
 //! Only the host's worktree is translated. Any other path is simply a path in the sandbox: no
-//! argument ever names a file of the host.
+//! argument ever names a file of the host. A path that leads into the worktree through a link is one
+//! in the worktree (`links.rs` finds them).
 
 use protocol::ToolArgs;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// The two roots, and where in them the session works.
 #[derive(Clone, Debug)]
@@ -15,6 +19,10 @@ pub(crate) struct Paths {
     root: String,
     /// The session's directory in the sandbox.
     cwd: String,
+    /// The worktree on the host without links, if it has another path so.
+    real: Option<String>,
+    /// Paths on the host that lead into the worktree through a link, and what they are in the sandbox.
+    links: Rc<RefCell<BTreeMap<String, String>>>,
 }
 
 /// Resolves `.`, `..` and doubled separators. A `..` that leads above the start is kept.
@@ -30,6 +38,35 @@ pub(crate) fn normalize(path: &str) -> String {
     parts.join("/")
 }
 
+/// Free text with every mention of one path replaced by another.
+fn replace(text: &str, path: &str, by: &str) -> String {
+    if path.is_empty() || !text.contains(path) {
+        return text.to_string();
+    }
+    let part_of_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(path) {
+        let after = &rest[at + path.len()..];
+        let starts = !out
+            .chars()
+            .chain(rest[..at].chars())
+            .next_back()
+            .is_some_and(|c| part_of_name(c) || c == '/');
+        let mut following = after.chars();
+        let ends = match following.next() {
+            // A sentence may end here; a longer name may not begin.
+            Some('.') => !following.next().is_some_and(part_of_name),
+            Some(c) => !part_of_name(c),
+            None => true,
+        };
+        out.push_str(&rest[..at]);
+        out.push_str(if starts && ends { by } else { path });
+        rest = after;
+    }
+    out + rest
+}
+
 impl Paths {
     /// `worktree` is OpenCode's; outside git it is `/`, and then the directory is the project.
     pub(crate) fn new(worktree: &str, directory: &str, project_dir: &str) -> Paths {
@@ -43,11 +80,49 @@ impl Paths {
             host,
             root: project_dir.to_string(),
             cwd: project_dir.to_string(),
+            real: None,
+            links: Rc::default(),
         };
-        if let Some(cwd) = paths.inside(directory) {
-            paths.cwd = cwd;
-        }
+        paths.starts_in(directory);
         paths
+    }
+
+    /// The session works in this directory of the host, if it is in the worktree.
+    pub(crate) fn starts_in(&mut self, directory: &str) {
+        if let Some(cwd) = self.inside(directory) {
+            self.cwd = cwd;
+        }
+    }
+
+    /// The worktree has this path without links.
+    pub(crate) fn is_really(&mut self, real: String) {
+        self.links_to(&real, &self.host.clone());
+        self.real = Some(real);
+    }
+
+    /// Notes that `way` leads to `real` through a link; false if that is not in the worktree.
+    pub(crate) fn links_to(&self, way: &str, real: &str) -> bool {
+        let below = |root: &String| {
+            let rest = real.strip_prefix(root.as_str())?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| format!("{}{rest}", self.root))
+        };
+        let place = below(&self.host).or_else(|| below(self.real.as_ref()?));
+        let place = place.filter(|_| !self.host.is_empty() && way.len() > 1);
+        let is_found = place.is_some();
+        let new = place.map(|place| (way.to_string(), place));
+        self.links.borrow_mut().extend(new);
+        is_found
+    }
+
+    /// True if it is known where the path leads without looking.
+    pub(crate) fn is_known(&self, path: &str) -> bool {
+        self.is_inside(path) || self.inside(path).is_some()
+    }
+
+    /// A path of a call as an absolute one of the host.
+    pub(crate) fn on_host(&self, path: &str) -> String {
+        let below = self.cwd.strip_prefix(&self.root).unwrap_or_default();
+        self.absolute_from(&format!("{}{below}", self.host), path)
     }
 
     /// The worktree on the host.
@@ -67,6 +142,24 @@ impl Paths {
 
     /// The sandbox's name of a path in the host's worktree; none for any other path.
     pub(crate) fn inside(&self, path: &str) -> Option<String> {
+        self.below(path).or_else(|| self.linked(path))
+    }
+
+    /// The sandbox's name of a path that leads into the worktree through a link.
+    fn linked(&self, path: &str) -> Option<String> {
+        let links = self.links.borrow();
+        let found = links.iter().rev().find_map(|(way, place)| {
+            let rest = path.strip_prefix(way.as_str())?;
+            (rest.is_empty() || rest.starts_with('/')).then_some((place, rest))
+        });
+        let (place, rest) = found?;
+        Some(match normalize(rest).as_str() {
+            "" => place.clone(),
+            rest => format!("{place}/{rest}"),
+        })
+    }
+
+    fn below(&self, path: &str) -> Option<String> {
         if self.host.is_empty() {
             return None;
         }
@@ -92,42 +185,24 @@ impl Paths {
         }
     }
 
-    /// A path argument as the sandbox knows it.
+    /// A path argument as the sandbox knows it. One that leaves the worktree may come back through a
+    /// link.
     pub(crate) fn path(&self, path: &str) -> String {
-        self.inside(path).unwrap_or_else(|| path.to_string())
+        let back = || match path.split('/').any(|part| part == "..") && !path.starts_with('/') {
+            true => self.linked(&self.on_host(path)),
+            false => None,
+        };
+        let found = self.inside(path).or_else(back);
+        found.unwrap_or_else(|| path.to_string())
     }
 
     /// Free text (a command, a prompt) with every mention of the host's worktree replaced.
     pub(crate) fn text(&self, text: &str) -> String {
-        if self.host.is_empty() || !text.contains(&self.host) {
-            return text.to_string();
-        }
-        let part_of_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let mut out = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(at) = rest.find(&self.host) {
-            let after = &rest[at + self.host.len()..];
-            let starts = !out
-                .chars()
-                .chain(rest[..at].chars())
-                .next_back()
-                .is_some_and(|c| part_of_name(c) || c == '/');
-            let mut following = after.chars();
-            let ends = match following.next() {
-                // A sentence may end here; a longer name may not begin.
-                Some('.') => !following.next().is_some_and(part_of_name),
-                Some(c) => !part_of_name(c),
-                None => true,
-            };
-            out.push_str(&rest[..at]);
-            out.push_str(if starts && ends {
-                &self.root
-            } else {
-                &self.host
-            });
-            rest = after;
-        }
-        out + rest
+        let links = self.links.borrow();
+        // The longest first: one way may begin with another.
+        let links = links.iter().rev();
+        let text = replace(text, &self.host, &self.root);
+        links.fold(text, |text, (way, place)| replace(&text, way, place))
     }
 
     /// All arguments as the sandbox knows them. File content is never touched.

@@ -1,6 +1,7 @@
 //! The plugin itself: hooks in, decisions out.
 
 mod calls;
+mod ground;
 mod permit;
 mod running;
 mod typed;
@@ -11,6 +12,7 @@ use crate::config::{Config, DEFAULT_PROJECT_DIR, Network, Sync};
 use crate::doctor::{self, NO_SHELL};
 use crate::edge::*;
 use crate::guard::{self, Guard, Maker, Registered};
+use crate::links;
 use crate::paths::Paths;
 use crate::permission::rules::Approvals;
 use crate::prompt;
@@ -230,7 +232,8 @@ impl Plugin {
         let root = if git { &worktree } else { &init.directory };
         let config = self.secrets.settings(&*self.host, &init.options, root);
         let config = config.await.map_err(|e| e.to_string())?;
-        let paths = Paths::new(&worktree, &init.directory, &config.project_dir);
+        let mut paths = Paths::new(&worktree, &init.directory, &config.project_dir);
+        links::start(&*self.host, &mut paths, &init.directory).await;
         let dir = sessions::store_dir(|name| self.host.env(name)).map_err(|e| e.to_string())?;
         let client = Client::new(Rc::clone(&self.host), config.settings.clone());
         let remote = Rc::new(Remote::new(
@@ -296,23 +299,6 @@ impl Plugin {
             carry,
             sessions: Rc::new(sessions),
         })
-    }
-
-    /// The worktree. OpenCode asks a git that an exported `GIT_WORK_TREE` sends elsewhere, so one that
-    /// does not hold the directory that OpenCode works in is looked up again.
-    async fn worktree(&self) -> Result<String, String> {
-        let Init {
-            worktree,
-            directory,
-            ..
-        } = &self.init;
-        let paths = Paths::new(worktree, directory, DEFAULT_PROJECT_DIR);
-        if paths.inside(directory).is_some() {
-            return Ok(worktree.clone());
-        }
-        let found = sync::toplevel(&*self.host, directory).await;
-        let found = found.map_err(|error| error.to_string())?;
-        Ok(found.unwrap_or_else(|| "/".into()))
     }
 
     /// What must not be read by anybody.

@@ -416,6 +416,10 @@ impl Host for Screen<dyn Host> {
         self.inner.remove_temp_dir(path).await
     }
 
+    async fn real_path(&self, path: &str) -> Result<String, FileError> {
+        self.inner.real_path(path).await
+    }
+
     async fn file_size(&self, path: &str) -> Result<u64, FileError> {
         self.inner.file_size(path).await
     }

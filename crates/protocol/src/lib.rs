@@ -177,7 +177,7 @@ pub struct Setup {
     pub root: String,
     /// What to put there; none makes an empty git repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base: Option<Base>,
+    pub base: Option<Box<Base>>,
     /// Whatever is there stays: this only asks whether there are commits, and another setup follows
     /// if there are none.
     #[serde(default)]
@@ -216,6 +216,10 @@ pub struct Base {
     /// Commits whose parents did not travel: the shallow boundary.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shallow: Vec<String>,
+    /// Absolute path in the sandbox of uploaded rules for ignored files, in the form of git's
+    /// `info/exclude`; removed when they have been used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<String>,
     /// A commit in the pack, whose tree has files that Git LFS keeps by the SHA-256 of their bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lfs: Option<String>,

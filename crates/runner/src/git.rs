@@ -41,6 +41,9 @@ const OURS: &[&str] = &[
     "advice.addEmbeddedRepo=false",
 ];
 
+/// The oldest git that the project is carried with, here and on the host.
+const OLDEST: (u32, u32) = (2, 30);
+
 /// Git, in one directory.
 #[derive(Clone)]
 pub(crate) struct Git {
@@ -152,7 +155,11 @@ impl Git {
                 .env("HOME", "/dev/null")
                 .env("XDG_CONFIG_HOME", "/dev/null")
                 .env("GIT_CONFIG_NOSYSTEM", "1")
-                .env("GIT_ATTR_NOSYSTEM", "1");
+                .env("GIT_ATTR_NOSYSTEM", "1")
+                // What is bundled is the graph that the host will see: the agent's replaced commits
+                // and grafts are its own.
+                .env("GIT_NO_REPLACE_OBJECTS", "1")
+                .env("GIT_GRAFT_FILE", "/dev/null/none");
             let ours = OURS.iter().map(OsStr::new);
             for setting in ours.chain(self.filters.iter().map(OsString::as_os_str)) {
                 command.arg("-c").arg(setting);
@@ -162,14 +169,27 @@ impl Git {
         command
     }
 
-    /// Fails if there is no git at all.
+    /// Fails if there is no git at all, or one that is too old. A version in a form that is not known
+    /// is one of the future, or somebody's own.
     pub(crate) fn check(&self) -> Result<(), ToolError> {
-        match self.command(&["--version"]).output() {
-            Ok(out) if out.status.success() => Ok(()),
-            _ => Err(error(
+        let said = match self.command(&["--version"]).output() {
+            Ok(out) if out.status.success() => first_line(&out.stdout).unwrap_or_default(),
+            _ => {
+                return Err(error(
+                    Code::Sandbox,
+                    "The sandbox's image has no git, which carrying the project in and out needs. Use an image or snapshot with git, or install it in the image.",
+                ));
+            }
+        };
+        match version(&said) {
+            Some(found) if found < OLDEST => Err(error(
                 Code::Sandbox,
-                "The sandbox's image has no git, which carrying the project in and out needs. Use an image or snapshot with git, or install it in the image.",
+                format!(
+                    "The sandbox's image has {said}, and version {}.{} or newer is needed to carry the project in and out. Use an image or snapshot with a newer git, or install one in the image.",
+                    OLDEST.0, OLDEST.1
+                ),
             )),
+            _ => Ok(()),
         }
     }
 
@@ -254,6 +274,12 @@ impl Git {
     pub(crate) fn is_ancestor(&self, old: &str, new: &str) -> bool {
         old == new || self.succeeds(&["merge-base", "--is-ancestor", old, new])
     }
+}
+
+/// The numbers of `git version 2.30.2`.
+fn version(said: &str) -> Option<(u32, u32)> {
+    let mut numbers = said.strip_prefix("git version ")?.split(['.', '-', ' ']);
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// What a command that failed said.

@@ -10,6 +10,7 @@
 //! Surprise: a command is run by a second process of this same binary (`--supervise`), which
 //! outlives the request; see [`job`]. A third is git's filter (`--lfs`); see [`lfs`].
 
+mod exclude;
 mod git;
 mod input;
 mod job;

@@ -22,6 +22,7 @@ mod agents;
 mod arrival;
 
 use crate::error;
+use crate::exclude;
 use crate::git::{Git, failed, is_hash};
 use crate::state::{State, hash};
 use protocol::{Base, Code, Ready, Setup, ToolError};
@@ -363,6 +364,7 @@ fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Resu
             build_beside(git, base, &branch_ref)?;
         }
     }
+    exclude::take(git, place.state, base.exclude.as_deref()).map_err(io_failed)?;
     if unfinished.exists() {
         git.run(&["symbolic-ref", "HEAD", &branch_ref])?;
         if let Some(lfs) = &base.lfs {
@@ -438,7 +440,7 @@ fn mark(path: &Path) -> Result<(), ToolError> {
     fs::write(path, "the checkout is not complete\n").map_err(io_failed)
 }
 
-fn io_failed(why: io::Error) -> ToolError {
+pub(crate) fn io_failed(why: io::Error) -> ToolError {
     sandbox(format!(
         "The project cannot be set up in the sandbox: {why}"
     ))

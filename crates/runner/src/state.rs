@@ -62,7 +62,7 @@ impl State {
         }
     }
 
-    /// `jobs`, `records`, `bundles`, `projects` or `locks`, to put something new there.
+    /// `jobs`, `records`, `bundles`, `projects`, `exclude` or `locks`, to put something new there.
     pub(crate) fn sub(&self, name: &str) -> Option<PathBuf> {
         let dir = self.dir.as_ref()?.join(name);
         private(&dir).ok()?;

@@ -30,7 +30,7 @@ mod state;
 use crate::git::Git;
 use crate::setup::{self, INIT};
 use crate::state::State;
-use crate::{error, job};
+use crate::{error, exclude, job};
 use protocol::{Code, Sync, Synced, ToolCall, ToolError};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -216,6 +216,8 @@ impl Repository {
         git.check()?;
         let make = || {
             git.run(INIT)?;
+            // Without them the host's ignored files would come home.
+            exclude::restore(&git, site.state).map_err(setup::io_failed)?;
             setup::configure(&git, None, None)
         };
         // Git repairs what lacks a part.

@@ -2,6 +2,7 @@
 //! doing. All of it is looked through for secrets; what holds one stays, and then what is left goes.
 
 use crate::git::Git;
+use crate::layout::Layout;
 use crate::pack::Snapshot;
 use crate::secret::Clean;
 use crate::{Error, Project, Refs, Start, UnderWay};
@@ -34,13 +35,13 @@ impl Project {
     pub(crate) async fn along(
         &self,
         git: &Git<'_>,
-        is_root: bool,
+        root: Option<&Layout>,
         start: &Start,
         snapshot: &Snapshot,
         clean: &mut Clean,
     ) -> Result<Along, Error> {
         let mut along = Along::default();
-        if is_root {
+        if root.is_some() {
             along.depth = self.history(git, snapshot, start).await?;
             if start.from.is_none() {
                 along.under_way = self.under_way(git, start, clean).await?;
@@ -66,20 +67,20 @@ impl Project {
                 along.under_way.without_heads();
             }
             if self.keeps_out(git, &along.tips, snapshot, start).await? {
-                along = self.alone(git, snapshot, along).await?;
+                along = self.alone(git, root, snapshot, along).await?;
             }
         }
-        let mut commits = self.cut(git, snapshot, &mut along).await?;
+        let mut commits = self.cut(git, root, snapshot, &mut along).await?;
         let mut tainted = self.tainted(git, &start.secrets, &commits, clean).await?;
         if tainted.is_some() && !along.tips.is_empty() {
-            along = self.alone(git, snapshot, along).await?;
-            commits = self.cut(git, snapshot, &mut along).await?;
+            along = self.alone(git, root, snapshot, along).await?;
+            commits = self.cut(git, root, snapshot, &mut along).await?;
             tainted = self.tainted(git, &start.secrets, &commits, clean).await?;
         }
         if tainted.is_some() {
-            along = self.alone(git, snapshot, along).await?;
+            along = self.alone(git, root, snapshot, along).await?;
             along.depth = 0;
-            self.cut(git, snapshot, &mut along).await?;
+            self.cut(git, root, snapshot, &mut along).await?;
             along.tainted = tainted;
         }
         if along.depth > 0 {
@@ -99,6 +100,7 @@ impl Project {
     pub(crate) async fn alone(
         &self,
         git: &Git<'_>,
+        root: Option<&Layout>,
         snapshot: &Snapshot,
         mut along: Along,
     ) -> Result<Along, Error> {
@@ -109,7 +111,7 @@ impl Project {
         along.refs = Refs::default();
         along.tips.clear();
         along.under_way.without_heads();
-        self.cut(git, snapshot, &mut along).await?;
+        self.cut(git, root, snapshot, &mut along).await?;
         Ok(along)
     }
 
@@ -117,6 +119,7 @@ impl Project {
     async fn cut(
         &self,
         git: &Git<'_>,
+        root: Option<&Layout>,
         snapshot: &Snapshot,
         along: &mut Along,
     ) -> Result<BTreeSet<String>, Error> {
@@ -125,7 +128,7 @@ impl Project {
             .chain(&along.tips)
             .map(String::as_str)
             .collect();
-        let (shallow, mut commits) = self.shallow(git, &tips, along.depth).await?;
+        let (shallow, mut commits) = self.shallow(git, root, &tips, along.depth).await?;
         along.shallow = shallow;
         commits.remove(&snapshot.commit);
         Ok(commits)

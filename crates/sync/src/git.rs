@@ -27,6 +27,7 @@ const QUIET: &[&str] = &[
 /// give paths another meaning.
 const KEPT: &[&str] = &[
     "GIT_ATTR_NOSYSTEM",
+    "GIT_ATTR_SOURCE",
     "GIT_CEILING_DIRECTORIES",
     "GIT_CONFIG_COUNT",
     "GIT_CONFIG_GLOBAL",
@@ -64,9 +65,13 @@ impl<'a> Git<'a> {
         };
         // What a partial clone lacks is not fetched: nobody asked for it, and a fetch runs programs
         // that the repository names. Git before 2.44 knows only the second.
+        // And there is one graph: what is looked through is what is packed, and what a sandbox can
+        // know. A path that leads nowhere is no file of grafts, and git is silent about it.
         git.with("GIT_OPTIONAL_LOCKS", "0")
             .with("GIT_NO_LAZY_FETCH", "1")
             .with("GIT_ALLOW_PROTOCOL", "none")
+            .with("GIT_NO_REPLACE_OBJECTS", "1")
+            .with("GIT_GRAFT_FILE", "/dev/null/none")
     }
 
     /// Git as the user's environment configures it.
@@ -84,6 +89,12 @@ impl<'a> Git<'a> {
     /// With a file of settings that overrule all others.
     pub(crate) fn overruled(mut self, settings: String) -> Git<'a> {
         self.overrides = Some(settings);
+        self
+    }
+
+    /// In another directory.
+    pub(crate) fn within(mut self, dir: &str) -> Git<'a> {
+        self.worktree = dir.into();
         self
     }
 

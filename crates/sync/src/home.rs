@@ -1,8 +1,8 @@
 //! Home: a bundle from a sandbox becomes commits in the depot, then a branch of the user's.
 //!
 //! Nothing of a bundle is believed. It is unpacked into a temporary directory of objects first: its
-//! head is read here; git checks every object in it, strictly (`.git` in all its spellings, `..`,
-//! broken links, `.gitmodules` tricks), and that nothing is missing; every new commit must be in
+//! head is read here; git checks every object in it (`fsck.rs` says what is refused: `.git` in all its
+//! spellings, `..`, `.gitmodules` tricks), and that nothing is missing; every new commit must be in
 //! it, and what they hold must be of a size that can be listed. What fails leaves nothing behind.
 
 use crate::git::{self, Git, text};
@@ -94,13 +94,14 @@ impl Project {
         Ok(self.kept(&private, "home", session).await)
     }
 
-    /// Takes the commits into the depot, checked. Safe to repeat.
+    /// Takes the commits into the depot, checked, and gives what is odd about them, in sentences. Safe
+    /// to repeat.
     pub async fn receive(
         &self,
         session: &str,
         incoming: &Incoming,
         host_head: Option<&str>,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<String>, Error> {
         let private = self.open().await?;
         let mut commits = vec![incoming.tip.as_str()];
         commits.extend(incoming.branches.iter().map(|(_, commit)| commit.as_str()));
@@ -118,15 +119,17 @@ impl Project {
         let dir = self.host.temp_dir().await?;
         let checked = self.check(&private, incoming, &commits, &have, &dir).await;
         let _ = self.host.remove_temp_dir(&dir).await;
-        if let Some((bundle, pack_at)) = checked? {
+        let mut all = Vec::new();
+        if let Some((bundle, pack_at, odd)) = checked? {
             let take = ["index-pack", "--stdin", "--fix-thin"];
             let taken = private.fed_from(&take, bundle, pack_at).await?;
             private.check(&take, taken)?;
+            all = odd;
         }
-        match &incoming.lfs {
-            Some(lfs) => self.deliver(&private, lfs).await,
-            None => Ok(()),
+        if let Some(lfs) = &incoming.lfs {
+            self.deliver(&private, lfs).await?;
         }
+        Ok(all)
     }
 
     /// Makes a commit that was received the one that came home last: the session's next bundle builds
@@ -195,7 +198,7 @@ impl Project {
     }
 
     /// Looks at everything in `dir`, beside the depot's objects. Gives the bundle, if there is one,
-    /// and where its pack begins.
+    /// where its pack begins, and what is odd about it.
     async fn check<'a>(
         &self,
         private: &Git<'_>,
@@ -203,17 +206,18 @@ impl Project {
         commits: &[&str],
         have: &[String],
         dir: &str,
-    ) -> Result<Option<(&'a str, u64)>, Error> {
+    ) -> Result<Option<(&'a str, u64, Vec<String>)>, Error> {
         let alone = private.clone().with("GIT_OBJECT_DIRECTORY", dir);
         let depot = git::quoted(&format!("{}/objects", self.depot));
         let beside = alone
             .clone()
             .with("GIT_ALTERNATE_OBJECT_DIRECTORIES", depot);
         let bundle = match &incoming.bundle {
-            Some(bundle) => Some((
-                bundle.as_str(),
-                self.unbundle(&beside, bundle, commits).await?,
-            )),
+            Some(bundle) => {
+                let unpacked = self.unbundle(private, &beside, bundle, commits, dir);
+                let (pack_at, odd) = unpacked.await?;
+                Some((bundle.as_str(), pack_at, odd))
+            }
             None => None,
         };
         // Everything must be there that the commits reach and we did not have before.
@@ -262,8 +266,7 @@ impl Project {
             "rev-list",
             "--objects",
             "--no-object-names",
-            "--filter=object:type=tree",
-            "--filter-provided-objects",
+            "--filter=blob:none",
             "--stdin",
         ];
         git.to_file(&args, &roots, &names).await?;
@@ -281,8 +284,15 @@ impl Project {
         }
     }
 
-    /// Checks a bundle and unpacks it; gives where its pack begins.
-    async fn unbundle(&self, git: &Git<'_>, bundle: &str, commits: &[&str]) -> Result<u64, Error> {
+    /// Checks a bundle and unpacks it; gives where its pack begins, and what is odd about it.
+    async fn unbundle(
+        &self,
+        private: &Git<'_>,
+        git: &Git<'_>,
+        bundle: &str,
+        commits: &[&str],
+        dir: &str,
+    ) -> Result<(u64, Vec<String>), Error> {
         let size = self.host.file_size(bundle).await?;
         if size > self.limit {
             let limit = self.limit / 1_000_000;
@@ -312,16 +322,9 @@ impl Project {
                 "its refs are not those that were asked for".into(),
             ));
         }
-        let max = format!("--max-input-size={}", self.limit);
-        let index = ["index-pack", "--stdin", "--fix-thin", "--strict", &max];
-        let taken = git.fed_from(&index, bundle, header.pack_at).await?;
-        if taken.code != 0 {
-            return Err(Error::Refused(format!(
-                "git does not accept its objects ({})",
-                git::reason(&taken)
-            )));
-        }
-        Ok(header.pack_at)
+        let at = (bundle, header.pack_at);
+        let odd = self.unpack(private, git, at, dir).await?;
+        Ok((header.pack_at, odd))
     }
 
     /// The highest number that any branch has behind `prefix`, whose ever it is; 0 if none has one.

@@ -19,9 +19,13 @@ mod along;
 mod apply;
 mod depth;
 mod encoding;
+mod exclude;
+mod fsck;
 mod git;
+mod ground;
 mod header;
 mod home;
+mod layout;
 mod lfs;
 mod listing;
 mod moved;
@@ -30,19 +34,24 @@ mod refs;
 mod secret;
 mod settings;
 mod under_way;
+mod version;
 
 use git::Git;
 use host::{FileError, GitError, Host};
+use layout::Layout;
 use std::rc::Rc;
 
 pub use agents::Agents;
 pub use apply::Applied;
+pub use ground::{Ground, ground};
 pub use home::{Incoming, Landed, Tip};
 pub use moved::Origin;
+use pack::is_no_project;
 pub use pack::{Packed, Start};
 pub use refs::{Ref, Refs, Upstream};
 pub use secret::Secrets;
 pub use under_way::{Side, UnderWay};
+pub use version::git_version;
 
 /// Largest pack that is carried into a sandbox, and largest bundle that is taken from one, in bytes.
 pub const MAX_PACK: u64 = 512 * 1024 * 1024;
@@ -84,6 +93,16 @@ pub enum Error {
         /// The project.
         worktree: String,
     },
+    /// Git on this machine is too old.
+    #[error(
+        "this machine has {found}, and version {needed} or newer is needed to carry a project into a sandbox and its work home. Update git, and see with `git --version` that it comes first on the PATH."
+    )]
+    OldGit {
+        /// What it says of itself.
+        found: String,
+        /// The oldest version that will do.
+        needed: String,
+    },
     /// A directory that nobody means as a project.
     #[error(
         "{worktree} is the root of the file system, the home directory or above it; it is not uploaded. Start OpenCode in a project's directory."
@@ -91,6 +110,34 @@ pub enum Error {
     NotAProject {
         /// The directory.
         worktree: String,
+    },
+    /// A repository, and nothing that is checked out.
+    #[error(
+        "{directory} is inside a git repository that has no files checked out there (a bare repository, or the directory around its worktrees), so there is nothing to carry into a sandbox. Start OpenCode in {help}."
+    )]
+    NoWorktree {
+        /// The directory.
+        directory: String,
+        /// Where to start it.
+        help: String,
+    },
+    /// A repository of another user's.
+    #[error(
+        "{path} is a git repository that belongs to another user, so git refuses to use it and no work could come home there. If you trust it, run `git config --global --add safe.directory '{path}'` and start OpenCode again."
+    )]
+    NotTrusted {
+        /// Its worktree.
+        path: String,
+    },
+    /// A repository that git cannot read.
+    #[error(
+        "{path} does not lead to a git repository that can be read ({reason}), so no work could come home there. Repair it (`git worktree repair` and `git init` do that), or move it away, and start OpenCode again."
+    )]
+    Damaged {
+        /// Its `.git`.
+        path: String,
+        /// Git's words.
+        reason: String,
     },
     /// The sandbox sent something that is not taken.
     #[error(
@@ -149,21 +196,24 @@ impl Project {
     /// Git in the user's repository, which runs no program that the repository names; in the depot,
     /// if there is no repository.
     async fn users(&self) -> Result<Git<'_>, Error> {
-        if !self.repository {
-            return Ok(self.private());
+        match self.layout().await? {
+            Some(layout) => self.users_at(&layout).await.map(|(git, _)| git),
+            None => Ok(self.private()),
         }
+    }
+
+    /// The same where the places are known, with all settings as `config -z --list` writes them.
+    async fn users_at(&self, layout: &Layout) -> Result<(Git<'_>, Vec<u8>), Error> {
         let git = Git::users(&*self.host, &self.worktree);
-        let dir = git.line(&["rev-parse", "--absolute-git-dir"]).await?;
-        let git = git.with("GIT_DIR", dir);
-        let names = ["config", "-z", "--name-only", "--list"];
-        let names = git.checked(&names, "").await?;
-        let overrides = settings::overrides(&names.stdout);
+        let git = git.with("GIT_DIR", layout.dir.clone());
+        let settings = git.checked(&["config", "-z", "--list"], "").await?.stdout;
+        let overrides = settings::overrides(&settings);
         if overrides.is_empty() {
-            return Ok(git);
+            return Ok((git, settings));
         }
         let file = format!("{}/overrides", self.depot);
         self.keep_file(&file, &overrides).await?;
-        Ok(git.overruled(file))
+        Ok((git.overruled(file), settings))
     }
 
     /// Writes a file, unless that is its content already.
@@ -192,41 +242,28 @@ impl Project {
         }
     }
 
-    /// Git in the depot, with no configuration but its own.
+    /// Git in the depot, with no configuration but its own. Git before 2.32 looks for the user's where
+    /// the home is.
     fn private(&self) -> Git<'_> {
         Git::plain(&*self.host, &self.worktree)
             .with("GIT_DIR", self.depot.clone())
+            .with("HOME", "/dev/null")
+            .with("XDG_CONFIG_HOME", "/dev/null")
             .with("GIT_CONFIG_GLOBAL", "/dev/null")
             .with("GIT_CONFIG_NOSYSTEM", "1")
             .with("GIT_ATTR_NOSYSTEM", "1")
     }
 
-    /// The directory of the user's objects.
-    async fn objects(&self) -> Result<String, Error> {
-        let git = Git::users(&*self.host, &self.worktree);
-        let absolute = "--path-format=absolute";
-        git.line(&["rev-parse", absolute, "--git-path", "objects"])
-            .await
-    }
-
     /// Makes the depot, unless it is there, and gives git in it.
     async fn open(&self) -> Result<Git<'_>, Error> {
+        let layout = self.layout().await?;
+        self.open_at(layout.as_ref()).await
+    }
+
+    /// The same, where the places of the user's repository are known.
+    async fn open_at(&self, layout: Option<&Layout>) -> Result<Git<'_>, Error> {
         let private = self.private();
-        let (mut format, mut objects) = ("sha1".to_string(), None);
-        if self.repository {
-            let plain = Git::users(&*self.host, &self.worktree);
-            let output = plain
-                .line(&[
-                    "rev-parse",
-                    "--show-object-format",
-                    "--path-format=absolute",
-                    "--git-path",
-                    "objects",
-                ])
-                .await?;
-            let (name, path) = output.split_once('\n').unwrap_or((&output, ""));
-            (format, objects) = (name.into(), Some(path.to_string()));
-        }
+        let format = layout.map_or("sha1", |layout| &layout.format);
         let alternates = format!("{}/objects/info/alternates", self.depot);
         let is_there = self
             .host
@@ -238,8 +275,8 @@ impl Project {
             let init = ["init", "--quiet", "--bare", "--template=", &format];
             private.checked(&init, "").await?;
         }
-        if let Some(objects) = objects {
-            let wanted = git::text_of_alternates(&objects);
+        if let Some(layout) = layout {
+            let wanted = git::text_of_alternates(&layout.objects);
             self.keep_file(&alternates, wanted.as_bytes()).await?;
         }
         Ok(private)
@@ -317,13 +354,6 @@ fn kept(kind: &str, session: &str) -> String {
 /// Ref in the depot for a commit of the user's that went into a session's sandbox with its history.
 fn given(session: &str, commit: &str) -> String {
     format!("{}/{commit}", kept("given", session))
-}
-
-/// The root of the worktree that a directory is in; none if it is in none.
-pub async fn toplevel(host: &dyn Host, directory: &str) -> Result<Option<String>, Error> {
-    let git = Git::users(host, directory);
-    let found = git.run(&["rev-parse", "--show-toplevel"], "").await?;
-    Ok((found.code == 0).then(|| git::text(&found.stdout)))
 }
 
 /// FNV-1a.

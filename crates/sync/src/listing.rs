@@ -112,6 +112,13 @@ fn byte(hex: &[u8]) -> Option<u8> {
     u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
 }
 
+/// As git reads a mode, in whatever way it is written.
+fn is_directory(mode: &[u8]) -> bool {
+    let digits = mode.iter().map(|digit| u64::from(digit.wrapping_sub(b'0')));
+    let mode = digits.fold(0u64, |mode, digit| mode.wrapping_shl(3).wrapping_add(digit));
+    mode & 0o170_000 == 0o040_000
+}
+
 fn parse(mut content: &[u8], hash: usize) -> Result<Tree, String> {
     let mut tree = Tree::default();
     while !content.is_empty() {
@@ -123,9 +130,9 @@ fn parse(mut content: &[u8], hash: usize) -> Result<Tree, String> {
         }
         let mode = entry.iter().position(|b| *b == b' ').ok_or_else(wrong)?;
         let length = (entry.len() - mode - 1) as u64;
-        match &entry[..mode] {
-            b"40000" | b"040000" => tree.below.push((length, rest[..hash].into())),
-            _ => {
+        match is_directory(&entry[..mode]) {
+            true => tree.below.push((length, rest[..hash].into())),
+            false => {
                 tree.own.paths += 1;
                 tree.own.bytes += length + 1;
             }

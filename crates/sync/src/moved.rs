@@ -1,7 +1,7 @@
 //! A worktree that is somewhere else now: whether this one is it, and what its depot held.
 
 use crate::git::text_of_alternates;
-use crate::{Error, Project, toplevel};
+use crate::{Error, Ground, Project, ground};
 use host::FileErrorKind;
 
 /// What another worktree of the same project has to do with this one.
@@ -22,8 +22,9 @@ impl Project {
         match self.host.file_size(worktree).await {
             // A link, or another spelling of the same name.
             Ok(_) => {
-                let top = toplevel(&*self.host, worktree).await.ok().flatten();
-                return match self.repository && top.as_deref() == Some(&self.worktree) {
+                let here = Ground::Worktree(self.worktree.clone());
+                let found = ground(&*self.host, worktree).await;
+                return match self.repository && found.ok() == Some(here) {
                     true => Origin::Here,
                     false => Origin::Elsewhere,
                 };
@@ -35,9 +36,9 @@ impl Project {
             return Origin::Gone;
         }
         let theirs = self.host.read_file(&alternates(depot)).await;
-        if let (Ok(theirs), Ok(ours)) = (theirs, self.objects().await) {
+        if let (Ok(theirs), Ok(Some(ours))) = (theirs, self.layout().await) {
             let theirs = String::from_utf8_lossy(&theirs).into_owned();
-            if theirs == text_of_alternates(&ours) {
+            if theirs == text_of_alternates(&ours.objects) {
                 return Origin::Here;
             }
             if self.host.file_size(theirs.trim_end()).await.is_ok() {
@@ -66,11 +67,14 @@ impl Project {
         if !is_there(&self.depot).await && self.host.rename_file(depot, &self.depot).await.is_ok() {
             return self.open().await.map(drop);
         }
-        let git = self.open().await?;
+        let layout = self.layout().await?;
+        let git = self.open_at(layout.as_ref()).await?;
         // It borrows the objects of the same repository, wherever that is now.
-        let borrowed = text_of_alternates(&self.objects().await?);
-        let path = alternates(depot);
-        self.host.replace_file(&path, borrowed.as_bytes()).await?;
+        if let Some(layout) = layout {
+            let borrowed = text_of_alternates(&layout.objects);
+            let path = alternates(depot);
+            self.host.replace_file(&path, borrowed.as_bytes()).await?;
+        }
         let fetch = ["fetch", "--quiet", depot, "refs/opencode/*:refs/opencode/*"];
         git.checked(&fetch, "").await.map(drop)
     }

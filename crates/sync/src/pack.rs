@@ -3,6 +3,7 @@
 use crate::agents::Agents;
 use crate::depth::{Cut, cut};
 use crate::git::{Git, text};
+use crate::layout::Layout;
 use crate::lfs::Kept;
 use crate::secret::Clean;
 use crate::{Error, Project, Refs, Secrets, UnderWay, git, given, kept};
@@ -38,6 +39,8 @@ pub struct Packed {
     pub branch: String,
     /// Commits in it whose parents stay behind.
     pub shallow: Vec<String>,
+    /// File on the host with rules for ignored files that no file of the project has, if there are any.
+    pub exclude: Option<String>,
     /// The host's HEAD, if it has a commit.
     pub host_head: Option<String>,
     /// Commits that were left out because the sandbox has them.
@@ -66,6 +69,25 @@ impl Packed {
     }
 }
 
+/// True for a root of a file system, the home directory, and, unless it is a repository, for a
+/// directory that holds the home directory.
+pub(crate) fn is_no_project(host: &dyn Host, worktree: &str, is_repository: bool) -> bool {
+    let trim = |path: &str| path.trim_end_matches(['/', '\\']).to_string();
+    let worktree = trim(worktree);
+    let is_drive = worktree.len() == 2 && worktree.ends_with(':');
+    let homes = ["HOME", "USERPROFILE"]
+        .into_iter()
+        .filter_map(|n| host.env(n));
+    worktree.is_empty()
+        || is_drive
+        || homes.map(|home| trim(&home)).any(|home| {
+            let below = home.strip_prefix(&worktree);
+            below.is_some_and(|rest| {
+                rest.is_empty() || (!is_repository && rest.starts_with(['/', '\\']))
+            })
+        })
+}
+
 /// The worktree, committed.
 pub(crate) struct Snapshot {
     pub(crate) commit: String,
@@ -79,63 +101,38 @@ pub(crate) struct Snapshot {
 impl Project {
     /// Packs the worktree, or what `start` names, for `session`. The depot keeps the commit.
     pub async fn pack(&self, session: &str, start: &Start) -> Result<Packed, Error> {
-        if self.is_no_project() {
+        if is_no_project(&*self.host, &self.worktree, self.repository) {
             return Err(Error::NotAProject {
                 worktree: self.worktree.clone(),
             });
         }
-        let private = self.open().await?;
+        let layout = self.layout().await?;
+        let private = self.open_at(layout.as_ref()).await?;
         let dir = self.host.temp_dir().await?;
-        let result = self.pack_in(&private, session, start, &dir).await;
+        let layout = layout.as_ref();
+        let result = self.pack_in(&private, layout, session, start, &dir).await;
         if result.is_err() {
             let _ = self.host.remove_temp_dir(&dir).await;
         }
         result
     }
 
-    /// True for a root of a file system, the home directory, and, unless it is a repository, for a
-    /// directory that holds the home directory.
-    fn is_no_project(&self) -> bool {
-        let trim = |path: &str| path.trim_end_matches(['/', '\\']).to_string();
-        let worktree = trim(&self.worktree);
-        let is_drive = worktree.len() == 2 && worktree.ends_with(':');
-        let homes = ["HOME", "USERPROFILE"]
-            .into_iter()
-            .filter_map(|n| self.host.env(n));
-        worktree.is_empty()
-            || is_drive
-            || homes.map(|home| trim(&home)).any(|home| {
-                let below = home.strip_prefix(&worktree);
-                below.is_some_and(|rest| {
-                    rest.is_empty() || (!self.repository && rest.starts_with(['/', '\\']))
-                })
-            })
-    }
-
     async fn pack_in(
         &self,
         private: &Git<'_>,
+        layout: Option<&Layout>,
         session: &str,
         start: &Start,
         dir: &str,
     ) -> Result<Packed, Error> {
-        // Read by the rules of the user's repository, written to the depot's objects. A part of a
-        // repository is a tree of its own.
-        let plain = Git::users(&*self.host, &self.worktree);
-        let is_root = self.repository
-            && plain
-                .line(&["rev-parse", "--show-prefix"])
-                .await?
-                .is_empty();
-        let git = match is_root {
-            true => self.users().await?,
-            false => private.clone(),
-        };
+        // Read by the rules of the user's repository, written to the depot's objects.
+        let root = layout.filter(|layout| layout.prefix.is_empty());
+        let (git, rules) = self.reader(private, layout).await?;
         let git = git
             .with("GIT_WORK_TREE", self.worktree.clone())
             .with("GIT_OBJECT_DIRECTORY", format!("{}/objects", self.depot));
         let mut clean = self.clean(&start.secrets).await;
-        let mut snapshot = self.snapshot(&git, is_root, start, &mut clean, dir).await?;
+        let mut snapshot = self.snapshot(&git, root, start, &mut clean, dir).await?;
         if let Some(from) = &start.from {
             self.without(&git, from, start, &mut clean, dir, &mut snapshot)
                 .await?;
@@ -145,7 +142,7 @@ impl Project {
             .checked(&["update-ref", &name, &snapshot.commit], "")
             .await?;
 
-        let along = self.along(&git, is_root, start, &snapshot, &mut clean);
+        let along = self.along(&git, root, start, &snapshot, &mut clean);
         let mut along = along.await?;
         let lfs = std::mem::take(&mut snapshot.lfs);
         let lfs = self
@@ -166,7 +163,7 @@ impl Project {
             size => size?,
         };
         if size > self.limit && !along.tips().is_empty() {
-            along = self.alone(&git, &snapshot, along).await?;
+            along = self.alone(&git, root, &snapshot, along).await?;
             size = self.write_pack(&git, &own, &along, &without, &pack).await?;
         }
         if size > self.limit {
@@ -180,8 +177,17 @@ impl Project {
             let name = given(session, commit);
             private.checked(&["update-ref", &name, commit], "").await?;
         }
+        let exclude = match rules.is_empty() {
+            true => None,
+            false => {
+                let path = format!("{dir}/exclude");
+                self.host.replace_file(&path, &rules).await?;
+                Some(path)
+            }
+        };
         Ok(Packed {
             pack,
+            exclude,
             commit: snapshot.commit,
             branch: snapshot.branch,
             shallow: along.shallow,
@@ -196,6 +202,25 @@ impl Project {
             agents: self.agents(start).await?,
             dir: dir.into(),
         })
+    }
+
+    /// Git that reads the worktree, and the rules for ignored files that are not in it. A part of a
+    /// repository is a tree of its own.
+    async fn reader<'a>(
+        &'a self,
+        private: &Git<'a>,
+        layout: Option<&Layout>,
+    ) -> Result<(Git<'a>, Vec<u8>), Error> {
+        if let Some(layout) = layout.filter(|layout| layout.prefix.is_empty()) {
+            let (git, settings) = self.users_at(layout).await?;
+            return Ok((git, self.rules(Some(layout), &settings).await?));
+        }
+        let users = Git::users(&*self.host, &self.worktree);
+        let settings = users.checked(&["config", "-z", "--list"], "").await?;
+        let rules = self.rules(layout, &settings.stdout).await?;
+        let own = format!("{}/info/exclude", self.depot);
+        self.keep_file(&own, &rules).await?;
+        Ok((private.clone(), rules))
     }
 
     /// Git that commits in our name.
@@ -253,7 +278,7 @@ impl Project {
     async fn snapshot(
         &self,
         git: &Git<'_>,
-        is_root: bool,
+        root: Option<&Layout>,
         start: &Start,
         clean: &mut Clean,
         dir: &str,
@@ -261,7 +286,7 @@ impl Project {
         let index = format!("{dir}/index");
         let git = self.signed(git).with("GIT_INDEX_FILE", index.clone());
         let (mut head, mut branch) = (None, "main".to_string());
-        if is_root {
+        if let Some(layout) = root {
             let found = git
                 .run(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"], "")
                 .await?;
@@ -270,18 +295,12 @@ impl Project {
             if let Some(name) = text(&name.stdout).strip_prefix("refs/heads/") {
                 branch = name.into();
             }
-            // A copy of the user's index saves hashing what has not changed.
-            let users = git::text(
-                &Git::users(&*self.host, &self.worktree)
-                    .checked(
-                        &["rev-parse", "--path-format=absolute", "--git-path", "index"],
-                        "",
-                    )
-                    .await?
-                    .stdout,
-            );
-            if let Ok(bytes) = self.host.read_file(&users).await {
-                self.host.replace_file(&index, &bytes).await?;
+            // A copy of the user's index saves hashing what has not changed. Without one, that of HEAD
+            // says what is tracked even if a rule ignores it.
+            match (self.host.read_file(&layout.index).await, &head) {
+                (Ok(bytes), _) => self.host.replace_file(&index, &bytes).await?,
+                (Err(_), Some(head)) => git.checked(&["read-tree", head], "").await.map(drop)?,
+                (Err(_), None) => {}
             }
         }
         let added = self.add(&git, dir).await?;
@@ -452,6 +471,7 @@ impl Project {
     pub(crate) async fn shallow(
         &self,
         git: &Git<'_>,
+        root: Option<&Layout>,
         tips: &[&str],
         depth: usize,
     ) -> Result<(Vec<String>, BTreeSet<String>), Error> {
@@ -468,15 +488,11 @@ impl Project {
             }
         };
         // Where the user's own clone is cut, so is the sandbox's.
-        let path = git
-            .line(&[
-                "rev-parse",
-                "--path-format=absolute",
-                "--git-path",
-                "shallow",
-            ])
-            .await?;
-        let users = self.host.read_file(&path).await.unwrap_or_default();
+        let users = match root {
+            Some(layout) => self.host.read_file(&layout.shallow).await,
+            None => Ok(Vec::new()),
+        };
+        let users = users.unwrap_or_default();
         let users = String::from_utf8_lossy(&users);
         let users = users
             .lines()

@@ -16,11 +16,16 @@
 //! `tests/programs.rs` has a case for each.
 
 /// Settings that put every filter and every configured hook out of force, in the form of a
-/// configuration file; empty if there are none. `names` are those of all settings, each with a NUL
-/// behind it, as bytes: a name need not be text.
-pub(crate) fn overrides(names: &[u8]) -> Vec<u8> {
+/// configuration file; empty if there are none. `settings` are all, each with a NUL behind it and the
+/// value on lines of its own, as bytes: a name need not be text.
+pub(crate) fn overrides(settings: &[u8]) -> Vec<u8> {
     let mut lines = Vec::new();
-    for name in names.split(|byte| *byte == 0) {
+    for setting in settings.split(|byte| *byte == 0) {
+        // A line end may be in a name only between dots, where git allows none.
+        let name = setting
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
         let Some(first) = name.iter().position(|byte| *byte == b'.') else {
             continue;
         };
@@ -64,6 +69,10 @@ mod tests {
             (&b""[..], &b""[..]),
             (b"core.bare\0user.name\0filter.clean\0hook.jobs\0", b""),
             (b"filter.a.clean\0", b"[filter \"a\"]\n\tclean =\n"),
+            (
+                b"filter.a.clean\nx.y\nfilter.b.clean\0",
+                b"[filter \"a\"]\n\tclean =\n",
+            ),
             (
                 b"filter.a.required\0",
                 b"[filter \"a\"]\n\trequired = false\n",

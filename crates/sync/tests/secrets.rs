@@ -79,6 +79,11 @@ impl Case {
                 .stdin(pack)
                 .status();
             assert!(unpacked.expect("git runs").success());
+            // Nothing is missing, as far as the sandbox is told where the history ends.
+            git(
+                out.path(),
+                &["rev-list", "--objects", "--quiet", &packed.commit],
+            );
             let all = ["cat-file", "--batch-all-objects", "--batch", "--buffer"];
             let objects = git(out.path(), &all);
             let names = git(
@@ -332,4 +337,60 @@ fn nothing_is_packed_that_could_not_be_looked_through() {
             assert!(host.temps().is_empty(), "{command}");
         }
     });
+}
+
+#[test]
+fn the_graph_that_is_looked_through_is_the_one_that_is_packed() {
+    type Hide = fn(&Path);
+    let hash = |dir: &Path, name: &str| git(dir, &["rev-parse", name]);
+    let cases: &[(&str, Hide)] = &[
+        ("a graft by replacement", |dir| {
+            git(dir, &["replace", "--graft", "HEAD"]);
+        }),
+        ("a graft by replacement further back", |dir| {
+            git(dir, &["replace", "--graft", "HEAD~1", "HEAD~3"]);
+        }),
+        ("a replaced commit", |dir| {
+            git(dir, &["replace", "HEAD~2", "HEAD~3"]);
+        }),
+        ("a replaced file", |dir| {
+            let old = git(dir, &["rev-parse", "HEAD~2:.env"]);
+            let other = git(dir, &["rev-parse", "HEAD:a.txt"]);
+            git(dir, &["replace", &old, &other]);
+        }),
+        ("a replaced tree", |dir| {
+            git(dir, &["replace", "HEAD~2^{tree}", "HEAD~3^{tree}"]);
+        }),
+        ("a file of grafts", |dir| {
+            let head = git(dir, &["rev-parse", "HEAD"]);
+            put(dir, ".git/info/grafts", &format!("{head}\n"));
+        }),
+        ("a file of grafts further back", |dir| {
+            let [child, other] = ["HEAD~1", "HEAD~3"].map(|name| git(dir, &["rev-parse", name]));
+            put(dir, ".git/info/grafts", &format!("{child} {other}\n"));
+        }),
+    ];
+    for (claim, hide) in cases {
+        for keep_out in [vec![], vec![".env".to_string()]] {
+            let case = Case::new();
+            let dir = case.path();
+            put(&dir, ".env", &format!("DAYTONA_API_KEY={KEY}\n"));
+            commit(&dir, "with a key");
+            fs::remove_file(dir.join(".env")).expect("removed");
+            commit(&dir, "without it");
+            put(&dir, "a.txt", "two\n");
+            commit(&dir, "last");
+            let head = hash(&dir, "HEAD");
+            hide(&dir);
+            put(&dir, "new.txt", "new\n");
+            let start = Start {
+                keep_out,
+                ..history(50)
+            };
+            let (packed, names, objects) = case.carried(start);
+            assert!(!objects.contains(KEY), "{claim}");
+            assert!(names.contains("new.txt"), "{claim}: {names}");
+            assert_eq!(packed.host_head.as_deref(), Some(&*head), "{claim}");
+        }
+    }
 }

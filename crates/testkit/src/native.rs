@@ -167,6 +167,10 @@ const READING: &[&str] = &[
     " check-attr ",
     " config ",
     " symbolic-ref ",
+    "--version",
+    " check-ignore ",
+    " help ",
+    " worktree list ",
 ];
 
 /// True if the world is another one afterwards.
@@ -432,6 +436,11 @@ impl Host for TestHost {
         self.file("remove", path, std::fs::remove_dir_all(path))
     }
 
+    async fn real_path(&self, path: &str) -> Result<String, FileError> {
+        let real = self.file("stat", path, std::fs::canonicalize(path))?;
+        Ok(real.to_string_lossy().into_owned())
+    }
+
     async fn file_size(&self, path: &str) -> Result<u64, FileError> {
         self.file("stat", path, std::fs::metadata(path).map(|m| m.len()))
     }
@@ -453,7 +462,9 @@ impl Host for TestHost {
             }
         }
         for (name, value) in &*self.env.borrow() {
-            if call.keep.contains(name) {
+            // Git finds its settings by these.
+            let is_home = ["HOME", "XDG_CONFIG_HOME"].contains(&name.as_str());
+            if is_home || call.keep.contains(name) {
                 command.env(name, value);
             }
         }

@@ -55,6 +55,8 @@ extern "C" {
     async fn temp_dir(this: &JsHost) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = removeTempDir)]
     async fn remove_temp_dir(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = realPath)]
+    async fn real_path(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = fileSize)]
     async fn file_size(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
@@ -382,6 +384,11 @@ impl Host for JsSide {
             .await
             .map_err(file_error(path))
             .map(drop)
+    }
+
+    async fn real_path(&self, path: &str) -> Result<String, FileError> {
+        let real = self.0.real_path(path).await;
+        real.map_err(file_error(path)).map(text)
     }
 
     async fn file_size(&self, path: &str) -> Result<u64, FileError> {

@@ -3,6 +3,7 @@
 use super::running::Running;
 use super::{Core, MAX_DEPTH, Plugin};
 use crate::edge::*;
+use crate::links;
 use crate::trust;
 use futures::FutureExt;
 use futures::channel::oneshot;
@@ -100,7 +101,10 @@ impl Plugin {
             }
         };
         let args = match tools::catalog::parse(&call.tool, &call.args) {
-            Ok(args) => core.paths.arguments(args),
+            Ok(args) => {
+                links::learn(&*self.host, &core.paths, &args).await;
+                core.paths.arguments(args)
+            }
             Err(message) => return failed(message),
         };
         if let ToolArgs::Webfetch(args) = &args

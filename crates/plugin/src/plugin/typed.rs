@@ -15,6 +15,7 @@ use super::calls::never;
 use super::{Cancel, Core, Plugin, State};
 use crate::edge::*;
 use crate::fork;
+use crate::links;
 use protocol::ToolArgs;
 use protocol::args::{Bash, Read};
 use serde_json::{Value, json};
@@ -197,7 +198,11 @@ impl Plugin {
             let len = group(&rest);
             let after = rest.split_off(len);
             let here = std::mem::replace(&mut rest, after);
-            let file = asked(&here).and_then(|file| Some((paths.inside(&file.file_path)?, file)));
+            let file = asked(&here);
+            if let Some(file) = &file {
+                links::follow(&*self.host, &paths, &file.file_path).await;
+            }
+            let file = file.and_then(|file| Some((paths.inside(&file.file_path)?, file)));
             match file {
                 Some((path, file)) => {
                     let read = Read {
@@ -302,6 +307,7 @@ impl Plugin {
         cancel: Cancel,
         print: &mut dyn FnMut(&str),
     ) -> Executed {
+        links::learn(&*self.host, &core.paths, &args).await;
         let args = core.paths.arguments(args);
         self.work(core, session, args, cancel, None, print).await
     }

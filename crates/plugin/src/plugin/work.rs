@@ -149,6 +149,7 @@ impl Plugin {
         self.host.log(Level::Info, &format!("came home: {summary}"));
         let is_odd = brought.not_applied.is_some()
             || !(brought.left_out.is_empty() && brought.notes.is_empty())
+            || !brought.odd.is_empty()
             || (brought.landed.as_ref()).is_some_and(|landed| landed.beside.is_some());
         let variant = if is_odd { "warning" } else { "success" };
         self.toast("Work came home", &summary, variant);

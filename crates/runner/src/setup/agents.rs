@@ -4,15 +4,12 @@
 //! Never: overrule what works in the image, but for the identity, which is the user's.
 
 use super::io_failed;
+use crate::exclude;
 use crate::git::Git;
 use crate::lfs;
 use protocol::{Identity, ToolError};
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Component, Path};
 
-/// Temporary files of the tools, as a line for `.git/info/exclude`.
-const LEFTOVERS: &str = ".opencode-*-*.tmp";
 const LFS_PROCESS: &str = "filter.lfs.process";
 
 /// Writes the settings of a repository that is there.
@@ -40,7 +37,7 @@ pub(crate) fn configure(
         git.run(&["config", "core.hooksPath", hooks])?;
     }
     lfs_filter(git, &agents)?;
-    exclude(git)
+    exclude::leftovers(git).map_err(io_failed)
 }
 
 /// True for a directory of the project itself.
@@ -68,25 +65,4 @@ fn lfs_filter(git: &Git, agents: &Git) -> Result<(), ToolError> {
         Some(command) => git.run(&["config", LFS_PROCESS, &command]),
         None => Ok(()),
     }
-}
-
-/// No commit of what a killed write left.
-fn exclude(git: &Git) -> Result<(), ToolError> {
-    let Some(exclude) = git.text(&["rev-parse", "--git-path", "info/exclude"]) else {
-        return Ok(());
-    };
-    let path = git.dir.join(exclude);
-    let old = fs::read_to_string(&path).unwrap_or_default();
-    if old.lines().any(|line| line == LEFTOVERS) {
-        return Ok(());
-    }
-    let gap = match old.is_empty() || old.ends_with('\n') {
-        true => "",
-        false => "\n",
-    };
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(dir)
-        .and_then(|()| File::options().append(true).create(true).open(&path))
-        .and_then(|mut file| writeln!(file, "{gap}{LEFTOVERS}"))
-        .map_err(io_failed)
 }

@@ -3,6 +3,7 @@
 //! No test sleeps to be on the safe side; each waits for the thing itself.
 
 mod bundle;
+mod exclude;
 mod files;
 mod half;
 mod image;

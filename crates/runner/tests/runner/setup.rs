@@ -27,7 +27,7 @@ pub(crate) fn git(dir: &Path, args: &[&str]) -> String {
 }
 
 /// Two commits; the result is their hashes.
-fn project(dir: &Path) -> (String, String) {
+pub(crate) fn project(dir: &Path) -> (String, String) {
     std::fs::create_dir(dir).unwrap();
     git(dir, &["init", "-q"]);
     std::fs::write(dir.join("a.txt"), "one\n").unwrap();

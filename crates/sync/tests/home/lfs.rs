@@ -42,7 +42,7 @@ async fn send(world: &World, files: &[(&[u8], &[u8])]) -> Result<Incoming, Error
     };
     let project = world.project();
     let received = project.receive(SESSION, &incoming, world.host_head());
-    received.await.map(|()| incoming)
+    received.await.map(|_| incoming)
 }
 
 #[test]

@@ -2,8 +2,10 @@
 //! runs, and the next good bundle arrives.
 
 mod applied;
+mod fsck;
 mod landed;
 mod lfs;
 mod odd;
+mod old;
 mod refused;
 mod world;

@@ -162,11 +162,8 @@ impl World {
         let script = format!("#!/bin/sh\necho \"$0 $*\" >>'{}'\n", canary.display());
         fs::write(&program, script).expect("written");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("set");
-        let users = git(
-            &self.path(),
-            &["rev-parse", "--path-format=absolute", "--git-common-dir"],
-        );
-        for dir in [PathBuf::from(users), self.depot()] {
+        let users = git(&self.path(), &["rev-parse", "--git-common-dir"]);
+        for dir in [self.path().join(users), self.depot()] {
             fs::create_dir_all(dir.join("hooks")).expect("made");
             for hook in [
                 "reference-transaction",
@@ -372,6 +369,20 @@ impl World {
         project.receive(SESSION, &incoming, head).await?;
         project.keep(SESSION, &incoming.tip).await?;
         Ok(incoming)
+    }
+
+    /// What is said of it when it is received.
+    pub(crate) async fn told(&self, sent: &Sent) -> Result<Vec<String>, Error> {
+        let file = self.dir.path().join("told.bundle");
+        fs::write(&file, sent.bundle.as_ref().expect("a bundle")).expect("written");
+        let incoming = Incoming {
+            lfs: None,
+            tip: sent.tip.clone(),
+            branches: sent.branches.clone(),
+            bundle: Some(file.to_string_lossy().into_owned()),
+        };
+        let project = self.project();
+        project.receive(SESSION, &incoming, self.host_head()).await
     }
 
     pub(crate) async fn receive(&self, sent: &Sent) -> Result<Incoming, Error> {

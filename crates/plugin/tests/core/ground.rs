@@ -1,0 +1,219 @@
+//! Directories that are not what they seem, and paths that lead into the project through a link.
+
+use crate::world::{World, git};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use testkit::{run, write_tree};
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[test]
+fn where_no_work_could_come_home_every_tool_refuses_with_the_way_out() {
+    run(async {
+        let world = World::new();
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path();
+        let origin = text(world.project.path());
+        git(path, &["clone", "--quiet", "--bare", &origin, ".bare"]);
+        let token = "https://user:token-in-the-url@example.com/x";
+        git(path, &["--git-dir=.bare", "config", "remote.x.url", token]);
+        fs::write(path.join(".git"), "gitdir: ./.bare\n").expect("written");
+        let before = git(path, &["for-each-ref"]);
+        for directory in [
+            path.to_path_buf(),
+            path.join(".bare"),
+            path.join(".bare/hooks"),
+        ] {
+            let init = plugin::Init {
+                worktree: "/".into(),
+                directory: text(&directory),
+                ..world.init(json!({}))
+            };
+            let open = world.open_as(init, world.host(&world.local.url)).await;
+            let problem = open.started.problem.as_deref().expect("a problem");
+            assert!(problem.contains("git worktree add"), "{problem}");
+            let error = open.error("s", "bash", json!({ "command": "true" })).await;
+            assert!(error.contains("git worktree add"), "{error}");
+        }
+        assert!(world.sandboxes().await.is_empty());
+        assert_eq!(git(path, &["for-each-ref"]), before);
+    });
+}
+
+#[test]
+fn nothing_lands_in_a_repository_around_the_project() {
+    run(async {
+        // A home that is a repository, and a directory that its repository ignores.
+        for (home, is_ignored) in [(true, false), (false, true)] {
+            let world = World::new();
+            let around = world.project.path();
+            let project = around.join(if is_ignored { "target/app" } else { "app" });
+            write_tree(&project, "//- main.c\nint main;\n");
+            let before = git(around, &["for-each-ref"]);
+            let host = world.host(&world.local.url);
+            if home {
+                host.set_env("HOME", &text(around));
+            }
+            let init = plugin::Init {
+                directory: text(&project),
+                ..world.init(json!({}))
+            };
+            let open = world.open_as(init, host).await;
+            assert_eq!(open.started.problem, None);
+            assert_eq!(
+                open.bash("s", "ls -A; pwd").await,
+                ".git\nmain.c\n/home/daytona/project\n"
+            );
+            open.bash("s", "echo new >made.c").await;
+            let said = open.ok("s", "sync", json!({})).await;
+            assert!(said.contains("opencode/1"), "{said}");
+            assert_eq!(git(around, &["for-each-ref"]), before);
+            let store = world.store_path();
+            let beside = fs::read_dir(store.parent().expect("a directory")).expect("listed");
+            let depots: Vec<String> = beside
+                .flatten()
+                .map(|entry| text(&entry.path()))
+                .filter(|path| path.ends_with("-plain.git"))
+                .collect();
+            assert_eq!(depots.len(), 1, "{depots:?}");
+            let names = ["ls-tree", "-r", "--name-only", "opencode/1"];
+            let listed = git(Path::new(&depots[0]), &names);
+            assert_eq!(listed.trim(), "made.c\nmain.c");
+        }
+    });
+}
+
+#[test]
+fn a_path_through_a_link_is_the_same_file_as_through_the_real_path() {
+    run(async {
+        let world = World::new();
+        let project = fs::canonicalize(world.project.path()).expect("a path");
+        let outside = tempfile::tempdir().expect("a directory");
+        let ways = fs::canonicalize(outside.path()).expect("a path");
+        symlink(&project, ways.join("link")).expect("linked");
+        symlink("link", ways.join("link2")).expect("linked");
+        symlink(project.join("src"), ways.join("code")).expect("linked");
+        symlink(project.join("a.txt"), ways.join("file")).expect("linked");
+        let way = |name: &str| text(&ways.join(name));
+        let starts = [
+            (text(&project), text(&project), None),
+            (text(&project), way("link"), None),
+            (text(&project), way("link/src"), None),
+            (way("link"), way("link"), None),
+            (text(&project), text(&project), Some(way("link2"))),
+        ];
+        for (worktree, directory, shells) in starts {
+            let at = format!("{worktree} {directory} {shells:?}");
+            let host = world.host(&world.local.url);
+            if let Some(shells) = &shells {
+                host.set_env("PWD", shells);
+            }
+            let init = plugin::Init {
+                worktree,
+                directory: directory.clone(),
+                ..world.init(json!({}))
+            };
+            let open = world.open_as(init, host).await;
+            assert_eq!(open.started.problem, None, "{at}");
+            let session = format!("s{}", at.len());
+            let ok = async |tool: &str, args: Value| open.ok(&session, tool, args).await;
+            let write = |path: String| json!({ "filePath": path, "content": "new\n" });
+            ok("write", write(way("link/w1"))).await;
+            ok("write", write(way("link2/sub/../w2"))).await;
+            ok("write", write(way("code/w3"))).await;
+            let read = ok("read", json!({ "filePath": way("file") })).await;
+            assert!(read.contains("1: one"), "{at}: {read}");
+            let edit =
+                json!({ "filePath": way("link/w1"), "oldString": "new", "newString": "newer" });
+            ok("edit", edit).await;
+            let patch = format!(
+                "*** Begin Patch\n*** Add File: {}\n+new\n*** End Patch",
+                way("link2/w4")
+            );
+            ok("apply_patch", json!({ "patchText": patch })).await;
+            ok(
+                "bash",
+                json!({ "command": format!("cat {}/w1 >{}", way("link"), way("link/w5")) }),
+            )
+            .await;
+            let args = json!({ "command": "pwd; ls w1", "workdir": way("link") });
+            assert_eq!(
+                ok("bash", args).await,
+                "/home/daytona/project\nw1\n",
+                "{at}"
+            );
+            let found = ok("glob", json!({ "pattern": "w*", "path": way("link") })).await;
+            assert!(found.contains("/home/daytona/project/w1"), "{at}: {found}");
+            let found = ok("grep", json!({ "pattern": "newer", "path": way("link2") })).await;
+            assert!(found.contains("/home/daytona/project/w5"), "{at}: {found}");
+            let list = "cd /home/daytona/project && ls -d w1 w2 src/w3 w4 w5; cat w5";
+            let listed = ok("bash", json!({ "command": list })).await;
+            assert_eq!(listed, "src/w3\nw1\nw2\nw4\nw5\nnewer\n", "{at}");
+            let cwd = ok("bash", json!({ "command": "pwd" })).await;
+            let expected = match directory.ends_with("/src") {
+                true => "/home/daytona/project/src\n",
+                false => "/home/daytona/project\n",
+            };
+            assert_eq!(cwd, expected, "{at}");
+            assert!(
+                open.opencode
+                    .asked
+                    .borrow()
+                    .iter()
+                    .all(|asked| asked.permission != "external_directory"),
+                "{at}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_relative_path_that_comes_back_through_a_link_is_the_projects() {
+    run(async {
+        let world = World::new();
+        let dir = tempfile::tempdir().expect("a directory");
+        let project = fs::canonicalize(dir.path()).expect("a path").join("app");
+        fs::rename(world.project.path(), &project).expect("moved");
+        symlink("app", project.with_file_name("link")).expect("linked");
+        let init = plugin::Init {
+            worktree: text(&project),
+            directory: text(&project),
+            ..world.init(json!({}))
+        };
+        let open = world.open_as(init, world.host(&world.local.url)).await;
+        let args = json!({ "filePath": "../link/made", "content": "x" });
+        open.ok("s", "write", args).await;
+        assert_eq!(open.bash("s", "ls made").await, "made\n");
+        fs::create_dir(world.project.path()).expect("for its end");
+    });
+}
+
+#[test]
+fn what_only_git_on_this_machine_ignores_does_not_come_home() {
+    run(async {
+        let world = World::new();
+        let project = world.project.path();
+        fs::write(project.join(".git/info/exclude"), "node_modules/\n").expect("written");
+        write_tree(project, "//- node_modules/here/x\nx\n");
+        let open = world.open().await;
+        let command = "ls; mkdir -p node_modules/m && seq 200 | split -l 1 -a 4 - node_modules/m/f && echo a >made";
+        let listed = open.bash("s", command).await;
+        assert!(!listed.contains("node_modules"), "{listed}");
+        let status = open.bash("s", "git status --porcelain").await;
+        assert_eq!(status, "?? made\n");
+        let said = open.ok("s", "sync", json!({})).await;
+        assert!(
+            said.contains("made") && !said.contains("node_modules"),
+            "{said}"
+        );
+        let names = git(project, &["ls-tree", "-r", "--name-only", "opencode/1"]);
+        assert!(
+            names.contains("made") && !names.contains("node_modules"),
+            "{names}"
+        );
+    });
+}
