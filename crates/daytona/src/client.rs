@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::proxied;
+use crate::status::{check, check_toolbox, message};
 use crate::types::*;
 use host::{Body, Host, HttpRequest, HttpResponse, Level, Part, PartContent};
 use serde::de::DeserializeOwned;
@@ -26,6 +27,8 @@ const LOOKS_PER_START: u32 = 15;
 /// How often a start is sent again that was rejected although the sandbox is stopped: there may be
 /// no room for it at the moment.
 const REJECTED_STARTS: u32 = 4;
+/// How often a sandbox that is in an error is recovered while it is brought up.
+const RECOVERIES: u32 = 2;
 
 /// Where the service is and who asks.
 #[derive(Clone, PartialEq, Eq)]
@@ -87,7 +90,7 @@ impl Client {
             .await?;
         parse(
             "a create",
-            check("the sandbox to create", &self.api("/sandbox"), response)?,
+            self.checked("the sandbox to create", &self.api("/sandbox"), response)?,
         )
     }
 
@@ -152,8 +155,8 @@ impl Client {
         parse("a snapshot", response)
     }
 
-    /// Looks where a sandbox stands, starts it if it is stopped, and waits until it runs. The second
-    /// value is true if it was started here.
+    /// Looks where a sandbox stands, starts it if it is stopped, recovers it if it is in an error that
+    /// allows that, and waits until it runs. The second value is true if it was started here.
     ///
     /// Of a start that is refused the state decides: somebody else may have started it, or it is
     /// still on its way down. `waits` is told at each look what it is waited for.
@@ -165,11 +168,25 @@ impl Client {
     ) -> Result<(Sandbox, bool)> {
         let deadline = self.host.now_ms() + seconds * 1000;
         let (mut started, mut looks, mut rejected, mut refusal) = (false, 0, 0, None);
+        let mut recoveries = 0;
         loop {
             let sandbox = self.get(id).await?;
             looks += 1;
             let start = match sandbox.state {
                 State::Started => return Ok((sandbox.fit()?, started)),
+                State::Error if sandbox.recoverable == Some(true) && recoveries < RECOVERIES => {
+                    recoveries += 1;
+                    match self.recover(id).await {
+                        Ok(_) => started = true,
+                        Err(error) if error.is_transient() => return Err(error),
+                        // What state it has says more.
+                        Err(error) => {
+                            let message = format!("sandbox {id} was not recovered: {error}");
+                            self.host.log(Level::Warn, &message);
+                        }
+                    }
+                    false
+                }
                 State::Error | State::BuildFailed => return Err(failed(&sandbox)),
                 State::Destroyed | State::Destroying => return Err(going(id)),
                 State::Stopped | State::Archived | State::Paused => true,
@@ -179,6 +196,7 @@ impl Client {
             waits(match sandbox.state {
                 State::Changing(way) => way,
                 State::Archived => Way::Restoring,
+                State::Error => Way::Recovering,
                 _ => Way::Starting,
             });
             if self.host.now_ms() >= deadline {
@@ -207,6 +225,13 @@ impl Client {
         let path = format!("/sandbox/{}/start", segment(id));
         let response = self.repeat("POST", &path, &format!("sandbox {id}")).await?;
         parse("a start", response)
+    }
+
+    /// Asks for the recovery of a sandbox that is in an error, which ends with its start.
+    async fn recover(&self, id: &str) -> Result<Sandbox> {
+        let path = format!("/sandbox/{}/recover", segment(id));
+        let response = self.repeat("POST", &path, &format!("sandbox {id}")).await?;
+        parse("a recovery", response)
     }
 
     /// Deletes a sandbox; false if there was none.
@@ -269,7 +294,10 @@ impl Client {
                 max_bytes,
             )
             .await?;
-        parse("an execute", check_toolbox(toolbox, EXECUTE, response)?)
+        parse(
+            "an execute",
+            check_toolbox(toolbox, EXECUTE, response, self.host.now_ms())?,
+        )
     }
 
     /// Uploads files in one request. Not atomic: use temporary names and a rename.
@@ -303,7 +331,7 @@ impl Client {
                 MAX_API_BYTES,
             )
             .await?;
-        check_toolbox(toolbox, BULK_UPLOAD, response).map(drop)
+        check_toolbox(toolbox, BULK_UPLOAD, response, self.host.now_ms()).map(drop)
     }
 
     /// Downloads a file of the sandbox to the file `save_to` of the host, once; it may be there in
@@ -325,7 +353,13 @@ impl Client {
             max_bytes,
             save_to: Some(save_to.into()),
         };
-        check_toolbox(toolbox, DOWNLOAD, self.send(request).await?).map(drop)
+        check_toolbox(
+            toolbox,
+            DOWNLOAD,
+            self.send(request).await?,
+            self.host.now_ms(),
+        )
+        .map(drop)
     }
 
     /// An address under which anybody reaches a port of the sandbox for `seconds`. Not for a port of
@@ -362,10 +396,17 @@ impl Client {
             let (timeout_ms, max_bytes) = (API_TIMEOUT_MS, MAX_API_BYTES);
             let sent = self.once(method, url.clone(), Body::Empty, timeout_ms, max_bytes);
             let checked = match sent.await {
-                Ok(response) => check(what, &url, response),
+                Ok(response) => self.checked(what, &url, response),
                 Err(error) => Err(error),
             };
             match checked {
+                // Nothing is given up on the word of a server that may be another one.
+                Err(error @ Error::NotFound { .. }) if !self.has_usual_url() => {
+                    let url = self.api("/sandbox?limit=1");
+                    let list = self.once("GET", url.clone(), Body::Empty, timeout_ms, max_bytes);
+                    self.checked("the list of sandboxes", &url, list.await?)?;
+                    return Err(error);
+                }
                 Err(error) if error.is_transient() && attempt < RETRIES => {
                     self.host.log(
                         Level::Warn,
@@ -377,6 +418,45 @@ impl Client {
                 done => return done,
             }
         }
+    }
+
+    /// False for a base URL that may be another server's.
+    fn has_usual_url(&self) -> bool {
+        let url = self.settings.api_url.trim_end_matches('/');
+        url.ends_with("/api")
+    }
+
+    fn checked(&self, what: &str, url: &str, response: HttpResponse) -> Result<HttpResponse> {
+        match self.not_the_api(url, &response) {
+            Some(error) => Err(error),
+            None => check(what, url, response, self.host.now_ms()),
+        }
+    }
+
+    /// Why an answer is none of the API's, where the base URL is not of the usual form: then a page, or
+    /// a route that is not known, says that it is wrong, and nothing about a sandbox.
+    fn not_the_api(&self, asked: &str, response: &HttpResponse) -> Option<Error> {
+        let url = self.settings.api_url.trim_end_matches('/');
+        if self.has_usual_url() {
+            return None;
+        }
+        let body: Option<serde_json::Value> = serde_json::from_slice(&response.body).ok();
+        // Of a list nothing can be missing.
+        let path = asked.strip_prefix(url).unwrap_or(asked);
+        let is_list = path.split('?').next() == Some("/sandbox");
+        let knows_no_route = matches!(response.status, 404 | 405)
+            && (is_list || message(response).starts_with("Cannot "));
+        let answer = match body {
+            _ if knows_no_route => "knows no such route",
+            None if !response.body.is_empty() => "sends a page",
+            None if matches!(response.status, 404 | 405) => "knows no such route",
+            _ => return None,
+        };
+        Some(Error::NotTheApi {
+            url: url.into(),
+            status: response.status,
+            answer,
+        })
     }
 
     /// Sleeps before attempt `attempt + 1`: exponential with jitter, or what the server asked for.
@@ -450,9 +530,9 @@ impl Client {
 }
 
 /// Paths of the toolbox.
-const EXECUTE: &str = "/process/execute";
-const BULK_UPLOAD: &str = "/files/bulk-upload";
-const DOWNLOAD: &str = "/files/download";
+pub(crate) const EXECUTE: &str = "/process/execute";
+pub(crate) const BULK_UPLOAD: &str = "/files/bulk-upload";
+pub(crate) const DOWNLOAD: &str = "/files/download";
 
 fn toolbox_url(toolbox: &Toolbox, path: &str) -> String {
     format!(
@@ -530,220 +610,9 @@ fn segment(text: &str) -> String {
         .collect()
 }
 
-/// The service's words: `message`, else `error` or `errors`, else the start of the body.
-fn message(response: &HttpResponse) -> String {
-    let body = String::from_utf8_lossy(&response.body);
-    let value: Option<serde_json::Value> = serde_json::from_str(&body).ok();
-    let text = value.as_ref().and_then(|v| {
-        let field = ["message", "error", "errors"]
-            .iter()
-            .find_map(|name| v.get(name))?;
-        Some(match field {
-            serde_json::Value::String(text) => text.clone(),
-            other => other.to_string(),
-        })
-    });
-    let text = text.unwrap_or_else(|| {
-        if body.is_empty() {
-            "no explanation".into()
-        } else {
-            body.to_string()
-        }
-    });
-    text.chars().take(500).collect()
-}
-
-/// Turns a status of the control plane into a kind of error.
-fn check(what: &str, url: &str, response: HttpResponse) -> Result<HttpResponse> {
-    let (what, url, words) = (what.to_string(), url.to_string(), || message(&response));
-    Err(match response.status {
-        200..=299 => return Ok(response),
-        401 => Error::Unauthorized { url },
-        403 => Error::Forbidden {
-            url,
-            message: words(),
-        },
-        404 => Error::NotFound {
-            what,
-            message: words(),
-        },
-        409 => Error::Conflict {
-            what,
-            message: words(),
-        },
-        429 => Error::RateLimited {
-            retry_after_ms: retry_after_ms(&response),
-        },
-        500.. => Error::Unavailable {
-            status: response.status,
-            url,
-            message: words(),
-        },
-        status => Error::Rejected {
-            status,
-            what,
-            message: words(),
-        },
-    })
-}
-
-/// The same for what came from a toolbox's address.
-fn check_toolbox(toolbox: &Toolbox, path: &str, response: HttpResponse) -> Result<HttpResponse> {
-    let (id, status) = (toolbox.id.clone(), response.status);
-    let words = || message(&response);
-    Err(match status {
-        200..=299 => return Ok(response),
-        408 => Error::Killed,
-        _ if is_of_the_daemon(path, &response) => Error::Refused {
-            id,
-            status,
-            message: words(),
-        },
-        _ => {
-            let limited = (response.headers.iter()).any(|(name, _)| name.starts_with(RETRY_AFTER));
-            Error::Toolbox {
-                id,
-                status,
-                message: words(),
-                retry_after_ms: limited.then(|| retry_after_ms(&response)),
-            }
-        }
-    })
-}
-
-/// True for a refusal that the daemon in the sandbox wrote, by its form. Newer daemons say who they
-/// are; 0.190 answers for files with the status alone, and lists what failed in a bulk upload, which
-/// neither the proxy nor the service's runner does.
-fn is_of_the_daemon(path: &str, response: &HttpResponse) -> bool {
-    if !matches!(response.status, 400 | 403 | 404 | 409 | 410 | 422) {
-        return false;
-    }
-    let body: Option<serde_json::Value> = serde_json::from_slice(&response.body).ok();
-    let has = |field: &str| body.as_ref().and_then(|body| body.get(field));
-    has("source").is_some_and(|source| source == "DAYTONA_DAEMON")
-        || (path == DOWNLOAD && response.body.is_empty())
-        || (path == BULK_UPLOAD && has("errors").is_some_and(serde_json::Value::is_array))
-}
-
-/// Start of the names of the headers that say when to try again.
-const RETRY_AFTER: &str = "retry-after";
-
-/// `Retry-After` in seconds; the service also has one header per limit. Bounded.
-fn retry_after_ms(response: &HttpResponse) -> u64 {
-    let seconds = response
-        .headers
-        .iter()
-        .filter(|(name, _)| name.starts_with(RETRY_AFTER))
-        .filter_map(|(_, value)| value.trim().parse::<u64>().ok())
-        .max()
-        .unwrap_or(1);
-    seconds.min(3600) * 1000
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn response(status: u16, body: &str) -> HttpResponse {
-        HttpResponse {
-            status,
-            headers: vec![("retry-after-authenticated".into(), "7".into())],
-            body: body.into(),
-        }
-    }
-
-    fn toolbox() -> Toolbox {
-        Toolbox {
-            id: "s1".into(),
-            proxy_url: "u".into(),
-        }
-    }
-
-    #[test]
-    fn only_what_the_daemon_wrote_is_its_answer() {
-        let kind =
-            |path, status, body| match check_toolbox(&toolbox(), path, response(status, body)) {
-                Ok(_) => "ok",
-                Err(Error::Toolbox {
-                    retry_after_ms: Some(7000),
-                    ..
-                }) => "unclear",
-                Err(Error::Refused { .. }) => "refused",
-                Err(Error::Killed) => "killed",
-                Err(other) => panic!("{other:?}"),
-            };
-        // What the proxy and the service's runner write, whatever their words are.
-        let proxy =
-            r#"{"statusCode":404,"message":"x","code":"NOT_FOUND","timestamp":"t","path":"p"}"#;
-        let daemon =
-            r#"{"statusCode":404,"message":"x","code":"FILE_NOT_FOUND","source":"DAYTONA_DAEMON"}"#;
-        for (path, status, body, expected) in [
-            (EXECUTE, 200, "{}", "ok"),
-            (BULK_UPLOAD, 201, "", "ok"),
-            (EXECUTE, 408, "", "killed"),
-            (EXECUTE, 400, proxy, "unclear"),
-            (EXECUTE, 400, "", "unclear"),
-            (EXECUTE, 404, "", "unclear"),
-            (EXECUTE, 401, daemon, "unclear"),
-            (EXECUTE, 400, daemon, "refused"),
-            (EXECUTE, 403, "{}", "unclear"),
-            (EXECUTE, 409, "{}", "unclear"),
-            (EXECUTE, 429, "", "unclear"),
-            (EXECUTE, 500, daemon, "unclear"),
-            (EXECUTE, 502, "", "unclear"),
-            (EXECUTE, 503, "<html>", "unclear"),
-            (EXECUTE, 302, "", "unclear"),
-            (DOWNLOAD, 404, "", "refused"),
-            (DOWNLOAD, 404, daemon, "refused"),
-            (DOWNLOAD, 404, proxy, "unclear"),
-            (DOWNLOAD, 404, "404 page not found", "unclear"),
-            (DOWNLOAD, 401, "", "unclear"),
-            (DOWNLOAD, 502, "", "unclear"),
-            (
-                BULK_UPLOAD,
-                400,
-                r#"{"errors":["disk full"],"files":null}"#,
-                "refused",
-            ),
-            (BULK_UPLOAD, 400, proxy, "unclear"),
-            (BULK_UPLOAD, 400, "", "unclear"),
-        ] {
-            assert_eq!(kind(path, status, body), expected, "{path} {status} {body}");
-        }
-    }
-
-    #[test]
-    fn every_status_of_the_api_has_its_kind() {
-        let kind = |status| match check("a sandbox", "u", response(status, "{}")) {
-            Ok(_) => "ok",
-            Err(Error::Unauthorized { .. }) => "unauthorized",
-            Err(Error::Forbidden { .. }) => "forbidden",
-            Err(Error::NotFound { .. }) => "not found",
-            Err(Error::Conflict { .. }) => "conflict",
-            Err(Error::RateLimited {
-                retry_after_ms: 7000,
-            }) => "rate limited",
-            Err(Error::Unavailable { .. }) => "unavailable",
-            Err(Error::Rejected { .. }) => "rejected",
-            Err(other) => panic!("{other:?}"),
-        };
-        for (status, expected) in [
-            (200, "ok"),
-            (201, "ok"),
-            (302, "rejected"),
-            (400, "rejected"),
-            (401, "unauthorized"),
-            (403, "forbidden"),
-            (404, "not found"),
-            (409, "conflict"),
-            (422, "rejected"),
-            (429, "rate limited"),
-            (500, "unavailable"),
-            (503, "unavailable"),
-        ] {
-            assert_eq!(kind(status), expected, "{status}");
-        }
-    }
 
     #[test]
     fn only_a_plain_web_address_is_one() {

@@ -23,9 +23,7 @@ pub enum Error {
         url: String,
     },
     /// 403.
-    #[error(
-        "Daytona forbids this (403 from {url}): {message}. Check the key's scopes, the organization and the region."
-    )]
+    #[error("Daytona forbids this (403 from {url}): {message}. {out}", out = refusal_way_out(message).unwrap_or("Check the key's scopes, the organization and the region."))]
     Forbidden {
         /// What was asked.
         url: String,
@@ -107,7 +105,7 @@ pub enum Error {
         message: String,
     },
     /// Any other 4xx from the API.
-    #[error("Daytona rejected {what} ({status}): {message}")]
+    #[error("Daytona rejected {what} ({status}): {message}{out}", out = refusal_way_out(message).map(|out| format!(". {out}")).unwrap_or_default())]
     Rejected {
         /// HTTP status.
         status: u16,
@@ -133,6 +131,18 @@ pub enum Error {
         /// Where the request should have gone.
         host: String,
     },
+    /// Something else than the API answers there.
+    #[error(
+        "{url} is not Daytona's API: it answers {status} and {answer}. Set DAYTONA_API_URL (or the option `apiUrl`) to the API's base URL, which ends with /api, such as https://app.daytona.io/api."
+    )]
+    NotTheApi {
+        /// The base URL that was asked.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// With what.
+        answer: &'static str,
+    },
     /// A response that is not what the API promises.
     #[error("Daytona answered {what} with something unexpected: {reason}")]
     Malformed {
@@ -143,7 +153,7 @@ pub enum Error {
     },
     /// The sandbox ended in an error state.
     #[error(
-        "sandbox {id} failed: {reason}. Delete it in the Daytona dashboard if it stays, and check the snapshot."
+        "sandbox {id} failed: {reason}. Look at it in the Daytona dashboard: what has not come home from it is there as long as it is not deleted. If new ones fail too, check the snapshot."
     )]
     Failed {
         /// The sandbox.
@@ -191,11 +201,27 @@ impl Error {
         match self {
             Error::Network(error) => error.had_no_effect(),
             Error::Proxy { .. }
+            | Error::NotTheApi { .. }
             | Error::RateLimited { .. }
             | Error::Unauthorized { .. }
             | Error::Forbidden { .. } => true,
             _ => false,
         }
+    }
+}
+
+/// What to do about a refusal, as far as its words tell; they decide nothing else.
+fn refusal_way_out(message: &str) -> Option<&'static str> {
+    let message = message.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if has(&["suspended", "payment", "credit", "billing"]) {
+        Some("Look at the organization and its billing in the Daytona dashboard.")
+    } else if has(&["limit", "quota", "exceeded", "capacity"]) {
+        Some(
+            "Stop or delete sandboxes that are not needed any more, ask for fewer `resources`, or raise the organization's limits in the Daytona dashboard.",
+        )
+    } else {
+        None
     }
 }
 
@@ -236,5 +262,46 @@ fn proxy_way_out(status: u16, variable: &str) -> String {
         ),
         500.. => "It may be out of order, or not reach the host: try again later, or name the host in NO_PROXY.".into(),
         _ => "It does not allow this: ask whoever runs it, or name the host in NO_PROXY.".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn a_refusal_says_what_helps_against_it() {
+        let forbidden = |message: &str| Error::Forbidden {
+            url: "u".into(),
+            message: message.into(),
+        };
+        let rejected = |message: &str| Error::Rejected {
+            status: 400,
+            what: "a sandbox".into(),
+            message: message.into(),
+        };
+        for (error, helps, not) in [
+            (forbidden("Forbidden resource"), "scopes", "limits"),
+            (
+                forbidden("Total disk limit exceeded. Maximum allowed: 30"),
+                "limits",
+                "scopes",
+            ),
+            (forbidden("Organization quota exceeded"), "limits", "scopes"),
+            (
+                forbidden("Organization is suspended: Please verify"),
+                "billing",
+                "scopes",
+            ),
+            (rejected("Total CPU limit exceeded"), "limits", "scopes"),
+            (
+                rejected("name must be a string"),
+                "must be a string",
+                "limits",
+            ),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains(helps) && !text.contains(not), "{text}");
+        }
     }
 }

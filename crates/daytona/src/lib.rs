@@ -11,6 +11,7 @@
 mod client;
 mod error;
 mod proxied;
+mod status;
 mod types;
 
 pub use client::{Client, Settings, Toolbox};

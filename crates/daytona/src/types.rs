@@ -85,6 +85,9 @@ pub struct Sandbox {
     /// Why it is in [`State::Error`].
     #[serde(default)]
     pub error_reason: Option<String>,
+    /// The service can bring it out of [`State::Error`].
+    #[serde(default)]
+    pub recoverable: Option<bool>,
     /// Labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -125,6 +128,15 @@ fn parse_version(text: &str) -> Option<(u64, u64)> {
 }
 
 impl Sandbox {
+    /// True if it runs, or can be made to.
+    pub fn can_run(&self) -> bool {
+        match self.state {
+            State::Error => self.recoverable == Some(true),
+            State::BuildFailed | State::Destroyed | State::Destroying => false,
+            _ => true,
+        }
+    }
+
     /// The sandbox, unless its daemon is known to be too old to work in it.
     pub fn fit(self) -> Result<Sandbox> {
         let version = self.daemon_version.as_deref();
@@ -208,6 +220,8 @@ pub enum Way {
     Pulling,
     /// It is being started.
     Starting,
+    /// It is being brought out of an error.
+    Recovering,
     /// It comes back from the archive.
     Restoring,
     /// It is being stopped.
@@ -237,6 +251,7 @@ impl Way {
     pub fn text(self) -> &'static str {
         match self {
             Way::Creating => "is being created",
+            Way::Recovering => "is being recovered from an error",
             Way::PendingBuild => "waits for its image to be built",
             Way::Building => "has its image built",
             Way::Pulling => "has its snapshot brought to the machine that it will run on",

@@ -31,6 +31,7 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/sandbox/{which}", get(read).delete(delete))
         .route("/sandbox/{which}/start", post(start))
         .route("/sandbox/{which}/stop", post(stop))
+        .route("/sandbox/{which}/recover", post(recover))
         .route("/sandbox/{which}/archive", post(archive))
         .route("/sandbox/{which}/snapshot", post(snapshot))
         .route("/snapshots", get(list_snapshots))
@@ -119,6 +120,11 @@ async fn delete(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> R
 async fn start(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> Reply {
     let sandbox = app.sandboxes.find(&which)?;
     Ok(app.dto(&app.sandboxes.start(&sandbox).await?))
+}
+
+async fn recover(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> Reply {
+    let sandbox = app.sandboxes.find(&which)?;
+    Ok(app.dto(&app.sandboxes.recover(&sandbox).await?))
 }
 
 #[derive(Deserialize)]

@@ -106,6 +106,8 @@ enum Action {
     StopSandbox,
     /// Delete the addressed sandbox, then go on.
     DeleteSandbox,
+    /// Put the addressed sandbox into an error, then go on.
+    FailSandbox { recoverable: bool },
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -246,6 +248,12 @@ async fn planned(
             if let Some(sandbox) = addressed(app, &path) {
                 let _ = app.sandboxes.stop(&sandbox, true);
                 app.sandboxes.quiet(&sandbox).await;
+            }
+            Ok(app.handle(request).await)
+        }
+        Action::FailSandbox { recoverable } => {
+            if let Some(sandbox) = addressed(app, &path) {
+                app.sandboxes.fail(&sandbox, recoverable).await;
             }
             Ok(app.handle(request).await)
         }

@@ -270,6 +270,35 @@ impl Sandboxes {
         Ok(sandbox.record())
     }
 
+    /// Starts a sandbox whose error can be recovered from.
+    pub(crate) async fn recover(
+        self: &Arc<Self>,
+        sandbox: &Arc<Sandbox>,
+    ) -> Result<Record, Problem> {
+        self.update(sandbox, |record| match record.state {
+            State::Error if record.recoverable => {
+                record.state = State::Starting;
+                (record.recoverable, record.error_reason) = (false, None);
+                Ok(())
+            }
+            State::Error => Err(Problem::bad_request("Sandbox is not recoverable")),
+            _ => Err(Problem::bad_request("Sandbox is not in an errored state")),
+        })?;
+        self.boot(sandbox);
+        Ok(sandbox.settled().await)
+    }
+
+    /// Puts a sandbox into an error, as a runner that breaks does.
+    pub(crate) async fn fail(&self, sandbox: &Arc<Sandbox>, recoverable: bool) {
+        self.halt(sandbox, true).await;
+        let _ = self.update(sandbox, |record| {
+            record.state = State::Error;
+            record.recoverable = recoverable;
+            record.error_reason = Some("the runner lost it".into());
+            Ok(())
+        });
+    }
+
     fn boot(self: &Arc<Self>, sandbox: &Arc<Sandbox>) {
         let (this, sandbox) = (self.clone(), sandbox.clone());
         tokio::spawn(async move {

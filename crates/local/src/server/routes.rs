@@ -10,6 +10,7 @@ pub(crate) const API: &[(&str, &str)] = &[
     ("DELETE", "/sandbox/{sandboxIdOrName}"),
     ("POST", "/sandbox/{sandboxIdOrName}/start"),
     ("POST", "/sandbox/{sandboxIdOrName}/stop"),
+    ("POST", "/sandbox/{sandboxIdOrName}/recover"),
     ("POST", "/sandbox/{sandboxIdOrName}/archive"),
     ("POST", "/sandbox/{sandboxIdOrName}/snapshot"),
     ("PUT", "/sandbox/{sandboxIdOrName}/labels"),

@@ -73,6 +73,9 @@ pub(crate) struct Record {
     pub(crate) state: State,
     #[serde(default)]
     pub(crate) error_reason: Option<String>,
+    /// Its error ends with a recovery.
+    #[serde(default)]
+    pub(crate) recoverable: bool,
     pub(crate) snapshot: Option<String>,
     pub(crate) build_info: Option<Value>,
     pub(crate) user: String,
@@ -186,6 +189,7 @@ impl Record {
             id,
             state: State::Creating,
             error_reason: None,
+            recoverable: false,
             snapshot,
             build_info: build_info.map(Value::Object),
             user,
@@ -248,7 +252,7 @@ impl Record {
             "disk": self.disk,
             "state": self.state,
             "desiredState": self.state.desired(),
-            "recoverable": false,
+            "recoverable": self.recoverable,
             "sandboxClass": "container",
             "backupState": "None",
             "autoStopInterval": self.auto_stop,

@@ -390,6 +390,95 @@ fn an_api_that_is_not_there_is_named() {
     });
 }
 
+/// The base URL without its last part is the dashboard's, or an address that knows no route.
+#[test]
+fn a_base_url_that_is_not_the_apis_is_named_with_the_one_that_is_meant() {
+    run(async {
+        let world = World::new();
+        let wrong = world.local.url.trim_end_matches("/api").to_string();
+        let open = world.open_with(json!({}), world.host(&wrong)).await;
+        let error = open.error("s", "bash", json!({ "command": "true" })).await;
+        assert!(error.contains("is not Daytona's API"), "{error}");
+        assert!(
+            error.contains("DAYTONA_API_URL") && error.contains("/api"),
+            "{error}"
+        );
+        nothing_is_left(&world).await;
+
+        // A session that has a sandbox does not lose it to a wrong address.
+        let open = world.open().await;
+        open.bash("t", "true").await;
+        let sandbox = world.sandbox_of("t");
+        world.stop(&sandbox).await;
+        let open = world.open_with(json!({}), world.host(&wrong)).await;
+        let error = open.error("t", "bash", json!({ "command": "true" })).await;
+        assert!(error.contains("is not Daytona's API"), "{error}");
+        assert_eq!(world.sandbox_of("t"), sandbox);
+
+        // A page says the same.
+        let host = world.host("https://app.daytona.example");
+        host.answer_with(|_| "<!doctype html><title>Daytona</title>");
+        let open = world.open_with(json!({}), host).await;
+        let error = open.error("t", "bash", json!({ "command": "true" })).await;
+        assert!(error.contains("it answers 200 and sends a page"), "{error}");
+        assert_eq!(world.sandbox_of("t"), sandbox);
+    });
+}
+
+#[test]
+fn a_sandbox_in_an_error_is_recovered_where_the_service_can_and_never_given_up() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        for (session, recoverable) in [("yes", true), ("no", false)] {
+            open.bash(session, "echo kept > f").await;
+            let sandbox = world.sandbox_of(session);
+            let fail = json!({ "kind": "fail_sandbox", "recoverable": recoverable });
+            world.fault(1, fail).await;
+            let look = json!({ "command": "cat f" });
+            match recoverable {
+                true => assert_eq!(open.bash(session, "cat f").await, "kept\n"),
+                false => {
+                    let error = open.error(session, "bash", look).await;
+                    assert!(error.contains("the runner lost it"), "{error}");
+                    assert!(error.contains("as long as it is not deleted"), "{error}");
+                }
+            }
+            assert_eq!(world.sandbox_of(session), sandbox, "it is no other one");
+        }
+    });
+}
+
+/// What a 409 is about is looked up, whatever its words are.
+#[test]
+fn a_conflict_in_words_that_nobody_knows_is_looked_at_and_tried_again() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        let conflict =
+            json!({ "kind": "status", "status": 409, "body": { "message": "Zustand unklar" } });
+        for (method, path) in [
+            ("POST", "/api/sandbox"),
+            ("POST", "/toolbox/*/files/bulk-upload"),
+            ("POST", "/toolbox/*/process/execute"),
+        ] {
+            world.local.fault(method, path, 1, conflict.clone()).await;
+        }
+        assert_eq!(open.bash("s", "echo 1").await, "1\n");
+        let sandbox = world.sandbox_of("s");
+        world.stop(&sandbox).await;
+        let start = "/api/sandbox/*/start";
+        world.local.fault("POST", start, 2, conflict.clone()).await;
+        assert_eq!(open.bash("s", "echo 2").await, "2\n");
+        assert_eq!(world.sandbox_of("s"), sandbox);
+        let delete = "/api/sandbox/*";
+        world.local.fault("DELETE", delete, 2, conflict).await;
+        let deleted = json!({ "info": { "id": "s" } });
+        open.event("session.deleted", deleted).await;
+        until("it is gone", async || world.sandboxes().await.is_empty()).await;
+    });
+}
+
 async fn nothing_is_left(world: &World) {
     assert!(world.sandboxes().await.is_empty());
     let store = world.store();

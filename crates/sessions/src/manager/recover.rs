@@ -2,22 +2,16 @@
 
 use super::{Error, LABEL_SESSION, Looked, Notice, START_SECONDS, Sessions};
 use crate::store::{Creating, Entry};
-use daytona::{Sandbox, State, Toolbox, Way};
+use daytona::{Sandbox, Toolbox, Way};
 use host::Level;
 
 impl Sessions {
     /// Looks for a sandbox that carries the session's label: the store may have lost it.
     pub(super) async fn adopt(&self, session: &str) -> Result<(), Error> {
         let found = self.client.list(&self.labels(Some(session))).await?;
-        let usable = |s: &&Sandbox| {
-            !matches!(
-                s.state,
-                State::Error | State::BuildFailed | State::Destroyed | State::Destroying
-            )
-        };
         let Some(sandbox) = found
             .iter()
-            .filter(usable)
+            .filter(|sandbox| sandbox.can_run())
             .max_by(|a, b| a.created_at.cmp(&b.created_at))
         else {
             return Ok(());
@@ -73,10 +67,7 @@ impl Sessions {
         self.store.update(|_| ()).await?;
         for sandbox in &found {
             if let Some(session) = sandbox.labels.get(LABEL_SESSION)
-                && !matches!(
-                    sandbox.state,
-                    State::Error | State::BuildFailed | State::Destroyed | State::Destroying
-                )
+                && sandbox.can_run()
             {
                 self.insert(session, sandbox).await?;
             }
