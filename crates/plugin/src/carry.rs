@@ -203,7 +203,11 @@ impl Carry {
         let nested = packed.nested.iter().map(|path| {
             format!("{path} is a repository of its own, so its files are not brought into the sandbox. Make it a submodule, or open OpenCode in it.")
         });
-        for message in files.chain(history).chain(nested.take(MAX_TOLD)) {
+        let hidden = packed.hidden.iter().map(|path| {
+            format!("{path} has edits that git is told not to see, so the sandbox has it as it was committed. `git update-index --no-skip-worktree --no-assume-unchanged` with its name takes them along.")
+        });
+        let more = nested.take(MAX_TOLD).chain(hidden.take(MAX_TOLD));
+        for message in files.chain(history).chain(more) {
             self.tell_once("Stays on this machine", message);
         }
     }

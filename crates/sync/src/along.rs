@@ -3,8 +3,8 @@
 
 use crate::git::Git;
 use crate::layout::Layout;
-use crate::pack::Snapshot;
-use crate::secret::Clean;
+use crate::pack::{Snapshot, submodules};
+use crate::secret::{Clean, Staged};
 use crate::{Error, Project, Refs, Start, UnderWay};
 use host::Level;
 use std::collections::BTreeSet;
@@ -194,9 +194,9 @@ impl Project {
         &self,
         git: &Git<'_>,
         head: Option<&str>,
-        dir: &str,
+        staged: &[Staged],
     ) -> Result<Vec<String>, Error> {
-        let mut links = self.submodules(git, dir).await?;
+        let mut links = submodules(staged);
         let others = ["ls-files", "-z", "--others", "--exclude-standard"];
         let others = git.checked(&others, "").await?.stdout;
         let others = others.split(|byte| *byte == 0);

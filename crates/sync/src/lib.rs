@@ -24,6 +24,7 @@ mod fsck;
 mod git;
 mod ground;
 mod header;
+mod hidden;
 mod home;
 mod layout;
 mod lfs;

@@ -5,7 +5,7 @@ use crate::depth::{Cut, cut};
 use crate::git::{Git, text};
 use crate::layout::Layout;
 use crate::lfs::Kept;
-use crate::secret::Clean;
+use crate::secret::{Clean, Staged};
 use crate::{Error, Project, Refs, Secrets, UnderWay, git, given, kept};
 use host::{GitOutput, Host, Level};
 use std::collections::BTreeSet;
@@ -57,6 +57,8 @@ pub struct Packed {
     pub under_way: UnderWay,
     /// Repositories in the worktree whose files stay on the host.
     pub nested: Vec<String>,
+    /// Files with edits that git was told not to see.
+    pub hidden: Vec<String>,
     /// What the agent's git is told.
     pub agents: Agents,
     dir: String,
@@ -96,6 +98,7 @@ pub(crate) struct Snapshot {
     held_back: Vec<String>,
     lfs: Kept,
     nested: Vec<String>,
+    hidden: Vec<String>,
 }
 
 impl Project {
@@ -199,6 +202,7 @@ impl Project {
             refs: along.refs,
             under_way: along.under_way,
             nested: snapshot.nested,
+            hidden: snapshot.hidden,
             agents: self.agents(start).await?,
             dir: dir.into(),
         })
@@ -337,7 +341,9 @@ impl Project {
             held => held?,
         };
         let lfs = self.point(&git, head.as_deref(), true, dir).await?;
-        let nested = self.nested(&git, head.as_deref(), dir).await?;
+        let staged = self.staged(&git, dir).await?;
+        let nested = self.nested(&git, head.as_deref(), &staged).await?;
+        let hidden = self.hidden(&git, &staged, &index, dir).await?;
         let tree = git.line(&["write-tree"]).await?;
         if let Some(head) = &head
             && git
@@ -353,6 +359,7 @@ impl Project {
                 held_back,
                 lfs,
                 nested,
+                hidden,
             });
         }
         let mut commit = vec![
@@ -372,6 +379,7 @@ impl Project {
             held_back,
             lfs,
             nested,
+            hidden,
         })
     }
 
@@ -379,7 +387,7 @@ impl Project {
     /// git would ask for its status, with programs that the submodule configures for itself. The
     /// commit that it is at is recorded by reading its HEAD.
     async fn add(&self, git: &Git<'_>, dir: &str) -> Result<GitOutput, Error> {
-        let submodules = self.submodules(git, dir).await?;
+        let submodules = submodules(&self.staged(git, dir).await?);
         let from = ["--pathspec-from-file=-", "--pathspec-file-nul"];
         let add = [&["add", "--all", "--ignore-errors"][..], &from].concat();
         let mut paths = b".\0".to_vec();
@@ -404,13 +412,6 @@ impl Project {
             return git.feed(&update, paths).await;
         }
         Ok(added)
-    }
-
-    /// Paths of the submodules in the index, as bytes.
-    pub(crate) async fn submodules(&self, git: &Git<'_>, dir: &str) -> Result<Vec<Vec<u8>>, Error> {
-        let staged = self.staged(git, dir).await?.into_iter();
-        let submodules = staged.filter(|file| file.mode == "160000");
-        Ok(submodules.map(|file| file.path).collect())
     }
 
     /// How many commits of history may go along.
@@ -508,6 +509,12 @@ pub(crate) async fn is_partial(git: &Git<'_>) -> Result<bool, Error> {
     let names = "^(extensions\\.partialclone|remote\\..*\\.promisor)$";
     let listed = ["config", "--name-only", "--get-regexp", names];
     Ok(git.run(&listed, "").await?.code == 0)
+}
+
+/// Paths of the submodules in the index, as bytes.
+pub(crate) fn submodules(staged: &[Staged]) -> Vec<Vec<u8>> {
+    let submodules = staged.iter().filter(|file| file.mode == "160000");
+    submodules.map(|file| file.path.clone()).collect()
 }
 
 /// Takes paths out of the index.

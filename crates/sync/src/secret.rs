@@ -63,14 +63,16 @@ pub(crate) struct Staged {
     pub(crate) blob: String,
     /// As bytes.
     pub(crate) path: Vec<u8>,
+    /// Git does not look whether it has changed.
+    pub(crate) is_unseen: bool,
 }
 
 impl Project {
     /// All files in the index.
     pub(crate) async fn staged(&self, git: &Git<'_>, dir: &str) -> Result<Vec<Staged>, Error> {
         let file = format!("{dir}/staged");
-        // The mode begins a line, and no path has a NUL in it.
-        git.to_file(&["ls-files", "--stage", "-z"], "", &file)
+        // A tag and the mode begin a line, and no path has a NUL in it.
+        git.to_file(&["ls-files", "-v", "--stage", "-z"], "", &file)
             .await?;
         let (mut found, mut rest) = (Vec::new(), Vec::new());
         self.in_parts(&file, |part| {
@@ -320,12 +322,14 @@ impl Project {
     }
 }
 
-/// A line of `ls-files --stage`.
+/// A line of `ls-files -v --stage`, whose tag is a small letter for a file that counts as unchanged.
 fn staged(line: &[u8]) -> Option<Staged> {
     let tab = line.iter().position(|byte| *byte == b'\t')?;
     let head = String::from_utf8_lossy(&line[..tab]).into_owned();
     let mut fields = head.split(' ');
+    let tag = fields.next()?;
     Some(Staged {
+        is_unseen: tag.starts_with(|tag: char| tag == 'S' || tag.is_ascii_lowercase()),
         mode: fields.next()?.into(),
         blob: fields.next()?.into(),
         path: line[tab + 1..].to_vec(),

@@ -264,3 +264,40 @@ fn a_file_in_another_encoding_than_its_attribute_names_goes_as_it_is_and_keeps_n
         assert_eq!(blob, content, "{name}");
     }
 }
+
+#[test]
+fn edits_that_git_is_told_not_to_see_stay_and_are_named() {
+    let dir = repository(|_| {});
+    let path = dir.path();
+    for name in ["skipped", "assumed", "same", "seen", "gone"] {
+        commit(path, name, b"committed\n", name);
+    }
+    git(
+        path,
+        &["update-index", "--skip-worktree", "skipped", "same", "gone"],
+    );
+    git(path, &["update-index", "--assume-unchanged", "assumed"]);
+    for name in ["skipped", "assumed", "seen"] {
+        fs::write(path.join(name), "mine\n").expect("written");
+    }
+    // What was only touched is no edit.
+    fs::write(path.join("same"), "committed\n").expect("written");
+    fs::remove_file(path.join("gone")).expect("removed");
+    let before = git(path, &["ls-files", "-v"]);
+    let (packed, sandbox) = pack(path, &start(), 1 << 29);
+    assert_eq!(packed.hidden, ["assumed", "skipped"]);
+    for (name, content) in [
+        ("skipped", "committed"),
+        ("assumed", "committed"),
+        ("seen", "mine"),
+        ("gone", "committed"),
+    ] {
+        let file = format!("own:{name}");
+        assert_eq!(git(sandbox.path(), &["cat-file", "blob", &file]), content);
+    }
+    assert_eq!(git(path, &["ls-files", "-v"]), before);
+    // In a sparse checkout the mark says that a file is not there.
+    git(path, &["sparse-checkout", "set", "--no-cone", "/*"]);
+    git(path, &["update-index", "--skip-worktree", "skipped"]);
+    assert_eq!(pack(path, &start(), 1 << 29).0.hidden, [""; 0]);
+}
