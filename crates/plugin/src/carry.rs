@@ -200,7 +200,11 @@ impl Carry {
         let nested = packed.nested.iter().map(|path| {
             format!("{path} is a repository of its own, so its files are not brought into the sandbox. Make it a submodule, or open OpenCode in it.")
         });
-        for message in files.chain(history).chain(nested.take(MAX_TOLD)) {
+        let left = packed.left.iter().map(|path| {
+            format!("git does not take {path}, so it is not brought into the sandbox. Make it readable, or give it another name.")
+        });
+        let found = nested.take(MAX_TOLD).chain(left.take(MAX_TOLD));
+        for message in files.chain(history).chain(found) {
             if self.told.borrow_mut().insert(message.clone()) {
                 self.host.log(Level::Warn, &message);
                 self.opencode.toast(Toast {

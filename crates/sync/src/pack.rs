@@ -54,6 +54,8 @@ pub struct Packed {
     pub under_way: UnderWay,
     /// Repositories in the worktree whose files stay on the host.
     pub nested: Vec<String>,
+    /// Files that stay on the host because git does not take them: unreadable, or of an odd name.
+    pub left: Vec<String>,
     /// What the agent's git is told.
     pub agents: Agents,
     dir: String,
@@ -74,6 +76,7 @@ pub(crate) struct Snapshot {
     held_back: Vec<String>,
     lfs: Kept,
     nested: Vec<String>,
+    left: Vec<String>,
 }
 
 impl Project {
@@ -193,7 +196,8 @@ impl Project {
             refs: along.refs,
             under_way: along.under_way,
             nested: snapshot.nested,
-            agents: self.agents(start).await?,
+            left: snapshot.left,
+            agents: self.agents(start, is_root).await?,
             dir: dir.into(),
         })
     }
@@ -318,7 +322,8 @@ impl Project {
             held => held?,
         };
         let lfs = self.point(&git, head.as_deref(), true, dir).await?;
-        let nested = self.nested(&git, head.as_deref(), dir).await?;
+        let (nested, mut left) = self.not_in(&git, head.as_deref(), dir).await?;
+        left.retain(|path| !start.keep_out.contains(path) && !held_back.contains(path));
         let tree = git.line(&["write-tree"]).await?;
         if let Some(head) = &head
             && git
@@ -334,6 +339,7 @@ impl Project {
                 held_back,
                 lfs,
                 nested,
+                left,
             });
         }
         let mut commit = vec![
@@ -353,6 +359,7 @@ impl Project {
             held_back,
             lfs,
             nested,
+            left,
         })
     }
 
