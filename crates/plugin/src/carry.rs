@@ -206,7 +206,11 @@ impl Carry {
         let hidden = packed.hidden.iter().map(|path| {
             format!("{path} has edits that git is told not to see, so the sandbox has it as it was committed. `git update-index --no-skip-worktree --no-assume-unchanged` with its name takes them along.")
         });
-        let more = nested.take(MAX_TOLD).chain(hidden.take(MAX_TOLD));
+        let left = packed.left.iter().map(|path| {
+            format!("git does not take {path}, so it is not brought into the sandbox. Make it readable, or give it another name.")
+        });
+        let more = nested.take(MAX_TOLD).chain(left.take(MAX_TOLD));
+        let more = more.chain(hidden.take(MAX_TOLD));
         for message in files.chain(history).chain(more) {
             self.tell_once("Stays on this machine", message);
         }

@@ -39,6 +39,8 @@ const UNFINISHED: &str = "opencode-checkout";
 /// In `.git`: the commits that the image brought, one per line, as of the first setup.
 const FOUND: &str = "opencode-found";
 const MAX_FOUND: usize = 20;
+/// In `.git`: the tags that were there when the first setup ended, one per line with its object.
+pub(crate) const TAGS: &str = "opencode-tags";
 /// A disk with fewer bytes than these is full.
 const FULL: u64 = 1024 * 1024;
 /// In `.git`: the id of the sandbox that the repository was set up in.
@@ -140,6 +142,15 @@ fn set_up(
     let _ = note();
     make_cwd(root, setup.cwd.as_deref());
     let head = git.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]);
+    let tags = root.join(".git").join(TAGS);
+    if root.join(".git").is_dir() && !tags.exists() {
+        let list = [
+            "for-each-ref",
+            "--format=%(refname) %(objectname)",
+            "refs/tags",
+        ];
+        fs::write(tags, git.feed(&list, b"")?).map_err(io_failed)?;
+    }
     if !setup.probe || head.is_some() {
         place.mark()?;
     }

@@ -17,13 +17,17 @@ pub struct Agents {
 }
 
 impl Project {
-    pub(crate) async fn agents(&self, start: &Start) -> Result<Agents, Error> {
+    /// Finds it. Where the project is a part of a repository, the hooks are those of the whole.
+    pub(crate) async fn agents(&self, start: &Start, is_root: bool) -> Result<Agents, Error> {
         Ok(Agents {
             identity: match start.identity {
                 true => self.identity(&start.secrets).await?,
                 false => None,
             },
-            hooks: self.hooks().await?,
+            hooks: match is_root {
+                true => self.hooks().await?,
+                false => None,
+            },
         })
     }
 

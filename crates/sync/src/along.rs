@@ -189,20 +189,21 @@ impl Project {
         Ok(self.host.file_size(pack).await?)
     }
 
-    /// Repositories in the index that no HEAD knows: their files are not in it.
-    pub(crate) async fn nested(
+    /// Repositories in the worktree that no HEAD knows, whose files are not in the index; and files that
+    /// git could not put there.
+    pub(crate) async fn not_in(
         &self,
         git: &Git<'_>,
         head: Option<&str>,
         staged: &[Staged],
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<(Vec<String>, Vec<String>), Error> {
         let mut links = submodules(staged);
         let others = ["ls-files", "-z", "--others", "--exclude-standard"];
         let others = git.checked(&others, "").await?.stdout;
         let others = others.split(|byte| *byte == 0);
-        let others: Vec<Vec<u8>> = others
-            .filter_map(|name| Some(name.strip_suffix(b"/")?.to_vec()))
-            .collect();
+        let (others, left): (Vec<&[u8]>, Vec<&[u8]>) = others
+            .filter(|name| !name.is_empty())
+            .partition(|name| name.ends_with(b"/"));
         if let Some(head) = head
             && !links.is_empty()
         {
@@ -240,9 +241,9 @@ impl Project {
             })
             .collect();
         links.retain(|path| !modules.contains(&path[..]));
-        let all = links.iter().chain(&others);
-        Ok(all
-            .map(|path| String::from_utf8_lossy(path).into_owned())
-            .collect())
+        let shown = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        let others = others.iter().map(|path| &path[..path.len() - 1]);
+        let nested = links.iter().map(|path| &path[..]).chain(others).map(shown);
+        Ok((nested.collect(), left.into_iter().map(shown).collect()))
     }
 }

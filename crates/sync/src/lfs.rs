@@ -231,6 +231,10 @@ impl Project {
         let pointers = pointers(private, &changed).await?;
         let store = self.lfs_store().await?;
         let mut told = Vec::new();
+        let is_lfs = |file: &&Changed| filters[&file.path] == FILTER;
+        if changed.iter().any(|file| is_lfs(&file)) && !self.has_lfs().await? {
+            told.push("Git LFS is not set up on this machine, so a merge gives pointers for what it keeps; the bytes are in .git/lfs/objects, and `git lfs install` and `git lfs checkout` bring them out".into());
+        }
         for file in &changed {
             let path = String::from_utf8_lossy(&file.path);
             let filter = &filters[&file.path];
@@ -250,6 +254,13 @@ impl Project {
             }
         }
         Ok(told)
+    }
+
+    /// True if the user's git has a filter for Git LFS.
+    async fn has_lfs(&self) -> Result<bool, Error> {
+        let users = self.users().await?;
+        let names = ["config", "--name-only", "--get-regexp", "^filter\\.lfs\\."];
+        Ok(users.run(&names, "").await?.code == 0)
     }
 
     /// Where the user's git-lfs has its objects.

@@ -59,6 +59,8 @@ pub struct Packed {
     pub nested: Vec<String>,
     /// Files with edits that git was told not to see.
     pub hidden: Vec<String>,
+    /// Files that stay on the host because git does not take them: unreadable, or of an odd name.
+    pub left: Vec<String>,
     /// What the agent's git is told.
     pub agents: Agents,
     dir: String,
@@ -99,6 +101,7 @@ pub(crate) struct Snapshot {
     lfs: Kept,
     nested: Vec<String>,
     hidden: Vec<String>,
+    left: Vec<String>,
 }
 
 impl Project {
@@ -203,7 +206,8 @@ impl Project {
             under_way: along.under_way,
             nested: snapshot.nested,
             hidden: snapshot.hidden,
-            agents: self.agents(start).await?,
+            left: snapshot.left,
+            agents: self.agents(start, root.is_some()).await?,
             dir: dir.into(),
         })
     }
@@ -342,7 +346,8 @@ impl Project {
         };
         let lfs = self.point(&git, head.as_deref(), true, dir).await?;
         let staged = self.staged(&git, dir).await?;
-        let nested = self.nested(&git, head.as_deref(), &staged).await?;
+        let (nested, mut left) = self.not_in(&git, head.as_deref(), &staged).await?;
+        left.retain(|path| !start.keep_out.contains(path) && !held_back.contains(path));
         let hidden = self.hidden(&git, &staged, &index, dir).await?;
         let tree = git.line(&["write-tree"]).await?;
         if let Some(head) = &head
@@ -360,6 +365,7 @@ impl Project {
                 lfs,
                 nested,
                 hidden,
+                left,
             });
         }
         let mut commit = vec![
@@ -380,6 +386,7 @@ impl Project {
             lfs,
             nested,
             hidden,
+            left,
         })
     }
 

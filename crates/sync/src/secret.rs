@@ -24,6 +24,11 @@ impl Secrets {
         Secrets(values.into_iter().filter(is_line).collect())
     }
 
+    /// True if there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn are_in(&self, bytes: &[u8]) -> bool {
         let holds = |value: &String| {
             bytes
@@ -274,7 +279,7 @@ impl Project {
     }
 
     /// The first of the commits whose own text holds a secret.
-    async fn said_in(
+    pub(crate) async fn said_in(
         &self,
         git: &Git<'_>,
         secrets: &Secrets,

@@ -82,6 +82,7 @@ impl Project {
             Some((_, what, ends)) => (what.to_string(), Some(*ends)),
             None if has("rebase-merge") => (self.rebase(&dir).await, None),
             None if has("rebase-apply") => ("a rebase, or `git am`,".into(), None),
+            None if has("BISECT_LOG") => ("a bisect".into(), None),
             None if !files.is_empty() => (
                 "something with conflicts (`git stash pop`, or a checkout)".into(),
                 None,

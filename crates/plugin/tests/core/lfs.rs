@@ -176,3 +176,60 @@ fn a_pointer_without_bytes_and_a_filter_that_did_not_run_are_told() {
         assert!(!object(&world, b"nowhere").exists());
     });
 }
+
+#[test]
+fn attributes_of_the_project_mean_the_same_on_both_sides() {
+    run(async {
+        let world = World::new();
+        let path = world.project.path();
+        let attributes = "*.crlf text eol=crlf\n*.auto text=auto\n*.id ident\n*.u16 working-tree-encoding=UTF-16LE-BOM\n*.bin filter=lfs -text\n";
+        let utf16 = |text: &str| {
+            let units = "\u{feff}".chars().chain(text.chars());
+            let units: Vec<u8> = units.flat_map(|c| (c as u16).to_le_bytes()).collect();
+            units
+        };
+        fs::write(path.join(".gitattributes"), attributes).expect("written");
+        for (name, content) in [
+            ("a.crlf", b"one\r\ntwo\r\n".to_vec()),
+            ("a.auto", b"one\ntwo\n".to_vec()),
+            ("a.id", b"$Id$\n".to_vec()),
+            ("a.u16", utf16("one\n")),
+        ] {
+            fs::write(path.join(name), content).expect("written");
+        }
+        git(path, &["add", "."]);
+        git(path, &["commit", "-qm", "attributes"]);
+        git(path, &["rm", "-q", "--cached", "-r", "."]);
+        git(path, &["reset", "-q", "--hard"]);
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+        for name in ["a.crlf", "a.auto", "a.id", "a.u16"] {
+            let file = fs::File::options().write(true).open(path.join(name));
+            file.expect("opens").set_modified(later).expect("set");
+        }
+        let open = world.open().await;
+        open.bash("s", "git status --porcelain").await;
+        idle(&world, &open, "s").await;
+        assert_eq!(git(path, &["branch", "--list", "opencode/*"]), "");
+        open.bash("s", "printf 'three\\r\\n' >> a.crlf; printf 'three\\r\\n' >> a.auto; echo more >> a.id; printf 't\\0\\n\\0' >> a.u16; echo x > x.bin").await;
+        let said = open.ok("s", "sync", json!({})).await;
+        assert!(
+            said.contains("Note: Git LFS is not set up on this machine"),
+            "{said}"
+        );
+        git(path, &["merge", "-q", "opencode/1"]);
+        assert_eq!(git(path, &["status", "--porcelain"]), "");
+        for (name, content) in [
+            ("a.crlf", b"one\r\ntwo\r\nthree\r\n".to_vec()),
+            ("a.auto", b"one\ntwo\nthree\n".to_vec()),
+            ("a.u16", utf16("one\nt\n")),
+        ] {
+            let found = fs::read(path.join(name)).expect("there");
+            assert_eq!(found, content, "{name}");
+        }
+        let ident = fs::read_to_string(path.join("a.id")).expect("there");
+        assert!(
+            ident.starts_with("$Id: ") && ident.ends_with("more\n"),
+            "{ident}"
+        );
+    });
+}

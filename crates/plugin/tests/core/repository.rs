@@ -324,6 +324,8 @@ fn a_repository_in_the_project_is_told_to_the_user_and_the_model_in_both_directi
                 git(&path.join(name), &["commit", "-qm", "x"]);
             }
         }
+        fs::create_dir_all(path.join("fix/.GIT")).expect("made");
+        fs::write(path.join("fix/.GIT/HEAD"), "x").expect("written");
         let open = world.open().await;
         let seen = open.bash("s", "cat draft.txt").await;
         assert!(
@@ -341,6 +343,8 @@ fn a_repository_in_the_project_is_told_to_the_user_and_the_model_in_both_directi
             );
             assert!(told.contains(&expected), "{told}");
         }
+        let expected = "git does not take fix/.GIT/HEAD, so it is not brought into the sandbox.";
+        assert!(told.contains(expected), "{told}");
         open.bash("s", "git init -q made; echo y > made/y.txt")
             .await;
         let said = open.ok("s", "sync", json!({})).await;

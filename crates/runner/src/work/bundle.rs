@@ -10,6 +10,7 @@
 use super::Repository;
 use crate::error;
 use crate::git::is_hash;
+use crate::setup::TAGS;
 use crate::state::State;
 use base64::Engine;
 use protocol::{Branch, Bundle, Code, MAX_INLINE, ToolError};
@@ -73,23 +74,38 @@ pub(super) fn branches(
     Ok(branches.take(MAX_BRANCHES).collect())
 }
 
-/// Tags, with the commits that they stand for.
+/// Tags of the agent's, with the commits that they stand for: neither those of the image or the user, nor
+/// those that came with a remote's branches.
 fn tags(repository: &Repository) -> Result<Vec<(String, String)>, ToolError> {
+    let git = &repository.git;
+    let known = fs::read_to_string(repository.dir.join(TAGS)).unwrap_or_default();
+    let known: HashSet<&str> = known.lines().collect();
     let format = "--format=%(refname) %(objecttype) %(objectname) %(*objecttype) %(*objectname)";
-    let list = repository
-        .git
-        .feed(&["for-each-ref", format, "refs/tags"], b"")?;
+    let list = git.feed(&["for-each-ref", format, "refs/tags"], b"")?;
     let list = String::from_utf8_lossy(&list).into_owned();
     let tags = list.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split(' ').collect();
-        match fields[..] {
-            [name, "commit", commit, ..] | [name, "tag", _, "commit", commit] => {
-                Some((name.to_string(), commit.to_string()))
-            }
-            _ => None,
-        }
+        let (name, object, commit) = match fields[..] {
+            [name, "commit", commit, ..] => (name, commit, commit),
+            [name, "tag", object, "commit", commit] => (name, object, commit),
+            _ => return None,
+        };
+        let is_known = known.contains(&*format!("{name} {object}"));
+        (!is_known).then(|| (name.to_string(), commit.to_string()))
     });
-    Ok(tags.collect())
+    let mut tags: Vec<_> = tags.collect();
+    if !tags.is_empty() {
+        let commits: String = tags
+            .iter()
+            .map(|(_, commit)| format!("{commit}\n"))
+            .collect();
+        let own = ["rev-list", "--stdin", "--not", "--remotes"];
+        let own = git.feed(&own, commits.as_bytes()).unwrap_or_default();
+        let own = String::from_utf8_lossy(&own).into_owned();
+        let own: HashSet<&str> = own.lines().collect();
+        tags.retain(|(_, commit)| own.contains(&**commit));
+    }
+    Ok(tags)
 }
 
 /// Those of the commits that are here.

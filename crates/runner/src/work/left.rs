@@ -28,9 +28,14 @@ pub(super) fn look(
     git: &Git,
     again: impl FnOnce() -> Result<(), ToolError>,
 ) -> Result<Left, ToolError> {
-    let (mut left, repositories) = walk(&git.dir);
+    let (walked, missing) = std::thread::scope(|scope| {
+        let walked = scope.spawn(|| walk(&git.dir));
+        let missing = differing(git);
+        (walked.join(), missing)
+    });
+    let (mut left, repositories) = walked.unwrap_or_default();
+    let mut missing = missing?;
     left.notes.extend(nested(git, &repositories)?);
-    let mut missing = differing(git)?;
     if !missing.is_empty() {
         again()?;
         let still = differing(git)?;

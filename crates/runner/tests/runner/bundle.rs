@@ -137,3 +137,39 @@ fn from_a_shallow_history_only_the_new_commits_come() {
     assert_eq!(git(&full, &["rev-parse", "refs/in/0"]), home.tip);
     assert!(sync(&sandbox, json!({ "have": [] })).bundle.is_some());
 }
+
+#[test]
+fn commits_that_only_a_tag_of_the_agents_holds_come_along_and_other_tags_do_not() {
+    let sandbox = project("//- /a.txt\none\n");
+    let base = at(&sandbox, &["rev-parse", "HEAD"]);
+    let root = sandbox.root();
+    let tagged = |name: &str, annotated: bool| {
+        at(&sandbox, &["checkout", "-q", "--detach", &base]);
+        std::fs::write(sandbox.path("t"), name).unwrap();
+        let tip = commit(&sandbox, name);
+        match annotated {
+            true => at(&sandbox, &["tag", "-a", "-m", "m", name]),
+            false => at(&sandbox, &["tag", name]),
+        };
+        tip
+    };
+    // The image's, before the setup; one that came with a remote's branch.
+    tagged("images", true);
+    at(&sandbox, &["checkout", "-q", "main"]);
+    let request = sandbox.op("setup", json!({ "root": root }));
+    sandbox.send(&request).result.unwrap();
+    let remotes = tagged("remotes", false);
+    at(&sandbox, &["update-ref", "refs/remotes/x/y", &remotes]);
+    let (light, own) = (tagged("light", false), tagged("own", true));
+    at(&sandbox, &["tag", "of-base", &base]);
+    at(&sandbox, &["tag", "of-a-tree", "HEAD^{tree}"]);
+    at(&sandbox, &["checkout", "-q", "main"]);
+    let home = sync(&sandbox, json!({ "have": [base] }));
+    let mut found: Vec<_> = home
+        .branches
+        .iter()
+        .map(|branch| (branch.name.as_str(), branch.commit.as_str()))
+        .collect();
+    found.sort();
+    assert_eq!(found, [("light", light.as_str()), ("own", &own)]);
+}
