@@ -14,6 +14,7 @@ mod exclude;
 mod git;
 mod input;
 mod job;
+mod partial;
 mod port;
 mod record;
 mod serve;

@@ -21,6 +21,7 @@
 use crate::error;
 use crate::exclude;
 use crate::git::{Git, failed, is_hash};
+use crate::partial;
 use crate::state::{State, hash};
 use protocol::{Base, Code, Ready, Setup, ToolError};
 use std::fs::{self, File};
@@ -355,6 +356,9 @@ fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Resu
     exclude::take(git, place.state, base.exclude.as_deref()).map_err(io_failed)?;
     if unfinished.exists() {
         git.run(&["symbolic-ref", "HEAD", &branch_ref])?;
+        if base.partial {
+            partial::leave_out(git)?;
+        }
         git.run(&["read-tree", "--reset", "-u", "--no-sparse-checkout", "HEAD"])?;
         if git.resolve(&[REPLACED]) != [None] {
             // What else is in the directory would count as the agent's work. What cannot be
@@ -450,9 +454,15 @@ fn unpack(git: &Git, base: &Base) -> Result<(), ToolError> {
             base.pack
         ))
     })?;
-    let args = ["index-pack", "--stdin", "--fix-thin"];
+    if base.partial {
+        partial::declare(git)?;
+    }
+    let args = match base.partial {
+        true => &["index-pack", "--stdin", "--fix-thin", "--promisor"][..],
+        false => &["index-pack", "--stdin", "--fix-thin"],
+    };
     let out = git
-        .command(&args)
+        .command(args)
         .stdin(Stdio::from(pack))
         .output()
         .map_err(io_failed)?;
@@ -469,14 +479,11 @@ fn unpack(git: &Git, base: &Base) -> Result<(), ToolError> {
     }
     shallow(git, &base.shallow)?;
     // As git's own fetch does before it believes what it was sent.
-    let args = [
-        "rev-list",
-        "--objects",
-        "--quiet",
-        &base.commit,
-        "--not",
-        "--all",
-    ];
+    let mut args = vec!["rev-list", "--objects", "--quiet"];
+    if base.partial {
+        args.push("--exclude-promisor-objects");
+    }
+    args.extend([&base.commit, "--not", "--all"]);
     let out = git.output(&args, b"")?;
     match out.status.success() {
         true => Ok(()),

@@ -80,7 +80,10 @@ impl Case {
                 .status();
             assert!(unpacked.expect("git runs").success());
             // Nothing is missing, as far as the sandbox is told where the history ends.
-            git(out.path(), &["rev-list", "--objects", "--quiet", &packed.commit]);
+            git(
+                out.path(),
+                &["rev-list", "--objects", "--quiet", &packed.commit],
+            );
             let all = ["cat-file", "--batch-all-objects", "--batch", "--buffer"];
             let objects = git(out.path(), &all);
             let names = git(

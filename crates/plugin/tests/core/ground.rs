@@ -217,3 +217,78 @@ fn what_only_git_on_this_machine_ignores_does_not_come_home() {
         );
     });
 }
+
+#[test]
+fn a_sparse_partial_clone_is_worked_on_and_nothing_that_it_leaves_out_is_deleted() {
+    run(async {
+        for filter in ["--filter=blob:none", "--filter=tree:0"] {
+            let world = World::new();
+            let origin = world.project.path();
+            write_tree(
+                origin,
+                "//- in/a.txt\na\n//- out/c.txt\nc\n//- out/d.txt\nd\n",
+            );
+            git(origin, &["add", "."]);
+            git(origin, &["commit", "-q", "-m", "second"]);
+            git(origin, &["config", "uploadpack.allowFilter", "true"]);
+            git(origin, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
+            let dir = tempfile::tempdir().expect("a directory");
+            let url = format!("file://{}", origin.display());
+            let allow = ["-c", "protocol.file.allow=always"];
+            let clone = ["clone", "-q", "--sparse", filter, &url, "project"];
+            git(dir.path(), &[&allow[..], &clone].concat());
+            let project = fs::canonicalize(dir.path())
+                .expect("a path")
+                .join("project");
+            git(
+                &project,
+                &[&allow[..], &["sparse-checkout", "set", "in"]].concat(),
+            );
+            git(
+                &project,
+                &["remote", "set-url", "origin", "file:///nowhere"],
+            );
+            write_tree(&project, "//- in/draft.txt\nd\n");
+            let init = plugin::Init {
+                worktree: text(&project),
+                directory: text(&project),
+                ..world.init(json!({}))
+            };
+            let open = world.open_as(init, world.host(&world.local.url)).await;
+            assert_eq!(open.started.problem, None);
+            let listed = open
+                .bash("s", "find . -path ./.git -prune -o -type f -print | sort")
+                .await;
+            assert!(
+                listed.contains("./in/a.txt") && listed.contains("./in/draft.txt"),
+                "{listed}"
+            );
+            assert!(!listed.contains("./out"), "{listed}");
+            assert_eq!(
+                open.bash("s", "git status --porcelain").await,
+                "(no output)"
+            );
+            let work = "echo b >>in/a.txt && mkdir -p out && echo n >out/new.txt && git add --sparse -A && git commit -qm work && echo later >in/later.txt";
+            open.bash("s", work).await;
+            let said = open.ok("s", "sync", json!({})).await;
+            assert!(said.contains("opencode/1"), "{said}");
+            let changed =
+                |to: &str| git(&project, &["diff-tree", "-r", "--name-status", "main", to]);
+            assert_eq!(
+                changed("opencode/1"),
+                "M\tin/a.txt\nA\tin/draft.txt\nA\tin/later.txt\nA\tout/new.txt\n",
+                "{filter}"
+            );
+            open.bash("s", "rm in/later.txt; echo 2 >in/more.txt").await;
+            open.ok("s", "sync", json!({})).await;
+            assert_eq!(
+                changed("opencode/1"),
+                "M\tin/a.txt\nA\tin/draft.txt\nA\tin/more.txt\nA\tout/new.txt\n",
+                "{filter}"
+            );
+            git(&project, &["merge", "-q", "opencode/1"]);
+            assert!(project.join("in/more.txt").exists());
+            assert!(!project.join("out/c.txt").exists());
+        }
+    });
+}
