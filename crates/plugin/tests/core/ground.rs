@@ -38,6 +38,13 @@ fn where_no_work_could_come_home_every_tool_refuses_with_the_way_out() {
             assert!(problem.contains("git worktree add"), "{problem}");
             let error = open.error("s", "bash", json!({ "command": "true" })).await;
             assert!(error.contains("git worktree add"), "{error}");
+            let doctor = plugin::Cli {
+                args: vec!["doctor".into()],
+                directory: text(&directory),
+            };
+            let done = open.plugin.cli(doctor).await;
+            let is_told = done.output.contains("git worktree add");
+            assert!(done.exit != 0 && is_told, "{}", done.output);
         }
         assert!(world.sandboxes().await.is_empty());
         assert_eq!(git(path, &["for-each-ref"]), before);
@@ -248,7 +255,7 @@ fn a_sparse_partial_clone_is_worked_on_and_nothing_that_it_leaves_out_is_deleted
                 &project,
                 &["remote", "set-url", "origin", "file:///nowhere"],
             );
-            write_tree(&project, "//- in/draft.txt\nd\n");
+            write_tree(&project, "//- in/draft.txt\nnot committed\n");
             let init = plugin::Init {
                 worktree: text(&project),
                 directory: text(&project),
@@ -286,9 +293,42 @@ fn a_sparse_partial_clone_is_worked_on_and_nothing_that_it_leaves_out_is_deleted
                 "M\tin/a.txt\nA\tin/draft.txt\nA\tin/more.txt\nA\tout/new.txt\n",
                 "{filter}"
             );
+            // Another sandbox in the place of a lost one goes on from there.
+            world.delete_elsewhere(&world.sandbox_of("s"), true).await;
+            let list = json!({ "command": "ls in; git status --porcelain" });
+            let mut listed = String::new();
+            for _ in 0..2 {
+                // The first call may only say that it is gone.
+                listed = match open.call("s", "bash", list.clone()).await {
+                    plugin::Executed::Done(done) => done.output,
+                    other => format!("{other:?}"),
+                };
+            }
+            assert_eq!(listed, "a.txt\ndraft.txt\nmore.txt\n", "{filter}");
+            open.bash("s", "echo 3 >in/last.txt").await;
+            open.ok("s", "sync", json!({})).await;
             git(&project, &["merge", "-q", "opencode/1"]);
-            assert!(project.join("in/more.txt").exists());
+            assert!(project.join("in/more.txt").exists() && project.join("in/last.txt").exists());
             assert!(!project.join("out/c.txt").exists());
         }
+    });
+}
+
+#[test]
+fn a_graph_that_the_agent_replaces_comes_home_as_it_is() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        let work = "git add -A && git commit -qm one && echo 2 >two && git add two && git commit -qm two && git replace --graft HEAD";
+        open.bash("s", work).await;
+        let head = open.bash("s", "git rev-parse HEAD").await;
+        open.bash("s", "echo 3 >three").await;
+        open.ok("s", "sync", json!({})).await;
+        let project = world.project.path();
+        for older in [head.trim(), "main"] {
+            let is_in = ["merge-base", "--is-ancestor", older, "opencode/1"];
+            git(project, &is_in);
+        }
+        git(project, &["fsck", "--strict"]);
     });
 }
