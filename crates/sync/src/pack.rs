@@ -160,12 +160,43 @@ impl Project {
                 without.push(commit.clone());
             }
         }
+        let ends = (&shallow[..], &without[..]);
+        let pack = self.write_pack(&git, &snapshot.commit, ends, is_partial, dir);
+        let pack = pack.await?;
+        let exclude = format!("{dir}/exclude");
+        if !rules.is_empty() {
+            self.host.replace_file(&exclude, &rules).await?;
+        }
+        Ok(Packed {
+            pack,
+            is_partial,
+            exclude: (!rules.is_empty()).then_some(exclude),
+            commit: snapshot.commit,
+            branch: snapshot.branch,
+            shallow,
+            host_head: snapshot.head,
+            without,
+            held_back: snapshot.held_back,
+            tainted,
+            dir: dir.into(),
+        })
+    }
+
+    /// Packs a commit: its history up to where it is cut, without what the sandbox has.
+    async fn write_pack(
+        &self,
+        git: &Git<'_>,
+        commit: &str,
+        (shallow, without): (&[String], &[String]),
+        is_partial: bool,
+        dir: &str,
+    ) -> Result<String, Error> {
         let mut revisions = String::new();
-        for commit in &shallow {
+        for commit in shallow {
             revisions.push_str(&format!("--shallow {commit}\n"));
         }
-        revisions.push_str(&format!("{}\n", snapshot.commit));
-        for commit in &without {
+        revisions.push_str(&format!("{commit}\n"));
+        for commit in without {
             revisions.push_str(&format!("^{commit}\n"));
         }
         let pack = format!("{dir}/base.pack");
@@ -192,27 +223,7 @@ impl Project {
                 limit: self.limit,
             });
         }
-        let exclude = match rules.is_empty() {
-            true => None,
-            false => {
-                let path = format!("{dir}/exclude");
-                self.host.replace_file(&path, &rules).await?;
-                Some(path)
-            }
-        };
-        Ok(Packed {
-            pack,
-            is_partial,
-            exclude,
-            commit: snapshot.commit,
-            branch: snapshot.branch,
-            shallow,
-            host_head: snapshot.head,
-            without,
-            held_back: snapshot.held_back,
-            tainted,
-            dir: dir.into(),
-        })
+        Ok(pack)
     }
 
     /// Git that reads the worktree, the rules for ignored files that are not in it, and what of the

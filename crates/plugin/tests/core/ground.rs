@@ -332,3 +332,36 @@ fn a_graph_that_the_agent_replaces_comes_home_as_it_is() {
         git(project, &["fsck", "--strict"]);
     });
 }
+
+#[test]
+fn what_old_tools_wrote_comes_home_and_the_user_is_told() {
+    run(async {
+        let world = World::new();
+        let project = world.project.path();
+        let line = format!("*.x {}\n", "a".repeat(2_400));
+        fs::write(project.join(".gitattributes"), line).expect("written");
+        git(project, &["add", "."]);
+        git(project, &["commit", "-q", "-m", "a long line"]);
+        let open = world.open().await;
+        open.bash("s", "echo '*.y text' >>.gitattributes").await;
+        open.ok("s", "sync", json!({})).await;
+        let odd = "c=$(printf 'tree %s\\nparent %s\\nauthor a <a@b> 1 +051800\\ncommitter a <a@b> 1 +0000\\n\\nold\\n' \
+            $(git rev-parse HEAD^{tree}) $(git rev-parse HEAD) | git hash-object -t commit -w --stdin --literally) && \
+            git stash -q && git merge -q $c && git stash pop -q && git log --format=%s -1";
+        let merged = open.bash("s", odd).await;
+        assert!(merged.ends_with("\nold\n"), "{merged}");
+        open.ok("s", "sync", json!({})).await;
+        let told = open.opencode.told.borrow().join("\n");
+        for id in ["gitattributesLineLength", "badTimezone"] {
+            assert!(
+                told.contains(&format!("`git fsck` complains of {id} in 1 object")),
+                "{told}"
+            );
+        }
+        let subjects = git(project, &["log", "--format=%s", "opencode/1"]);
+        assert!(
+            subjects.lines().any(|subject| subject == "old"),
+            "{subjects}"
+        );
+    });
+}
