@@ -83,7 +83,7 @@ impl Project {
     /// cannot find all that trees name; then only the objects themselves are looked at, and what is
     /// missing is found by the walk that follows. Git before 2.44 takes no ids for that.
     async fn checks(&self, private: &Git<'_>) -> Result<Vec<String>, Error> {
-        let ids = private.checked(&["help", "--config"], "").await?;
+        let ids = private.run(&["help", "--config"], "").await?;
         let ids = text(&ids.stdout);
         let ids: HashSet<&str> = (ids.lines())
             .filter_map(|id| id.strip_prefix("fsck."))
