@@ -283,6 +283,7 @@ impl Carry {
                 exclude: packed.exclude.as_ref().map(|file| upload("exclude", file)),
                 commit: packed.commit.clone(),
                 branch: packed.branch.clone(),
+                partial: packed.is_partial,
                 shallow: packed.shallow.clone(),
                 lfs: packed.lfs.clone(),
                 ..beside(packed)

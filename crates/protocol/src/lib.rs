@@ -216,6 +216,10 @@ pub struct Base {
     /// Commits whose parents did not travel: the shallow boundary.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shallow: Vec<String>,
+    /// True if files that the commit names are nowhere: they stay out of the working tree, and git
+    /// knows of them as it does in a partial clone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
     /// Absolute path in the sandbox of uploaded rules for ignored files, in the form of git's
     /// `info/exclude`; removed when they have been used.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -15,6 +15,7 @@ mod git;
 mod input;
 mod job;
 mod lfs;
+mod partial;
 mod port;
 mod record;
 mod serve;

@@ -24,6 +24,7 @@ mod arrival;
 use crate::error;
 use crate::exclude;
 use crate::git::{Git, failed, is_hash};
+use crate::partial;
 use crate::state::{State, hash};
 use protocol::{Base, Code, Ready, Setup, ToolError};
 use std::fs::{self, File};
@@ -378,6 +379,9 @@ fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Resu
     exclude::take(git, place.state, base.exclude.as_deref()).map_err(io_failed)?;
     if unfinished.exists() {
         git.run(&["symbolic-ref", "HEAD", &branch_ref])?;
+        if base.partial {
+            partial::leave_out(git)?;
+        }
         if let Some(lfs) = &base.lfs {
             arrival::keep(git, lfs)?;
         }
@@ -465,9 +469,15 @@ fn unpack(git: &Git, base: &Base) -> Result<(), ToolError> {
             base.pack
         ))
     })?;
-    let args = ["index-pack", "--stdin", "--fix-thin"];
+    if base.partial {
+        partial::declare(git)?;
+    }
+    let args = match base.partial {
+        true => &["index-pack", "--stdin", "--fix-thin", "--promisor"][..],
+        false => &["index-pack", "--stdin", "--fix-thin"],
+    };
     let out = git
-        .command(&args)
+        .command(args)
         .stdin(Stdio::from(pack))
         .output()
         .map_err(io_failed)?;
@@ -484,14 +494,11 @@ fn unpack(git: &Git, base: &Base) -> Result<(), ToolError> {
     }
     shallow(git, &base.shallow)?;
     // As git's own fetch does before it believes what it was sent.
-    let args = [
-        "rev-list",
-        "--objects",
-        "--quiet",
-        "--stdin",
-        "--not",
-        "--all",
-    ];
+    let mut args = vec!["rev-list", "--objects", "--quiet", "--stdin"];
+    if base.partial {
+        args.push("--exclude-promisor-objects");
+    }
+    args.extend(["--not", "--all"]);
     let objects: String = arrival::objects(base)
         .map(|object| format!("{object}\n"))
         .collect();

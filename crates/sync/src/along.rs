@@ -31,18 +31,21 @@ impl Along {
 }
 
 impl Project {
-    /// Finds what goes along.
+    /// Finds what goes along. The flag is false for a partial clone: its old files are not there, and
+    /// nobody asked for them to be fetched.
     pub(crate) async fn along(
         &self,
         git: &Git<'_>,
-        root: Option<&Layout>,
+        (root, has_history): (Option<&Layout>, bool),
         start: &Start,
         snapshot: &Snapshot,
         clean: &mut Clean,
     ) -> Result<Along, Error> {
         let mut along = Along::default();
         if root.is_some() {
-            along.depth = self.history(git, snapshot, start).await?;
+            if has_history {
+                along.depth = self.history(git, snapshot, start).await?;
+            }
             if start.from.is_none() {
                 along.under_way = self.under_way(git, start, clean).await?;
             }
@@ -159,7 +162,7 @@ impl Project {
         git: &Git<'_>,
         own: &[&String],
         along: &Along,
-        without: &[String],
+        (without, is_partial): (&[String], bool),
         pack: &str,
     ) -> Result<u64, Error> {
         let mut revisions = String::new();
@@ -184,6 +187,9 @@ impl Project {
         ];
         if !without.is_empty() {
             args.push("--thin");
+        }
+        if is_partial {
+            args.push("--missing=allow-any");
         }
         git.to_file(&args, &revisions, pack).await?;
         Ok(self.host.file_size(pack).await?)

@@ -174,6 +174,9 @@ impl Project {
         let lost = self
             .count(&private, &[&deleted[..], &[&from, tip]].concat())
             .await?;
+        if lost == 0 {
+            return Ok(None);
+        }
         let of = self.count(&private, &[&all[..], &[&from]].concat()).await?;
         Ok((lost * 2 > of).then_some((lost, of)))
     }
@@ -267,6 +270,8 @@ impl Project {
             "--objects",
             "--no-object-names",
             "--filter=blob:none",
+            // Those of a partial clone, which the walk before has found to be nobody's fault.
+            "--missing=allow-any",
             "--stdin",
         ];
         git.to_file(&args, &roots, &names).await?;

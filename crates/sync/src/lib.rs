@@ -34,6 +34,7 @@ mod pack;
 mod refs;
 mod secret;
 mod settings;
+mod sparse;
 mod under_way;
 mod version;
 
@@ -88,7 +89,7 @@ pub enum Error {
     },
     /// A partial clone without some files of the commit that it is at.
     #[error(
-        "{worktree} is a partial clone that lacks files of its own HEAD, and nothing is fetched without being asked for. Fetch them (`git sparse-checkout disable` does), then try again."
+        "{worktree} is a partial clone that lacks files of its own HEAD which no sparse checkout leaves out, and nothing is fetched without being asked for. Fetch them (`git checkout .` does), then try again."
     )]
     Incomplete {
         /// The project.

@@ -6,9 +6,13 @@ use crate::git::{Git, text};
 use crate::layout::Layout;
 use crate::lfs::Kept;
 use crate::secret::{Clean, Staged};
+use crate::sparse::Kind;
 use crate::{Error, Project, Refs, Secrets, UnderWay, git, given, kept};
 use host::{GitOutput, Host, Level};
 use std::collections::BTreeSet;
+
+/// What git exits with if it does not know an option.
+const USAGE: i32 = 129;
 
 /// What a sandbox starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct Packed {
     pub branch: String,
     /// Commits in it whose parents stay behind.
     pub shallow: Vec<String>,
+    /// True if files that the commit names are neither in the pack nor on the host.
+    pub is_partial: bool,
     /// File on the host with rules for ignored files that no file of the project has, if there are any.
     pub exclude: Option<String>,
     /// The host's HEAD, if it has a commit.
@@ -133,13 +139,19 @@ impl Project {
     ) -> Result<Packed, Error> {
         // Read by the rules of the user's repository, written to the depot's objects.
         let root = layout.filter(|layout| layout.prefix.is_empty());
-        let (git, rules) = self.reader(private, layout).await?;
+        let (git, rules, kind) = self.reader(private, layout).await?;
         let git = git
             .with("GIT_WORK_TREE", self.worktree.clone())
             .with("GIT_OBJECT_DIRECTORY", format!("{}/objects", self.depot));
         let mut clean = self.clean(&start.secrets).await;
-        let mut snapshot = self.snapshot(&git, root, start, &mut clean, dir).await?;
+        let snapshot = self.snapshot(&git, root, kind, start, &mut clean, dir);
+        let mut snapshot = snapshot.await?;
         if let Some(from) = &start.from {
+            clean.absent.clear();
+            if kind.is_partial {
+                let tree = format!("{from}^{{tree}}");
+                self.find_absent(&git, &tree, &mut clean).await?;
+            }
             self.without(&git, from, start, &mut clean, dir, &mut snapshot)
                 .await?;
         }
@@ -148,12 +160,20 @@ impl Project {
             .checked(&["update-ref", &name, &snapshot.commit], "")
             .await?;
 
-        let along = self.along(&git, root, start, &snapshot, &mut clean);
+        let history = root.filter(|_| !kind.is_partial);
+        let along = self.along(
+            &git,
+            (root, history.is_some()),
+            start,
+            &snapshot,
+            &mut clean,
+        );
         let mut along = along.await?;
         let lfs = std::mem::take(&mut snapshot.lfs);
         let lfs = self
             .lfs_commit(&git, session, lfs, &start.secrets, &mut clean)
             .await?;
+        let is_partial = !clean.absent.is_empty();
         self.keep_clean(clean).await?;
         let mut without = Vec::new();
         for commit in &start.known {
@@ -163,14 +183,11 @@ impl Project {
         }
         let pack = format!("{dir}/base.pack");
         let own: Vec<&String> = [&snapshot.commit].into_iter().chain(&lfs).collect();
-        let packed = self.write_pack(&git, &own, &along, &without, &pack).await;
-        let mut size = match packed {
-            Err(error) => return Err(self.read_error(&git, &snapshot.commit, error).await),
-            size => size?,
-        };
+        let ends = (&without[..], is_partial);
+        let mut size = self.write_pack(&git, &own, &along, ends, &pack).await?;
         if size > self.limit && !along.tips().is_empty() {
             along = self.alone(&git, root, &snapshot, along).await?;
-            size = self.write_pack(&git, &own, &along, &without, &pack).await?;
+            size = self.write_pack(&git, &own, &along, ends, &pack).await?;
         }
         if size > self.limit {
             return Err(Error::TooLarge {
@@ -193,6 +210,7 @@ impl Project {
         };
         Ok(Packed {
             pack,
+            is_partial,
             exclude,
             commit: snapshot.commit,
             branch: snapshot.branch,
@@ -212,23 +230,24 @@ impl Project {
         })
     }
 
-    /// Git that reads the worktree, and the rules for ignored files that are not in it. A part of a
-    /// repository is a tree of its own.
+    /// Git that reads the worktree, the rules for ignored files that are not in it, and what of the
+    /// files may be here. A part of a repository is a tree of its own.
     async fn reader<'a>(
         &'a self,
         private: &Git<'a>,
         layout: Option<&Layout>,
-    ) -> Result<(Git<'a>, Vec<u8>), Error> {
+    ) -> Result<(Git<'a>, Vec<u8>, Kind), Error> {
         if let Some(layout) = layout.filter(|layout| layout.prefix.is_empty()) {
             let (git, settings) = self.users_at(layout).await?;
-            return Ok((git, self.rules(Some(layout), &settings).await?));
+            let rules = self.rules(Some(layout), &settings).await?;
+            return Ok((git, rules, Kind::of(&settings)));
         }
         let users = Git::users(&*self.host, &self.worktree);
         let settings = users.checked(&["config", "-z", "--list"], "").await?;
         let rules = self.rules(layout, &settings.stdout).await?;
         let own = format!("{}/info/exclude", self.depot);
         self.keep_file(&own, &rules).await?;
-        Ok((private.clone(), rules))
+        Ok((private.clone(), rules, Kind::default()))
     }
 
     /// Git that commits in our name.
@@ -268,7 +287,7 @@ impl Project {
         snapshot.held_back = self.hold_back(&git, &start.secrets, clean, dir).await?;
         let head = snapshot.head.as_deref();
         snapshot.lfs = self.point(&git, head, false, dir).await?;
-        let tree = git.line(&["write-tree"]).await?;
+        let tree = write_tree(&git, clean).await?;
         let is_same = git
             .line(&["rev-parse", &format!("{from}^{{tree}}")])
             .await?
@@ -287,6 +306,7 @@ impl Project {
         &self,
         git: &Git<'_>,
         root: Option<&Layout>,
+        kind: Kind,
         start: &Start,
         clean: &mut Clean,
         dir: &str,
@@ -294,7 +314,7 @@ impl Project {
         let index = format!("{dir}/index");
         let git = self.signed(git).with("GIT_INDEX_FILE", index.clone());
         let (mut head, mut branch) = (None, "main".to_string());
-        if let Some(layout) = root {
+        if root.is_some() {
             let found = git
                 .run(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"], "")
                 .await?;
@@ -303,53 +323,25 @@ impl Project {
             if let Some(name) = text(&name.stdout).strip_prefix("refs/heads/") {
                 branch = name.into();
             }
-            // A copy of the user's index saves hashing what has not changed. Without one, that of HEAD
-            // says what is tracked even if a rule ignores it.
-            match (self.host.read_file(&layout.index).await, &head) {
-                (Ok(bytes), _) => self.host.replace_file(&index, &bytes).await?,
-                (Err(_), Some(head)) => git.checked(&["read-tree", head], "").await.map(drop)?,
-                (Err(_), None) => {}
-            }
         }
-        let added = self.add(&git, dir).await?;
-        if added.code != 0 {
-            self.host.remove_file(&index).await?;
-            if let Some(head) = &head {
-                // So that tracked files count as tracked even if a rule ignores them.
-                git.checked(&["read-tree", head], "").await?;
-            }
-            let again = self.add(&git, dir).await?;
-            if again.code != 0 {
-                // What cannot be read does not travel; git has added the rest.
-                let written = self.host.read_file(&index).await.is_ok();
-                if !written {
-                    git.check(&["add"], again)?;
-                } else {
-                    let reason = git::reason(&again);
-                    self.host.log(
-                        Level::Warn,
-                        &format!(
-                            "not all of {} is brought into the sandbox: {reason}",
-                            self.worktree
-                        ),
-                    );
-                }
-            }
-        }
+        self.add_all(&git, kind, root, head.as_deref(), &index, dir)
+            .await?;
         remove(&git, &start.keep_out).await?;
-        let held_back = match self.hold_back(&git, &start.secrets, clean, dir).await {
-            Err(error) => {
-                let at = head.as_deref().unwrap_or_default();
-                return Err(self.read_error(&git, at, error).await);
+        if kind.is_partial {
+            let tree = git.line(&["write-tree", "--missing-ok"]).await?;
+            self.find_absent(&git, &tree, clean).await?;
+            if !self.is_left_out(&git, clean).await? {
+                let worktree = self.worktree.clone();
+                return Err(Error::Incomplete { worktree });
             }
-            held => held?,
-        };
+        }
+        let held_back = self.hold_back(&git, &start.secrets, clean, dir).await?;
         let lfs = self.point(&git, head.as_deref(), true, dir).await?;
         let staged = self.staged(&git, dir).await?;
         let (nested, mut left) = self.not_in(&git, head.as_deref(), &staged).await?;
         left.retain(|path| !start.keep_out.contains(path) && !held_back.contains(path));
         let hidden = self.hidden(&git, &staged, &index, dir).await?;
-        let tree = git.line(&["write-tree"]).await?;
+        let tree = write_tree(&git, clean).await?;
         if let Some(head) = &head
             && git
                 .line(&["rev-parse", &format!("{head}^{{tree}}")])
@@ -390,23 +382,68 @@ impl Project {
         })
     }
 
+    /// Makes the index: what is tracked, and all of the worktree.
+    async fn add_all(
+        &self,
+        git: &Git<'_>,
+        kind: Kind,
+        root: Option<&Layout>,
+        head: Option<&str>,
+        index: &str,
+        dir: &str,
+    ) -> Result<(), Error> {
+        // A copy of the user's index saves hashing what has not changed, and says what a sparse checkout
+        // leaves out. Without one, HEAD says what is tracked even if a rule ignores it.
+        let users = match root {
+            Some(layout) => self.host.read_file(&layout.index).await.ok(),
+            None => None,
+        };
+        let fresh = async || {
+            self.host.remove_file(index).await?;
+            match head {
+                Some(head) => git.checked(&["read-tree", head], "").await.map(drop),
+                None => Ok(()),
+            }
+        };
+        match &users {
+            Some(users) => self.host.replace_file(index, users).await?,
+            None => fresh().await?,
+        }
+        if self.add(git, kind, dir).await?.code == 0 {
+            return Ok(());
+        }
+        match users.filter(|_| kind.is_sparse) {
+            // A fresh one would call all that is left out deleted.
+            Some(users) => self.host.replace_file(index, &users).await?,
+            None => fresh().await?,
+        }
+        let again = self.add(git, kind, dir).await?;
+        // What cannot be read does not travel; git has added the rest.
+        if self.host.read_file(index).await.is_err() {
+            git.check(&["add"], again)?;
+        } else if again.code != 0 {
+            let (worktree, reason) = (&self.worktree, git::reason(&again));
+            let message = format!("not all of {worktree} is brought into the sandbox: {reason}");
+            self.host.log(Level::Warn, &message);
+        }
+        Ok(())
+    }
+
     /// Adds the worktree to the index. A submodule is told apart by the index alone and never entered:
     /// git would ask for its status, with programs that the submodule configures for itself. The
     /// commit that it is at is recorded by reading its HEAD.
-    async fn add(&self, git: &Git<'_>, dir: &str) -> Result<GitOutput, Error> {
+    async fn add(&self, git: &Git<'_>, kind: Kind, dir: &str) -> Result<GitOutput, Error> {
         let submodules = submodules(&self.staged(git, dir).await?);
-        let from = ["--pathspec-from-file=-", "--pathspec-file-nul"];
-        let add = [&["add", "--all", "--ignore-errors"][..], &from].concat();
         let mut paths = b".\0".to_vec();
         for path in &submodules {
             paths.extend([b":(exclude,literal)", &path[..], b"\0"].concat());
         }
-        let mut added = git.feed(&add, paths.clone()).await?;
+        let mut added = self.add_paths(git, kind, paths.clone()).await?;
         if !matches!(added.code, 0 | 1) {
             let as_they_are = self.as_they_are(git, dir).await?;
             if !as_they_are.entries.is_empty() {
                 paths.extend(as_they_are.exclude);
-                added = git.feed(&add, paths).await?;
+                added = self.add_paths(git, kind, paths).await?;
                 let update = ["update-index", "-z", "--index-info"];
                 let updated = git.feed(&update, as_they_are.entries).await?;
                 git.check(&update, updated)?;
@@ -421,6 +458,25 @@ impl Project {
         Ok(added)
     }
 
+    async fn add_paths(
+        &self,
+        git: &Git<'_>,
+        kind: Kind,
+        paths: Vec<u8>,
+    ) -> Result<GitOutput, Error> {
+        let from = ["--pathspec-from-file=-", "--pathspec-file-nul"];
+        let add = [&["add", "--all", "--ignore-errors"][..], &from].concat();
+        if kind.is_sparse {
+            let beyond = [&add[..], &["--sparse"]].concat();
+            let added = git.feed(&beyond, paths.clone()).await?;
+            // Git before 2.34 knows no limit to what is added.
+            if added.code != USAGE {
+                return Ok(added);
+            }
+        }
+        git.feed(&add, paths).await
+    }
+
     /// How many commits of history may go along.
     pub(crate) async fn history(
         &self,
@@ -431,10 +487,6 @@ impl Project {
         let Some(head) = snapshot.head.as_ref().filter(|_| start.history > 0) else {
             return Ok(0);
         };
-        if is_partial(git).await? {
-            // Old files are not there, and nobody asked for them to be fetched.
-            return Ok(0);
-        }
         if !start.keep_out.is_empty() {
             let mut args = vec!["rev-list", "--max-count=1", "--full-history"];
             args.extend([head.as_str(), &snapshot.commit, "--"]);
@@ -451,28 +503,6 @@ impl Project {
         let on_top = ["rev-list", "--count", &snapshot.commit, &format!("^{head}")];
         let on_top: usize = git.line(&on_top).await?.parse().unwrap_or(0);
         Ok(start.history + on_top)
-    }
-
-    /// Why a commit cannot be read: a partial clone may lack some of its files.
-    async fn read_error(&self, git: &Git<'_>, commit: &str, error: Error) -> Error {
-        let worktree = self.worktree.clone();
-        match self.lacks_files(git, commit).await {
-            Ok(true) => Error::Incomplete { worktree },
-            _ => error,
-        }
-    }
-
-    /// True for a partial clone that has not all files of a commit.
-    async fn lacks_files(&self, git: &Git<'_>, commit: &str) -> Result<bool, Error> {
-        let missing = [
-            "rev-list",
-            "--objects",
-            "--no-object-names",
-            "--missing=print",
-            "--max-count=1",
-            commit,
-        ];
-        Ok(is_partial(git).await? && git.line(&missing).await?.contains('?'))
     }
 
     /// Where the history of `tips` is cut, and what goes.
@@ -511,11 +541,12 @@ impl Project {
     }
 }
 
-/// True for a partial clone. Git before 2.46 writes no `extensions.partialClone`.
-pub(crate) async fn is_partial(git: &Git<'_>) -> Result<bool, Error> {
-    let names = "^(extensions\\.partialclone|remote\\..*\\.promisor)$";
-    let listed = ["config", "--name-only", "--get-regexp", names];
-    Ok(git.run(&listed, "").await?.code == 0)
+/// The tree of the index.
+async fn write_tree(git: &Git<'_>, clean: &Clean) -> Result<String, Error> {
+    match clean.absent.is_empty() {
+        true => git.line(&["write-tree"]).await,
+        false => git.line(&["write-tree", "--missing-ok"]).await,
+    }
 }
 
 /// Paths of the submodules in the index, as bytes.

@@ -47,6 +47,8 @@ pub(crate) struct Clean {
     known: HashSet<String>,
     /// Those that would be packed now.
     seen: HashSet<String>,
+    /// Objects that are not here, and are not packed.
+    pub(crate) absent: HashSet<String>,
 }
 
 impl Clean {
@@ -112,6 +114,7 @@ impl Project {
                 .map(str::to_string)
                 .collect(),
             seen: HashSet::new(),
+            absent: HashSet::new(),
         }
     }
 
@@ -142,7 +145,8 @@ impl Project {
         }
         let mut staged = self.staged(git, dir).await?;
         staged.retain(|file| file.mode != "160000");
-        let blobs = staged.iter().map(|file| file.blob.clone()).collect();
+        let blobs = staged.iter().map(|file| file.blob.clone());
+        let blobs = blobs.filter(|blob| !clean.absent.contains(blob)).collect();
         let found = self.holding(git, secrets, blobs, clean).await?;
         staged.retain(|file| found.contains(&file.blob) || secrets.are_in(&file.path));
         if !staged.is_empty() {

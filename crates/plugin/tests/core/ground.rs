@@ -38,6 +38,13 @@ fn where_no_work_could_come_home_every_tool_refuses_with_the_way_out() {
             assert!(problem.contains("git worktree add"), "{problem}");
             let error = open.error("s", "bash", json!({ "command": "true" })).await;
             assert!(error.contains("git worktree add"), "{error}");
+            let doctor = plugin::Cli {
+                args: vec!["doctor".into()],
+                directory: text(&directory),
+            };
+            let done = open.plugin.cli(doctor).await;
+            let is_told = done.output.contains("git worktree add");
+            assert!(done.exit != 0 && is_told, "{}", done.output);
         }
         assert!(world.sandboxes().await.is_empty());
         assert_eq!(git(path, &["for-each-ref"]), before);
@@ -214,6 +221,147 @@ fn what_only_git_on_this_machine_ignores_does_not_come_home() {
         assert!(
             names.contains("made") && !names.contains("node_modules"),
             "{names}"
+        );
+    });
+}
+
+#[test]
+fn a_sparse_partial_clone_is_worked_on_and_nothing_that_it_leaves_out_is_deleted() {
+    run(async {
+        for filter in ["--filter=blob:none", "--filter=tree:0"] {
+            let world = World::new();
+            let origin = world.project.path();
+            write_tree(
+                origin,
+                "//- in/a.txt\na\n//- out/c.txt\nc\n//- out/d.txt\nd\n",
+            );
+            git(origin, &["add", "."]);
+            git(origin, &["commit", "-q", "-m", "second"]);
+            git(origin, &["config", "uploadpack.allowFilter", "true"]);
+            git(origin, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
+            let dir = tempfile::tempdir().expect("a directory");
+            let url = format!("file://{}", origin.display());
+            let allow = ["-c", "protocol.file.allow=always"];
+            let clone = ["clone", "-q", "--sparse", filter, &url, "project"];
+            git(dir.path(), &[&allow[..], &clone].concat());
+            let project = fs::canonicalize(dir.path())
+                .expect("a path")
+                .join("project");
+            git(
+                &project,
+                &[&allow[..], &["sparse-checkout", "set", "in"]].concat(),
+            );
+            git(
+                &project,
+                &["remote", "set-url", "origin", "file:///nowhere"],
+            );
+            write_tree(&project, "//- in/draft.txt\nnot committed\n");
+            let init = plugin::Init {
+                worktree: text(&project),
+                directory: text(&project),
+                ..world.init(json!({}))
+            };
+            let open = world.open_as(init, world.host(&world.local.url)).await;
+            assert_eq!(open.started.problem, None);
+            let listed = open
+                .bash("s", "find . -path ./.git -prune -o -type f -print | sort")
+                .await;
+            assert!(
+                listed.contains("./in/a.txt") && listed.contains("./in/draft.txt"),
+                "{listed}"
+            );
+            assert!(!listed.contains("./out"), "{listed}");
+            assert_eq!(
+                open.bash("s", "git status --porcelain").await,
+                "(no output)"
+            );
+            let work = "echo b >>in/a.txt && mkdir -p out && echo n >out/new.txt && git add --sparse -A && git commit -qm work && echo later >in/later.txt";
+            open.bash("s", work).await;
+            let said = open.ok("s", "sync", json!({})).await;
+            assert!(said.contains("opencode/1"), "{said}");
+            let changed =
+                |to: &str| git(&project, &["diff-tree", "-r", "--name-status", "main", to]);
+            assert_eq!(
+                changed("opencode/1"),
+                "M\tin/a.txt\nA\tin/draft.txt\nA\tin/later.txt\nA\tout/new.txt\n",
+                "{filter}"
+            );
+            open.bash("s", "rm in/later.txt; echo 2 >in/more.txt").await;
+            open.ok("s", "sync", json!({})).await;
+            assert_eq!(
+                changed("opencode/1"),
+                "M\tin/a.txt\nA\tin/draft.txt\nA\tin/more.txt\nA\tout/new.txt\n",
+                "{filter}"
+            );
+            // Another sandbox in the place of a lost one goes on from there.
+            world.delete_elsewhere(&world.sandbox_of("s"), true).await;
+            let list = json!({ "command": "ls in; git status --porcelain" });
+            let mut listed = String::new();
+            for _ in 0..2 {
+                // The first call may only say that it is gone.
+                listed = match open.call("s", "bash", list.clone()).await {
+                    plugin::Executed::Done(done) => done.output,
+                    other => format!("{other:?}"),
+                };
+            }
+            assert_eq!(listed, "a.txt\ndraft.txt\nmore.txt\n", "{filter}");
+            open.bash("s", "echo 3 >in/last.txt").await;
+            open.ok("s", "sync", json!({})).await;
+            git(&project, &["merge", "-q", "opencode/1"]);
+            assert!(project.join("in/more.txt").exists() && project.join("in/last.txt").exists());
+            assert!(!project.join("out/c.txt").exists());
+        }
+    });
+}
+
+#[test]
+fn a_graph_that_the_agent_replaces_comes_home_as_it_is() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        let work = "git add -A && git commit -qm one && echo 2 >two && git add two && git commit -qm two && git replace --graft HEAD";
+        open.bash("s", work).await;
+        let head = open.bash("s", "git rev-parse HEAD").await;
+        open.bash("s", "echo 3 >three").await;
+        open.ok("s", "sync", json!({})).await;
+        let project = world.project.path();
+        for older in [head.trim(), "main"] {
+            let is_in = ["merge-base", "--is-ancestor", older, "opencode/1"];
+            git(project, &is_in);
+        }
+        git(project, &["fsck", "--strict"]);
+    });
+}
+
+#[test]
+fn what_old_tools_wrote_comes_home_and_the_user_is_told() {
+    run(async {
+        let world = World::new();
+        let project = world.project.path();
+        let line = format!("*.x {}\n", "a".repeat(2_400));
+        fs::write(project.join(".gitattributes"), line).expect("written");
+        git(project, &["add", "."]);
+        git(project, &["commit", "-q", "-m", "a long line"]);
+        let open = world.open().await;
+        open.bash("s", "echo '*.y text' >>.gitattributes").await;
+        open.ok("s", "sync", json!({})).await;
+        let odd = "c=$(printf 'tree %s\\nparent %s\\nauthor a <a@b> 1 +051800\\ncommitter a <a@b> 1 +0000\\n\\nold\\n' \
+            $(git rev-parse HEAD^{tree}) $(git rev-parse HEAD) | git hash-object -t commit -w --stdin --literally) && \
+            git stash -q && git merge -q $c && git stash pop -q && git log --format=%s -1";
+        let merged = open.bash("s", odd).await;
+        assert!(merged.ends_with("\nold\n"), "{merged}");
+        open.ok("s", "sync", json!({})).await;
+        let told = open.opencode.told.borrow().join("\n");
+        for id in ["gitattributesLineLength", "badTimezone"] {
+            assert!(
+                told.contains(&format!("`git fsck` complains of {id} in 1 object")),
+                "{told}"
+            );
+        }
+        let subjects = git(project, &["log", "--format=%s", "opencode/1"]);
+        assert!(
+            subjects.lines().any(|subject| subject == "old"),
+            "{subjects}"
         );
     });
 }

@@ -228,19 +228,26 @@ fn what_cannot_be_set_up_says_why() {
         assert!(error.message.contains(words), "{error:?}");
     }
     assert!(!root.join(".git").exists(), "nothing half made is left");
-    let request = sandbox.op("setup", json!({ "root": root }));
-    let out = sandbox
-        .command(&request)
-        .env("PATH", "/nowhere")
-        .output()
-        .unwrap();
-    let error = parse(request["id"].as_str().unwrap(), &out)
-        .result
-        .unwrap_err();
-    assert!(
-        error.code == Code::Sandbox && error.message.contains("no git"),
-        "{error:?}"
-    );
+    let old = sandbox.dir.path().join("old");
+    std::fs::create_dir(&old).unwrap();
+    std::fs::write(old.join("git"), "#!/bin/sh\necho git version 2.29.3\n").unwrap();
+    std::fs::set_permissions(
+        old.join("git"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    for (place, words) in [
+        (Path::new("/nowhere"), "no git"),
+        (&old, "has git version 2.29.3, and version 2.30 or newer"),
+    ] {
+        let request = sandbox.op("setup", json!({ "root": root }));
+        let command = &mut sandbox.command(&request);
+        let out = command.env("PATH", place).output().unwrap();
+        let id = request["id"].as_str().unwrap();
+        let error = parse(id, &out).result.unwrap_err();
+        assert_eq!(error.code, Code::Sandbox, "{error:?}");
+        assert!(error.message.contains(words), "{error:?}");
+    }
 }
 
 #[test]

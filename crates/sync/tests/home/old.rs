@@ -20,6 +20,7 @@ left=$#
 while [ $left -gt 0 ]; do
   arg=$1; shift; left=$((left - 1))
   case $arg in
+    --sparse) echo "error: unknown option 'sparse'" >&2; exit 129 ;;
     --version) echo "git version VERSION"; exit 0 ;;
     --path-format=*) echoes=1; arg=--opencode-test-unknown ;;
     --filter=object:type=*|--filter-provided-objects|--exclude-hidden=*|--remerge-diff|--write-tree|--disk-usage*|--batch-command*)
@@ -88,6 +89,7 @@ fn there_and_back() {
         &path,
         "//- draft.txt\nnot committed\n//- other.log\nignored\n",
     );
+    git(&path, &["sparse-checkout", "set", "--no-cone", "/*"]);
     let world = World::around(dir);
     run(async {
         let said = sync::git_version(&TestHost::new(&[]), "/").await;
