@@ -6,11 +6,14 @@ import { readdirSync, readFileSync, mkdirSync } from "node:fs"
 import { join } from "node:path"
 import { after, before, describe, test } from "node:test"
 import { createWorld, eventually, root as checkout } from "../lib/world.mjs"
-import { build, prepareUser, snapshot, userGit, worktreeTree } from "../repositories/build.mjs"
+import { build, committed, prepareUser, snapshot, userGit } from "../repositories/build.mjs"
 import { kinds } from "../repositories/kinds.mjs"
 
 /** How many repositories are worked in at once. */
 const WIDTH = 2
+
+/** What the model is told beside the output. */
+const REMINDER = /\n\n<system-reminder>[^]*<\/system-reminder>$/
 
 const matches = (text, wanted, what) => (wanted instanceof RegExp ? assert.match(text, wanted, what) : assert.equal(text, wanted, what))
 
@@ -34,8 +37,8 @@ describe("repositories as people have them", { concurrency: WIDTH }, () => {
   }
 
   /** Git where the branches of a project are: in the repository, or beside the store if there is none. */
-  function branches(place, depot) {
-    const dir = place.top ?? join(world.storeDir, readdirSync(world.storeDir).find((name) => name.startsWith(`${depot}-`) && name.endsWith("-plain.git")))
+  function branches(kind, place, depot) {
+    const dir = place.top && !kind.plain ? place.top : join(world.storeDir, readdirSync(world.storeDir).find((name) => name.startsWith(`${depot}-`) && name.endsWith("-plain.git")))
     return (...args) => userGit(world.home, dir, ...args)
   }
 
@@ -57,22 +60,23 @@ describe("repositories as people have them", { concurrency: WIDTH }, () => {
         })
         return
       }
-      await t.test("in: the sandbox has the project", () => matches(look.text, kind.shows, JSON.stringify(look)))
+      await t.test("in: the sandbox has the project", () => matches(look.text.replace(REMINDER, ""), kind.shows, JSON.stringify(look)))
       await t.test("home: the branch has what the agent made of it, and no more", async () => {
         assert.equal(work.status, "completed", work.text)
         if (kind.says) matches(work.text, kind.says)
         if (kind.notHome) return assert.match(sync.error ?? `it is home: ${sync.output}`, kind.notHome)
         const { entry, depot } = await eventually("the work is home", () => {
           const found = entryOf(session)
-          return found.entry?.home && !found.entry.unsynced && found
+          return found.entry?.home && (kind.left || !found.entry.unsynced) && found
         }, 20).catch((error) => assert.fail(`${error.message}: ${sync.text}`))
-        const git = branches(place, depot)
+        const git = branches(kind, place, depot)
         const { branch } = entry.home
         const changed = git("diff", "--name-only", "--no-renames", "-z", entry.baseCommit, branch).split("\0").filter(Boolean)
         assert.deepEqual(changed.sort(), [...kind.changed].sort())
         for (const [at, content] of Object.entries({ "BRANCH:made.txt": "made\n", ...kind.holds })) assert.equal(git("show", at.replace("BRANCH", branch)), content, at)
+        for (const [path, content] of Object.entries(kind.has ?? {})) assert.equal(readFileSync(join(place.root, path), "utf8"), content, path)
         for (const left of kind.left ?? []) assert.match(sync.text, left)
-        if (kind.tree !== false) assert.equal(git("rev-parse", `${entry.baseCommit}^{tree}`).trim(), worktreeTree(world.home, place), "what went in is what a commit of everything would hold")
+        if (kind.tree !== false) assert.equal(git("rev-parse", `${entry.baseCommit}^{tree}`).trim(), committed(world.home, place).tree, "what went in is what a commit of everything would hold")
       })
       await t.test("nothing of the user's own has changed", () => assert.deepEqual(snapshot(world.home, place), mine))
     }),

@@ -6,11 +6,12 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { test } from "node:test"
 import { git } from "../lib/world.mjs"
-import { changes, missing, strays, unsettled, userState } from "../soak/home.mjs"
+import { snapshot } from "../repositories/build.mjs"
+import { changes, missing, strays, unsettled } from "../soak/home.mjs"
 import { soak } from "../soak/soak.mjs"
 import { plan } from "../soak/plan.mjs"
 
-const sizes = { seed: 1, turns: 30, sessions: 4, processes: 2, faults: 5, killEvery: 10 }
+const sizes = { seed: 1, turns: 30, sessions: 4, processes: 2, faults: 5, killEvery: 10, repositories: 2 }
 
 test("after thirty turns with faults and kills, all that was promised is home and nothing else changed", async (t) => {
   const result = await soak({ ...sizes, say: (line) => t.diagnostic(line) })
@@ -33,12 +34,13 @@ test("what is lost, left over, unfinished or changed is noticed", (t) => {
   git(dir, "commit", "--quiet", "--message=first")
   assert.deepEqual(missing(dir, [{ content: "kept\n" }, { content: "lost\n" }]), [{ content: "lost\n" }])
 
-  const before = userState(dir)
+  const state = () => snapshot(dir, { root: dir, top: dir })
+  const before = state()
   git(dir, "branch", "opencode/1")
-  assert.deepEqual(changes(before, userState(dir)), [])
+  assert.deepEqual(changes(before, state()), [])
   writeFileSync(join(dir, "kept"), "changed\n")
   git(dir, "branch", "other")
-  assert.deepEqual(changes(before, userState(dir)).map((line) => line.split(" ")[2]), ["status", "branches", "files"])
+  assert.deepEqual(changes(before, state()).map((line) => line.split(" ")[2]), ["files", "status", "refs"])
 
   const store = { sessions: { a: { sandboxId: "1", unsynced: {} }, b: { sandboxId: "2", deleted: true } }, creating: [{ name: "n" }], cleanup: [{ sandbox: "x", late: true }, { sandbox: "y" }] }
   assert.equal(unsettled(store, []).length, 4)

@@ -175,11 +175,13 @@ export async function createWorld({ files = {}, git: withGit = true, options = {
     environment,
     configFile,
     storeDir: join(home, ".local/share/opencode/storage/daytona"),
-    /** The plugin's store of the one project of this world. */
-    store() {
+    /** The plugin's stores, one for each project. */
+    stores() {
       const names = existsSync(world.storeDir) ? readdirSync(world.storeDir).filter((name) => name.endsWith(".json")) : []
-      return names.length ? JSON.parse(readFileSync(join(world.storeDir, names[0]), "utf8")) : undefined
+      return names.map((name) => JSON.parse(readFileSync(join(world.storeDir, name), "utf8")))
     },
+    /** That of the one project of this world. */
+    store: () => world.stores()[0],
     logs() {
       const dir = join(home, ".local/share/opencode/log")
       return existsSync(dir) ? readdirSync(dir).map((name) => readFileSync(join(dir, name), "utf8")).join("\n") : ""

@@ -34,8 +34,11 @@ export function build(kind, base, home, number) {
   return { root, dir, top: kind.base === "none" && !existsSync(join(root, ".git")) ? undefined : realpathSync(root) }
 }
 
-/** The tree that `git add --all` and a commit would make on the host, without a trace of having asked. */
-export function worktreeTree(home, { root, top }) {
+/**
+ * What `git add --all` and a commit would make of a worktree on the host, without a trace of having asked:
+ * the name of the tree, and its files with their names in git.
+ */
+export function committed(home, { root, top }) {
   const scratch = mkdtempSync(join(home, "scratch-"))
   try {
     const index = join(scratch, "index")
@@ -49,7 +52,9 @@ export function worktreeTree(home, { root, top }) {
     const env = environment(home, { GIT_INDEX_FILE: index, GIT_OBJECT_DIRECTORY: objects, GIT_ALTERNATE_OBJECT_DIRECTORIES: from.objects, GIT_NO_LAZY_FETCH: "1", ...(top ? {} : { GIT_DIR: plain, GIT_WORK_TREE: root }) })
     const run = (...args) => execFileSync("git", ["-c", "core.splitIndex=false", "-c", "core.hooksPath=/dev/null", ...args], { cwd: root, env, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] }).trim()
     run("add", "--all")
-    return run("write-tree")
+    const tree = run("write-tree")
+    const lines = run("ls-tree", "-r", "-z", tree).split("\0").filter(Boolean)
+    return { tree, files: new Map(lines.map((line) => [line.slice(line.indexOf("\t") + 1), line.split(/[ \t]/)[2]])) }
   } finally {
     rmSync(scratch, { recursive: true, force: true })
   }
@@ -58,11 +63,13 @@ export function worktreeTree(home, { root, top }) {
 /** All of the user's own that must stay as it is. */
 export function snapshot(home, { root, top }) {
   const files = {}
+  const isBare = existsSync(join(root, "HEAD"))
   const walk = (dir) => {
     for (const name of readdirSync(join(root, dir), { encoding: "buffer" })) {
       const path = join(dir, name.toString("latin1"))
       const real = Buffer.concat([Buffer.from(`${join(root, dir)}/`), name])
-      if (path === ".git") continue
+      // OpenCode keeps the project's id in a bare repository.
+      if (path === ".git" || path.endsWith(".bare/opencode") || (path === "opencode" && isBare)) continue
       const stat = lstatSync(real)
       if (stat.isDirectory()) walk(path)
       else files[path] = stat.isFile() ? `${stat.mode} ${blob(readFileSync(real))}` : stat.isSymbolicLink() ? readlinkSync(real) : `${stat.mode}`

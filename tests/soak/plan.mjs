@@ -70,6 +70,12 @@ function processOf(slot, processes) {
   return slot % (processes - 2)
 }
 
+/**
+ * Which repository a slot's sessions are in: 0 is the soak's own, which the sandboxes with little room and
+ * the image are for; the others are drawn from the table of repositories.
+ */
+export const repositoryOf = (slot, processes, repositories) => (kindOf(processOf(slot, processes), processes) === "plain" ? slot % (repositories + 1) : 0)
+
 /** The turns, in order. */
 export function plan({ seed, turns, sessions, processes, faults, killEvery }) {
   const random = dice(seed)

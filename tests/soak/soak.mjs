@@ -5,16 +5,18 @@
 // The plan follows from the seed alone (plan.mjs); how it interleaves follows from the machine.
 // What must be true at the end is in home.mjs.
 
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { ensureLocal, ensurePackage, ensurePackages, ensurePrograms, ensureTools, enterPrograms } from "../lib/setup.mjs"
 import { createWorld, eventually, git, startLocal } from "../lib/world.mjs"
-import { changes, fsck, halfMade, missing, strays, temporary, unsettled, userState } from "./home.mjs"
-import { dice, kindOf, plan } from "./plan.mjs"
+import { build, committed, prepareUser, snapshot, userGit } from "../repositories/build.mjs"
+import { plainKinds } from "../repositories/kinds.mjs"
+import { changes, halfMade, missing, strays, temporary, unsettled } from "./home.mjs"
+import { dice, kindOf, plan, repositoryOf } from "./plan.mjs"
 
-const DEFAULTS = { seed: 1, turns: 500, sessions: 20, processes: 4, faults: 5, "kill-every": 50 }
+const DEFAULTS = { seed: 1, turns: 500, sessions: 20, processes: 4, faults: 5, "kill-every": 50, repositories: 6 }
 /** Turns at once. */
 const WIDTH = 3
 /** A fault or a kill may be felt by turns this far before or after it; unused faults are healed then. */
@@ -35,13 +37,20 @@ export async function soak({ say = () => {}, ...sizes }) {
   const world = await createWorld({ local, files, env: { TMPDIR: tmp } })
   await makeImage(local)
   for (const name of ["one", "two", "three"]) git(world.project, "commit", "--quiet", "--allow-empty", `--message=History ${name}`)
-  const state = new Soak(world, { tmp, say, sizes, files: Object.keys(files).filter((path) => !path.startsWith("ignored/")) })
-  const before = userState(world.project)
+  prepareUser(world.home)
+  const places = [{ name: "the soak's own", root: world.project, dir: world.project, top: world.project }, ...drawn(sizes, world)]
+  for (const place of places) {
+    place.wanted = committed(world.home, place).files
+    place.head = place.top && userGit(world.home, place.root, "rev-parse", "HEAD").trim()
+    place.before = snapshot(world.home, place)
+  }
+  say(`repositories: ${places.map(({ name }) => name).join("; ")}`)
+  const state = new Soak(world, { tmp, say, sizes, places })
   let complaints = { soak: ["it did not end"] }
   try {
     await state.start(processes)
     await state.drive(plan(sizes))
-    complaints = await state.complaints(before)
+    complaints = await state.complaints()
   } finally {
     const failed = Object.values(complaints).flat().length > 0
     if (failed) say(`What is left to look at: ${data} and ${world.base}`)
@@ -50,6 +59,18 @@ export async function soak({ say = () => {}, ...sizes }) {
     if (!failed) rmSync(data, { recursive: true, force: true })
   }
   return { turns, sessions, promises: state.promises.length, kills: state.kills, faults: state.faults, early: state.early, complaints }
+}
+
+/** Repositories of the table, which one follows from the seed. */
+function drawn({ seed, repositories }, world) {
+  const random = dice(seed)
+  const left = [...plainKinds]
+  return Array.from({ length: repositories }, (_, n) => {
+    const [kind] = left.splice(random.below(left.length), 1)
+    const base = join(world.base, `repository${n}`)
+    mkdirSync(base)
+    return { name: kind.name, ...build(kind, base, world.home, n) }
+  })
 }
 
 function projectFiles(seed) {
@@ -88,7 +109,7 @@ class Soak {
   disturbed = []
   #world
   #tmp
-  #files
+  #places
   #say
   #sizes
   #processes = []
@@ -97,13 +118,14 @@ class Soak {
   #orphaned = new Set()
   #written = { planned: 0, told: 0 }
 
-  constructor(world, { tmp, say, sizes, files }) {
-    this.#files = files
+  constructor(world, { tmp, say, sizes, places }) {
+    this.#places = places
     this.#world = world
     this.#tmp = tmp
     this.#say = say
     this.#sizes = sizes
-    this.#slots = Array.from({ length: sizes.sessions }, () => ({ last: Promise.resolve() }))
+    const place = (slot) => places[repositoryOf(slot, sizes.processes, sizes.repositories)]
+    this.#slots = Array.from({ length: sizes.sessions }, (_, slot) => ({ last: Promise.resolve(), place: place(slot) }))
   }
 
   async start(processes) {
@@ -121,7 +143,7 @@ class Soak {
     let opencode
     while (!opencode) opencode = await serve()
     // The plugin is loaded by the first request of a project.
-    await opencode.request("GET", "/session")
+    for (const { dir } of this.#places) await opencode.at(dir).request("GET", "/session")
     return opencode
   }
 
@@ -165,7 +187,7 @@ class Soak {
     let killed = false
     let meanwhile
     try {
-      slot.session ??= await opencode.session()
+      slot.session ??= await opencode.at(slot.place.dir).session()
       const session = slot.session
       meanwhile = this.#early(early, turn, slot, opencode).catch((error) => void (process.killed === opencode || this.failures.push(`turn ${turn.index}: ${early} in the first second of ${session}: ${error.message}`)))
       const sent = opencode.request("POST", `/session/${slot.session}/message`, { parts: [{ type: "text", text: `script:t${turn.index}` }], model: { providerID: "fake", modelID: "m" } })
@@ -260,6 +282,17 @@ class Soak {
     }
   }
 
+  /** Where the branches of a place are: beside the store, if it is no repository. */
+  #branches({ top }) {
+    return top ?? join(this.#world.storeDir, readdirSync(this.#world.storeDir).find((name) => name.endsWith("-plain.git")))
+  }
+
+  /** The stores of all repositories as one. */
+  #store() {
+    const all = this.#world.stores()
+    return { creating: all.flatMap(({ creating }) => creating ?? []), cleanup: all.flatMap(({ cleanup }) => cleanup ?? []), sessions: Object.assign({}, ...all.map(({ sessions }) => sessions)) }
+  }
+
   #promised(turn, call) {
     call.heard = true
     const isFull = this.#processes[turn.process]?.kind === "full"
@@ -281,7 +314,7 @@ class Soak {
   }
 
   /** Lets everything come to rest, and looks. */
-  async complaints(before) {
+  async complaints() {
     const world = this.#world
     await world.local.heal()
     for (const process of this.#processes) {
@@ -291,21 +324,21 @@ class Soak {
     this.#processes = []
     this.#say("restarting; waiting for the work to come home …")
     await this.start(this.#sizes.processes)
-    const left = async () => unsettled(world.store(), await sandboxes(world.local))
+    const left = async () => unsettled(this.#store(), await sandboxes(world.local))
     const settled = await eventually("rest", async () => (await left()).length === 0, SETTLE_SECONDS).then(() => [], left)
     const gone = () => temporary(this.#tmp).filter((name) => !this.#orphaned.has(name))
     await eventually("the end of temporary directories", () => gone().length === 0, 10).catch(() => {})
-    const absent = missing(world.project, this.promises)
+    const at = (what) => this.#places.flatMap((place) => what(place, this.#branches(place)).map((complaint) => (typeof complaint === "string" ? `${place.name}: ${complaint}` : complaint)))
+    const absent = at((place, repository) => missing(repository, this.promises.filter(({ slot }) => this.#slots[slot].place === place)))
     const { planned, told } = this.#written
     return {
       "turns end": this.failures,
       "most of what is written is promised": told >= planned * 0.6 ? [] : [`only ${told} of ${planned} writes were told to have succeeded`],
       "the store comes to rest": settled,
       "what was promised is home": absent.map(({ content, ...promise }) => `${content.slice(0, 40).trim()} is in no branch: ${JSON.stringify(promise)}`),
-      "sandboxes and sessions match": strays(world.store(), await sandboxes(world.local)),
-      "the user's own is untouched": changes(before, userState(world.project)),
-      "no tree that nobody made": halfMade(world.project, this.#files),
-      "the repository is sound": fsck(world.project),
+      "sandboxes and sessions match": strays(this.#store(), await sandboxes(world.local)),
+      "the user's own is untouched, and sound": at((place) => changes(place.before, snapshot(world.home, place))),
+      "no tree that nobody made": at((place, repository) => halfMade(repository, place.wanted, place.head)),
       "nothing temporary is left": gone().map((name) => `${join(this.#tmp, name)} was left`),
     }
   }
