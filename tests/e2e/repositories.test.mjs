@@ -6,7 +6,7 @@ import { readdirSync, readFileSync, mkdirSync } from "node:fs"
 import { join } from "node:path"
 import { after, before, describe, test } from "node:test"
 import { createWorld, eventually, root as checkout } from "../lib/world.mjs"
-import { build, committed, prepareUser, snapshot, userGit } from "../repositories/build.mjs"
+import { build, committed, prepareUser, shell, snapshot, userGit } from "../repositories/build.mjs"
 import { kinds } from "../repositories/kinds.mjs"
 
 /** How many repositories are worked in at once. */
@@ -79,6 +79,14 @@ describe("repositories as people have them", { concurrency: WIDTH }, () => {
         if (kind.tree !== false) assert.equal(git("rev-parse", `${entry.baseCommit}^{tree}`).trim(), committed(world.home, place).tree, "what went in is what a commit of everything would hold")
       })
       await t.test("nothing of the user's own has changed", () => assert.deepEqual(snapshot(world.home, place), mine))
+      if (kind.notHome || kind.left) return
+      await t.test("the command that sync names puts it into the working tree", () => {
+        const [, command] = sync.text.match(/into the working tree with: (.*)/) ?? assert.fail(sync.text)
+        const root = kind.plain ? place.dir : place.root
+        shell(world.home, root, command)
+        assert.equal(readFileSync(join(root, "made.txt"), "utf8").replace("\r", ""), "made\n")
+        if (kind.changed.includes("a.txt")) assert.match(readFileSync(join(root, "a.txt"), "utf8"), /(agent|both)\r?\n$/)
+      })
     }),
   )
 })

@@ -17,6 +17,9 @@ const environment = (home, more = {}) => ({ PATH: searchPath(), HOME: home, TZ: 
 /** Git as the user has it. */
 export const userGit = (home, cwd, ...args) => execFileSync("git", args, { cwd, encoding: "utf8", maxBuffer: 1 << 28, env: environment(home), stdio: ["ignore", "pipe", "pipe"] })
 
+/** A command that the user types. */
+export const shell = (home, cwd, script, more) => execFileSync("sh", ["-ec", script], { cwd, env: environment(home, more), encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] })
+
 /**
  * Builds the repository of a row in a directory of its own. `number` makes its first commit unlike every
  * other: OpenCode knows projects by it. Gives where it is and where OpenCode starts.
@@ -25,8 +28,7 @@ export function build(kind, base, home, number) {
   const root = join(base, "project")
   mkdirSync(root, { recursive: true })
   const date = `${1_700_000_000 + number} +0000`
-  const env = environment(home, { GIT_AUTHOR_DATE: date, GIT_COMMITTER_DATE: date })
-  const sh = (script) => execFileSync("sh", ["-ec", script], { cwd: root, env, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] })
+  const sh = (script) => shell(home, root, script, { GIT_AUTHOR_DATE: date, GIT_COMMITTER_DATE: date })
   if (kind.base !== "none") sh("git init -q")
   if (kind.base === "commit") sh("echo alpha > a.txt; git add a.txt; git commit -qm first")
   if (kind.make) sh(kind.make)

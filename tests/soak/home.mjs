@@ -26,8 +26,8 @@ export function missing(repository, promises) {
 }
 
 /** The commits of sessions that lack a file of the user's, or have another in its place: nobody made such a tree. */
-export function halfMade(repository, wanted, head) {
-  const own = run(repository, "rev-list", "--glob=refs/heads/opencode", ...(head ? ["--not", head] : [])).split("\n").filter(Boolean)
+export function halfMade(repository, wanted, heads) {
+  const own = run(repository, "rev-list", "--glob=refs/heads/opencode", "--not", ...heads).split("\n").filter(Boolean)
   return own.flatMap((commit) => {
     const list = run(repository, "ls-tree", "-r", "-z", commit).split("\0").filter(Boolean)
     const found = new Map(list.map((line) => [line.slice(line.indexOf("\t") + 1), line.split(/[ \t]/)[2]]))

@@ -41,7 +41,8 @@ export async function soak({ say = () => {}, ...sizes }) {
   const places = [{ name: "the soak's own", root: world.project, dir: world.project, top: world.project }, ...drawn(sizes, world)]
   for (const place of places) {
     place.wanted = committed(world.home, place).files
-    place.head = place.top && userGit(world.home, place.root, "rev-parse", "HEAD").trim()
+    // Of the user's own commits, also with a detached HEAD.
+    place.heads = place.top ? userGit(world.home, place.root, "rev-list", "--all", "--no-walk").split("\n").filter(Boolean) : []
     place.before = snapshot(world.home, place)
   }
   say(`repositories: ${places.map(({ name }) => name).join("; ")}`)
@@ -338,7 +339,7 @@ class Soak {
       "what was promised is home": absent.map(({ content, ...promise }) => `${content.slice(0, 40).trim()} is in no branch: ${JSON.stringify(promise)}`),
       "sandboxes and sessions match": strays(this.#store(), await sandboxes(world.local)),
       "the user's own is untouched, and sound": at((place) => changes(place.before, snapshot(world.home, place))),
-      "no tree that nobody made": at((place, repository) => halfMade(repository, place.wanted, place.head)),
+      "no tree that nobody made": at((place, repository) => halfMade(repository, place.wanted, place.heads)),
       "nothing temporary is left": gone().map((name) => `${join(this.#tmp, name)} was left`),
     }
   }

@@ -46,6 +46,8 @@ pub(crate) struct Brought {
     pub(crate) notes: Vec<String>,
     /// What is odd about what arrived.
     pub(crate) odd: Vec<String>,
+    /// The command that puts what arrived into the working tree, if it is not there yet.
+    pub(crate) take: Option<String>,
     /// Background commands that still run.
     pub(crate) jobs: u32,
     /// Why the change is not in the worktree too, if it should be.
@@ -139,6 +141,7 @@ impl Carry {
             }
             brought.notes.extend(trust::sentences(&landed.notes));
             let changed = !landed.files.is_empty() || known != Some(&landed.commit);
+            brought.take = Some(self.take(&landed));
             brought.landed = changed.then_some(landed);
         }
         sessions
@@ -149,8 +152,26 @@ impl Carry {
             && let Some(home) = &brought.home
         {
             brought.not_applied = self.apply(sessions, session, entry, &home.commit).await?;
+            brought.take = brought.take.filter(|_| brought.not_applied.is_some());
         }
         Ok(brought)
+    }
+
+    /// The command that puts the session's change into the working tree, run at its root. Edits that the
+    /// user had not committed are on the branch as a commit, and a merge of it would overwrite them.
+    fn take(&self, landed: &Landed) -> String {
+        let branch = &landed.branch;
+        let git = match self.project.branches_in() {
+            None => "git".to_string(),
+            Some(depot) => format!("git --git-dir='{depot}'"),
+        };
+        match &landed.edits {
+            None => format!("git merge {branch}"),
+            Some(edits) => format!(
+                "{git} diff --binary {} {branch} | git apply",
+                edits.get(..12).unwrap_or(edits)
+            ),
+        }
     }
 
     /// Why a commit is not what the session's work goes on from, if it is not: most of the files are
@@ -456,6 +477,9 @@ impl Brought {
             }
             if !landed.others.is_empty() {
                 said.push(format!("Also: {}.", landed.others.join(", ")));
+            }
+            if let Some(take) = &self.take {
+                said.push(format!("`{take}` puts it into your working tree."));
             }
         }
         if let Some(reason) = &self.not_applied {

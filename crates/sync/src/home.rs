@@ -7,6 +7,7 @@
 
 use crate::git::{self, Git, text};
 use crate::listing::Listing;
+use crate::pack::{EDITS, US};
 use crate::{Error, Project, header, is_hash, kept};
 use std::collections::BTreeMap;
 
@@ -49,6 +50,9 @@ pub struct Landed {
     pub beside: Option<String>,
     /// Further branches.
     pub others: Vec<String>,
+    /// The commit on the branch that holds what the user had not committed, if the session began with
+    /// such edits: what is behind it is the session's change.
+    pub edits: Option<String>,
     /// What the user should know of its files.
     pub notes: Vec<String>,
 }
@@ -385,6 +389,7 @@ impl Project {
             files = self.files(&private, &from, &incoming.tip).await?;
             notes = self.filtered(&private, &from, &incoming.tip).await?;
         }
+        let edits = self.edits(&private, &incoming.tip, host_head).await?;
         Ok(Landed {
             branch,
             commit: incoming.tip.clone(),
@@ -392,7 +397,28 @@ impl Project {
             beside,
             others,
             notes,
+            edits,
         })
+    }
+
+    /// The last commit before `tip` that holds what the user had not committed.
+    async fn edits(
+        &self,
+        private: &Git<'_>,
+        tip: &str,
+        host_head: Option<&str>,
+    ) -> Result<Option<String>, Error> {
+        let subject = format!("--grep={EDITS}");
+        let author = format!("--author={US}@localhost");
+        let mut args = vec!["rev-list", "--max-count=1", "--fixed-strings"];
+        args.extend([&subject[..], &author, tip]);
+        if let Some(head) = host_head
+            && private.has(head).await?
+        {
+            args.extend(["--not", head]);
+        }
+        let found = private.line(&args).await?;
+        Ok(is_hash(&found).then_some(found))
     }
 
     /// Moves the session's branch and its further ones: which one, why it is another, and theirs.

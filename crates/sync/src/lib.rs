@@ -190,6 +190,11 @@ impl Project {
         self
     }
 
+    /// The repository that the branches are in, if that is not the user's own.
+    pub fn branches_in(&self) -> Option<&str> {
+        (!self.repository).then_some(self.depot.as_str())
+    }
+
     /// The depot's path.
     pub fn depot(&self) -> &str {
         &self.depot

@@ -98,6 +98,11 @@ pub(crate) fn is_no_project(host: &dyn Host, worktree: &str, is_repository: bool
         })
 }
 
+/// First line of the commit that holds what the user has not committed.
+pub(crate) const EDITS: &str = "Project as it was on the host";
+/// Who makes it.
+pub(crate) const US: &str = "opencode-daytona-sandbox";
+
 /// The worktree, committed.
 pub(crate) struct Snapshot {
     pub(crate) commit: String,
@@ -255,7 +260,7 @@ impl Project {
         let mut git = git.clone();
         for role in ["AUTHOR", "COMMITTER"] {
             git = git
-                .with(&format!("GIT_{role}_NAME"), "opencode-daytona-sandbox")
+                .with(&format!("GIT_{role}_NAME"), US)
                 .with(
                     &format!("GIT_{role}_EMAIL"),
                     "opencode-daytona-sandbox@localhost",
@@ -360,12 +365,7 @@ impl Project {
                 left,
             });
         }
-        let mut commit = vec![
-            "commit-tree",
-            "--no-gpg-sign",
-            "-m",
-            "Project as it was on the host",
-        ];
+        let mut commit = vec!["commit-tree", "--no-gpg-sign", "-m", EDITS];
         if let Some(head) = &head {
             commit.extend(["-p", head]);
         }

@@ -552,6 +552,11 @@ fn report(brought: &Brought) -> Executed {
             ));
         }
     }
+    if let Some(take) = brought.take.as_ref().filter(|_| !files.is_empty()) {
+        text.push_str(&format!(
+            "\nThe user puts it into the working tree with: {take}"
+        ));
+    }
     if let Some(reason) = &brought.not_applied {
         text.push_str(&format!(
             "\nIt is not in the user's working tree: {reason}."
