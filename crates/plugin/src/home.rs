@@ -15,7 +15,7 @@ use daytona::Toolbox;
 use host::Level;
 use protocol::{Bundle, Code, Op, Outcome, Request, Synced};
 use sessions::{Entry, Home, Sessions};
-use sync::{Applied, Incoming, Landed, Tip};
+use sync::{Applied, Incoming, Landed, Take, Tip};
 
 /// How often another branch number is tried: others may take one at the same moment.
 const NUMBERS: usize = 20;
@@ -157,20 +157,29 @@ impl Carry {
         Ok(brought)
     }
 
-    /// The command that puts the session's change into the working tree, run at its root. Edits that the
-    /// user had not committed are on the branch as a commit, and a merge of it would overwrite them.
+    /// The command that puts the session's change into the working tree, run at its root.
     fn take(&self, landed: &Landed) -> String {
         let branch = &landed.branch;
-        let git = match self.project.branches_in() {
-            None => "git".to_string(),
-            Some(depot) => format!("git --git-dir='{depot}'"),
+        let depot = format!("git --git-dir='{}'", self.project.depot());
+        let apply = match self.project.is_repository() {
+            true => "git apply".to_string(),
+            // A repository around the project is none of its.
+            false => format!("{depot} --work-tree=. apply"),
         };
-        match &landed.edits {
-            None => format!("git merge {branch}"),
-            Some(edits) => format!(
-                "{git} diff --binary {} {branch} | git apply",
-                edits.get(..12).unwrap_or(edits)
-            ),
+        match &landed.take {
+            Take::Merge => format!("git merge {branch}"),
+            Take::Since(commit) => {
+                let git = match self.project.is_repository() {
+                    true => "git",
+                    false => &depot,
+                };
+                let commit = commit.get(..12).unwrap_or(commit);
+                format!("{git} diff --binary {commit} {branch} | {apply}")
+            }
+            Take::SinceInDepot(commit) => {
+                let tip = &landed.commit;
+                format!("{depot} diff --binary {commit} {tip} | {apply}")
+            }
         }
     }
 

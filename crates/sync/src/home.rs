@@ -50,11 +50,24 @@ pub struct Landed {
     pub beside: Option<String>,
     /// Further branches.
     pub others: Vec<String>,
-    /// The commit on the branch that holds what the user had not committed, if the session began with
-    /// such edits: what is behind it is the session's change.
-    pub edits: Option<String>,
+    /// How the session's change gets into the working tree.
+    pub take: Take,
     /// What the user should know of its files.
     pub notes: Vec<String>,
+}
+
+/// How the session's change gets into the working tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Take {
+    /// By a merge of the branch.
+    #[default]
+    Merge,
+    /// As what lies between this commit and the branch's: the user had edits that were not committed,
+    /// which are on the branch, too, and a merge would overwrite them.
+    Since(String),
+    /// As what lies between this commit, which only the depot has, and the branch's: the agent made
+    /// another repository.
+    SinceInDepot(String),
 }
 
 /// How often it is looked where branches are.
@@ -385,11 +398,12 @@ impl Project {
             }
         };
         let (mut files, mut notes) = (Vec::new(), Vec::new());
+        let take = self.take(&private, &incoming.tip, host_head, base.as_deref());
+        let take = take.await?;
         if let Some(from) = tip.last.map(str::to_string).or(base) {
             files = self.files(&private, &from, &incoming.tip).await?;
             notes = self.filtered(&private, &from, &incoming.tip).await?;
         }
-        let edits = self.edits(&private, &incoming.tip, host_head).await?;
         Ok(Landed {
             branch,
             commit: incoming.tip.clone(),
@@ -397,28 +411,40 @@ impl Project {
             beside,
             others,
             notes,
-            edits,
+            take,
         })
     }
 
-    /// The last commit before `tip` that holds what the user had not committed.
-    async fn edits(
+    /// How the change that `tip` ends gets into the working tree.
+    async fn take(
         &self,
         private: &Git<'_>,
         tip: &str,
         host_head: Option<&str>,
-    ) -> Result<Option<String>, Error> {
+        base: Option<&str>,
+    ) -> Result<Take, Error> {
         let subject = format!("--grep={EDITS}");
         let author = format!("--author={US}@localhost");
         let mut args = vec!["rev-list", "--max-count=1", "--fixed-strings"];
         args.extend([&subject[..], &author, tip]);
-        if let Some(head) = host_head
-            && private.has(head).await?
-        {
+        let head = match host_head {
+            Some(head) if private.has(head).await? => Some(head),
+            _ => None,
+        };
+        if let Some(head) = head {
             args.extend(["--not", head]);
         }
-        let found = private.line(&args).await?;
-        Ok(is_hash(&found).then_some(found))
+        let edits = private.line(&args).await?;
+        if is_hash(&edits) {
+            return Ok(Take::Since(edits));
+        }
+        match (head, base) {
+            (Some(head), Some(base)) if !private.is_ancestor(head, tip).await? => {
+                Ok(Take::SinceInDepot(base.into()))
+            }
+            (None, Some(base)) => Ok(Take::SinceInDepot(base.into())),
+            _ => Ok(Take::Merge),
+        }
     }
 
     /// Moves the session's branch and its further ones: which one, why it is another, and theirs.

@@ -46,7 +46,7 @@ use std::rc::Rc;
 pub use agents::Agents;
 pub use apply::Applied;
 pub use ground::{Ground, ground};
-pub use home::{Incoming, Landed, Tip};
+pub use home::{Incoming, Landed, Take, Tip};
 pub use moved::Origin;
 use pack::is_no_project;
 pub use pack::{Packed, Start};
@@ -190,9 +190,9 @@ impl Project {
         self
     }
 
-    /// The repository that the branches are in, if that is not the user's own.
-    pub fn branches_in(&self) -> Option<&str> {
-        (!self.repository).then_some(self.depot.as_str())
+    /// True if the branches are in the user's own repository, and not in the depot.
+    pub fn is_repository(&self) -> bool {
+        self.repository
     }
 
     /// The depot's path.
