@@ -7,7 +7,7 @@ use crate::dotenv;
 use crate::edge::Toast;
 use crate::fork;
 use crate::home::{Brought, Turn};
-use crate::plugin::OpenCode;
+use crate::opencode::OpenCode;
 use crate::remote::{OTHER, Remote, RemoteError};
 use crate::secrets::Secrets;
 use crate::trust;

@@ -2,7 +2,7 @@
 //! is a new session titled `… (fork #1)` with copies of the messages, under new ids but with their
 //! times.
 
-use crate::plugin::OpenCode;
+use crate::opencode::OpenCode;
 use serde_json::Value;
 
 /// What a fork began as.

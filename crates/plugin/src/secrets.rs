@@ -14,7 +14,7 @@ use crate::config::{Config, ConfigError};
 use crate::dotenv;
 use crate::edge::{Permission, Progress, Toast};
 use crate::guard::Registered;
-use crate::plugin::{Asked, OpenCode};
+use crate::opencode::{Asked, OpenCode};
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};

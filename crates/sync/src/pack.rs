@@ -347,31 +347,9 @@ impl Project {
         left.retain(|path| !start.keep_out.contains(path) && !held_back.contains(path));
         let hidden = self.hidden(&git, &staged, &index, dir).await?;
         let tree = write_tree(&git, clean).await?;
-        if let Some(head) = &head
-            && git
-                .line(&["rev-parse", &format!("{head}^{{tree}}")])
-                .await?
-                == tree
-            && !self.says(&git, &start.secrets, head).await?
-        {
-            return Ok(Snapshot {
-                commit: head.clone(),
-                branch,
-                head: Some(head.clone()),
-                held_back,
-                lfs,
-                nested,
-                hidden,
-                left,
-            });
-        }
-        let mut commit = vec!["commit-tree", "--no-gpg-sign", "-m", EDITS];
-        if let Some(head) = &head {
-            commit.extend(["-p", head]);
-        }
-        commit.push(&tree);
+        let commit = self.commit(&git, head.as_deref(), &tree, start).await?;
         Ok(Snapshot {
-            commit: git.line(&commit).await?,
+            commit,
             branch,
             head,
             held_back,
@@ -380,6 +358,27 @@ impl Project {
             hidden,
             left,
         })
+    }
+
+    /// A commit of the tree: HEAD, if it has that, and else one on top of it.
+    async fn commit(
+        &self,
+        git: &Git<'_>,
+        head: Option<&str>,
+        tree: &str,
+        start: &Start,
+    ) -> Result<String, Error> {
+        let mut commit = vec!["commit-tree", "--no-gpg-sign", "-m", EDITS];
+        if let Some(head) = head {
+            let own = format!("{head}^{{tree}}");
+            let own = git.line(&["rev-parse", &own]).await?;
+            if own == tree && !self.says(git, &start.secrets, head).await? {
+                return Ok(head.into());
+            }
+            commit.extend(["-p", head]);
+        }
+        commit.push(tree);
+        git.line(&commit).await
     }
 
     /// Makes the index: what is tracked, and all of the worktree.
