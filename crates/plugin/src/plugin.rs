@@ -135,6 +135,13 @@ impl Plugin {
         })
     }
 
+    /// From now on every tool refuses.
+    fn refuse(&self, reason: &str) {
+        self.host.log(Level::Error, reason);
+        *self.state.borrow_mut() = State::Refusing(reason.into());
+        self.toast("Sandbox unavailable", reason, "error");
+    }
+
     /// Reads the configuration and says which tools there are. They are the same whether it works
     /// or not: without a sandbox they refuse.
     pub async fn start(self: &Rc<Self>, _: Nothing) -> Started {
@@ -142,14 +149,15 @@ impl Plugin {
             Ok(core) => {
                 let core = Rc::new(core);
                 *self.state.borrow_mut() = State::Working(Rc::clone(&core));
-                let host = Rc::clone(&self.host);
+                let plugin = Rc::clone(self);
                 self.host.spawn(Box::pin(async move {
+                    if let Some(reason) = plugin.old_git().await {
+                        return plugin.refuse(&reason);
+                    }
                     core.sessions.keep_clean();
                     if let Err(error) = core.sessions.sweep().await {
-                        host.log(
-                            Level::Warn,
-                            &format!("cleaning up after earlier runs failed: {error}"),
-                        );
+                        let message = format!("cleaning up after earlier runs failed: {error}");
+                        plugin.host.log(Level::Warn, &message);
                     }
                 }));
                 self.host.log(
@@ -162,9 +170,7 @@ impl Plugin {
                 None
             }
             Err(reason) => {
-                self.host.log(Level::Error, &reason);
-                *self.state.borrow_mut() = State::Refusing(reason.clone());
-                self.toast("Sandbox unavailable", &reason, "error");
+                self.refuse(&reason);
                 Some(reason)
             }
         };

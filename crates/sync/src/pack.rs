@@ -81,7 +81,7 @@ impl Packed {
 
 /// True for a root of a file system, the home directory, and, unless it is a repository, for a
 /// directory that holds the home directory.
-pub(crate) fn is_no_project(host: &dyn Host, worktree: &str, is_repository: bool) -> bool {
+pub fn is_no_project(host: &dyn Host, worktree: &str, is_repository: bool) -> bool {
     let trim = |path: &str| path.trim_end_matches(['/', '\\']).to_string();
     let worktree = trim(worktree);
     let is_drive = worktree.len() == 2 && worktree.ends_with(':');

@@ -462,9 +462,9 @@ impl Host for TestHost {
             }
         }
         for (name, value) in &*self.env.borrow() {
-            // Git finds its settings by these.
-            let is_home = ["HOME", "XDG_CONFIG_HOME"].contains(&name.as_str());
-            if is_home || call.keep.contains(name) {
+            // Git finds its settings, and is found, by these.
+            let is_way = ["HOME", "XDG_CONFIG_HOME", "PATH"].contains(&name.as_str());
+            if is_way || call.keep.contains(name) {
                 command.env(name, value);
             }
         }

@@ -4,23 +4,30 @@
 use super::Plugin;
 use crate::config::DEFAULT_PROJECT_DIR;
 use crate::paths::Paths;
-use futures::future::join;
 use sync::Ground;
+
+/// Variables that send git elsewhere, OpenCode's too.
+const REDIRECTING: &[&str] = &[
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_COMMON_DIR",
+    "GIT_CEILING_DIRECTORIES",
+];
 
 impl Plugin {
     /// The worktree, or `/` for a directory without a repository. OpenCode asks a git that an exported
     /// `GIT_WORK_TREE` sends elsewhere, and knows nothing of what may not be carried.
     pub(super) async fn worktree(&self) -> Result<String, String> {
         let (theirs, directory) = (&self.init.worktree, &self.init.directory);
-        let version = sync::git_version(&*self.host, directory);
-        let (version, ground) = join(version, sync::ground(&*self.host, directory)).await;
-        match (version, ground) {
-            (Err(error @ sync::Error::OldGit { .. }), _) => Err(error.to_string()),
+        if self.is_plain_worktree().await {
+            return Ok(theirs.clone());
+        }
+        match sync::ground(&*self.host, directory).await {
             // Whatever needs git says that there is none.
-            (_, Err(sync::Error::NotRun(_))) => Ok(theirs.clone()),
-            (_, Err(error)) => Err(error.to_string()),
-            (_, Ok(Ground::Plain)) => Ok("/".into()),
-            (_, Ok(Ground::Worktree(top))) => {
+            Err(sync::Error::NotRun(_)) => Ok(theirs.clone()),
+            Err(error) => Err(self.old_git().await.unwrap_or(error.to_string())),
+            Ok(Ground::Plain) => Ok("/".into()),
+            Ok(Ground::Worktree(top)) => {
                 // Another spelling of the same path: what is kept goes by it.
                 let real = self.host.real_path(theirs).await;
                 let is_same = real.is_ok_and(|real| real == top);
@@ -32,6 +39,28 @@ impl Plugin {
                     top
                 })
             }
+        }
+    }
+
+    /// True if git has said all that there is to ask, to OpenCode: the directory is the root of its
+    /// worktree, has a git directory of its own, and nothing leads git elsewhere. A process of git less
+    /// at the start of every OpenCode.
+    async fn is_plain_worktree(&self) -> bool {
+        let (theirs, directory) = (&self.init.worktree, &self.init.directory);
+        let is_led = REDIRECTING.iter().any(|name| self.host.env(name).is_some());
+        if theirs != directory || is_led || sync::is_no_project(&*self.host, directory, true) {
+            return false;
+        }
+        let real = self.host.real_path(directory).await;
+        let head = self.host.read_file(&format!("{directory}/.git/HEAD")).await;
+        real.is_ok_and(|real| real == *directory) && head.is_ok()
+    }
+
+    /// Why this machine's git cannot be used, if it is too old.
+    pub(super) async fn old_git(&self) -> Option<String> {
+        match sync::git_version(&*self.host, &self.init.directory).await {
+            Err(error @ sync::Error::OldGit { .. }) => Some(error.to_string()),
+            _ => None,
         }
     }
 }

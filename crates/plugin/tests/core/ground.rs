@@ -1,6 +1,6 @@
 //! Directories that are not what they seem, and paths that lead into the project through a link.
 
-use crate::world::{World, git};
+use crate::world::{World, git, until};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -363,5 +363,31 @@ fn what_old_tools_wrote_comes_home_and_the_user_is_told() {
             subjects.lines().any(|subject| subject == "old"),
             "{subjects}"
         );
+    });
+}
+
+/// Nothing waits for git's version, so that a start is quick; the tools hear of it before any sandbox
+/// has the project.
+#[test]
+fn with_a_git_that_is_too_old_every_tool_refuses_and_says_which_is_needed() {
+    run(async {
+        let world = World::new();
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = std::env::var("PATH").expect("a path");
+        let script = format!(
+            "#!/bin/sh\nPATH='{path}'\n[ \"$1\" = --version ] && echo git version 2.29.3 && exit\nexec git \"$@\"\n"
+        );
+        fs::write(dir.path().join("git"), script).expect("written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(dir.path().join("git"), mode).expect("set");
+        let host = world.host(&world.local.url);
+        host.set_env("PATH", &format!("{}:{path}", text(dir.path())));
+        let open = world.open_with(json!({}), host).await;
+        until("the tools refuse", async || {
+            let call = open.call("s", "bash", json!({ "command": "true" })).await;
+            let says = |message: &str| message.contains("2.29.3") && message.contains("2.30");
+            matches!(call, plugin::Executed::Failed { message } if says(&message))
+        })
+        .await;
     });
 }
