@@ -207,7 +207,7 @@ fn what_only_git_on_this_machine_ignores_does_not_come_home() {
         fs::write(project.join(".git/info/exclude"), "node_modules/\n").expect("written");
         write_tree(project, "//- node_modules/here/x\nx\n");
         let open = world.open().await;
-        let command = "ls; mkdir -p node_modules/m && seq 200 | split -l 1 -a 4 - node_modules/m/f && echo a >made";
+        let command = "ls; mkdir -p node_modules/m && n=0 && while [ $n -lt 200 ]; do n=$((n+1)); echo $n > node_modules/m/f$n; done; echo a >made";
         let listed = open.bash("s", command).await;
         assert!(!listed.contains("node_modules"), "{listed}");
         let status = open.bash("s", "git status --porcelain").await;
