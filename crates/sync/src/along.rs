@@ -70,18 +70,18 @@ impl Project {
                 along.under_way.without_heads();
             }
             if self.keeps_out(git, &along.tips, snapshot, start).await? {
-                along = self.alone(git, root, snapshot, along).await?;
+                self.alone(&mut along);
             }
         }
         let mut commits = self.cut(git, root, snapshot, &mut along).await?;
         let mut tainted = self.tainted(git, &start.secrets, &commits, clean).await?;
         if tainted.is_some() && !along.tips.is_empty() {
-            along = self.alone(git, root, snapshot, along).await?;
+            self.alone(&mut along);
             commits = self.cut(git, root, snapshot, &mut along).await?;
             tainted = self.tainted(git, &start.secrets, &commits, clean).await?;
         }
         if tainted.is_some() {
-            along = self.alone(git, root, snapshot, along).await?;
+            self.alone(&mut along);
             along.depth = 0;
             self.cut(git, root, snapshot, &mut along).await?;
             along.tainted = tainted;
@@ -99,14 +99,8 @@ impl Project {
         Ok(along)
     }
 
-    /// Without other branches and their history.
-    pub(crate) async fn alone(
-        &self,
-        git: &Git<'_>,
-        root: Option<&Layout>,
-        snapshot: &Snapshot,
-        mut along: Along,
-    ) -> Result<Along, Error> {
+    /// Without other branches and their history, which is to be cut again after that.
+    pub(crate) fn alone(&self, along: &mut Along) {
         self.host.log(
             Level::Warn,
             "the default branch and the upstream are not brought into the sandbox: they hold what must stay here, or are too large",
@@ -114,12 +108,10 @@ impl Project {
         along.refs = Refs::default();
         along.tips.clear();
         along.under_way.without_heads();
-        self.cut(git, root, snapshot, &mut along).await?;
-        Ok(along)
     }
 
     /// Cuts the history; gives the commits that go beside the snapshot.
-    async fn cut(
+    pub(crate) async fn cut(
         &self,
         git: &Git<'_>,
         root: Option<&Layout>,

@@ -165,14 +165,7 @@ impl Project {
             .checked(&["update-ref", &name, &snapshot.commit], "")
             .await?;
 
-        let history = root.filter(|_| !kind.is_partial);
-        let along = self.along(
-            &git,
-            (root, history.is_some()),
-            start,
-            &snapshot,
-            &mut clean,
-        );
+        let along = self.along(&git, (root, !kind.is_partial), start, &snapshot, &mut clean);
         let mut along = along.await?;
         let lfs = std::mem::take(&mut snapshot.lfs);
         let lfs = self
@@ -191,7 +184,8 @@ impl Project {
         let ends = (&without[..], is_partial);
         let mut size = self.write_pack(&git, &own, &along, ends, &pack).await?;
         if size > self.limit && !along.tips().is_empty() {
-            along = self.alone(&git, root, &snapshot, along).await?;
+            self.alone(&mut along);
+            self.cut(&git, root, &snapshot, &mut along).await?;
             size = self.write_pack(&git, &own, &along, ends, &pack).await?;
         }
         if size > self.limit {

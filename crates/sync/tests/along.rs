@@ -5,19 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
 use sync::{Packed, Secrets, Start};
-use testkit::{TestHost, run};
+use testkit::{TestHost, git, run};
 
 const SECRET: &str = "dtn_0123456789abcdef";
-
-fn git(dir: &Path, args: &[&str]) -> String {
-    let identity = ["-c", "user.name=a", "-c", "user.email=a@localhost"];
-    let mut git = Command::new("git");
-    let output = git.args(identity).args(args).current_dir(dir).output();
-    let output = output.expect("git runs");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "git {args:?}: {said}");
-    String::from_utf8_lossy(&output.stdout).trim().to_string()
-}
 
 fn commit(dir: &Path, file: &str, content: &[u8], message: &str) {
     fs::write(dir.join(file), content).expect("written");

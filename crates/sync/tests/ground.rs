@@ -3,20 +3,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use sync::{Error, Ground, ground};
-use testkit::{TestHost, run, skip, write_tree};
-
-fn git(dir: &Path, args: &[&str]) {
-    let output = Command::new("git")
-        .args(["-c", "user.name=a", "-c", "user.email=a@localhost"])
-        .args(args)
-        .current_dir(dir)
-        .output()
-        .expect("git runs");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "git {args:?}: {text}");
-}
+use testkit::{TestHost, git, run, skip, write_tree};
 
 struct Case {
     dir: tempfile::TempDir,

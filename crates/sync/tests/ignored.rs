@@ -1,23 +1,10 @@
 //! What git ignores on this machine stays here, and the sandbox is told so.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::rc::Rc;
 use sync::{Project, Start};
-use testkit::{TestHost, run, write_tree};
-
-fn git(dir: &Path, args: &[&str]) -> String {
-    let output = Command::new("git")
-        .args(["-c", "user.name=a", "-c", "user.email=a@localhost"])
-        .args(args)
-        .current_dir(dir)
-        .output()
-        .expect("git runs");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "git {args:?}: {text}");
-    String::from_utf8_lossy(&output.stdout).trim().to_string()
-}
+use testkit::{TestHost, git, run, write_tree};
 
 struct Case {
     dir: tempfile::TempDir,

@@ -9,40 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
 use sync::Start;
-use testkit::{TestHost, run, write_tree};
+use testkit::{TestHost, git, run, try_git, write_tree};
 
 /// Runs git with a fixed identity and none of the machine's configuration.
-fn git(dir: &Path, args: &[&str]) -> String {
-    let (ok, text) = try_git(dir, args);
-    assert!(ok, "git {args:?}: {text}");
-    text
-}
-
-fn try_git(dir: &Path, args: &[&str]) -> (bool, String) {
-    let output = Command::new("git")
-        .args([
-            "-c",
-            "user.name=a",
-            "-c",
-            "user.email=a@localhost",
-            "-c",
-            "protocol.file.allow=always",
-        ])
-        .args(args)
-        .current_dir(dir)
-        .output()
-        .expect("git runs");
-    let text = if output.status.success() {
-        &output.stdout
-    } else {
-        &output.stderr
-    };
-    (
-        output.status.success(),
-        String::from_utf8_lossy(text).trim().to_string(),
-    )
-}
-
 /// A file as git sees it: kind and content.
 #[derive(Debug, PartialEq)]
 enum Node {

@@ -5,21 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
 use sync::{Packed, Secrets, Start};
-use testkit::{TestHost, run};
+use testkit::{TestHost, git, run};
 
 const KEY: &str = "dtn_0a1b2c3d4e5f60718293a4b5c6d7e8f9";
-
-fn git(dir: &Path, args: &[&str]) -> String {
-    let output = Command::new("git")
-        .args(["-c", "user.name=a", "-c", "user.email=a@localhost"])
-        .args(args)
-        .current_dir(dir)
-        .output()
-        .expect("git runs");
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "git {args:?}: {words}");
-    String::from_utf8_lossy(&output.stdout).trim().to_string()
-}
 
 fn put(dir: &Path, path: &str, text: &str) {
     let path = dir.join(path);

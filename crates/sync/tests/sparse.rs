@@ -1,24 +1,11 @@
 //! What a sparse checkout leaves out is no deletion, and what a partial clone lacks is not fetched.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::rc::Rc;
 use sync::{Error, Packed, Project, Secrets, Start};
-use testkit::{TestHost, run, write_tree};
-
-fn git(dir: &Path, args: &[&str]) -> String {
-    let output = Command::new("git")
-        .args(["-c", "user.name=a", "-c", "user.email=a@localhost"])
-        .args(["-c", "protocol.file.allow=always"])
-        .args(args)
-        .current_dir(dir)
-        .output()
-        .expect("git runs");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "git {args:?}: {text}");
-    String::from_utf8_lossy(&output.stdout).trim().to_string()
-}
+use testkit::{TestHost, git, run, write_tree};
 
 const FILES: &str =
     "//- top.txt\nt\n//- in/a.txt\na\n//- in/b.txt\nb\n//- out/c.txt\nc\n//- out/deep/d.txt\nd\n";

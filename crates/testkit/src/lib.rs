@@ -6,12 +6,14 @@
 //! wrong, it plants with [`TestHost::fail`].
 
 mod built;
+mod git;
 mod local;
 mod native;
 mod skip;
 mod tree;
 
 pub use built::{daytona_local, runners};
+pub use git::{git, try_git};
 pub use local::Local;
 pub use native::{Fault, TestHost};
 pub use skip::skip;
