@@ -2,6 +2,7 @@
 //! the project's hooks are.
 
 use crate::git::{Git, text};
+use crate::settings::values;
 use crate::{Error, Project, Secrets, Start};
 
 /// Longest name or address.
@@ -18,14 +19,18 @@ pub struct Agents {
 
 impl Project {
     /// Finds it. Where the project is a part of a repository, the hooks are those of the whole.
-    pub(crate) async fn agents(&self, start: &Start, is_root: bool) -> Result<Agents, Error> {
+    /// `settings` are all that git has here, as `config -z --list` writes them.
+    pub(crate) async fn agents(
+        &self,
+        settings: &[u8],
+        start: &Start,
+        is_root: bool,
+    ) -> Result<Agents, Error> {
+        let identity = || self.identity(settings, &start.secrets);
         Ok(Agents {
-            identity: match start.identity {
-                true => self.identity(&start.secrets).await?,
-                false => None,
-            },
+            identity: start.identity.then(identity).flatten(),
             hooks: match is_root {
-                true => self.hooks().await?,
+                true => self.hooks(settings).await?,
                 false => None,
             },
         })
@@ -33,16 +38,15 @@ impl Project {
 
     /// Name and address that git on this machine puts into a commit of the user's here; none if it is not
     /// told any, and would guess.
-    async fn identity(&self, secrets: &Secrets) -> Result<Option<(String, String)>, Error> {
-        let git = Git::users(&*self.host, &self.worktree);
+    fn identity(&self, settings: &[u8], secrets: &Secrets) -> Option<(String, String)> {
         let mut found = Vec::new();
         for (part, variable) in [("name", "NAME"), ("email", "EMAIL")] {
             let own = self.host.env(&format!("GIT_AUTHOR_{variable}"));
             let mut value = own.unwrap_or_default();
             for section in ["author", "user"] {
                 if value.is_empty() {
-                    let get = ["config", "--get", &format!("{section}.{part}")];
-                    value = text(&git.run(&get, "").await?.stdout);
+                    let set = values(settings, &format!("{section}.{part}")).last();
+                    value = set.unwrap_or_default().trim().to_string();
                 }
             }
             if value.is_empty() && part == "email" {
@@ -50,20 +54,24 @@ impl Project {
             }
             let is_odd = value.len() > MAX || value.contains(['\n', '<', '>', '\0']);
             if value.is_empty() || is_odd || secrets.are_in(value.as_bytes()) {
-                return Ok(None);
+                return None;
             }
             found.push(value);
         }
-        Ok(found.pop().and_then(|email| Some((found.pop()?, email))))
+        let email = found.pop()?;
+        Some((found.pop()?, email))
     }
 
     /// The directory of the project that git here takes hooks from, relative to its root; none if that
     /// is another one.
-    async fn hooks(&self) -> Result<Option<String>, Error> {
+    async fn hooks(&self, settings: &[u8]) -> Result<Option<String>, Error> {
+        // The last one is ours, which turns them off here.
+        if values(settings, "core.hookspath").nth(1).is_none() {
+            return Ok(None);
+        }
         let git = Git::users(&*self.host, &self.worktree);
         let get = ["config", "--type=path", "--get-all", "core.hooksPath"];
         let paths = text(&git.run(&get, "").await?.stdout);
-        // The last one is ours, which turns them off here.
         let path = paths.lines().rev().nth(1).unwrap_or_default().to_string();
         let inside = match path.strip_prefix('/') {
             Some(_) => {

@@ -100,7 +100,7 @@ impl Project {
     }
 
     /// Without other branches and their history, which is to be cut again after that.
-    pub(crate) fn alone(&self, along: &mut Along) {
+    fn alone(&self, along: &mut Along) {
         self.host.log(
             Level::Warn,
             "the default branch and the upstream are not brought into the sandbox: they hold what must stay here, or are too large",
@@ -111,7 +111,7 @@ impl Project {
     }
 
     /// Cuts the history; gives the commits that go beside the snapshot.
-    pub(crate) async fn cut(
+    async fn cut(
         &self,
         git: &Git<'_>,
         root: Option<&Layout>,
@@ -148,8 +148,35 @@ impl Project {
         Ok(!git.line(&args).await?.is_empty())
     }
 
+    /// Writes a pack of the snapshot and of what goes along, within the limit: other branches stay if
+    /// they do not fit.
+    pub(crate) async fn write_within(
+        &self,
+        git: &Git<'_>,
+        (root, snapshot, lfs): (Option<&Layout>, &Snapshot, Option<&String>),
+        along: &mut Along,
+        ends: (&[String], bool),
+        pack: &str,
+    ) -> Result<(), Error> {
+        let own: Vec<&String> = [&snapshot.commit].into_iter().chain(lfs).collect();
+        let mut size = self.write_pack(git, &own, along, ends, pack).await?;
+        if size > self.limit && !along.tips.is_empty() {
+            self.alone(along);
+            self.cut(git, root, snapshot, along).await?;
+            size = self.write_pack(git, &own, along, ends, pack).await?;
+        }
+        match size > self.limit {
+            false => Ok(()),
+            true => Err(Error::TooLarge {
+                worktree: self.worktree.clone(),
+                size,
+                limit: self.limit,
+            }),
+        }
+    }
+
     /// Writes a pack of commits and of what goes along; gives its size.
-    pub(crate) async fn write_pack(
+    async fn write_pack(
         &self,
         git: &Git<'_>,
         own: &[&String],

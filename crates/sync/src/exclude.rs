@@ -11,6 +11,7 @@
 
 use crate::git::{self, Git};
 use crate::layout::{Layout, absolute};
+use crate::settings::values;
 use crate::{Error, Project};
 use host::Level;
 
@@ -66,12 +67,7 @@ impl Project {
 
     /// The file that `core.excludesFile` names, or git's own place for it; none if there is to be none.
     async fn excludes_file(&self, settings: &[u8]) -> Result<Option<String>, Error> {
-        let mut value = None;
-        for setting in settings.split(|byte| *byte == 0) {
-            if let Some(named) = setting.strip_prefix(b"core.excludesfile\n") {
-                value = Some(String::from_utf8_lossy(named).into_owned());
-            }
-        }
+        let value = values(settings, "core.excludesfile").last();
         let home = || {
             self.host
                 .env("HOME")

@@ -3,6 +3,7 @@
 
 use crate::git::Git;
 use crate::secret::Staged;
+use crate::sparse::Kind;
 use crate::{Error, Project};
 use std::collections::BTreeSet;
 
@@ -12,20 +13,18 @@ impl Project {
     pub(crate) async fn hidden(
         &self,
         git: &Git<'_>,
+        kind: Kind,
         staged: &[Staged],
         index: &str,
         dir: &str,
     ) -> Result<Vec<String>, Error> {
+        // In a sparse checkout the mark says that a file is not in the worktree.
+        if kind.is_sparse {
+            return Ok(Vec::new());
+        }
         let flagged = staged.iter().filter(|file| file.is_unseen);
         let flagged: BTreeSet<&[u8]> = flagged.map(|file| &file.path[..]).collect();
         if flagged.is_empty() {
-            return Ok(Vec::new());
-        }
-        // There it says that a file is not in the worktree.
-        let sparse = git
-            .run(&["config", "--bool", "core.sparseCheckout"], "")
-            .await?;
-        if sparse.stdout.starts_with(b"true") {
             return Ok(Vec::new());
         }
         let seeing = format!("{dir}/seeing");

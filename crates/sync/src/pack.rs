@@ -115,6 +115,17 @@ pub(crate) struct Snapshot {
     left: Vec<String>,
 }
 
+/// What reads the worktree.
+struct Reader<'a> {
+    git: Git<'a>,
+    /// All that git has, as `config -z --list` writes them.
+    settings: Vec<u8>,
+    /// For ignored files, beside those in the worktree.
+    rules: Vec<u8>,
+    /// What of the files may be here.
+    kind: Kind,
+}
+
 impl Project {
     /// Packs the worktree, or what `start` names, for `session`. The depot keeps the commit.
     pub async fn pack(&self, session: &str, start: &Start) -> Result<Packed, Error> {
@@ -144,10 +155,8 @@ impl Project {
     ) -> Result<Packed, Error> {
         // Read by the rules of the user's repository, written to the depot's objects.
         let root = layout.filter(|layout| layout.prefix.is_empty());
-        let (git, rules, kind) = self.reader(private, layout).await?;
-        let git = git
-            .with("GIT_WORK_TREE", self.worktree.clone())
-            .with("GIT_OBJECT_DIRECTORY", format!("{}/objects", self.depot));
+        let reader = self.reader(private, layout).await?;
+        let (git, kind) = (reader.git, reader.kind);
         let mut clean = self.clean(&start.secrets).await;
         let snapshot = self.snapshot(&git, root, kind, start, &mut clean, dir);
         let mut snapshot = snapshot.await?;
@@ -180,37 +189,21 @@ impl Project {
             }
         }
         let pack = format!("{dir}/base.pack");
-        let own: Vec<&String> = [&snapshot.commit].into_iter().chain(&lfs).collect();
         let ends = (&without[..], is_partial);
-        let mut size = self.write_pack(&git, &own, &along, ends, &pack).await?;
-        if size > self.limit && !along.tips().is_empty() {
-            self.alone(&mut along);
-            self.cut(&git, root, &snapshot, &mut along).await?;
-            size = self.write_pack(&git, &own, &along, ends, &pack).await?;
-        }
-        if size > self.limit {
-            return Err(Error::TooLarge {
-                worktree: self.worktree.clone(),
-                size,
-                limit: self.limit,
-            });
-        }
+        let of = (root, &snapshot, lfs.as_ref());
+        self.write_within(&git, of, &mut along, ends, &pack).await?;
         for commit in along.tips() {
             let name = given(session, commit);
             private.checked(&["update-ref", &name, commit], "").await?;
         }
-        let exclude = match rules.is_empty() {
-            true => None,
-            false => {
-                let path = format!("{dir}/exclude");
-                self.host.replace_file(&path, &rules).await?;
-                Some(path)
-            }
-        };
+        let exclude = format!("{dir}/exclude");
+        if !reader.rules.is_empty() {
+            self.host.replace_file(&exclude, &reader.rules).await?;
+        }
         Ok(Packed {
             pack,
             is_partial,
-            exclude,
+            exclude: (!reader.rules.is_empty()).then_some(exclude),
             commit: snapshot.commit,
             branch: snapshot.branch,
             shallow: along.shallow,
@@ -224,29 +217,39 @@ impl Project {
             nested: snapshot.nested,
             hidden: snapshot.hidden,
             left: snapshot.left,
-            agents: self.agents(start, root.is_some()).await?,
+            agents: self.agents(&reader.settings, start, root.is_some()).await?,
             dir: dir.into(),
         })
     }
 
-    /// Git that reads the worktree, the rules for ignored files that are not in it, and what of the
-    /// files may be here. A part of a repository is a tree of its own.
+    /// Reads the user's settings. A part of a repository is a tree of its own.
     async fn reader<'a>(
         &'a self,
         private: &Git<'a>,
         layout: Option<&Layout>,
-    ) -> Result<(Git<'a>, Vec<u8>, Kind), Error> {
-        if let Some(layout) = layout.filter(|layout| layout.prefix.is_empty()) {
-            let (git, settings) = self.users_at(layout).await?;
-            let rules = self.rules(Some(layout), &settings).await?;
-            return Ok((git, rules, Kind::of(&settings)));
+    ) -> Result<Reader<'a>, Error> {
+        let root = layout.filter(|layout| layout.prefix.is_empty());
+        let (git, settings) = match root {
+            Some(root) => self.users_at(root).await?,
+            None => {
+                let users = Git::users(&*self.host, &self.worktree);
+                let settings = users.checked(&["config", "-z", "--list"], "").await?;
+                (private.clone(), settings.stdout)
+            }
+        };
+        let rules = self.rules(layout, &settings).await?;
+        if root.is_none() {
+            let own = format!("{}/info/exclude", self.depot);
+            self.keep_file(&own, &rules).await?;
         }
-        let users = Git::users(&*self.host, &self.worktree);
-        let settings = users.checked(&["config", "-z", "--list"], "").await?;
-        let rules = self.rules(layout, &settings.stdout).await?;
-        let own = format!("{}/info/exclude", self.depot);
-        self.keep_file(&own, &rules).await?;
-        Ok((private.clone(), rules, Kind::default()))
+        Ok(Reader {
+            git: git
+                .with("GIT_WORK_TREE", self.worktree.clone())
+                .with("GIT_OBJECT_DIRECTORY", format!("{}/objects", self.depot)),
+            kind: root.map_or_else(Kind::default, |_| Kind::of(&settings)),
+            settings,
+            rules,
+        })
     }
 
     /// Git that commits in our name.
@@ -339,7 +342,7 @@ impl Project {
         let staged = self.staged(&git, dir).await?;
         let (nested, mut left) = self.not_in(&git, head.as_deref(), &staged).await?;
         left.retain(|path| !start.keep_out.contains(path) && !held_back.contains(path));
-        let hidden = self.hidden(&git, &staged, &index, dir).await?;
+        let hidden = self.hidden(&git, kind, &staged, &index, dir).await?;
         let tree = write_tree(&git, clean).await?;
         let commit = self.commit(&git, head.as_deref(), &tree, start).await?;
         Ok(Snapshot {

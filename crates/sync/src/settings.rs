@@ -15,6 +15,17 @@
 //!
 //! `tests/programs.rs` has a case for each.
 
+/// The values of a setting, in the order in which later ones count more. `settings` are all, as
+/// `config -z --list` writes them; section and key of `name` are in small letters.
+pub(crate) fn values<'a>(settings: &'a [u8], name: &'a str) -> impl Iterator<Item = String> + 'a {
+    settings
+        .split(|byte| *byte == 0)
+        .filter_map(move |setting| {
+            let value = setting.strip_prefix(name.as_bytes())?.strip_prefix(b"\n")?;
+            Some(String::from_utf8_lossy(value).into_owned())
+        })
+}
+
 /// Settings that put every filter and every configured hook out of force, in the form of a
 /// configuration file; empty if there are none. `settings` are all, each with a NUL behind it and the
 /// value on lines of its own, as bytes: a name need not be text.
@@ -61,7 +72,14 @@ pub(crate) fn overrides(settings: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::overrides;
+    use super::{overrides, values};
+
+    #[test]
+    fn the_values_of_a_setting_come_in_order_and_those_of_no_other() {
+        let settings = b"user.name\na\0user.named\nx\0user.name\0user.name\nb\nc\0";
+        let found: Vec<String> = values(settings, "user.name").collect();
+        assert_eq!(found, ["a", "b\nc"]);
+    }
 
     #[test]
     fn every_filter_and_configured_hook_is_put_out_of_force() {
