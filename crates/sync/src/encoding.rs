@@ -2,7 +2,7 @@
 //! (`working-tree-encoding`): they are fatal to `git add`, and would keep every other file here. They
 //! travel as they are.
 
-use crate::git::{Git, text};
+use crate::git::{self, Git, text};
 use crate::{Error, Project};
 
 /// Files that git cannot convert.
@@ -29,11 +29,9 @@ impl Project {
         let check = ["check-attr", "-z", "--stdin", "working-tree-encoding"];
         git.file_to_file(&check, &names, &attributes).await?;
         let listed = self.whole(&attributes).await?;
-        let fields: Vec<&[u8]> = listed.split(|byte| *byte == 0).collect();
         let mut found = AsTheyAre::default();
-        for triple in fields.chunks_exact(3) {
-            let is_none = matches!(triple[2], b"unspecified" | b"unset" | b"set");
-            let Some(path) = std::str::from_utf8(triple[0]).ok().filter(|_| !is_none) else {
+        for (path, _) in git::attributes(&listed) {
+            let Ok(path) = std::str::from_utf8(path) else {
                 continue;
             };
             // Only with `-w` does git mind what it cannot convert.

@@ -112,20 +112,11 @@ impl Project {
         alone.to_file(&list, "", &all).await?;
         let look = ["cat-file", "--batch-check=%(objectname)"];
         private.file_to_file(&look, &all, &found).await?;
-        let (mut known, mut rest) = (Vec::new(), Vec::new());
-        self.in_parts(&found, |part| {
-            rest.extend_from_slice(part);
-            let whole = rest
-                .iter()
-                .rposition(|byte| *byte == b'\n')
-                .map_or(0, |n| n + 1);
-            for line in rest[..whole].split_inclusive(|byte| *byte == b'\n') {
-                if !line.ends_with(b" missing\n") {
-                    known.extend_from_slice(line);
-                }
+        let mut known = Vec::new();
+        self.in_records(&found, b'\n', |line| {
+            if !line.ends_with(b" missing") {
+                known.extend([line, b"\n"].concat());
             }
-            rest.drain(..whole);
-            Ok(())
         })
         .await?;
         let file = format!("{dir}/{KNOWN}");

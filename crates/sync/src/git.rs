@@ -220,6 +220,17 @@ pub(crate) fn text(output: &[u8]) -> String {
     String::from_utf8_lossy(output).trim_end().to_string()
 }
 
+/// The files that `check-attr -z` gives a value for, and the value.
+pub(crate) fn attributes(output: &[u8]) -> Vec<(&[u8], &[u8])> {
+    let fields: Vec<&[u8]> = output.split(|byte| *byte == 0).collect();
+    let triples = fields.chunks_exact(3);
+    let has_value = |value: &[u8]| !matches!(value, b"unspecified" | b"unset" | b"set");
+    triples
+        .filter(|triple| has_value(triple[2]))
+        .map(|triple| (triple[0], triple[2]))
+        .collect()
+}
+
 /// Arguments that list the files in which two commits differ, each with a NUL behind it.
 pub(crate) fn changed_names<'a>(from: &'a str, to: &'a str) -> [&'a str; 7] {
     [

@@ -7,7 +7,8 @@
 //!
 //! Never: replace an object that is there; believe a name before its bytes were read.
 
-use crate::git::{Git, text};
+use crate::git::{self, Git, text};
+use crate::layout::absolute;
 use crate::secret::Clean;
 use crate::{Error, Project, Secrets, kept};
 use protocol::pointer::{FILTER, MAX_POINTER, Pointer, Pointing, is_oid};
@@ -266,17 +267,13 @@ impl Project {
     /// Where the user's git-lfs has its objects.
     async fn lfs_store(&self) -> Result<String, Error> {
         let users = self.users().await?;
-        let absolute = |path: String, base: &str| match path.starts_with('/') {
-            true => path,
-            false => format!("{base}/{path}"),
-        };
         let repository = users.line(&["rev-parse", "--git-common-dir"]).await?;
-        let repository = absolute(repository, &self.worktree);
+        let repository = absolute(&self.worktree, &repository);
         let storage = ["config", "--type=path", "--get", "lfs.storage"];
         let storage = text(&users.run(&storage, "").await?.stdout);
         Ok(match storage.is_empty() {
             true => format!("{repository}/lfs/objects"),
-            false => format!("{}/objects", absolute(storage, &repository)),
+            false => format!("{}/objects", absolute(&repository, &storage)),
         })
     }
 
@@ -331,13 +328,11 @@ async fn filters(
     }
     let found = git.feed(check, names).await?;
     let found = git.check(check, found)?.stdout;
-    let fields: Vec<&[u8]> = found.split(|byte| *byte == 0).collect();
-    let named = fields.chunks_exact(3).filter_map(|triple| {
-        let is_none = matches!(triple[2], b"unspecified" | b"unset" | b"set");
-        let filter = String::from_utf8_lossy(triple[2]).into_owned();
-        (!is_none).then(|| (triple[0].to_vec(), filter))
-    });
-    Ok(named.collect())
+    let named = git::attributes(&found).into_iter();
+    let owned = |filter: &[u8]| String::from_utf8_lossy(filter).into_owned();
+    Ok(named
+        .map(|(path, filter)| (path.to_vec(), owned(filter)))
+        .collect())
 }
 
 /// The pointers among the new blobs of files.

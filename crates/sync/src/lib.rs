@@ -231,6 +231,26 @@ impl Project {
         Ok(())
     }
 
+    /// Shows a file of git's to `see`, a record after the other, each without the byte that ends it.
+    async fn in_records(
+        &self,
+        path: &str,
+        end: u8,
+        mut see: impl FnMut(&[u8]),
+    ) -> Result<(), Error> {
+        let mut rest = Vec::new();
+        self.in_parts(path, |part| {
+            rest.extend_from_slice(part);
+            let whole = rest.iter().rposition(|byte| *byte == end);
+            if let Some(whole) = whole {
+                rest[..whole].split(|byte| *byte == end).for_each(&mut see);
+                rest.drain(..=whole);
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Shows a file of git's to `see`, a part after the other: it may be larger than memory should be.
     async fn in_parts(
         &self,

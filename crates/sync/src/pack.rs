@@ -6,7 +6,7 @@ use crate::git::{Git, text};
 use crate::layout::Layout;
 use crate::lfs::Kept;
 use crate::secret::{Clean, Staged};
-use crate::sparse::Kind;
+use crate::sparse::{self, Kind};
 use crate::{Error, Project, Refs, Secrets, UnderWay, git, given, kept};
 use host::{GitOutput, Host, Level};
 use std::collections::BTreeSet;
@@ -286,7 +286,9 @@ impl Project {
             .with("GIT_INDEX_FILE", format!("{dir}/from-index"));
         git.checked(&["read-tree", from], "").await?;
         remove(&git, &start.keep_out).await?;
-        snapshot.held_back = self.hold_back(&git, &start.secrets, clean, dir).await?;
+        let mut staged = self.staged(&git, dir).await?;
+        let held_back = self.hold_back(&git, &start.secrets, clean, &mut staged);
+        snapshot.held_back = held_back.await?;
         let head = snapshot.head.as_deref();
         snapshot.lfs = self.point(&git, head, false, dir).await?;
         let tree = write_tree(&git, clean).await?;
@@ -329,17 +331,18 @@ impl Project {
         self.add_all(&git, kind, root, head.as_deref(), &index, dir)
             .await?;
         remove(&git, &start.keep_out).await?;
+        let mut staged = self.staged(&git, dir).await?;
         if kind.is_partial {
             let tree = git.line(&["write-tree", "--missing-ok"]).await?;
             self.find_absent(&git, &tree, clean).await?;
-            if !self.is_left_out(&git, clean).await? {
+            if !sparse::is_left_out(&staged, clean) {
                 let worktree = self.worktree.clone();
                 return Err(Error::Incomplete { worktree });
             }
         }
-        let held_back = self.hold_back(&git, &start.secrets, clean, dir).await?;
+        let held_back = self.hold_back(&git, &start.secrets, clean, &mut staged);
+        let held_back = held_back.await?;
         let lfs = self.point(&git, head.as_deref(), true, dir).await?;
-        let staged = self.staged(&git, dir).await?;
         let (nested, mut left) = self.not_in(&git, head.as_deref(), &staged).await?;
         left.retain(|path| !start.keep_out.contains(path) && !held_back.contains(path));
         let hidden = self.hidden(&git, kind, &staged, &index, dir).await?;

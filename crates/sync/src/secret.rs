@@ -72,6 +72,8 @@ pub(crate) struct Staged {
     pub(crate) path: Vec<u8>,
     /// Git does not look whether it has changed.
     pub(crate) is_unseen: bool,
+    /// A sparse checkout leaves it out, or the user does as if.
+    pub(crate) is_left_out: bool,
 }
 
 impl Project {
@@ -81,18 +83,9 @@ impl Project {
         // A tag and the mode begin a line, and no path has a NUL in it.
         git.to_file(&["ls-files", "-v", "--stage", "-z"], "", &file)
             .await?;
-        let (mut found, mut rest) = (Vec::new(), Vec::new());
-        self.in_parts(&file, |part| {
-            rest.extend_from_slice(part);
-            let whole = rest
-                .iter()
-                .rposition(|byte| *byte == 0)
-                .map_or(0, |n| n + 1);
-            found.extend(rest[..whole].split(|byte| *byte == 0).filter_map(staged));
-            rest.drain(..whole);
-            Ok(())
-        })
-        .await?;
+        let mut found = Vec::new();
+        self.in_records(&file, 0, |line| found.extend(staged(line)))
+            .await?;
         Ok(found)
     }
 
@@ -132,33 +125,35 @@ impl Project {
         Ok(())
     }
 
-    /// Takes the files that hold a secret out of the index, and gives their paths.
+    /// Takes the files that hold a secret out of the index, which has the files `staged`, and out of
+    /// these. Gives their paths.
     pub(crate) async fn hold_back(
         &self,
         git: &Git<'_>,
         secrets: &Secrets,
         clean: &mut Clean,
-        dir: &str,
+        staged: &mut Vec<Staged>,
     ) -> Result<Vec<String>, Error> {
         if secrets.0.is_empty() {
             return Ok(Vec::new());
         }
-        let mut staged = self.staged(git, dir).await?;
-        staged.retain(|file| file.mode != "160000");
-        let blobs = staged.iter().map(|file| file.blob.clone());
+        let files = || staged.iter().filter(|file| file.mode != "160000");
+        let blobs = files().map(|file| file.blob.clone());
         let blobs = blobs.filter(|blob| !clean.absent.contains(blob)).collect();
         let found = self.holding(git, secrets, blobs, clean).await?;
-        staged.retain(|file| found.contains(&file.blob) || secrets.are_in(&file.path));
-        if !staged.is_empty() {
-            let paths: Vec<&[u8]> = staged.iter().map(|file| &file.path[..]).collect();
+        let holds = |file: &&Staged| found.contains(&file.blob) || secrets.are_in(&file.path);
+        let held: BTreeSet<Vec<u8>> = files().filter(holds).map(|f| f.path.clone()).collect();
+        if !held.is_empty() {
+            let paths: Vec<&[u8]> = held.iter().map(|path| &path[..]).collect();
             let mut paths = paths.join(&0);
             paths.push(0);
             let update = ["update-index", "--force-remove", "-z", "--stdin"];
             let removed = git.feed(&update, paths).await?;
             git.check(&update, removed)?;
         }
-        let path = |file: &Staged| String::from_utf8_lossy(&file.path).into_owned();
-        Ok(staged.iter().map(path).collect())
+        staged.retain(|file| !held.contains(&file.path));
+        let shown = |path: &Vec<u8>| String::from_utf8_lossy(path).into_owned();
+        Ok(held.iter().map(shown).collect())
     }
 
     /// Those of the blobs that hold a secret. They are put into a tree of our own: git looks through a
@@ -339,6 +334,7 @@ fn staged(line: &[u8]) -> Option<Staged> {
     let tag = fields.next()?;
     Some(Staged {
         is_unseen: tag.starts_with(|tag: char| tag == 'S' || tag.is_ascii_lowercase()),
+        is_left_out: tag.eq_ignore_ascii_case("S"),
         mode: fields.next()?.into(),
         blob: fields.next()?.into(),
         path: line[tab + 1..].to_vec(),

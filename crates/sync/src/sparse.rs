@@ -5,7 +5,7 @@
 //! the sandbox is told that they are elsewhere, as git itself knows it of a partial clone.
 
 use crate::git::{Git, text};
-use crate::secret::Clean;
+use crate::secret::{Clean, Staged};
 use crate::{Error, Project};
 use std::collections::HashSet;
 
@@ -68,26 +68,14 @@ impl Project {
         clean.absent.extend(missing.map(str::to_string));
         Ok(())
     }
+}
 
-    /// Whether all that is not here was left out by a sparse checkout, as the index says.
-    pub(crate) async fn is_left_out(&self, git: &Git<'_>, clean: &Clean) -> Result<bool, Error> {
-        if clean.absent.is_empty() {
-            return Ok(true);
-        }
-        let listed = git
-            .checked(&["ls-files", "-t", "--stage", "-z"], "")
-            .await?;
-        let left_out = listed.stdout.split(|byte| *byte == 0).filter_map(|line| {
-            // `S 100644 HASH 0`, a tab and the path.
-            let line = line.strip_prefix(b"S ")?;
-            line.split(|byte| *byte == b' ').nth(1)
-        });
-        let left_out: HashSet<&[u8]> = left_out.collect();
-        Ok(clean
-            .absent
-            .iter()
-            .all(|hash| left_out.contains(hash.as_bytes())))
-    }
+/// Whether all that is not here was left out by a sparse checkout, as the index says.
+pub(crate) fn is_left_out(staged: &[Staged], clean: &Clean) -> bool {
+    let left_out = staged.iter().filter(|file| file.is_left_out);
+    let left_out: HashSet<&str> = left_out.map(|file| &file.blob[..]).collect();
+    let mut absent = clean.absent.iter();
+    absent.all(|hash| left_out.contains(&hash[..]))
 }
 
 #[cfg(test)]
