@@ -21,6 +21,9 @@ const SHOWS = "alpha\n"
 
 const row = (name, more = {}) => ({ name, base: "commit", look: LOOK, shows: SHOWS, work: WORK, changed: CHANGED, holds: {}, ...more })
 
+/** Two branches that change the same line. */
+const DIVERGED = "git checkout -q -b other; echo theirs > a.txt; git commit -qam theirs; git checkout -q main; echo ours > a.txt; git commit -qam ours"
+
 /** What README says of places that are no project. */
 const PLACES = "a bare repository, the directory around worktrees, a `.git` that leads nowhere, a repository that git does not trust (`safe.directory`)"
 
@@ -133,7 +136,7 @@ export const kinds = [
   row("a remote with a token in its address", { make: "git remote add origin https://user:ghp_token0123456789@example.org/x.git; git config url.https://x:ghp_token0123456789@example.org/.insteadOf gh:", look: "grep -rc ghp_token .git/config; git status --porcelain", shows: "0\n" }),
   row("a merge in progress", {
     readme: "a merge, cherry-pick or revert that has not ended",
-    make: "git checkout -q -b other; echo theirs > a.txt; git commit -qam theirs; git checkout -q main; echo ours > a.txt; git commit -qam ours; git merge -q other || true",
+    make: `${DIVERGED}; git merge -q other || true`,
     look: "git status --porcelain; test -e .git/MERGE_HEAD && echo merging",
     shows: "UU a.txt\nmerging\n",
     work: "printf 'both\\n' > a.txt; git add a.txt; git commit -qm merged; echo made > made.txt",
@@ -141,25 +144,21 @@ export const kinds = [
     tree: false,
     soak: false,
   }),
-  row("a rebase in progress", {
-    readme: "a rebase or `git am` that has not ended",
-    make: "git checkout -q -b other; echo theirs > a.txt; git commit -qam theirs; git checkout -q main; echo ours > a.txt; git commit -qam ours; git rebase -q other >/dev/null 2>&1 || true",
-    look: "cat a.txt | head -1",
-    shows: /^<<<<<<< /,
-    work: "printf 'both\\n' > a.txt; echo made > made.txt",
-    holds: { "BRANCH:a.txt": "both\n" },
-    tree: false,
-    soak: false,
-  }),
-  row("a cherry-pick in progress", {
-    make: "git checkout -q -b other; echo theirs > a.txt; git commit -qam theirs; git checkout -q main; echo ours > a.txt; git commit -qam ours; git cherry-pick other >/dev/null 2>&1 || true",
-    look: "cat a.txt | head -1",
-    shows: /^<<<<<<< /,
-    work: "printf 'both\\n' > a.txt; echo made > made.txt",
-    holds: { "BRANCH:a.txt": "both\n" },
-    tree: false,
-    soak: false,
-  }),
+  ...[
+    ["a rebase in progress", "git rebase -q other", { readme: "a rebase or `git am` that has not ended" }],
+    ["a cherry-pick in progress", "git cherry-pick other", {}],
+  ].map(([name, command, more]) =>
+    row(name, {
+      make: `${DIVERGED}; ${command} >/dev/null 2>&1 || true`,
+      look: "cat a.txt | head -1",
+      shows: /^<<<<<<< /,
+      work: "printf 'both\\n' > a.txt; echo made > made.txt",
+      holds: { "BRANCH:a.txt": "both\n" },
+      tree: false,
+      soak: false,
+      ...more,
+    }),
+  ),
   row("edits behind skip-worktree", { readme: "edits behind `skip-worktree` or `assume-unchanged`", make: "echo local > conf; git add conf; git commit -qm conf; echo mine > conf; git update-index --skip-worktree conf", look: "cat conf", shows: "local\n", tree: false, soak: false }),
   row("edits behind assume-unchanged", { make: "echo local > conf; git add conf; git commit -qm conf; echo mine > conf; git update-index --assume-unchanged conf", look: "cat conf", shows: "local\n", tree: false, soak: false }),
   row("an identity, and commits that sign off", { readme: "your name in git, hooks in the project (`core.hooksPath`)", look: "git log -1 --format=%s", shows: "first\n", work: "echo agent >> a.txt; echo made > made.txt; git add made.txt; git commit -qsm 'Add made.txt'; git log -1 --format='%an %ae %B'", says: /^Ada ada@example\.org Add made\.txt\n\nSigned-off-by: Ada <ada@example\.org>/ }),

@@ -160,7 +160,9 @@ impl Carry {
     /// The command that puts the session's change into the working tree, run at its root.
     fn take(&self, landed: &Landed) -> String {
         let branch = &landed.branch;
-        let depot = format!("git --git-dir='{}'", self.project.depot());
+        // The user's shell reads it, and a home directory may have any name.
+        let depot = self.project.depot().replace('\'', "'\\''");
+        let depot = format!("git --git-dir='{depot}'");
         let apply = match self.project.is_repository() {
             true => "git apply".to_string(),
             // A repository around the project is none of its.

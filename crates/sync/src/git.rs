@@ -231,6 +231,23 @@ pub(crate) fn attributes(output: &[u8]) -> Vec<(&[u8], &[u8])> {
         .collect()
 }
 
+/// The contents that `cat-file --batch` gives, in their order, up to the first object that is missing.
+pub(crate) fn contents(mut output: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    while let Some(end) = output.iter().position(|byte| *byte == b'\n') {
+        // `HASH TYPE SIZE`
+        let head = std::str::from_utf8(&output[..end]).unwrap_or_default();
+        let size = head.rsplit(' ').next().and_then(|size| size.parse().ok());
+        let content = size.and_then(|size: usize| output.get(end + 1..end + 1 + size));
+        let Some(content) = content else {
+            break;
+        };
+        found.push(content);
+        output = output.get(end + content.len() + 2..).unwrap_or_default();
+    }
+    found
+}
+
 /// Arguments that list the files in which two commits differ, each with a NUL behind it.
 pub(crate) fn changed_names<'a>(from: &'a str, to: &'a str) -> [&'a str; 7] {
     [

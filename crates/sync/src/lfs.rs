@@ -348,25 +348,13 @@ async fn pointers(git: &Git<'_>, files: &[Changed]) -> Result<BTreeMap<String, P
             (size.parse::<usize>().ok()? < MAX_POINTER).then_some(name)
         })
         .collect();
-    let mut found = BTreeMap::new();
     if small.is_empty() {
-        return Ok(found);
+        return Ok(BTreeMap::new());
     }
     let list: String = small.iter().map(|name| format!("{name}\n")).collect();
-    let contents = git.checked(&["cat-file", "--batch"], &list).await?;
-    let mut rest = &contents.stdout[..];
-    for name in small {
-        let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
-            break;
-        };
-        let head = String::from_utf8_lossy(&rest[..end]).into_owned();
-        let size = head.rsplit(' ').next().and_then(|size| size.parse().ok());
-        let size: usize = size.unwrap_or_default();
-        let content = rest.get(end + 1..end + 1 + size).unwrap_or_default();
-        if let Some(pointer) = Pointer::parse(content) {
-            found.insert(name.into(), pointer);
-        }
-        rest = rest.get(end + size + 2..).unwrap_or_default();
-    }
-    Ok(found)
+    let output = git.checked(&["cat-file", "--batch"], &list).await?.stdout;
+    let contents = small.into_iter().zip(git::contents(&output));
+    let found =
+        contents.filter_map(|(name, content)| Some((name.into(), Pointer::parse(content)?)));
+    Ok(found.collect())
 }

@@ -6,7 +6,7 @@
 //! sees blobs under the names of their hashes, so that no attribute and no path plays a part. What
 //! cannot be looked through is an error: nothing is packed then.
 
-use crate::git::{Git, text};
+use crate::git::{self, Git, text};
 use crate::{Error, Project, fnv};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -286,28 +286,16 @@ impl Project {
     ) -> Result<Option<String>, Error> {
         let list = commits.join("\n") + "\n";
         let output = git.checked(&["cat-file", "--batch"], &list).await?;
-        let mut rest = &output.stdout[..];
-        for commit in commits {
-            let unread = || Error::Git {
+        let texts = git::contents(&output.stdout);
+        for (n, commit) in commits.iter().enumerate() {
+            let text = texts.get(n).ok_or_else(|| Error::Git {
                 worktree: self.worktree.clone(),
                 command: "cat-file".into(),
                 reason: format!("commit {commit} cannot be read"),
-            };
-            let end = rest
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .ok_or_else(unread)?;
-            let head = String::from_utf8_lossy(&rest[..end]).into_owned();
-            let size = head
-                .rsplit(' ')
-                .next()
-                .and_then(|size| size.parse::<usize>().ok());
-            let size = size.ok_or_else(unread)?;
-            let text = rest.get(end + 1..end + 1 + size).ok_or_else(unread)?;
+            })?;
             if secrets.are_in(text) {
                 return Ok(Some(commit.to_string()));
             }
-            rest = rest.get(end + size + 2..).unwrap_or_default();
         }
         Ok(None)
     }
