@@ -360,3 +360,20 @@ fn a_repository_in_the_project_is_told_to_the_user_and_the_model_in_both_directi
         assert_eq!(git(path, &["show", "opencode/1:made/y.txt"]), "y\n");
     });
 }
+
+#[test]
+fn edits_that_git_is_told_not_to_see_are_told_to_the_user_once_and_stay() {
+    run(async {
+        let world = World::new();
+        let path = world.project.path();
+        git(path, &["update-index", "--skip-worktree", "a.txt"]);
+        fs::write(path.join("a.txt"), "mine\n").expect("written");
+        let open = world.open().await;
+        for session in ["s", "t"] {
+            assert_eq!(open.bash(session, "cat a.txt").await, "one\ntwo\nthree\n");
+        }
+        let told = open.opencode.told.borrow().join("\n");
+        let expected = "a.txt has edits that git is told not to see";
+        assert_eq!(told.matches(expected).count(), 1, "{told}");
+    });
+}
