@@ -42,12 +42,12 @@ impl Project {
         clean: &mut Clean,
     ) -> Result<Along, Error> {
         let mut along = Along::default();
-        if root.is_some() {
+        if let Some(layout) = root {
             if has_history {
                 along.depth = self.history(git, snapshot, start).await?;
             }
             if start.from.is_none() {
-                along.under_way = self.under_way(git, start, clean).await?;
+                along.under_way = self.under_way(git, &layout.dir, start, clean).await?;
             }
         }
         if along.depth > 0 {

@@ -50,16 +50,16 @@ const MAX_MARK: u64 = 1024 * 1024;
 const MAX_NAMED: usize = 10;
 
 impl Project {
-    /// Looks what git is doing in the worktree.
+    /// Looks what git is doing in the worktree, whose git directory is `dir`.
     pub(crate) async fn under_way(
         &self,
         git: &Git<'_>,
+        dir: &str,
         start: &Start,
         clean: &mut Clean,
     ) -> Result<UnderWay, Error> {
         let mut found = UnderWay::default();
-        let dir = git.line(&["rev-parse", "--absolute-git-dir"]).await?;
-        let names = self.host.list_dir(&dir).await?;
+        let names = self.host.list_dir(dir).await?;
         let has = |name: &str| names.iter().any(|found| found == name);
         found.sides = self.sides(git, start, clean).await?;
         let kind = KINDS.iter().find(|(mark, ..)| has(mark));
@@ -80,7 +80,7 @@ impl Project {
         let files: BTreeSet<&str> = found.sides.iter().map(|side| &*side.path).collect();
         let (what, ends) = match kind {
             Some((_, what, ends)) => (what.to_string(), Some(*ends)),
-            None if has("rebase-merge") => (self.rebase(&dir).await, None),
+            None if has("rebase-merge") => (self.rebase(dir).await, None),
             None if has("rebase-apply") => ("a rebase, or `git am`,".into(), None),
             None if has("BISECT_LOG") => ("a bisect".into(), None),
             None if !files.is_empty() => (
