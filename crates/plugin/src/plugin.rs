@@ -150,11 +150,12 @@ impl Plugin {
                 let core = Rc::new(core);
                 *self.state.borrow_mut() = State::Working(Rc::clone(&core));
                 let plugin = Rc::clone(self);
+                // Whatever fails from now on is looked after, before anything is waited for.
+                core.sessions.keep_clean();
                 self.host.spawn(Box::pin(async move {
                     if let Some(reason) = plugin.old_git().await {
                         return plugin.refuse(&reason);
                     }
-                    core.sessions.keep_clean();
                     if let Err(error) = core.sessions.sweep().await {
                         let message = format!("cleaning up after earlier runs failed: {error}");
                         plugin.host.log(Level::Warn, &message);
