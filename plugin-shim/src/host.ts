@@ -1,10 +1,10 @@
 // The machine, for the core: HTTP, files, git, clock. Every method does one thing and throws what
 // the system throws; the core decides what it means. See `Host` in crates/host.
 
-import { constants, createReadStream, createWriteStream, openAsBlob } from "node:fs"
-import { mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, stat } from "node:fs/promises"
-import { tmpdir } from "node:os"
-import { dirname, join } from "node:path"
+import { constants, createReadStream, createWriteStream, lstatSync, openAsBlob } from "node:fs"
+import { mkdir, open, readdir, readFile, realpath, rename, rm, stat } from "node:fs/promises"
+import { hostname } from "node:os"
+import { basename, dirname, join } from "node:path"
 import type { Writable } from "node:stream"
 import { pipeline } from "node:stream/promises"
 import { kill, start } from "./children.js"
@@ -23,7 +23,7 @@ interface HttpCall {
   maxBytes: number
   saveTo: string | null
   json: string | null
-  parts: { name: string; text: string | null; file: string | null; bytes: number | null }[] | null
+  parts: { name: string; text: string | null; file: string | null; slice: [start: number, end: number] | null; bytes: number | null }[] | null
 }
 
 interface GitCall {
@@ -83,9 +83,21 @@ async function feed(to: Writable, path: string, start: number): Promise<void> {
 
 /** What needs no OpenCode. */
 export class Machine {
-  #temporary = new Set<string>()
+  /** How to end what runs, by its number. */
+  #running = new Map<number, () => void>()
 
-  async http(json: string, bytes: Uint8Array<ArrayBuffer>[]): Promise<Framed> {
+  /** Ends a request or a git. */
+  end(id: number): void {
+    this.#running.get(id)?.()
+  }
+
+  async http(id: number, json: string, bytes: Uint8Array<ArrayBuffer>[]): Promise<Framed> {
+    const ending = new AbortController()
+    this.#running.set(id, () => ending.abort())
+    return this.#http(json, bytes, ending.signal).finally(() => this.#running.delete(id))
+  }
+
+  async #http(json: string, bytes: Uint8Array<ArrayBuffer>[], ended: AbortSignal): Promise<Framed> {
     const call: HttpCall = JSON.parse(json)
     let headers: Headers
     try {
@@ -101,11 +113,14 @@ export class Machine {
       body = new FormData()
       for (const part of call.parts) {
         if (part.text !== null) body.append(part.name, part.text)
-        else if (part.file !== null) body.append(part.name, await openAsBlob(part.file), "file")
+        else if (part.file !== null) {
+          const whole = await openAsBlob(part.file)
+          body.append(part.name, part.slice === null ? whole : whole.slice(...part.slice), "file")
+        }
         else body.append(part.name, new Blob([bytes[part.bytes ?? 0] ?? new Uint8Array()]), "file")
       }
     }
-    const signal = AbortSignal.timeout(call.timeoutMs)
+    const signal = AbortSignal.any([AbortSignal.timeout(call.timeoutMs), ended])
     const response = await fetch(call.url, { method: call.method, headers, body, signal, redirect: "manual" }).catch((error) => {
       // Node wraps what the system said.
       throw error.cause ?? error
@@ -209,15 +224,14 @@ export class Machine {
     }
   }
 
-  async tempDir(): Promise<string> {
-    const path = await mkdtemp(join(tmpdir(), "opencode-daytona-"))
-    this.#temporary.add(path)
-    return path
+  async makeDir(path: string): Promise<void> {
+    await mkdir(path, { recursive: true, mode: 0o700 })
   }
 
-  async removeTempDir(path: string): Promise<void> {
-    // Only what was made here: a recursive removal takes no path from anywhere else.
-    if (this.#temporary.delete(path)) await rm(path, { recursive: true, force: true })
+  async removeDir(path: string): Promise<void> {
+    // Only temporary directories: a recursive removal takes no path from anywhere else.
+    if (!basename(path).startsWith("opencode-daytona-")) throw new Error("not a temporary directory")
+    await rm(path, { recursive: true, force: true })
   }
 
   realPath(path: string): Promise<string> {
@@ -228,10 +242,23 @@ export class Machine {
     return (await stat(path)).size
   }
 
-  async git(json: string, stdin: Uint8Array): Promise<Framed> {
+  async fileSizes(dir: string, names: string[]): Promise<number[]> {
+    // One by one, a thousand files take six times as long, with OpenCode's other work in between.
+    return names.map((name) => {
+      const found = lstatSync(join(dir, name), { throwIfNoEntry: false })
+      return found?.isFile() ? found.size : 0
+    })
+  }
+
+  async modified(path: string): Promise<number> {
+    return (await stat(path)).mtimeMs
+  }
+
+  async git(id: number, json: string, stdin: Uint8Array, listener?: (text: string) => void): Promise<Framed> {
     const call: GitCall = JSON.parse(json)
     const env = { ...environment(call.keep), LC_ALL: "C", GIT_TERMINAL_PROMPT: "0", ...Object.fromEntries(call.env) }
     const child = start("git", call.args, { cwd: call.cwd, env })
+    this.#running.set(id, () => kill(child))
     let late = false
     const timer = call.timeoutMs > 0 ? setTimeout(() => ((late = true), kill(child)), call.timeoutMs) : undefined
     timer?.unref()
@@ -241,13 +268,19 @@ export class Machine {
     })
     const chunks: Uint8Array[] = []
     let stderr = ""
-    child.stderr.on("data", (data) => (stderr = (stderr + data).slice(-MAX_STDERR)))
+    child.stderr.on("data", (data) => {
+      stderr = (stderr + data).slice(-MAX_STDERR)
+      listener?.(String(data))
+    })
     child.stdin.on("error", () => {})
     const fed = call.stdinFile === null ? undefined : feed(child.stdin, ...call.stdinFile)
     if (!fed) child.stdin.end(stdin)
     const saved = call.stdoutFile === null ? undefined : pipeline(child.stdout, createWriteStream(call.stdoutFile, { mode: 0o600 }))
     if (!saved) child.stdout.on("data", (data) => chunks.push(data))
-    const [code] = await Promise.all([ended, saved, fed]).finally(() => clearTimeout(timer))
+    const [code] = await Promise.all([ended, saved, fed]).finally(() => {
+      clearTimeout(timer)
+      this.#running.delete(id)
+    })
     if (late) throw new TimedOut(`git did not end within ${call.timeoutMs} ms`)
     return { head: JSON.stringify({ code, stderr }), body: Buffer.concat(chunks) }
   }
@@ -267,6 +300,10 @@ export class Machine {
 
   env(name: string): string | undefined {
     return process.env[name]
+  }
+
+  machine(): string {
+    return hostname()
   }
 
   pid(): number {

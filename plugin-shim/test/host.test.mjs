@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict"
 import { execFileSync, spawn } from "node:child_process"
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { createServer } from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -54,13 +54,23 @@ describe("files", () => {
     assert.deepEqual(await machine.listDir(join(dir, "nothing")), [])
   })
 
-  test("only directories made here are removed", async () => {
-    const own = await machine.tempDir()
+  test("only temporary directories are removed", async () => {
+    const own = join(dir, "place/opencode-daytona-1")
+    await machine.makeDir(own)
     writeFileSync(join(own, "a"), "a")
-    await machine.removeTempDir(own)
+    await machine.removeDir(own)
     assert.ok(!existsSync(own))
-    await machine.removeTempDir(dir)
-    assert.ok(existsSync(dir))
+    await machine.removeDir(own)
+    const other = join(dir, "place")
+    await assert.rejects(machine.removeDir(other))
+    assert.ok(existsSync(other))
+  })
+
+  test("sizes are those of files, and links are not followed", async () => {
+    writeFileSync(join(dir, "six"), "123456")
+    symlinkSync("six", join(dir, "link"))
+    assert.deepEqual(await machine.fileSizes(dir, ["six", "link", "nothing", "."]), [6, 0, 0, 0])
+    assert.ok(Math.abs((await machine.modified(join(dir, "six"))) - Date.now()) < 3_600_000)
   })
 })
 
@@ -85,7 +95,7 @@ describe("http", () => {
   after(() => (server.closeAllConnections(), server.close()))
 
   const call = (path, more = {}) =>
-    machine.http(JSON.stringify({ method: "POST", url: url + path, headers: [["authorization", "Bearer k"]], timeoutMs: 5000, maxBytes: 1000, saveTo: null, json: null, parts: null, ...more }), more.bytes ?? [])
+    machine.http(0, JSON.stringify({ method: "POST", url: url + path, headers: [["authorization", "Bearer k"]], timeoutMs: 5000, maxBytes: 1000, saveTo: null, json: null, parts: null, ...more }), more.bytes ?? [])
 
   test("status, headers and body come back", async () => {
     const { head, body } = await call("/", { json: '{"a":1}' })
@@ -149,7 +159,7 @@ describe("http", () => {
 
 describe("git", () => {
   const git = (args, { stdin = "", ...more } = {}) =>
-    machine.git(JSON.stringify({ args, cwd: dir, env: [], keep: [], timeoutMs: 60_000, stdinFile: null, stdoutFile: null, ...more }), Buffer.from(stdin))
+    machine.git(0, JSON.stringify({ args, cwd: dir, env: [], keep: [], timeoutMs: 60_000, stdinFile: null, stdoutFile: null, ...more }), Buffer.from(stdin))
   const text = ({ body }) => Buffer.from(body).toString().trim()
 
   test("code, output and error text", async () => {
@@ -230,7 +240,7 @@ describe("git", () => {
       const script = `
         import { Machine } from ${JSON.stringify(new URL("../../dist/host.js", import.meta.url).href)}
         const machine = new Machine()
-        for (const call of ${JSON.stringify([before, call])}) await machine.git(JSON.stringify(call), new Uint8Array())`
+        for (const call of ${JSON.stringify([before, call])}) await machine.git(0, JSON.stringify(call), new Uint8Array())`
       const caller = spawn(process.execPath, ["--input-type=module", "--eval", script], { stdio: "inherit" })
       const dead = new Promise((done) => caller.once("exit", done))
       await until(() => number() !== 0)

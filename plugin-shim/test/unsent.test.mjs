@@ -31,7 +31,7 @@ test("a request that cannot be made says so, and nothing is sent", async () => {
     { url: `http://127.0.0.1:${port}/`, headers: [["authorization", "Bearer a\rb"]] },
     { url: "http://exa mple/" },
   ]) {
-    await assert.rejects(machine.http(JSON.stringify({ ...call, ...odd }), []), { code: "NotMade" })
+    await assert.rejects(machine.http(0, JSON.stringify({ ...call, ...odd }), []), { code: "NotMade" })
   }
   assert.deepEqual(asked, [])
 })

@@ -14,6 +14,10 @@ pub use http::{CertificateFault, HttpError, Thrown};
 use async_trait::async_trait;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
+
+/// What the name of a directory for temporary files begins with.
+pub const TEMPORARY: &str = "opencode-daytona-";
 
 /// Work that goes on while its starter does something else.
 pub type Task = Pin<Box<dyn Future<Output = ()>>>;
@@ -23,6 +27,8 @@ pub type Task = Pin<Box<dyn Future<Output = ()>>>;
 pub trait Host {
     /// Sends one HTTP request. Redirects are answered as they are, never followed: a redirect
     /// must not carry a key elsewhere.
+    ///
+    /// A request whose future is dropped is ended.
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError>;
 
     /// True if [`Host::http`] goes through the proxy that the environment names.
@@ -55,11 +61,12 @@ pub trait Host {
     /// Names in a directory; a missing directory has none.
     async fn list_dir(&self, path: &str) -> Result<Vec<String>, FileError>;
 
-    /// Makes a private, empty directory for temporary files and gives its path.
-    async fn temp_dir(&self) -> Result<String, FileError>;
+    /// Makes a private directory, with the directories above it, unless they are there.
+    async fn make_dir(&self, path: &str) -> Result<(), FileError>;
 
-    /// Removes a directory made by [`Host::temp_dir`], with all in it.
-    async fn remove_temp_dir(&self, path: &str) -> Result<(), FileError>;
+    /// Removes a directory with all in it; a missing one is fine. Its name must begin with
+    /// [`TEMPORARY`]: a recursive removal takes no other path.
+    async fn remove_dir(&self, path: &str) -> Result<(), FileError>;
 
     /// The path of what is there, without links; an error if nothing is.
     async fn real_path(&self, path: &str) -> Result<String, FileError>;
@@ -67,9 +74,15 @@ pub trait Host {
     /// Size of a file in bytes.
     async fn file_size(&self, path: &str) -> Result<u64, FileError>;
 
+    /// Sizes in bytes of what is at paths relative to `dir`, links not followed; 0 for what is no file.
+    async fn file_sizes(&self, dir: &str, names: &[String]) -> Vec<u64>;
+
+    /// When a file was written last, in milliseconds since the Unix epoch.
+    async fn modified_ms(&self, path: &str) -> Result<u64, FileError>;
+
     /// Runs git, without a shell and without blocking. It inherits the environment of this process
     /// without the variables whose names begin with `GIT_`, but for those that the call keeps. It
-    /// never outlives this process, nor the call's time limit.
+    /// never outlives this process, the call's time limit, or the future that this gives.
     async fn git(&self, call: GitCall) -> Result<GitOutput, GitError>;
 
     /// Milliseconds since the Unix epoch.
@@ -89,6 +102,9 @@ pub trait Host {
 
     /// This process.
     fn pid(&self) -> u32;
+
+    /// This machine's name.
+    fn machine(&self) -> String;
 
     /// True while a process of this number lives on this machine.
     fn pid_alive(&self, pid: u32) -> bool;
@@ -165,6 +181,15 @@ pub enum PartContent {
     Text(String),
     /// A file's content, streamed from disk: it never enters the core's memory.
     File(String),
+    /// At most `length` bytes of a file from `offset` on, in the same way.
+    Slice {
+        /// The file.
+        path: String,
+        /// First byte.
+        offset: u64,
+        /// How many.
+        length: u64,
+    },
     /// Bytes, sent as a file.
     Bytes(Vec<u8>),
 }
@@ -232,6 +257,18 @@ pub struct GitCall {
     pub stdin_file: Option<(String, u64)>,
     /// Standard output goes to this file, not to the core's memory.
     pub stdout_file: Option<String>,
+    /// Is told what git writes to its standard error, as it comes.
+    pub listener: Option<Listener>,
+}
+
+/// Is told a text, a piece after the other.
+#[derive(Clone)]
+pub struct Listener(pub Rc<dyn Fn(&str)>);
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
+    }
 }
 
 /// What git answered.

@@ -255,7 +255,7 @@ impl Carry {
             lfs: synced.lfs,
             bundle: None,
         };
-        let dir = self.host.temp_dir().await.map_err(|e| e.to_string())?;
+        let dir = self.project.temp_dir().await.map_err(|e| e.to_string())?;
         let file = format!("{dir}/work.bundle");
         let received = async {
             if let Some(bundle) = &synced.bundle {
@@ -266,7 +266,7 @@ impl Carry {
             received.map_err(|error| error.to_string())
         }
         .await;
-        let _ = self.host.remove_temp_dir(&dir).await;
+        let _ = self.host.remove_dir(&dir).await;
         received.map(|odd| (incoming, odd))
     }
 

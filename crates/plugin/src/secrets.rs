@@ -408,12 +408,12 @@ impl Host for Screen<dyn Host> {
         self.inner.list_dir(path).await
     }
 
-    async fn temp_dir(&self) -> Result<String, FileError> {
-        self.inner.temp_dir().await
+    async fn make_dir(&self, path: &str) -> Result<(), FileError> {
+        self.inner.make_dir(path).await
     }
 
-    async fn remove_temp_dir(&self, path: &str) -> Result<(), FileError> {
-        self.inner.remove_temp_dir(path).await
+    async fn remove_dir(&self, path: &str) -> Result<(), FileError> {
+        self.inner.remove_dir(path).await
     }
 
     async fn real_path(&self, path: &str) -> Result<String, FileError> {
@@ -422,6 +422,14 @@ impl Host for Screen<dyn Host> {
 
     async fn file_size(&self, path: &str) -> Result<u64, FileError> {
         self.inner.file_size(path).await
+    }
+
+    async fn file_sizes(&self, dir: &str, names: &[String]) -> Vec<u64> {
+        self.inner.file_sizes(dir, names).await
+    }
+
+    async fn modified_ms(&self, path: &str) -> Result<u64, FileError> {
+        self.inner.modified_ms(path).await
     }
 
     async fn git(&self, call: GitCall) -> Result<GitOutput, GitError> {
@@ -450,6 +458,10 @@ impl Host for Screen<dyn Host> {
 
     fn pid(&self) -> u32 {
         self.inner.pid()
+    }
+
+    fn machine(&self) -> String {
+        self.inner.machine()
     }
 
     fn pid_alive(&self, pid: u32) -> bool {

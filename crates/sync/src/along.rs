@@ -3,7 +3,9 @@
 
 use crate::git::Git;
 use crate::layout::Layout;
-use crate::pack::{Snapshot, submodules};
+use crate::bases::PackFile;
+use crate::objects::Objects;
+use crate::snapshot::{Snapshot, submodules};
 use crate::secret::{Clean, Staged};
 use crate::{Error, Project, Refs, Start, UnderWay};
 use host::Level;
@@ -18,6 +20,8 @@ pub(crate) struct Along {
     pub(crate) shallow: Vec<String>,
     /// The commit that holds a secret, and where, if the history stays for that.
     pub(crate) tainted: Option<String>,
+    /// What goes would have had so many bytes, if the history stays for that.
+    pub(crate) too_long: Option<u64>,
     /// Commits of history, beside the snapshot's own.
     depth: usize,
     tips: Vec<String>,
@@ -28,19 +32,27 @@ impl Along {
     pub(crate) fn tips(&self) -> &[String] {
         &self.tips
     }
+
+    /// What goes beside commits and their files.
+    pub(crate) fn more(&self) -> impl Iterator<Item = &String> {
+        let refs = self.refs.refs.iter().map(|found| &found.object);
+        refs.chain(&self.under_way.blobs)
+    }
 }
 
 impl Project {
-    /// Finds what goes along. The flag is false for a partial clone: its old files are not there, and
-    /// nobody asked for them to be fetched.
+    /// Finds what goes along, and the objects of commits that go. The first flag is false for a partial
+    /// clone: its old files are not there, and nobody asked for them to be fetched. The second is false if
+    /// the sandbox has some of it, so that its size says nothing.
     pub(crate) async fn along(
         &self,
         git: &Git<'_>,
-        (root, has_history): (Option<&Layout>, bool),
+        (root, has_history, is_bounded): (Option<&Layout>, bool, bool),
         start: &Start,
         snapshot: &Snapshot,
         clean: &mut Clean,
-    ) -> Result<Along, Error> {
+        dir: &str,
+    ) -> Result<(Along, Objects), Error> {
         let mut along = Along::default();
         if let Some(layout) = root {
             if has_history {
@@ -73,19 +85,34 @@ impl Project {
                 self.alone(&mut along);
             }
         }
-        let mut commits = self.cut(git, root, snapshot, &mut along).await?;
-        let mut tainted = self.tainted(git, &start.secrets, &commits, clean).await?;
-        if tainted.is_some() && !along.tips.is_empty() {
-            self.alone(&mut along);
-            commits = self.cut(git, root, snapshot, &mut along).await?;
-            tainted = self.tainted(git, &start.secrets, &commits, clean).await?;
-        }
-        if tainted.is_some() {
-            self.alone(&mut along);
-            along.depth = 0;
-            self.cut(git, root, snapshot, &mut along).await?;
-            along.tainted = tainted;
-        }
+        let (commits, objects) = loop {
+            let commits = self.cut(git, root, snapshot, &mut along).await?;
+            let objects = commits.iter().chain([&snapshot.commit]);
+            let mut objects = self.objects(git, objects, dir).await?;
+            if let Some(below) = &snapshot.below {
+                objects.retain(|object| below.takes(object));
+            }
+            let size = Some(objects.disk()).filter(|size| is_bounded && *size > self.limit);
+            let tainted = match size {
+                None => {
+                    let of = (&commits, &objects);
+                    self.tainted(git, &start.secrets, of, clean).await?
+                }
+                Some(_) => None,
+            };
+            if tainted.is_none() && size.is_none() {
+                break (commits, objects);
+            }
+            if !along.tips.is_empty() {
+                self.alone(&mut along);
+            } else if along.depth > 0 {
+                along.under_way.without_heads();
+                along.depth = 0;
+                (along.tainted, along.too_long) = (tainted, size);
+            } else {
+                self.fits(&objects)?;
+            }
+        };
         if along.depth > 0 {
             let mut commits = commits;
             commits.extend(snapshot.head.clone());
@@ -96,7 +123,26 @@ impl Project {
         }
         let sides = &along.under_way.sides;
         along.under_way.blobs = self.sides_commit(git, sides).await?;
-        Ok(along)
+        Ok((along, objects))
+    }
+
+    /// The tips of the user's own commits that go along, and all of these: what a base is made of. None
+    /// if there is no history to go.
+    pub(crate) async fn own(
+        &self,
+        git: &Git<'_>,
+        root: Option<&Layout>,
+        snapshot: &Snapshot,
+        along: &Along,
+    ) -> Result<(Vec<String>, BTreeSet<String>), Error> {
+        let head = snapshot.head.iter().filter(|_| along.depth > 0);
+        let tips: Vec<String> = head.chain(&along.tips).cloned().collect();
+        if tips.is_empty() {
+            return Ok((tips, BTreeSet::new()));
+        }
+        let names: Vec<&str> = tips.iter().map(String::as_str).collect();
+        let (_, commits) = self.shallow(git, root, &names, along.depth).await?;
+        Ok((tips, commits))
     }
 
     /// Without other branches and their history, which is to be cut again after that.
@@ -157,7 +203,7 @@ impl Project {
         along: &mut Along,
         ends: (&[String], bool),
         pack: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<PackFile>, Error> {
         let own: Vec<&String> = [&snapshot.commit].into_iter().chain(lfs).collect();
         let mut size = self.write_pack(git, &own, along, ends, pack).await?;
         if size > self.limit && !along.tips.is_empty() {
@@ -166,10 +212,16 @@ impl Project {
             size = self.write_pack(git, &own, along, ends, pack).await?;
         }
         match size > self.limit {
-            false => Ok(()),
+            false => Ok(vec![PackFile {
+                path: pack.into(),
+                index: None,
+                size,
+            }]),
             true => Err(Error::TooLarge {
                 worktree: self.worktree.clone(),
                 size,
+                files: snapshot.files.0,
+                largest: String::new(),
                 limit: self.limit,
             }),
         }

@@ -19,9 +19,9 @@ impl Project {
     /// Applies what lies between two commits of the depot.
     pub async fn apply(&self, from: &str, to: &str) -> Result<Applied, Error> {
         let private = self.open().await?;
-        let dir = self.host.temp_dir().await?;
+        let dir = self.temp_dir().await?;
         let result = self.apply_in(&private, from, to, &dir).await;
-        let _ = self.host.remove_temp_dir(&dir).await;
+        let _ = self.host.remove_dir(&dir).await;
         result
     }
 

@@ -1,5 +1,10 @@
 //! How much history goes along: the commits within so many steps of one, and where they are cut.
 
+use crate::git::Git;
+use crate::layout::Layout;
+use crate::snapshot::Snapshot;
+use crate::{Error, Project, Start};
+use host::Level;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A part of a history: what to cut, and what is in it.
@@ -48,6 +53,71 @@ pub(crate) fn cut(log: &str, tips: &[&str], depth: usize, complete: bool) -> Opt
         }
     }
     Some(cut)
+}
+
+impl Project {
+    /// How many commits of history may go along.
+    pub(crate) async fn history(
+        &self,
+        git: &Git<'_>,
+        snapshot: &Snapshot,
+        start: &Start,
+    ) -> Result<usize, Error> {
+        let Some(head) = snapshot.head.as_ref().filter(|_| start.history > 0) else {
+            return Ok(0);
+        };
+        if !start.keep_out.is_empty() {
+            let mut args = vec!["rev-list", "--max-count=1", "--full-history"];
+            args.extend([head.as_str(), &snapshot.commit, "--"]);
+            args.extend(start.keep_out.iter().map(String::as_str));
+            if !git.line(&args).await?.is_empty() {
+                self.host.log(
+                    Level::Warn,
+                    "history stays on the host, because it holds a file that must not leave it",
+                );
+                return Ok(0);
+            }
+        }
+        // What is on top of HEAD is no part of the user's history.
+        let on_top = ["rev-list", "--count", &snapshot.commit, &format!("^{head}")];
+        let on_top: usize = git.line(&on_top).await?.parse().unwrap_or(0);
+        Ok(start.history + on_top)
+    }
+
+    /// Where the history of `tips` is cut, and what goes.
+    pub(crate) async fn shallow(
+        &self,
+        git: &Git<'_>,
+        root: Option<&Layout>,
+        tips: &[&str],
+        depth: usize,
+    ) -> Result<(Vec<String>, BTreeSet<String>), Error> {
+        let depth = depth.max(1);
+        let mut count = depth.saturating_mul(4).max(1_000);
+        let cut: Cut = loop {
+            let max = format!("--max-count={count}");
+            let list = ["rev-list", "--parents", &max];
+            let log = git.line(&[&list[..], tips, &["--"]].concat()).await?;
+            let complete = log.lines().count() < count;
+            match cut(&log, tips, depth, complete) {
+                Some(cut) => break cut,
+                None => count = count.saturating_mul(16),
+            }
+        };
+        // Where the user's own clone is cut, so is the sandbox's.
+        let users = match root {
+            Some(layout) => self.host.read_file(&layout.shallow).await,
+            None => Ok(Vec::new()),
+        };
+        let users = users.unwrap_or_default();
+        let users = String::from_utf8_lossy(&users);
+        let users = users
+            .lines()
+            .filter(|commit| cut.commits.contains(*commit))
+            .map(str::to_string);
+        let all: BTreeSet<String> = cut.shallow.iter().cloned().chain(users).collect();
+        Ok((all.into_iter().collect(), cut.commits))
+    }
 }
 
 #[cfg(test)]

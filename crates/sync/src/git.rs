@@ -1,9 +1,11 @@
 //! Runs git for one worktree: no hooks, no background work, nothing written but what is asked for.
 
 use crate::Error;
-use host::{GitCall, GitOutput, Host};
+use host::{GitCall, GitOutput, Host, Listener};
 
-/// Settings of the user's that would run programs or write more than was asked for.
+/// What bounds git's memory, whatever is in the repository: larger files are streamed and have no
+/// deltas, little of a pack is mapped at a time, and so many processors share the search for deltas.
+/// And settings of the user's that would run programs or write more than was asked for.
 const QUIET: &[&str] = &[
     "-c",
     "core.hooksPath=/dev/null",
@@ -15,6 +17,22 @@ const QUIET: &[&str] = &[
     "core.untrackedCache=false",
     "-c",
     "core.safecrlf=false",
+    "-c",
+    "core.bigFileThreshold=8m",
+    "-c",
+    "core.packedGitWindowSize=8m",
+    "-c",
+    "core.packedGitLimit=48m",
+    "-c",
+    "core.deltaBaseCacheLimit=16m",
+    "-c",
+    "pack.threads=4",
+    "-c",
+    "pack.windowMemory=16m",
+    "-c",
+    "pack.deltaCacheSize=16m",
+    "-c",
+    "pack.packSizeLimit=0",
     "-c",
     "gc.auto=0",
     "-c",
@@ -51,6 +69,8 @@ pub(crate) struct Git<'a> {
     keep: Vec<String>,
     /// A file of settings that overrule all others.
     overrides: Option<String>,
+    /// Is told what it writes to its standard error.
+    listener: Option<Listener>,
 }
 
 impl<'a> Git<'a> {
@@ -62,6 +82,7 @@ impl<'a> Git<'a> {
             env: Vec::new(),
             keep: Vec::new(),
             overrides: None,
+            listener: None,
         };
         // What a partial clone lacks is not fetched: nobody asked for it, and a fetch runs programs
         // that the repository names. Git before 2.44 knows only the second.
@@ -92,6 +113,12 @@ impl<'a> Git<'a> {
         self
     }
 
+    /// With somebody who is told what it writes to its standard error.
+    pub(crate) fn told_to(mut self, listener: Listener) -> Git<'a> {
+        self.listener = Some(listener);
+        self
+    }
+
     /// In another directory.
     pub(crate) fn within(mut self, dir: &str) -> Git<'a> {
         self.worktree = dir.into();
@@ -115,6 +142,7 @@ impl<'a> Git<'a> {
             env: self.env.clone(),
             keep: self.keep.clone(),
             timeout_ms: LIMIT_MS,
+            listener: self.listener.clone(),
             ..GitCall::default()
         }
     }
@@ -143,8 +171,18 @@ impl<'a> Git<'a> {
         stdin: &str,
         path: &str,
     ) -> Result<(), Error> {
+        self.feed_to_file(args, stdin.into(), path).await
+    }
+
+    /// The same with a standard input that need not be text.
+    pub(crate) async fn feed_to_file(
+        &self,
+        args: &[&str],
+        stdin: Vec<u8>,
+        path: &str,
+    ) -> Result<(), Error> {
         let mut call = self.call(args);
-        (call.stdin, call.stdout_file) = (stdin.into(), Some(path.into()));
+        (call.stdin, call.stdout_file) = (stdin, Some(path.into()));
         let output = self.host.git(call).await?;
         self.check(args, output).map(drop)
     }

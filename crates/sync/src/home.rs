@@ -7,7 +7,7 @@
 
 use crate::git::{self, Git, text};
 use crate::listing::Listing;
-use crate::pack::{EDITS, US};
+use crate::snapshot::{EDITS, US};
 use crate::{Error, Project, header, is_hash, kept};
 use std::collections::BTreeMap;
 
@@ -133,9 +133,9 @@ impl Project {
             return Err(Error::Refused("it names a commit by no full hash".into()));
         }
         let have = self.have(session, host_head).await?;
-        let dir = self.host.temp_dir().await?;
+        let dir = self.temp_dir().await?;
         let checked = self.check(&private, incoming, &commits, &have, &dir).await;
-        let _ = self.host.remove_temp_dir(&dir).await;
+        let _ = self.host.remove_dir(&dir).await;
         let mut all = Vec::new();
         if let Some((bundle, pack_at, odd)) = checked? {
             let take = ["index-pack", "--stdin", "--fix-thin"];
@@ -200,7 +200,7 @@ impl Project {
 
     /// How many names git lists.
     async fn count(&self, git: &Git<'_>, args: &[&str]) -> Result<usize, Error> {
-        let dir = self.host.temp_dir().await?;
+        let dir = self.temp_dir().await?;
         let names = format!("{dir}/names");
         let counted = async {
             git.to_file(args, "", &names).await?;
@@ -213,7 +213,7 @@ impl Project {
             Ok(count)
         }
         .await;
-        let _ = self.host.remove_temp_dir(&dir).await;
+        let _ = self.host.remove_dir(&dir).await;
         counted
     }
 
@@ -516,7 +516,7 @@ impl Project {
                 list.push_str(&format!("^{commit}\n"));
             }
         }
-        let dir = self.host.temp_dir().await?;
+        let dir = self.temp_dir().await?;
         let pack = format!("{dir}/home.pack");
         let result = async {
             let args = [
@@ -537,7 +537,7 @@ impl Project {
             users.check(args, output).map(drop)
         }
         .await;
-        let _ = self.host.remove_temp_dir(&dir).await;
+        let _ = self.host.remove_dir(&dir).await;
         result
     }
 
@@ -695,14 +695,14 @@ impl Project {
 
     async fn files(&self, private: &Git<'_>, from: &str, to: &str) -> Result<Vec<String>, Error> {
         let args = git::changed_names(from, to);
-        let dir = self.host.temp_dir().await?;
+        let dir = self.temp_dir().await?;
         let file = format!("{dir}/names");
         let listed = async {
             private.to_file(&args, "", &file).await?;
             Ok(self.host.read_part(&file, 0, MAX_NAMES).await?)
         }
         .await;
-        let _ = self.host.remove_temp_dir(&dir).await;
+        let _ = self.host.remove_dir(&dir).await;
         let listed: Vec<u8> = listed.or_else(|error: Error| match error {
             Error::Git { .. } => Ok(Vec::new()),
             error => Err(error),

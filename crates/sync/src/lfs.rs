@@ -202,9 +202,9 @@ impl Project {
         if private.run(&grep, "").await?.code != 0 {
             return Ok(Vec::new());
         }
-        let dir = self.host.temp_dir().await?;
+        let dir = self.temp_dir().await?;
         let told = self.filtered_in(private, from, to, &dir).await;
-        let _ = self.host.remove_temp_dir(&dir).await;
+        let _ = self.host.remove_dir(&dir).await;
         told
     }
 

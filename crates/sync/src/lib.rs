@@ -17,6 +17,7 @@
 mod agents;
 mod along;
 mod apply;
+mod bases;
 mod depth;
 mod encoding;
 mod exclude;
@@ -30,11 +31,15 @@ mod layout;
 mod lfs;
 mod listing;
 mod moved;
+mod objects;
 mod pack;
 mod refs;
 mod secret;
 mod settings;
+mod snapshot;
 mod sparse;
+mod temporary;
+mod uncommitted;
 mod under_way;
 mod version;
 
@@ -48,14 +53,15 @@ pub use apply::Applied;
 pub use ground::{Ground, ground};
 pub use home::{Incoming, Landed, Take, Tip};
 pub use moved::Origin;
-pub use pack::{Packed, Start, is_no_project};
+pub use bases::PackFile;
+pub use pack::{Packed, Start, Step, Tell, is_no_project};
 pub use refs::{Ref, Refs, Upstream};
 pub use secret::Secrets;
 pub use under_way::{Side, UnderWay};
 pub use version::git_version;
 
-/// Largest pack that is carried into a sandbox, and largest bundle that is taken from one, in bytes.
-pub const MAX_PACK: u64 = 512 * 1024 * 1024;
+/// How much is carried into a sandbox, or taken from one, unless something else is asked for: bytes.
+pub const MAX_PACK: u64 = 1_000_000_000;
 
 /// Why something could not be carried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,12 +83,16 @@ pub enum Error {
         reason: String,
     },
     /// Too much to upload.
-    #[error("the project at {worktree} packs to {} MB, more than the {} MB that are uploaded. Add what the agent does not need to .gitignore, or lower the option `history`.", size / 1_000_000, limit / 1_000_000)]
+    #[error("the project at {worktree} has {} MB to carry into a sandbox, in {files} files{largest}, and at most {} MB are carried. Leave out what the agent does not need with .gitignore or the option `carry.paths`, or raise the option `carry.maxMegabytes`.", size / 1_000_000, limit / 1_000_000)]
     TooLarge {
         /// The project.
         worktree: String,
-        /// Bytes.
+        /// Bytes, as git keeps them; those of a file that git does not have yet as they are.
         size: u64,
+        /// How many files they are in.
+        files: usize,
+        /// The largest files, in words; may be empty.
+        largest: String,
         /// Bytes that are carried.
         limit: u64,
     },
@@ -187,6 +197,11 @@ impl Project {
     pub fn with_limit(mut self, limit: u64) -> Self {
         self.limit = limit;
         self
+    }
+
+    /// How much is carried into a sandbox or taken from one, in bytes.
+    pub fn limit(&self) -> u64 {
+        self.limit
     }
 
     /// True if the branches are in the user's own repository, and not in the depot.

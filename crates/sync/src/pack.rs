@@ -1,18 +1,13 @@
 //! Into the sandbox: a commit of the worktree as it is, and a pack that holds it.
 
 use crate::agents::Agents;
-use crate::depth::{Cut, cut};
-use crate::git::{Git, text};
+use crate::bases::{self, Goes, PackFile};
+use crate::git::Git;
 use crate::layout::Layout;
-use crate::lfs::Kept;
-use crate::secret::{Clean, Staged};
-use crate::sparse::{self, Kind};
-use crate::{Error, Project, Refs, Secrets, UnderWay, git, given, kept};
-use host::{GitOutput, Host, Level};
-use std::collections::BTreeSet;
-
-/// What git exits with if it does not know an option.
-const USAGE: i32 = 129;
+use crate::sparse::Kind;
+use crate::{Error, Project, Refs, Secrets, UnderWay, given, kept};
+use host::Host;
+use std::rc::Rc;
 
 /// What a sandbox starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +16,8 @@ pub struct Start {
     pub history: usize,
     /// Paths, relative to the worktree, that stay on the host.
     pub keep_out: Vec<String>,
+    /// Paths, relative to the worktree, that go, if not all do.
+    pub paths: Vec<String>,
     /// A commit of the depot to start from, instead of the worktree as it is.
     pub from: Option<String>,
     /// Commits that the sandbox has already.
@@ -34,8 +31,10 @@ pub struct Start {
 /// The worktree, packed. Call [`Packed::discard`] when it has been uploaded.
 #[derive(Clone, Debug)]
 pub struct Packed {
-    /// Pack file on the host.
-    pub pack: String,
+    /// Packs on the host, to be unpacked in this order.
+    pub packs: Vec<PackFile>,
+    /// Bytes of the files when they are checked out, and how many there are.
+    pub files: (usize, u64),
     /// Full hash of the commit in it: the user's HEAD itself if nothing differs from it, else a
     /// commit on top of it.
     pub commit: String,
@@ -55,6 +54,8 @@ pub struct Packed {
     pub held_back: Vec<String>,
     /// The commit that holds a secret, and where, if the history stayed on the host for that.
     pub tainted: Option<String>,
+    /// What the history would have had in bytes, if it stayed on the host for that.
+    pub too_long: Option<u64>,
     /// A commit in it with files that Git LFS keeps, by the SHA-256 of their bytes.
     pub lfs: Option<String>,
     /// What goes along beside the branch.
@@ -72,10 +73,37 @@ pub struct Packed {
     dir: String,
 }
 
+/// How far packing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Files and commits are looked through for secrets: bytes, and of how many.
+    Searching {
+        /// Bytes so far.
+        done: u64,
+        /// All.
+        of: u64,
+    },
+    /// Objects are packed, of so many.
+    Packing {
+        /// Objects so far.
+        done: u64,
+        /// All.
+        of: u64,
+    },
+}
+
+/// Hears how far packing is.
+pub type Tell = Rc<dyn Fn(Step)>;
+
 impl Packed {
+    /// Bytes that are uploaded.
+    pub fn size(&self) -> u64 {
+        self.packs.iter().map(|pack| pack.size).sum()
+    }
+
     /// Removes the temporary files.
     pub async fn discard(self, host: &dyn Host) {
-        let _ = host.remove_temp_dir(&self.dir).await;
+        let _ = host.remove_dir(&self.dir).await;
     }
 }
 
@@ -98,23 +126,6 @@ pub fn is_no_project(host: &dyn Host, worktree: &str, is_repository: bool) -> bo
         })
 }
 
-/// First line of the commit that holds what the user has not committed.
-pub(crate) const EDITS: &str = "Project as it was on the host";
-/// Who makes it.
-pub(crate) const US: &str = "opencode-daytona-sandbox";
-
-/// The worktree, committed.
-pub(crate) struct Snapshot {
-    pub(crate) commit: String,
-    pub(crate) branch: String,
-    pub(crate) head: Option<String>,
-    held_back: Vec<String>,
-    lfs: Kept,
-    nested: Vec<String>,
-    hidden: Vec<String>,
-    left: Vec<String>,
-}
-
 /// What reads the worktree.
 struct Reader<'a> {
     git: Git<'a>,
@@ -129,6 +140,16 @@ struct Reader<'a> {
 impl Project {
     /// Packs the worktree, or what `start` names, for `session`. The depot keeps the commit.
     pub async fn pack(&self, session: &str, start: &Start) -> Result<Packed, Error> {
+        self.pack_telling(session, start, Rc::new(|_| {})).await
+    }
+
+    /// The same, with somebody who hears how far it is.
+    pub async fn pack_telling(
+        &self,
+        session: &str,
+        start: &Start,
+        tell: Tell,
+    ) -> Result<Packed, Error> {
         if is_no_project(&*self.host, &self.worktree, self.repository) {
             return Err(Error::NotAProject {
                 worktree: self.worktree.clone(),
@@ -136,11 +157,12 @@ impl Project {
         }
         let layout = self.layout().await?;
         let private = self.open_at(layout.as_ref()).await?;
-        let dir = self.host.temp_dir().await?;
+        let dir = self.temp_dir().await?;
         let layout = layout.as_ref();
-        let result = self.pack_in(&private, layout, session, start, &dir).await;
+        let ways = (&dir[..], tell);
+        let result = self.pack_in(&private, layout, session, start, ways).await;
         if result.is_err() {
-            let _ = self.host.remove_temp_dir(&dir).await;
+            let _ = self.host.remove_dir(&dir).await;
         }
         result
     }
@@ -151,13 +173,13 @@ impl Project {
         layout: Option<&Layout>,
         session: &str,
         start: &Start,
-        dir: &str,
+        (dir, tell): (&str, Tell),
     ) -> Result<Packed, Error> {
         // Read by the rules of the user's repository, written to the depot's objects.
         let root = layout.filter(|layout| layout.prefix.is_empty());
         let reader = self.reader(private, layout).await?;
         let (git, kind) = (reader.git, reader.kind);
-        let mut clean = self.clean(&start.secrets).await;
+        let mut clean = self.clean(&start.secrets, dir, Rc::clone(&tell)).await;
         let snapshot = self.snapshot(&git, root, kind, start, &mut clean, dir);
         let mut snapshot = snapshot.await?;
         if let Some(from) = &start.from {
@@ -174,24 +196,49 @@ impl Project {
             .checked(&["update-ref", &name, &snapshot.commit], "")
             .await?;
 
-        let along = self.along(&git, (root, !kind.is_partial), start, &snapshot, &mut clean);
-        let mut along = along.await?;
+        let mut without = Vec::new();
+        for commit in &start.known {
+            // Where only a part goes, what else the sandbox has is not told apart.
+            let is_whole = snapshot.below.is_none() && crate::is_hash(commit);
+            if is_whole && git.has(commit).await? {
+                without.push(commit.clone());
+            }
+        }
+        let within = (root, !kind.is_partial, without.is_empty());
+        let along = self.along(&git, within, start, &snapshot, &mut clean, dir);
+        let (mut along, mut objects) = along.await?;
         let lfs = std::mem::take(&mut snapshot.lfs);
         let lfs = self
             .lfs_commit(&git, session, lfs, &start.secrets, &mut clean)
             .await?;
         let is_partial = !clean.absent.is_empty();
+        let secrets = clean.secrets();
         self.keep_clean(clean).await?;
-        let mut without = Vec::new();
-        for commit in &start.known {
-            if crate::is_hash(commit) && git.has(commit).await? {
-                without.push(commit.clone());
+        let listener = bases::heard(tell);
+        let packs = match without.is_empty() {
+            true => {
+                let more: Vec<&String> = along.more().chain(&lfs).collect();
+                if !more.is_empty() {
+                    objects.add_all(self.objects(&git, more, dir).await?);
+                    self.fits(&objects)?;
+                }
+                let (tips, commits) = self.own(&git, root, &snapshot, &along).await?;
+                let goes = Goes {
+                    snapshot: &snapshot,
+                    objects: &objects,
+                    tips: tips.iter().collect(),
+                    commits: commits.iter().collect(),
+                    secrets,
+                };
+                self.packs(&git, &goes, dir, &listener).await?
             }
-        }
-        let pack = format!("{dir}/base.pack");
-        let ends = (&without[..], is_partial);
-        let of = (root, &snapshot, lfs.as_ref());
-        self.write_within(&git, of, &mut along, ends, &pack).await?;
+            false => {
+                let pack = format!("{dir}/base.pack");
+                let ends = (&without[..], is_partial);
+                let of = (root, &snapshot, lfs.as_ref());
+                self.write_within(&git, of, &mut along, ends, &pack).await?
+            }
+        };
         for commit in along.tips() {
             let name = given(session, commit);
             private.checked(&["update-ref", &name, commit], "").await?;
@@ -201,7 +248,8 @@ impl Project {
             self.host.replace_file(&exclude, &reader.rules).await?;
         }
         Ok(Packed {
-            pack,
+            packs,
+            files: snapshot.files,
             is_partial,
             exclude: (!reader.rules.is_empty()).then_some(exclude),
             commit: snapshot.commit,
@@ -211,6 +259,7 @@ impl Project {
             without,
             held_back: snapshot.held_back,
             tainted: along.tainted,
+            too_long: along.too_long,
             lfs,
             refs: along.refs,
             under_way: along.under_way,
@@ -251,315 +300,4 @@ impl Project {
             rules,
         })
     }
-
-    /// Git that commits in our name.
-    pub(crate) fn signed<'a>(&self, git: &Git<'a>) -> Git<'a> {
-        let mut git = git.clone();
-        for role in ["AUTHOR", "COMMITTER"] {
-            git = git
-                .with(&format!("GIT_{role}_NAME"), US)
-                .with(
-                    &format!("GIT_{role}_EMAIL"),
-                    "opencode-daytona-sandbox@localhost",
-                )
-                .with(
-                    &format!("GIT_{role}_DATE"),
-                    format!("{} +0000", self.host.now_ms() / 1000),
-                );
-        }
-        git
-    }
-
-    /// Makes the snapshot one of a commit without what stays on the host, which may come from a sandbox
-    /// and be any that the sandbox knows a hash of.
-    async fn without(
-        &self,
-        git: &Git<'_>,
-        from: &str,
-        start: &Start,
-        clean: &mut Clean,
-        dir: &str,
-        snapshot: &mut Snapshot,
-    ) -> Result<(), Error> {
-        let git = self
-            .signed(git)
-            .with("GIT_INDEX_FILE", format!("{dir}/from-index"));
-        git.checked(&["read-tree", from], "").await?;
-        remove(&git, &start.keep_out).await?;
-        let mut staged = self.staged(&git, dir).await?;
-        let held_back = self.hold_back(&git, &start.secrets, clean, &mut staged);
-        snapshot.held_back = held_back.await?;
-        let head = snapshot.head.as_deref();
-        snapshot.lfs = self.point(&git, head, false, dir).await?;
-        let tree = write_tree(&git, clean).await?;
-        let is_same = git
-            .line(&["rev-parse", &format!("{from}^{{tree}}")])
-            .await?
-            == tree;
-        if is_same && !self.says(&git, &start.secrets, from).await? {
-            snapshot.commit = from.into();
-            return Ok(());
-        }
-        let message = "Without what stays on the host";
-        let commit = ["commit-tree", "--no-gpg-sign", "-m", message, "-p", from];
-        snapshot.commit = git.line(&[&commit[..], &[&tree]].concat()).await?;
-        Ok(())
-    }
-
-    async fn snapshot(
-        &self,
-        git: &Git<'_>,
-        root: Option<&Layout>,
-        kind: Kind,
-        start: &Start,
-        clean: &mut Clean,
-        dir: &str,
-    ) -> Result<Snapshot, Error> {
-        let index = format!("{dir}/index");
-        let git = self.signed(git).with("GIT_INDEX_FILE", index.clone());
-        let (mut head, mut branch) = (None, "main".to_string());
-        if root.is_some() {
-            let found = git
-                .run(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"], "")
-                .await?;
-            head = (found.code == 0).then(|| text(&found.stdout));
-            let name = git.run(&["symbolic-ref", "--quiet", "HEAD"], "").await?;
-            if let Some(name) = text(&name.stdout).strip_prefix("refs/heads/") {
-                branch = name.into();
-            }
-        }
-        self.add_all(&git, kind, root, head.as_deref(), &index, dir)
-            .await?;
-        remove(&git, &start.keep_out).await?;
-        let mut staged = self.staged(&git, dir).await?;
-        if kind.is_partial {
-            let tree = git.line(&["write-tree", "--missing-ok"]).await?;
-            self.find_absent(&git, &tree, clean).await?;
-            if !sparse::is_left_out(&staged, clean) {
-                let worktree = self.worktree.clone();
-                return Err(Error::Incomplete { worktree });
-            }
-        }
-        let held_back = self.hold_back(&git, &start.secrets, clean, &mut staged);
-        let held_back = held_back.await?;
-        let lfs = self.point(&git, head.as_deref(), true, dir).await?;
-        let (nested, mut left) = self.not_in(&git, head.as_deref(), &staged).await?;
-        left.retain(|path| !start.keep_out.contains(path) && !held_back.contains(path));
-        let hidden = self.hidden(&git, kind, &staged, &index, dir).await?;
-        let tree = write_tree(&git, clean).await?;
-        let commit = self.commit(&git, head.as_deref(), &tree, start).await?;
-        Ok(Snapshot {
-            commit,
-            branch,
-            head,
-            held_back,
-            lfs,
-            nested,
-            hidden,
-            left,
-        })
-    }
-
-    /// A commit of the tree: HEAD, if it has that, and else one on top of it.
-    async fn commit(
-        &self,
-        git: &Git<'_>,
-        head: Option<&str>,
-        tree: &str,
-        start: &Start,
-    ) -> Result<String, Error> {
-        let mut commit = vec!["commit-tree", "--no-gpg-sign", "-m", EDITS];
-        if let Some(head) = head {
-            let own = format!("{head}^{{tree}}");
-            let own = git.line(&["rev-parse", &own]).await?;
-            if own == tree && !self.says(git, &start.secrets, head).await? {
-                return Ok(head.into());
-            }
-            commit.extend(["-p", head]);
-        }
-        commit.push(tree);
-        git.line(&commit).await
-    }
-
-    /// Makes the index: what is tracked, and all of the worktree.
-    async fn add_all(
-        &self,
-        git: &Git<'_>,
-        kind: Kind,
-        root: Option<&Layout>,
-        head: Option<&str>,
-        index: &str,
-        dir: &str,
-    ) -> Result<(), Error> {
-        // A copy of the user's index saves hashing what has not changed, and says what a sparse checkout
-        // leaves out. Without one, HEAD says what is tracked even if a rule ignores it.
-        let users = match root {
-            Some(layout) => self.host.read_file(&layout.index).await.ok(),
-            None => None,
-        };
-        let fresh = async || {
-            self.host.remove_file(index).await?;
-            match head {
-                Some(head) => git.checked(&["read-tree", head], "").await.map(drop),
-                None => Ok(()),
-            }
-        };
-        match &users {
-            Some(users) => self.host.replace_file(index, users).await?,
-            None => fresh().await?,
-        }
-        if self.add(git, kind, dir).await?.code == 0 {
-            return Ok(());
-        }
-        match users.filter(|_| kind.is_sparse) {
-            // A fresh one would call all that is left out deleted.
-            Some(users) => self.host.replace_file(index, &users).await?,
-            None => fresh().await?,
-        }
-        let again = self.add(git, kind, dir).await?;
-        // What cannot be read does not travel; git has added the rest.
-        if self.host.read_file(index).await.is_err() {
-            git.check(&["add"], again)?;
-        } else if again.code != 0 {
-            let (worktree, reason) = (&self.worktree, git::reason(&again));
-            let message = format!("not all of {worktree} is brought into the sandbox: {reason}");
-            self.host.log(Level::Warn, &message);
-        }
-        Ok(())
-    }
-
-    /// Adds the worktree to the index. A submodule is told apart by the index alone and never entered:
-    /// git would ask for its status, with programs that the submodule configures for itself. The
-    /// commit that it is at is recorded by reading its HEAD.
-    async fn add(&self, git: &Git<'_>, kind: Kind, dir: &str) -> Result<GitOutput, Error> {
-        let submodules = submodules(&self.staged(git, dir).await?);
-        let mut paths = b".\0".to_vec();
-        for path in &submodules {
-            paths.extend([b":(exclude,literal)", &path[..], b"\0"].concat());
-        }
-        let mut added = self.add_paths(git, kind, paths.clone()).await?;
-        if !matches!(added.code, 0 | 1) {
-            let as_they_are = self.as_they_are(git, dir).await?;
-            if !as_they_are.entries.is_empty() {
-                paths.extend(as_they_are.exclude);
-                added = self.add_paths(git, kind, paths).await?;
-                let update = ["update-index", "-z", "--index-info"];
-                let updated = git.feed(&update, as_they_are.entries).await?;
-                git.check(&update, updated)?;
-            }
-        }
-        if added.code == 0 && !submodules.is_empty() {
-            let mut paths = submodules.join(&0);
-            paths.push(0);
-            let update = ["update-index", "--remove", "-z", "--stdin"];
-            return git.feed(&update, paths).await;
-        }
-        Ok(added)
-    }
-
-    async fn add_paths(
-        &self,
-        git: &Git<'_>,
-        kind: Kind,
-        paths: Vec<u8>,
-    ) -> Result<GitOutput, Error> {
-        let from = ["--pathspec-from-file=-", "--pathspec-file-nul"];
-        let add = [&["add", "--all", "--ignore-errors"][..], &from].concat();
-        if kind.is_sparse {
-            let beyond = [&add[..], &["--sparse"]].concat();
-            let added = git.feed(&beyond, paths.clone()).await?;
-            // Git before 2.34 knows no limit to what is added.
-            if added.code != USAGE {
-                return Ok(added);
-            }
-        }
-        git.feed(&add, paths).await
-    }
-
-    /// How many commits of history may go along.
-    pub(crate) async fn history(
-        &self,
-        git: &Git<'_>,
-        snapshot: &Snapshot,
-        start: &Start,
-    ) -> Result<usize, Error> {
-        let Some(head) = snapshot.head.as_ref().filter(|_| start.history > 0) else {
-            return Ok(0);
-        };
-        if !start.keep_out.is_empty() {
-            let mut args = vec!["rev-list", "--max-count=1", "--full-history"];
-            args.extend([head.as_str(), &snapshot.commit, "--"]);
-            args.extend(start.keep_out.iter().map(String::as_str));
-            if !git.line(&args).await?.is_empty() {
-                self.host.log(
-                    Level::Warn,
-                    "history stays on the host, because it holds a file that must not leave it",
-                );
-                return Ok(0);
-            }
-        }
-        // What is on top of HEAD is no part of the user's history.
-        let on_top = ["rev-list", "--count", &snapshot.commit, &format!("^{head}")];
-        let on_top: usize = git.line(&on_top).await?.parse().unwrap_or(0);
-        Ok(start.history + on_top)
-    }
-
-    /// Where the history of `tips` is cut, and what goes.
-    pub(crate) async fn shallow(
-        &self,
-        git: &Git<'_>,
-        root: Option<&Layout>,
-        tips: &[&str],
-        depth: usize,
-    ) -> Result<(Vec<String>, BTreeSet<String>), Error> {
-        let depth = depth.max(1);
-        let mut count = depth.saturating_mul(4).max(1_000);
-        let cut: Cut = loop {
-            let max = format!("--max-count={count}");
-            let list = ["rev-list", "--parents", &max];
-            let log = git.line(&[&list[..], tips, &["--"]].concat()).await?;
-            let complete = log.lines().count() < count;
-            match cut(&log, tips, depth, complete) {
-                Some(cut) => break cut,
-                None => count = count.saturating_mul(16),
-            }
-        };
-        // Where the user's own clone is cut, so is the sandbox's.
-        let users = match root {
-            Some(layout) => self.host.read_file(&layout.shallow).await,
-            None => Ok(Vec::new()),
-        };
-        let users = users.unwrap_or_default();
-        let users = String::from_utf8_lossy(&users);
-        let users = users
-            .lines()
-            .filter(|commit| cut.commits.contains(*commit))
-            .map(str::to_string);
-        let all: BTreeSet<String> = cut.shallow.iter().cloned().chain(users).collect();
-        Ok((all.into_iter().collect(), cut.commits))
-    }
-}
-
-/// The tree of the index.
-async fn write_tree(git: &Git<'_>, clean: &Clean) -> Result<String, Error> {
-    match clean.absent.is_empty() {
-        true => git.line(&["write-tree"]).await,
-        false => git.line(&["write-tree", "--missing-ok"]).await,
-    }
-}
-
-/// Paths of the submodules in the index, as bytes.
-pub(crate) fn submodules(staged: &[Staged]) -> Vec<Vec<u8>> {
-    let submodules = staged.iter().filter(|file| file.mode == "160000");
-    submodules.map(|file| file.path.clone()).collect()
-}
-
-/// Takes paths out of the index.
-async fn remove(git: &Git<'_>, paths: &[String]) -> Result<(), Error> {
-    if !paths.is_empty() {
-        let remove = ["rm", "--quiet", "--cached", "--ignore-unmatch", "-f", "--"];
-        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-        git.checked(&[&remove[..], &paths].concat(), "").await?;
-    }
-    Ok(())
 }

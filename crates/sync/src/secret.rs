@@ -3,15 +3,21 @@
 //! Every object that would be packed is looked through, and no other, by `git grep`: it reads packs as
 //! fast as git can, and takes the values from its standard input, where no list of processes shows
 //! them. What was looked through once, for the same secrets, is in a list beside the depot's objects. Git
-//! sees blobs under the names of their hashes, so that no attribute and no path plays a part. What
-//! cannot be looked through is an error: nothing is packed then.
+//! sees blobs under the names of their hashes, so that no attribute and no path plays a part. A large
+//! blob, which `git grep` would hold in memory, is written to a file and read from there. What cannot be
+//! looked through is an error: nothing is packed then.
 
 use crate::git::{self, Git, text};
-use crate::{Error, Project, fnv};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use crate::objects::Objects;
+use crate::{Error, Project, Step, Tell, fnv};
+use std::collections::{BTreeSet, HashSet};
 
 /// Commits whose messages are looked through at a time.
 const COMMITS: usize = 1_000;
+/// A blob with more bytes is large.
+const LARGE: u64 = 8 * 1024 * 1024;
+/// Bytes that are looked through before it is said how far it is.
+const AT_A_TIME: u64 = 128 * 1024 * 1024;
 
 /// Values that must not leave the host.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -30,12 +36,13 @@ impl Secrets {
     }
 
     pub(crate) fn are_in(&self, bytes: &[u8]) -> bool {
-        let holds = |value: &String| {
-            bytes
-                .windows(value.len())
-                .any(|part| part == value.as_bytes())
-        };
+        let holds = |value: &String| memchr::memmem::find(bytes, value.as_bytes()).is_some();
         self.0.iter().any(holds)
+    }
+
+    /// Bytes of the longest.
+    fn longest(&self) -> usize {
+        self.0.iter().map(String::len).max().unwrap_or(0)
     }
 }
 
@@ -47,11 +54,20 @@ pub(crate) struct Clean {
     known: HashSet<String>,
     /// Those that would be packed now.
     seen: HashSet<String>,
-    /// Objects that are not here, and are not packed.
+    /// Objects that are not here, or as if they were not, and are not packed.
     pub(crate) absent: HashSet<String>,
+    /// Hears how far it is.
+    tell: Tell,
+    /// For temporary files.
+    dir: String,
 }
 
 impl Clean {
+    /// Which secrets that were; nobody can tell them from it.
+    pub(crate) fn secrets(&self) -> u64 {
+        self.secrets
+    }
+
     fn holds(&self, blob: &str) -> bool {
         self.known.contains(blob) || self.seen.contains(blob)
     }
@@ -94,7 +110,7 @@ impl Project {
     }
 
     /// What an earlier pack has looked through.
-    pub(crate) async fn clean(&self, secrets: &Secrets) -> Clean {
+    pub(crate) async fn clean(&self, secrets: &Secrets, dir: &str, tell: Tell) -> Clean {
         let fingerprint = fnv(secrets.0.join("\n").as_bytes());
         let list = self.host.read_file(&self.clean_list()).await;
         let list = String::from_utf8(list.unwrap_or_default()).unwrap_or_default();
@@ -108,6 +124,8 @@ impl Project {
                 .collect(),
             seen: HashSet::new(),
             absent: HashSet::new(),
+            tell,
+            dir: dir.into(),
         }
     }
 
@@ -169,15 +187,83 @@ impl Project {
             return Ok(HashSet::new());
         }
         let fresh = blobs.iter().filter(|blob| !clean.holds(blob));
-        let lines: String = fresh
-            .map(|blob| format!("100644 blob {blob}\t{blob}\n"))
-            .collect();
-        let found = match lines.is_empty() {
+        let fresh: Vec<&str> = fresh.map(String::as_str).collect();
+        let found = match fresh.is_empty() {
             true => HashSet::new(),
-            false => self.grep(git, secrets, &lines).await?,
+            false => self.search(git, secrets, &fresh, clean).await?,
         };
         let rest = blobs.into_iter().filter(|blob| !found.contains(blob));
         clean.seen.extend(rest);
+        Ok(found)
+    }
+
+    /// Those of the blobs that hold a secret.
+    async fn search(
+        &self,
+        git: &Git<'_>,
+        secrets: &Secrets,
+        blobs: &[&str],
+        clean: &Clean,
+    ) -> Result<HashSet<String>, Error> {
+        let Clean { tell, dir, .. } = clean;
+        let lines: String = blobs.iter().map(|blob| format!("{blob} \n")).collect();
+        let blobs_here = self.blobs(git, lines.into_bytes(), dir).await?;
+        if blobs_here.count() != blobs.len() {
+            return Err(Error::Git {
+                worktree: self.worktree.clone(),
+                command: "cat-file".into(),
+                reason: "objects of the project are missing".into(),
+            });
+        }
+        let of = blobs_here.iter().map(|blob| blob.size).sum();
+        let (mut found, mut done, mut at_a_time) = (HashSet::new(), 0, 0);
+        let mut lines = String::new();
+        for blob in blobs_here.iter() {
+            let name = blob.name;
+            if blob.size > LARGE {
+                if self.is_in(git, secrets, name, dir).await? {
+                    found.insert(name.to_string());
+                }
+                done += blob.size;
+                tell(Step::Searching { done, of });
+                continue;
+            }
+            lines.push_str(&format!("100644 blob {name}\t{name}\n"));
+            at_a_time += blob.size;
+            if at_a_time > AT_A_TIME {
+                found.extend(self.grep(git, secrets, &lines).await?);
+                lines.clear();
+                done += std::mem::take(&mut at_a_time);
+                tell(Step::Searching { done, of });
+            }
+        }
+        if !lines.is_empty() {
+            found.extend(self.grep(git, secrets, &lines).await?);
+        }
+        Ok(found)
+    }
+
+    /// True if a blob holds a secret. Little of it is in memory at a time.
+    async fn is_in(
+        &self,
+        git: &Git<'_>,
+        secrets: &Secrets,
+        blob: &str,
+        dir: &str,
+    ) -> Result<bool, Error> {
+        let file = format!("{dir}/searched");
+        git.to_file(&["cat-file", "blob", blob], "", &file).await?;
+        let overlap = secrets.longest().saturating_sub(1);
+        let (mut seen, mut found) = (Vec::new(), false);
+        self.in_parts(&file, |part| {
+            seen.extend_from_slice(part);
+            found |= secrets.are_in(&seen);
+            let keep = seen.len().saturating_sub(overlap);
+            seen.drain(..keep);
+            Ok(())
+        })
+        .await?;
+        self.host.remove_file(&file).await?;
         Ok(found)
     }
 
@@ -215,7 +301,7 @@ impl Project {
         &self,
         git: &Git<'_>,
         secrets: &Secrets,
-        commits: &BTreeSet<String>,
+        (commits, objects): (&BTreeSet<String>, &Objects),
         clean: &mut Clean,
     ) -> Result<Option<String>, Error> {
         if secrets.0.is_empty() || commits.is_empty() {
@@ -227,39 +313,23 @@ impl Project {
                 return Ok(Some(format!("commit {} (its message)", short(&commit))));
             }
         }
-        let list = all.join("\n") + "\n";
-        let objects = ["rev-list", "--objects", "--no-walk=unsorted", "--stdin"];
-        let objects = git.checked(&objects, &list).await?;
-        let mut paths = BTreeMap::new();
-        for line in objects.stdout.split(|byte| *byte == b'\n') {
-            let Some(space) = line.iter().position(|byte| *byte == b' ') else {
-                continue;
-            };
-            let name = String::from_utf8_lossy(&line[..space]).into_owned();
-            if secrets.are_in(&line[space..]) {
+        let mut blobs = BTreeSet::new();
+        for object in objects.iter() {
+            if secrets.are_in(object.path) {
                 return Ok(Some("a commit (the name of a file)".into()));
             }
-            let path = String::from_utf8_lossy(&line[space + 1..]).into_owned();
-            paths.insert(name, path);
+            if object.is_blob {
+                blobs.insert(object.name.to_string());
+            }
         }
-        let mut blobs: BTreeSet<String> = paths
-            .keys()
-            .filter(|name| clean.holds(name))
-            .cloned()
-            .collect();
-        let others: Vec<&str> = (paths.keys().map(String::as_str))
-            .filter(|name| !clean.holds(name))
-            .collect();
-        let kinds = ["cat-file", "--batch-check=%(objecttype) %(objectname)"];
-        let kinds = git.checked(&kinds, &(others.join("\n") + "\n")).await?;
-        let kinds = String::from_utf8_lossy(&kinds.stdout).into_owned();
-        let fresh = kinds.lines().filter_map(|line| line.strip_prefix("blob "));
-        blobs.extend(fresh.map(str::to_string));
         let found = self.holding(git, secrets, blobs, clean).await?;
         let Some(blob) = found.iter().next() else {
             return Ok(None);
         };
-        let path = paths.get(blob).cloned().unwrap_or_default();
+        let mut paths = objects.iter().filter(|object| object.name == blob);
+        let path = paths.next().map(|object| String::from_utf8_lossy(object.path).into_owned());
+        let path = path.unwrap_or_default();
+        let list = all.join("\n") + "\n";
         let object = format!("--find-object={blob}");
         let log = [
             "log",

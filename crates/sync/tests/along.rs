@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::rc::Rc;
 use sync::{Packed, Secrets, Start};
-use testkit::{TestHost, git, run};
+use testkit::{TestHost, git, run, unpack};
 
 const SECRET: &str = "dtn_0123456789abcdef";
 
@@ -49,12 +48,7 @@ fn pack(worktree: &Path, start: &Start, limit: u64) -> (Packed, tempfile::TempDi
         if !shallow.is_empty() {
             fs::write(sandbox.path().join(".git/shallow"), shallow + "\n").expect("written");
         }
-        let pack = fs::File::open(&packed.pack).expect("a pack");
-        let mut unpack = Command::new("git");
-        let unpack = unpack
-            .args(["unpack-objects", "-q"])
-            .current_dir(sandbox.path());
-        assert!(unpack.stdin(pack).status().expect("git runs").success());
+        unpack(sandbox.path(), packed.packs.iter().map(|pack| &pack.path));
         packed.clone().discard(&*host).await;
         packed
     });

@@ -6,10 +6,9 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::rc::Rc;
 use sync::Start;
-use testkit::{TestHost, git, run, try_git, write_tree};
+use testkit::{TestHost, git, run, try_git, unpack, write_tree};
 
 /// Runs git with a fixed identity and none of the machine's configuration.
 /// A file as git sees it: kind and content.
@@ -131,17 +130,11 @@ fn carry(worktree: &Path, start: &Start) -> Carried {
         if !shallow.is_empty() {
             fs::write(out.path().join(".git/shallow"), shallow + "\n").expect("written");
         }
-        let pack = fs::File::open(&packed.pack).expect("a pack");
-        let unpacked = Command::new("git")
-            .args(["unpack-objects", "-q"])
-            .current_dir(out.path())
-            .stdin(pack)
-            .status();
-        assert!(unpacked.expect("git runs").success());
+        unpack(out.path(), packed.packs.iter().map(|pack| &pack.path));
         let kept = packed.clone();
         packed.discard(&TestHost::new(&[])).await;
         assert!(
-            !Path::new(&kept.pack).exists(),
+            !Path::new(&kept.packs[0].path).exists(),
             "the temporary files are gone"
         );
         kept
@@ -540,8 +533,7 @@ fn what_the_sandbox_has_already_does_not_travel_again() {
                 ..Start::default()
             };
             let packed = project.pack("ses_1", &start).await.expect("packs");
-            let size = fs::metadata(&packed.pack).expect("a pack").len();
-            (size, packed.without)
+            (packed.size(), packed.without)
         };
         let (all, _) = size(vec![]).await;
         let unknown = "0123456789012345678901234567890123456789".to_string();

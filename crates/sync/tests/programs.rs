@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
 use sync::{Error, Project, Start};
-use testkit::{TestHost, run, write_tree};
+use testkit::{TestHost, run, unpack, write_tree};
 
 /// Plain git, as the user runs it, in a home without configuration.
 fn plain(dir: &Path) -> Command {
@@ -354,12 +354,7 @@ fn a_partial_clone_goes_along_with_its_files_and_without_its_history() {
         fs::create_dir(&out).expect("made");
         git(&out, &["init", "--quiet"]);
         fs::write(out.join(".git/shallow"), packed.shallow.join("\n") + "\n").expect("written");
-        let pack = fs::File::open(&packed.pack).expect("a pack");
-        let unpacked = plain(&out)
-            .args(["unpack-objects", "-q"])
-            .stdin(pack)
-            .status();
-        assert!(unpacked.expect("git runs").success());
+        unpack(&out, packed.packs.iter().map(|pack| &pack.path));
         git(&out, &["fsck", "--strict", "--no-dangling"]);
         git(&out, &["checkout", "--quiet", &packed.commit]);
         let read = |name: &str| fs::read_to_string(out.join(name)).expect("a file");

@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::rc::Rc;
 use sync::{Packed, Secrets, Start};
-use testkit::{TestHost, git, run};
+use testkit::{TestHost, git, run, unpack};
 
 const KEY: &str = "dtn_0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 
@@ -60,13 +59,7 @@ impl Case {
                 let shallow = packed.shallow.join("\n") + "\n";
                 fs::write(out.path().join(".git/shallow"), shallow).expect("written");
             }
-            let pack = fs::File::open(&packed.pack).expect("a pack");
-            let unpacked = Command::new("git")
-                .args(["unpack-objects", "-q"])
-                .current_dir(out.path())
-                .stdin(pack)
-                .status();
-            assert!(unpacked.expect("git runs").success());
+            unpack(out.path(), packed.packs.iter().map(|pack| &pack.path));
             // Nothing is missing, as far as the sandbox is told where the history ends.
             git(
                 out.path(),

@@ -27,3 +27,16 @@ pub fn try_git(dir: &Path, args: &[&str]) -> (bool, String) {
     let text = String::from_utf8_lossy(text).trim().to_string();
     (output.status.success(), text)
 }
+
+/// Unpacks packs into the repository of a directory, in their order.
+pub fn unpack<'a>(dir: &Path, packs: impl IntoIterator<Item = &'a String>) {
+    for pack in packs {
+        let pack = std::fs::File::open(pack).expect("a pack");
+        let unpacked = Command::new("git")
+            .args(["unpack-objects", "-q"])
+            .current_dir(dir)
+            .stdin(pack)
+            .status();
+        assert!(unpacked.expect("git runs").success());
+    }
+}

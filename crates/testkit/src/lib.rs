@@ -13,7 +13,7 @@ mod skip;
 mod tree;
 
 pub use built::{daytona_local, runners};
-pub use git::{git, try_git};
+pub use git::{git, try_git, unpack};
 pub use local::Local;
 pub use native::{Fault, TestHost};
 pub use skip::skip;

@@ -4,13 +4,13 @@ use async_trait::async_trait;
 use host::*;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 /// A fault: sees the operation's name and its path or URL, and may answer in its place.
@@ -192,6 +192,15 @@ fn opened_at(path: &str, offset: u64) -> std::io::Result<std::fs::File> {
     Ok(file)
 }
 
+/// At most `length` bytes of a file.
+fn slice(path: &str, offset: u64, length: u64) -> std::io::Result<Vec<u8>> {
+    let mut part = Vec::new();
+    opened_at(path, offset)?
+        .take(length)
+        .read_to_end(&mut part)?;
+    Ok(part)
+}
+
 /// An empty file that only its owner reads.
 fn private_file(path: &str) -> std::io::Result<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
@@ -265,6 +274,18 @@ impl Host for TestHost {
                         ),
                         PartContent::File(path) => {
                             let bytes = std::fs::read(&path).expect("reads the file to upload");
+                            form.part(
+                                part.name,
+                                reqwest::multipart::Part::bytes(bytes).file_name("file"),
+                            )
+                        }
+                        PartContent::Slice {
+                            path,
+                            offset,
+                            length,
+                        } => {
+                            let bytes = slice(&path, offset, length);
+                            let bytes = bytes.expect("reads the file to upload");
                             form.part(
                                 part.name,
                                 reqwest::multipart::Part::bytes(bytes).file_name("file"),
@@ -351,14 +372,7 @@ impl Host for TestHost {
 
     async fn read_part(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, FileError> {
         self.check("read", path).await?;
-        let read = || {
-            let mut part = Vec::new();
-            opened_at(path, offset)?
-                .take(length)
-                .read_to_end(&mut part)?;
-            Ok(part)
-        };
-        self.file("read", path, read())
+        self.file("read", path, slice(path, offset, length))
     }
 
     async fn read_file(&self, path: &str) -> Result<Vec<u8>, FileError> {
@@ -416,24 +430,22 @@ impl Host for TestHost {
         }
     }
 
-    async fn temp_dir(&self) -> Result<String, FileError> {
-        self.check("temp", "temp").await?;
-        let dir = self.file(
-            "temp",
-            "temp",
-            tempfile::Builder::new()
-                .prefix("opencode-daytona-")
-                .tempdir(),
-        )?;
-        let dir = dir.keep().to_string_lossy().into_owned();
-        self.temps.borrow_mut().insert(dir.clone());
-        Ok(dir)
+    async fn make_dir(&self, path: &str) -> Result<(), FileError> {
+        self.check("temp", path).await?;
+        self.file("temp", path, std::fs::create_dir_all(path))?;
+        self.temps.borrow_mut().insert(path.into());
+        Ok(())
     }
 
-    async fn remove_temp_dir(&self, path: &str) -> Result<(), FileError> {
+    async fn remove_dir(&self, path: &str) -> Result<(), FileError> {
         self.check("remove", path).await?;
+        let name = Path::new(path).file_name().unwrap_or_default();
+        assert!(name.to_string_lossy().starts_with(TEMPORARY), "{path}");
         self.temps.borrow_mut().remove(path);
-        self.file("remove", path, std::fs::remove_dir_all(path))
+        match std::fs::remove_dir_all(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => self.file("remove", path, removed),
+        }
     }
 
     async fn real_path(&self, path: &str) -> Result<String, FileError> {
@@ -443,6 +455,21 @@ impl Host for TestHost {
 
     async fn file_size(&self, path: &str) -> Result<u64, FileError> {
         self.file("stat", path, std::fs::metadata(path).map(|m| m.len()))
+    }
+
+    async fn file_sizes(&self, dir: &str, names: &[String]) -> Vec<u64> {
+        let size = |name: &String| {
+            let found = std::fs::symlink_metadata(Path::new(dir).join(name));
+            found.ok().filter(|found| found.is_file()).map_or(0, |found| found.len())
+        };
+        names.iter().map(size).collect()
+    }
+
+    async fn modified_ms(&self, path: &str) -> Result<u64, FileError> {
+        let modified = std::fs::metadata(path).and_then(|found| found.modified());
+        let modified = self.file("stat", path, modified)?;
+        let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(since.as_millis() as u64)
     }
 
     async fn git(&self, call: GitCall) -> Result<GitOutput, GitError> {
@@ -488,6 +515,16 @@ impl Host for TestHost {
             0 => Duration::MAX,
             limit => Duration::from_millis(limit),
         };
+        if let Some(listener) = call.listener
+            && let Some(mut stderr) = child.stderr.take()
+        {
+            tokio::task::spawn_local(async move {
+                let mut part = [0; 4096];
+                while let Ok(length @ 1..) = stderr.read(&mut part).await {
+                    (listener.0)(&String::from_utf8_lossy(&part[..length]));
+                }
+            });
+        }
         let output = tokio::time::timeout(limit, child.wait_with_output()).await;
         let too_slow = |_| GitError::TooSlow {
             timeout_ms: call.timeout_ms,
@@ -540,6 +577,10 @@ impl Host for TestHost {
 
     fn pid(&self) -> u32 {
         self.pid.get().unwrap_or_else(std::process::id)
+    }
+
+    fn machine(&self) -> String {
+        "tests".into()
     }
 
     fn pid_alive(&self, pid: u32) -> bool {

@@ -5,7 +5,7 @@ use host::*;
 use js_sys::{Array, Uint8Array};
 use plugin::{Asked, OpenCode, Permission, Plugin, Progress, Registered, Toast};
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
@@ -16,7 +16,15 @@ extern "C" {
     pub type JsHost;
 
     #[wasm_bindgen(method, catch)]
-    async fn http(this: &JsHost, request: &str, bytes: Array) -> Result<JsValue, JsValue>;
+    async fn http(
+        this: &JsHost,
+        id: u32,
+        request: &str,
+        bytes: Array,
+    ) -> Result<JsValue, JsValue>;
+    /// Ends a request or a git that nobody waits for any more.
+    #[wasm_bindgen(method)]
+    fn end(this: &JsHost, id: u32);
     #[wasm_bindgen(method, catch)]
     async fn lookup(this: &JsHost, name: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, js_name = usesProxies)]
@@ -51,16 +59,26 @@ extern "C" {
     async fn remove_file(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = listDir)]
     async fn list_dir(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(method, catch, js_name = tempDir)]
-    async fn temp_dir(this: &JsHost) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(method, catch, js_name = removeTempDir)]
-    async fn remove_temp_dir(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = makeDir)]
+    async fn make_dir(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = removeDir)]
+    async fn remove_dir(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = realPath)]
     async fn real_path(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = fileSize)]
     async fn file_size(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = fileSizes)]
+    async fn file_sizes(this: &JsHost, dir: &str, names: Array) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
-    async fn git(this: &JsHost, call: &str, stdin: Uint8Array) -> Result<JsValue, JsValue>;
+    async fn modified(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    async fn git(
+        this: &JsHost,
+        id: u32,
+        call: &str,
+        stdin: Uint8Array,
+        listener: Option<&js_sys::Function>,
+    ) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method)]
     fn now(this: &JsHost) -> f64;
     #[wasm_bindgen(method)]
@@ -71,6 +89,8 @@ extern "C" {
     fn env(this: &JsHost, name: &str) -> Option<String>;
     #[wasm_bindgen(method)]
     fn pid(this: &JsHost) -> u32;
+    #[wasm_bindgen(method)]
+    fn machine(this: &JsHost) -> String;
     #[wasm_bindgen(method, js_name = pidAlive)]
     fn pid_alive(this: &JsHost, pid: u32) -> bool;
     #[wasm_bindgen(method)]
@@ -151,12 +171,13 @@ struct Request<'a> {
     parts: Option<Vec<WirePart<'a>>>,
 }
 
-/// One of `text`, `file`, or the index of its bytes.
+/// One of `text`, `file` with the part of it that is meant, or the index of its bytes.
 #[derive(Serialize)]
 struct WirePart<'a> {
     name: &'a str,
     text: Option<&'a str>,
     file: Option<&'a str>,
+    slice: Option<(u64, u64)>,
     bytes: Option<u32>,
 }
 
@@ -166,11 +187,17 @@ impl<'a> WirePart<'a> {
             name: &part.name,
             text: None,
             file: None,
+            slice: None,
             bytes: None,
         };
         match &part.content {
             PartContent::Text(text) => wire.text = Some(text),
             PartContent::File(path) => wire.file = Some(path),
+            PartContent::Slice {
+                path,
+                offset,
+                length,
+            } => (wire.file, wire.slice) = (Some(path), Some((*offset, offset + length))),
             PartContent::Bytes(content) => {
                 wire.bytes = Some(bytes.push(&Uint8Array::from(content.as_slice())) - 1)
             }
@@ -240,6 +267,34 @@ fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("plain data serializes")
 }
 
+/// Work of the JavaScript side that ends when nobody waits for it any more.
+struct Running<'a> {
+    side: &'a JsSide,
+    id: u32,
+}
+
+impl<'a> Running<'a> {
+    fn new(side: &'a JsSide) -> Self {
+        thread_local! {
+            static LAST: Cell<u32> = const { Cell::new(0) };
+        }
+        let id = LAST.get().wrapping_add(1);
+        LAST.set(id);
+        Running { side, id }
+    }
+
+    /// It has ended by itself.
+    fn ended(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.side.0.end(self.id);
+    }
+}
+
 impl JsSide {
     pub(crate) fn new(host: JsHost) -> Self {
         JsSide(host)
@@ -293,7 +348,10 @@ impl Host for JsSide {
             }
         }
         let wire = json(&wire);
-        let response = match self.0.http(&wire, bytes).await {
+        let running = Running::new(self);
+        let response = self.0.http(running.id, &wire, bytes).await;
+        running.ended();
+        let response = match response {
             Ok(response) => response,
             Err(error) => return Err(self.http_error(&error, &request).await),
         };
@@ -369,21 +427,14 @@ impl Host for JsSide {
             .collect())
     }
 
-    async fn temp_dir(&self) -> Result<String, FileError> {
-        Ok(text(
-            self.0
-                .temp_dir()
-                .await
-                .map_err(file_error("a temporary directory"))?,
-        ))
+    async fn make_dir(&self, path: &str) -> Result<(), FileError> {
+        let made = self.0.make_dir(path).await;
+        made.map_err(file_error(path)).map(drop)
     }
 
-    async fn remove_temp_dir(&self, path: &str) -> Result<(), FileError> {
-        self.0
-            .remove_temp_dir(path)
-            .await
-            .map_err(file_error(path))
-            .map(drop)
+    async fn remove_dir(&self, path: &str) -> Result<(), FileError> {
+        let removed = self.0.remove_dir(path).await;
+        removed.map_err(file_error(path)).map(drop)
     }
 
     async fn real_path(&self, path: &str) -> Result<String, FileError> {
@@ -396,6 +447,19 @@ impl Host for JsSide {
         Ok(size.as_f64().unwrap_or_default() as u64)
     }
 
+    async fn file_sizes(&self, dir: &str, names: &[String]) -> Vec<u64> {
+        let names = names.iter().map(JsValue::from).collect();
+        let sizes = self.0.file_sizes(dir, names).await;
+        let sizes = Array::from(&sizes.unwrap_or_default());
+        let size = |size: JsValue| size.as_f64().unwrap_or_default() as u64;
+        sizes.iter().map(size).collect()
+    }
+
+    async fn modified_ms(&self, path: &str) -> Result<u64, FileError> {
+        let modified = self.0.modified(path).await.map_err(file_error(path))?;
+        Ok(modified.as_f64().unwrap_or_default() as u64)
+    }
+
     async fn git(&self, call: GitCall) -> Result<GitOutput, GitError> {
         let wire = json(&WireGit {
             args: &call.args,
@@ -406,16 +470,20 @@ impl Host for JsSide {
             stdin_file: call.stdin_file.as_ref(),
             stdout_file: call.stdout_file.as_deref(),
         });
-        let output = self
-            .0
-            .git(&wire, Uint8Array::from(call.stdin.as_slice()))
-            .await
-            .map_err(|error| match reason(&error) {
-                (code, _) if code == "ETIMEDOUT" => GitError::TooSlow {
-                    timeout_ms: call.timeout_ms,
-                },
-                (_, words) => GitError::NotRun(words),
-            })?;
+        let listener = call.listener.map(|listener| {
+            Closure::<dyn Fn(String)>::new(move |text: String| (listener.0)(&text))
+        });
+        let function = listener.as_ref().map(|listener| listener.as_ref().unchecked_ref());
+        let stdin = Uint8Array::from(call.stdin.as_slice());
+        let running = Running::new(self);
+        let output = self.0.git(running.id, &wire, stdin, function).await;
+        running.ended();
+        let output = output.map_err(|error| match reason(&error) {
+            (code, _) if code == "ETIMEDOUT" => GitError::TooSlow {
+                timeout_ms: call.timeout_ms,
+            },
+            (_, words) => GitError::NotRun(words),
+        })?;
         let framed: Framed = output.unchecked_into();
         let head: GitHead = serde_json::from_str(&framed.head())
             .map_err(|error| GitError::NotRun(error.to_string()))?;
@@ -448,6 +516,10 @@ impl Host for JsSide {
 
     fn pid(&self) -> u32 {
         self.0.pid()
+    }
+
+    fn machine(&self) -> String {
+        self.0.machine()
     }
 
     fn pid_alive(&self, pid: u32) -> bool {

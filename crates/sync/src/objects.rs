@@ -1,0 +1,213 @@
+//! What would go into a sandbox, object by object: known, with its size, before anything is packed.
+//!
+//! Git lists the objects of commits (`rev-list --objects`) and says of each what it is and what it takes
+//! (`cat-file --batch-check`). Both come as files, and one line of text for each object is all that is
+//! kept of them.
+
+use crate::git::Git;
+use crate::{Error, Project};
+use std::collections::HashSet;
+
+/// How many of the largest files an error names.
+const MAX_NAMED: usize = 3;
+/// Kind, size and size on disk of an object, its name, and whatever stood behind the name.
+const CHECK: &str =
+    "--batch-check=%(objecttype) %(objectsize) %(objectsize:disk) %(objectname) %(rest)";
+
+/// Objects, each once.
+#[derive(Default)]
+pub(crate) struct Objects {
+    /// `NAME PATH` for each, as `pack-objects` reads them; the path may be empty.
+    text: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    start: usize,
+    end: usize,
+    is_blob: bool,
+    size: u64,
+    disk: u64,
+}
+
+/// One of them.
+pub(crate) struct Object<'a> {
+    /// Full hash.
+    pub(crate) name: &'a str,
+    /// One of the paths that it has, or none.
+    pub(crate) path: &'a [u8],
+    pub(crate) is_blob: bool,
+    /// Bytes of its content.
+    pub(crate) size: u64,
+    /// Bytes that git keeps it in.
+    pub(crate) disk: u64,
+}
+
+impl Objects {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Object<'_>> {
+        self.entries.iter().map(|entry| self.object(entry))
+    }
+
+    fn object(&self, entry: &Entry) -> Object<'_> {
+        let line = &self.text[entry.start..entry.end];
+        let space = line.iter().position(|byte| *byte == b' ');
+        let space = space.unwrap_or(line.len());
+        Object {
+            name: std::str::from_utf8(&line[..space]).unwrap_or_default(),
+            path: line.get(space + 1..).unwrap_or_default(),
+            is_blob: entry.is_blob,
+            size: entry.size,
+            disk: entry.disk,
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes that git keeps them in, which is about what a pack of them has.
+    pub(crate) fn disk(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.disk).sum()
+    }
+
+    /// Takes those of others that are not among these.
+    pub(crate) fn add_all(&mut self, others: Objects) {
+        let known: HashSet<String> = self.iter().map(|object| object.name.into()).collect();
+        for entry in &others.entries {
+            if !known.contains(others.object(entry).name) {
+                let start = self.text.len();
+                let line = &others.text[entry.start..entry.end];
+                self.text.extend_from_slice(line);
+                let end = self.text.len();
+                self.entries.push(Entry { start, end, ..*entry });
+            }
+        }
+    }
+
+    /// Leaves those that `keep` says.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Object<'_>) -> bool) {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.retain(|entry| keep(&self.object(entry)));
+        self.entries = entries;
+    }
+
+    /// A line for each, as `pack-objects` reads them.
+    pub(crate) fn lines(&self) -> Vec<u8> {
+        let size = self.entries.iter().map(|entry| entry.end - entry.start + 1);
+        let mut lines = Vec::with_capacity(size.sum());
+        for entry in &self.entries {
+            lines.extend_from_slice(&self.text[entry.start..entry.end]);
+            lines.push(b'\n');
+        }
+        lines
+    }
+
+    /// The largest files with their sizes on disk, in words; empty if nothing is large.
+    fn largest(&self) -> String {
+        let mut blobs: Vec<&Entry> = self.entries.iter().filter(|entry| entry.is_blob).collect();
+        blobs.sort_by_key(|entry| std::cmp::Reverse(entry.disk));
+        let blobs = blobs.into_iter().map(|entry| {
+            let path = self.object(entry).path;
+            (String::from_utf8_lossy(path).into_owned(), entry.disk)
+        });
+        largest(blobs.take(MAX_NAMED))
+    }
+
+    /// A line of `cat-file` with [`CHECK`]; one of an object that is not there is left out.
+    fn add(&mut self, line: &[u8]) {
+        let mut fields = line.splitn(4, |byte| *byte == b' ');
+        let mut field = || std::str::from_utf8(fields.next()?).ok();
+        let (Some(kind), Some(size), Some(disk)) = (field(), field(), field()) else {
+            return;
+        };
+        let (Ok(size), Ok(disk), Some(rest)) = (size.parse(), disk.parse(), fields.next()) else {
+            return;
+        };
+        let start = self.text.len();
+        self.text.extend_from_slice(rest);
+        self.entries.push(Entry {
+            start,
+            end: self.text.len(),
+            is_blob: kind == "blob",
+            size,
+            disk,
+        });
+    }
+}
+
+/// Names and sizes in words, of those that are large; empty if none is.
+pub(crate) fn largest(files: impl Iterator<Item = (String, u64)>) -> String {
+    let large = files.filter(|(_, size)| *size >= 1_000_000);
+    let named: Vec<String> = large
+        .map(|(name, size)| format!("{name} with {} MB", size / 1_000_000))
+        .collect();
+    match named.is_empty() {
+        true => String::new(),
+        false => format!(", {} among them", named.join(", ")),
+    }
+}
+
+impl Project {
+    /// The objects of commits, trees and tags. Of a commit no parents; of what is not here, nothing.
+    pub(crate) async fn objects(
+        &self,
+        git: &Git<'_>,
+        tips: impl IntoIterator<Item = &String>,
+        dir: &str,
+    ) -> Result<Objects, Error> {
+        let (names, sizes) = (format!("{dir}/objects"), format!("{dir}/sizes"));
+        let mut list = String::new();
+        for tip in tips {
+            list.push_str(tip);
+            list.push('\n');
+        }
+        let args = [
+            "rev-list",
+            "--objects",
+            "--no-walk=unsorted",
+            "--missing=allow-any",
+            "--stdin",
+        ];
+        git.to_file(&args, &list, &names).await?;
+        git.file_to_file(&["cat-file", "--buffer", CHECK], &names, &sizes)
+            .await?;
+        self.host.remove_file(&names).await?;
+        let mut objects = Objects::default();
+        self.in_records(&sizes, b'\n', |line| objects.add(line))
+            .await?;
+        self.host.remove_file(&sizes).await?;
+        Ok(objects)
+    }
+
+    /// The blobs of `lines`, each `NAME PATH`.
+    pub(crate) async fn blobs(
+        &self,
+        git: &Git<'_>,
+        lines: Vec<u8>,
+        dir: &str,
+    ) -> Result<Objects, Error> {
+        let sizes = format!("{dir}/sizes");
+        git.feed_to_file(&["cat-file", "--buffer", CHECK], lines, &sizes)
+            .await?;
+        let mut objects = Objects::default();
+        self.in_records(&sizes, b'\n', |line| objects.add(line))
+            .await?;
+        self.host.remove_file(&sizes).await?;
+        Ok(objects)
+    }
+
+    /// Refuses what is more than is carried.
+    pub(crate) fn fits(&self, objects: &Objects) -> Result<(), Error> {
+        let size = objects.disk();
+        match size > self.limit {
+            false => Ok(()),
+            true => Err(Error::TooLarge {
+                worktree: self.worktree.clone(),
+                size,
+                files: objects.iter().filter(|object| object.is_blob).count(),
+                largest: objects.largest(),
+                limit: self.limit,
+            }),
+        }
+    }
+}

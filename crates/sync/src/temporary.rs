@@ -1,0 +1,62 @@
+//! Directories for temporary files, beside the store: packs may be larger than what a `/tmp` in memory
+//! takes. Their names say whose they are, so that what a killed process left is swept by the next.
+
+use crate::{Error, Project};
+use host::{FileError, Host, TEMPORARY};
+
+/// Directories left by processes that are gone are looked for in here, beside the store.
+const PLACE: &str = "temporary";
+/// What another machine left, if the home is shared, goes when it is so old.
+const OLD_MS: u64 = 2 * 24 * 60 * 60 * 1000;
+
+impl Project {
+    fn temporary(&self) -> String {
+        let beside = self.depot.rsplit_once('/').map_or(".", |(dir, _)| dir);
+        format!("{beside}/{PLACE}")
+    }
+
+    /// Makes a private, empty directory for temporary files and gives its path.
+    pub async fn temp_dir(&self) -> Result<String, FileError> {
+        let (host, random) = (&self.host, self.host.random());
+        let (machine, pid) = (machine(&**host), host.pid());
+        let place = self.temporary();
+        let path = format!("{place}/{TEMPORARY}{machine}-{pid}-{random:016x}");
+        host.make_dir(&path).await?;
+        Ok(path)
+    }
+
+    /// Removes the temporary directories of processes that are gone.
+    pub async fn sweep(&self) -> Result<(), Error> {
+        let place = self.temporary();
+        for name in self.host.list_dir(&place).await? {
+            let path = format!("{place}/{name}");
+            if self.is_left(&name, &path).await {
+                self.host.remove_dir(&path).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_left(&self, name: &str, path: &str) -> bool {
+        let Some(owner) = name.strip_prefix(TEMPORARY) else {
+            return false;
+        };
+        let mut parts = owner.rsplitn(3, '-');
+        let (_, pid, machine_of) = (parts.next(), parts.next(), parts.next());
+        let pid = pid.and_then(|pid| pid.parse().ok());
+        match (pid, machine_of) {
+            (Some(pid), Some(of)) if of == machine(&*self.host) => !self.host.pid_alive(pid),
+            // Whether its process lives cannot be told from here.
+            _ => {
+                let modified = self.host.modified_ms(path).await;
+                modified.is_ok_and(|at| self.host.now_ms().saturating_sub(at) > OLD_MS)
+            }
+        }
+    }
+}
+
+/// The machine's name, as it can stand in a file's.
+fn machine(host: &dyn Host) -> String {
+    let plain = |c: &char| c.is_ascii_alphanumeric();
+    host.machine().chars().filter(plain).take(40).collect()
+}
