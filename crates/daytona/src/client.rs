@@ -312,6 +312,15 @@ impl Client {
             };
             let content = match &file.source {
                 UploadSource::File(path) => PartContent::File(path.clone()),
+                UploadSource::Slice {
+                    path,
+                    offset,
+                    length,
+                } => PartContent::Slice {
+                    path: path.clone(),
+                    offset: *offset,
+                    length: *length,
+                },
                 UploadSource::Bytes(bytes) => PartContent::Bytes(bytes.clone()),
             };
             parts.extend([

@@ -97,6 +97,9 @@ pub struct Sandbox {
     /// ISO 8601.
     #[serde(default)]
     pub created_at: Option<String>,
+    /// Size of its disk in GiB, if the service says it.
+    #[serde(default)]
+    pub disk: Option<f64>,
     /// Version of the daemon in it; not every service says it.
     #[serde(default)]
     pub daemon_version: Option<String>,
@@ -329,6 +332,15 @@ pub struct Upload {
 pub enum UploadSource {
     /// A file on this machine, streamed.
     File(String),
+    /// At most `length` bytes of one from `offset` on.
+    Slice {
+        /// The file.
+        path: String,
+        /// First byte.
+        offset: u64,
+        /// How many.
+        length: u64,
+    },
     /// Bytes in memory.
     Bytes(Vec<u8>),
 }

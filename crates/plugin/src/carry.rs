@@ -2,6 +2,8 @@
 //! unpacks both. What it starts from is the worktree as it is; for a fork, the state of the other
 //! session; for a sandbox that takes a lost one's place, what came home last.
 
+pub(crate) mod steps;
+
 use crate::config::Sync as Mode;
 use crate::dotenv;
 use crate::edge::Toast;
@@ -14,15 +16,20 @@ use crate::trust;
 use async_trait::async_trait;
 use daytona::{Upload, UploadSource};
 use host::{Host, Level};
-use protocol::{Base, Code, Identity, Op, Outcome, Request, Setup, ToolError, UnderWay, Upstream};
+use protocol::{
+    Base, Code, Identity, Op, Outcome, Request, Setup, ToolError, UnderWay, Upstream, Whole,
+};
 use sessions::{Carrier, Fresh, Origin, Prepared, Sessions};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use sync::{Packed, Start};
+use steps::{Arrived, Steps, grouped};
+use sync::{Packed, Start, Step};
 
 /// Most repositories in the project that are named.
 const MAX_TOLD: usize = 10;
+/// A project that needs less room is put into every sandbox without a look at its disk.
+const LARGE: u64 = 500_000_000;
 
 /// What a sandbox starts from, packed; nothing is carried into a sandbox for no project.
 pub(crate) struct Ready {
@@ -46,6 +53,10 @@ pub(crate) struct Carry {
     pub(crate) cwd: String,
     /// Commits of history that go along.
     pub(crate) history: usize,
+    /// Paths that go, if not all do.
+    pub(crate) paths: Vec<String>,
+    /// How far the preparations are.
+    pub(crate) steps: Rc<Steps>,
     /// What becomes of the work.
     pub(crate) mode: Mode,
     /// What a branch's number stands behind.
@@ -200,6 +211,13 @@ impl Carry {
         let history = packed.tainted.as_ref().map(|place| {
             format!("The history is not brought into the sandbox, because {place} holds a key or password of yours. Replace the key at Daytona, and the history goes along again.")
         });
+        let too_long = packed.too_long.map(|size| {
+            format!(
+                "The history is not brought into the sandbox, because the project has {} MB with it, and at most {} MB are carried. Raise the option `carry.maxMegabytes`, or lower `history`.",
+                size / 1_000_000,
+                self.project.limit() / 1_000_000
+            )
+        });
         let nested = packed.nested.iter().map(|path| {
             format!("{path} is a repository of its own, so its files are not brought into the sandbox. Make it a submodule, or open OpenCode in it.")
         });
@@ -211,7 +229,7 @@ impl Carry {
         });
         let more = nested.take(MAX_TOLD).chain(left.take(MAX_TOLD));
         let more = more.chain(hidden.take(MAX_TOLD));
-        for message in files.chain(history).chain(more) {
+        for message in files.chain(history).chain(too_long).chain(more) {
             self.tell_once("Stays on this machine", message);
         }
     }
@@ -228,7 +246,20 @@ impl Carry {
     }
 
     async fn pack(&self, session: &str, start: &Start) -> Result<Option<Packed>, String> {
-        match self.project.pack(session, start).await {
+        let steps = Rc::clone(&self.steps);
+        let of = session.to_string();
+        let tell = Rc::new(move |step: Step| match step {
+            Step::Searching { done, of: all } => {
+                let (done, all) = (grouped(done / 1_000_000), grouped(all / 1_000_000));
+                let how_far = format!(": {done} of {all} MB");
+                steps.say(&of, "Looking for keys in the project", &how_far);
+            }
+            Step::Packing { done, of: all } => {
+                let how_far = format!(": {} of {} files", grouped(done), grouped(all));
+                steps.say(&of, "Packing the project", &how_far);
+            }
+        });
+        match self.project.pack_telling(session, start, tell).await {
             Ok(packed) => {
                 self.tell_what_stays(&packed);
                 Ok(Some(packed))
@@ -252,6 +283,7 @@ impl Carry {
         let start = Start {
             history: self.history,
             keep_out: self.keep_out().await,
+            paths: self.paths.clone(),
             from: self.origin(sessions, session).await?,
             known,
             secrets: self.secrets.values(),
@@ -268,8 +300,31 @@ impl Carry {
         fresh: &Fresh<'_>,
         packed: Option<&Packed>,
     ) -> Result<Result<Outcome, ToolError>, String> {
-        let mut files = Vec::new();
+        let (mut large, mut files) = (Vec::new(), Vec::new());
         let base = packed.map(|packed| {
+            let mut parts = |file: &String, size| {
+                let parts = self.remote.parts(file, size);
+                let names = parts.iter().map(|part| part.path.clone()).collect();
+                match parts.len() {
+                    1 => files.extend(parts),
+                    _ => large.extend(parts),
+                }
+                names
+            };
+            let (mut whole, mut pack) = (None, Vec::new());
+            for file in &packed.packs {
+                let named = parts(&file.path, file.size);
+                match &file.index {
+                    None => pack = named,
+                    Some(_) => {
+                        whole = Some(Whole {
+                            parts: named,
+                            index: String::new(),
+                            size: file.size,
+                        });
+                    }
+                }
+            }
             let mut upload = |name: &str, file: &String| {
                 let path = format!("/tmp/.opencode-upload-{}-{name}", self.remote.id());
                 files.push(Upload {
@@ -278,8 +333,13 @@ impl Carry {
                 });
                 path
             };
+            let index = packed.packs.iter().find_map(|file| file.index.as_ref());
+            if let (Some(whole), Some(index)) = (&mut whole, index) {
+                whole.index = upload("index", index);
+            }
             Base {
-                pack: upload("base.pack", &packed.pack),
+                whole,
+                pack,
                 exclude: packed.exclude.as_ref().map(|file| upload("exclude", file)),
                 commit: packed.commit.clone(),
                 branch: packed.branch.clone(),
@@ -304,9 +364,27 @@ impl Carry {
             hooks: agents.hooks,
         };
         let request = Request::new(self.remote.id(), Op::Setup(setup));
-        let sent =
-            self.remote
-                .install_first(sessions, fresh.session, fresh.toolbox, files, &request);
+        let sent = async {
+            let size = packed.map_or(0, Packed::size);
+            let arrived = Arrived {
+                steps: &self.steps,
+                session: fresh.session,
+                done: Cell::new(0),
+                of: size,
+            };
+            arrived.more(0);
+            let part = &|bytes| arrived.more(bytes);
+            let remote = &self.remote;
+            remote.upload_parts(sessions, fresh, large, part).await?;
+            if let Some(packed) = packed {
+                let files = grouped(packed.files.0 as u64);
+                let how_far = format!(" {files} files in the sandbox");
+                self.steps.say(fresh.session, "Unpacking", &how_far);
+            }
+            remote
+                .install_first(sessions, fresh.session, fresh.toolbox, files, &request)
+                .await
+        };
         match sent.await {
             Ok(reply) => Ok(reply.result),
             Err(error @ (RemoteError::Daytona(_) | RemoteError::Running(_))) => {
@@ -327,13 +405,19 @@ impl Carry {
 impl Carrier for Carry {
     async fn make_ready(&self, sessions: &Sessions, session: &str, known: Vec<String>) {
         self.give_up(session).await;
+        self.steps.begin(session);
+        let ready = self.get_ready(sessions, session, known);
+        let ready = self.steps.until_stopped(session, ready).await;
+        self.project.abandon(session).await;
         // If it fails, it fails again in `prepare`, which says so.
-        if let Ok(ready) = self.get_ready(sessions, session, known).await {
+        if let Ok(ready) = ready {
             self.ready.borrow_mut().insert(session.into(), ready);
+            self.steps.say(session, "Creating the sandbox", "");
         }
     }
 
     async fn give_up(&self, session: &str) {
+        self.steps.end(session);
         let ready = self.ready.borrow_mut().remove(session);
         if let Some(packed) = ready.and_then(|ready| ready.packed) {
             packed.discard(&*self.host).await;
@@ -345,7 +429,87 @@ impl Carrier for Carry {
     }
 
     async fn prepare(&self, sessions: &Sessions, fresh: Fresh<'_>) -> Result<Prepared, String> {
-        if fresh.foreign && self.holds_work(sessions, &fresh).await? {
+        self.steps.begin(fresh.session);
+        let prepared = self.prepare_now(sessions, &fresh).await;
+        self.steps.end(fresh.session);
+        if prepared.is_err() {
+            self.give_up(fresh.session).await;
+        }
+        prepared
+    }
+
+    async fn bring_home(&self, sessions: &Sessions, session: &str) -> Result<(), String> {
+        if let Some(brought) = self.bring(sessions, session, None, false).await? {
+            (self.tell)(&brought);
+            if !brought.left_out.is_empty() {
+                return Err(format!(
+                    "some files cannot be committed ({})",
+                    brought.left_out.join("; ")
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, session: &str) {
+        self.project.forget(session).await;
+    }
+
+    async fn origin_of(&self, worktree: &str, is_known: bool) -> Origin {
+        let depot = sync::depot_path(&self.store, worktree, true);
+        match self.project.origin_of(worktree, &depot, is_known).await {
+            sync::Origin::Here => Origin::Here,
+            sync::Origin::Elsewhere => Origin::Elsewhere,
+            sync::Origin::Gone => Origin::Gone,
+        }
+    }
+
+    async fn take_over(&self, worktree: &str) -> Result<(), String> {
+        let depot = sync::depot_path(&self.store, worktree, true);
+        let taken = self.project.take_over(&depot).await;
+        taken.map_err(|error| error.to_string())
+    }
+}
+
+impl Carry {
+    /// Refuses a project for which the sandbox has no room.
+    async fn has_room(
+        &self,
+        fresh: &Fresh<'_>,
+        packed: &Packed,
+        sessions: &Sessions,
+    ) -> Result<(), String> {
+        let (files, bytes) = packed.files;
+        // Each file takes whole blocks.
+        let needed = bytes + packed.size() + files as u64 * 2_048;
+        if needed < LARGE {
+            return Ok(());
+        }
+        let sandbox = sessions.client().get(&fresh.toolbox.id).await;
+        let Some(disk) = sandbox.ok().and_then(|sandbox| sandbox.disk) else {
+            return Ok(());
+        };
+        let disk_bytes = (disk * f64::from(1 << 30)) as u64;
+        match disk > 0.0 && needed > disk_bytes {
+            false => Ok(()),
+            true => Err(format!(
+                "The project needs {} MB in the sandbox ({} files with {} MB, and {} MB of git's), and its disk has {} MB. Use a snapshot or an image with more room (option `resources`), or carry less with the options `carry.paths` and `history`.",
+                grouped(needed / 1_000_000),
+                grouped(files as u64),
+                grouped(bytes / 1_000_000),
+                grouped(packed.size() / 1_000_000),
+                grouped(disk_bytes / 1_000_000)
+            )),
+        }
+    }
+
+    async fn prepare_now(
+        &self,
+        sessions: &Sessions,
+        fresh: &Fresh<'_>,
+    ) -> Result<Prepared, String> {
+        self.steps.go_on(fresh.session)?;
+        if fresh.foreign && self.holds_work(sessions, fresh).await? {
             return Ok(Prepared::default());
         }
         let ready = self.ready.borrow_mut().remove(fresh.session);
@@ -355,12 +519,20 @@ impl Carrier for Carry {
         } = match ready {
             Some(ready) => ready,
             None => {
-                self.get_ready(sessions, fresh.session, fresh.known.clone())
-                    .await?
+                let ready = self.get_ready(sessions, fresh.session, fresh.known.clone());
+                let ready = self.steps.until_stopped(fresh.session, ready).await;
+                self.project.abandon(fresh.session).await;
+                ready?
             }
         };
         loop {
-            let result = self.send(sessions, &fresh, packed.as_ref()).await;
+            let sent = async {
+                if let Some(packed) = &packed {
+                    self.has_room(fresh, packed, sessions).await?;
+                }
+                self.send(sessions, fresh, packed.as_ref()).await
+            };
+            let result = self.steps.until_stopped(fresh.session, sent).await;
             let mut prepared = Prepared::default();
             if let Some(packed) = packed.take() {
                 prepared.base_commit = Some(packed.commit.clone());
@@ -395,37 +567,5 @@ impl Carrier for Carry {
                 Err(error) => Err(trust::sentence(&error.message)),
             };
         }
-    }
-
-    async fn bring_home(&self, sessions: &Sessions, session: &str) -> Result<(), String> {
-        if let Some(brought) = self.bring(sessions, session, None, false).await? {
-            (self.tell)(&brought);
-            if !brought.left_out.is_empty() {
-                return Err(format!(
-                    "some files cannot be committed ({})",
-                    brought.left_out.join("; ")
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    async fn forget(&self, session: &str) {
-        self.project.forget(session).await;
-    }
-
-    async fn origin_of(&self, worktree: &str, is_known: bool) -> Origin {
-        let depot = sync::depot_path(&self.store, worktree, true);
-        match self.project.origin_of(worktree, &depot, is_known).await {
-            sync::Origin::Here => Origin::Here,
-            sync::Origin::Elsewhere => Origin::Elsewhere,
-            sync::Origin::Gone => Origin::Gone,
-        }
-    }
-
-    async fn take_over(&self, worktree: &str) -> Result<(), String> {
-        let depot = sync::depot_path(&self.store, worktree, true);
-        let taken = self.project.take_over(&depot).await;
-        taken.map_err(|error| error.to_string())
     }
 }

@@ -4,10 +4,12 @@
 //! which only `DAYTONA_*` is read. An unknown option is an error, because a misspelled one would
 //! silently not hold.
 
+mod carry;
 mod options;
 mod value;
 
 use crate::dotenv;
+pub(crate) use carry::Carry;
 pub use options::{KEYS, OPTIONS};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -34,6 +36,8 @@ pub struct Config {
     pub branch_prefix: String,
     /// Commits of history that the sandbox gets.
     pub history: usize,
+    /// What of the project is carried, and how much.
+    pub carry: Carry,
     /// The agent's commits are the user's.
     pub identity: bool,
     /// Where the web tools send their requests from.
@@ -246,6 +250,7 @@ impl Config {
             })?
             .unwrap_or_else(|| DEFAULT_PROJECT_DIR.to_string());
 
+        let carry = options.get("carry", carry::EXPECTED, carry::read)?;
         let allow_tools = options
             .get("allowTools", "an array of tool names", |v| {
                 v.as_array()?
@@ -291,6 +296,7 @@ impl Config {
             sync,
             branch_prefix,
             history,
+            carry: carry.unwrap_or_default(),
             identity,
             network,
             shell_on_host,

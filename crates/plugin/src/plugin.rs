@@ -8,6 +8,7 @@ mod typed;
 mod work;
 
 use crate::carry::Carry;
+use crate::carry::steps::Steps;
 use crate::config::{Config, DEFAULT_PROJECT_DIR, Network, Sync};
 use crate::doctor::{self, NO_SHELL};
 use crate::edge::*;
@@ -88,6 +89,8 @@ pub struct Plugin {
     /// Bytes of a background job's output that the model has seen.
     jobs: RefCell<HashMap<String, u64>>,
     turns: work::Turns,
+    /// When the terminal heard last how far the preparation of a sandbox is.
+    step_at: Cell<u64>,
     disposed: Cell<bool>,
 }
 
@@ -131,6 +134,7 @@ impl Plugin {
             approvals: RefCell::default(),
             jobs: RefCell::default(),
             turns: work::Turns::default(),
+            step_at: Cell::default(),
             disposed: Cell::new(false),
         })
     }
@@ -156,9 +160,15 @@ impl Plugin {
                     if let Some(reason) = plugin.old_git().await {
                         return plugin.refuse(&reason);
                     }
-                    if let Err(error) = core.sessions.sweep().await {
-                        let message = format!("cleaning up after earlier runs failed: {error}");
+                    let failed = |reason: String| {
+                        let message = format!("cleaning up after earlier runs failed: {reason}");
                         plugin.host.log(Level::Warn, &message);
+                    };
+                    if let Err(error) = core.sessions.sweep().await {
+                        failed(error.to_string());
+                    }
+                    if let Err(error) = core.carry.project.sweep().await {
+                        failed(error.to_string());
                     }
                 }));
                 self.host.log(
@@ -208,16 +218,28 @@ impl Plugin {
             .telling(move |reason| secrets.hide(reason).into_owned());
         let depot = sync::depot_path(store.path(), paths.host(), git);
         let plugin = Rc::downgrade(self);
+        let steps = {
+            let plugin = plugin.clone();
+            let show = Box::new(move |session: &str, text: &str| {
+                if let Some(plugin) = plugin.upgrade() {
+                    plugin.step(session, text);
+                }
+            });
+            Steps::new(Rc::clone(&self.host), show)
+        };
         let carry = Rc::new(Carry {
             host: Rc::clone(&self.host),
             opencode: Rc::clone(&self.opencode),
             remote: Rc::clone(&remote),
-            project: sync::Project::new(Rc::clone(&self.host), paths.host(), git, &depot),
+            project: sync::Project::new(Rc::clone(&self.host), paths.host(), git, &depot)
+                .with_limit(config.carry.max_bytes),
             store: store.path().to_string(),
             worktree: paths.host().to_string(),
             root: config.project_dir.clone(),
             cwd: paths.cwd().to_string(),
             history: config.history,
+            paths: config.carry.paths.clone(),
+            steps,
             mode: config.sync,
             branch_prefix: config.branch_prefix.clone(),
             turns: Rc::clone(&self.turns.current),

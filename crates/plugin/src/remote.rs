@@ -8,6 +8,8 @@ mod script;
 
 use crate::patience::Patience;
 use daytona::{Client, Execute, ExecuteResult, Toolbox, Upload, UploadSource};
+use futures::StreamExt;
+use futures::stream;
 use host::{Host, Level};
 use protocol::{
     ENV_CHUNK, ENV_REQUEST, MAX_ENV_REQUEST, MAX_REPLY, Op, Outcome, Reply, Request, ToolError,
@@ -15,7 +17,7 @@ use protocol::{
 };
 use script::{MISSING, NO_GZIP, OTHER_ARCH, call_script, install_script, no_place};
 use serde::Deserialize;
-use sessions::Sessions;
+use sessions::{Fresh, Sessions};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -25,8 +27,14 @@ use tools::catalog;
 const DAMAGED_RETRIES: u32 = 3;
 /// How often a runner is installed for one call.
 const INSTALLS: u32 = 2;
+/// A larger file goes up in parts: one that breaks is sent again without the others.
+const PART: u64 = 16 * 1024 * 1024;
+/// How many parts are under way at a time.
+const AT_ONCE: usize = 2;
 /// Nearly every sandbox is of this machine; another one says so, and gets its own.
 const USUAL: &str = "x86_64";
+/// The slowest disk that a project is unpacked on, in bytes per millisecond.
+const SLOWEST: u64 = 2_000;
 /// An answer of the wrong kind.
 pub(crate) const OTHER: &str = "the runner answered another question than was asked";
 /// What the runner prints around a reply is noise, but noise has a limit too. JSON in JSON doubles
@@ -308,6 +316,49 @@ impl Remote {
         }
     }
 
+    /// Cuts a file into uploads of parts; one part if it is small.
+    pub(crate) fn parts(&self, path: &str, size: u64) -> Vec<Upload> {
+        let count = size.div_ceil(PART).max(1);
+        let part = |n| Upload {
+            path: format!("/tmp/.opencode-upload-{}-pack", self.id()),
+            source: UploadSource::Slice {
+                path: path.into(),
+                offset: n * PART,
+                length: PART,
+            },
+        };
+        (0..count).map(part).collect()
+    }
+
+    /// Uploads parts of files, and says of each how many bytes it has at most, when it is there.
+    pub(crate) async fn upload_parts(
+        &self,
+        sessions: &Sessions,
+        fresh: &Fresh<'_>,
+        parts: Vec<Upload>,
+        arrived: &dyn Fn(u64),
+    ) -> Result<(), RemoteError> {
+        let uploads = parts.into_iter().map(async |part| {
+            let part = [part];
+            let mut patience = Patience::new(&*self.host, sessions, fresh.session, false);
+            let mut toolbox = fresh.toolbox.clone();
+            loop {
+                match self.client.upload(&toolbox, &part).await {
+                    Ok(()) => {
+                        arrived(PART);
+                        return Ok::<_, RemoteError>(());
+                    }
+                    Err(error) => toolbox = patience.after(&toolbox, error).await?,
+                }
+            }
+        });
+        let mut uploads = stream::iter(uploads).buffer_unordered(AT_ONCE);
+        while let Some(uploaded) = uploads.next().await {
+            uploaded?;
+        }
+        Ok(())
+    }
+
     async fn install(
         &self,
         toolbox: &Toolbox,
@@ -504,7 +555,15 @@ fn hold_ms(op: &Op) -> u64 {
         Op::Tool(call) => call.wait.max_ms,
         Op::JobWait(wait) => wait.wait.max_ms,
         Op::JobStop(_) | Op::Preview(_) => 10_000,
-        Op::Setup(_) | Op::Sync(_) | Op::Restore(_) => 240_000,
+        Op::Setup(setup) => {
+            let base = setup.base.as_ref();
+            let whole = base.and_then(|base| base.whole.as_ref());
+            // Parts of the other are of one size at most.
+            let parts = base.map_or(0, |base| base.pack.len() as u64 * PART);
+            let bytes = parts + whole.map_or(0, |whole| whole.size);
+            240_000 + bytes / SLOWEST
+        }
+        Op::Sync(_) | Op::Restore(_) => 240_000,
     }
 }
 

@@ -206,9 +206,14 @@ pub struct Identity {
 /// A commit and the packed objects that hold it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Base {
-    /// Absolute path in the sandbox of the uploaded pack; removed when it has been used. It may lack
-    /// what [`Ready::found`] named earlier; if that is not there any more, [`Code::MissingBase`].
-    pub pack: String,
+    /// A pack that is put in place as it is, with its index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<Whole>,
+    /// The pack with everything else, in parts: absolute paths in the sandbox, in their order; none if
+    /// there is nothing else. They are removed when they have been used. It may lack what
+    /// [`Ready::found`] named earlier; if that is not there any more, [`Code::MissingBase`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pack: Vec<String>,
     /// Full hash of the commit to check out. Also becomes `refs/opencode/base`.
     pub commit: String,
     /// Branch that is checked out, without `refs/heads/`.
@@ -239,6 +244,17 @@ pub struct Base {
     /// What git was doing in the user's worktree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub under_way: Option<UnderWay>,
+}
+
+/// An uploaded pack that lacks nothing that its objects refer to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whole {
+    /// Absolute paths of its parts, in their order; removed when they have been used.
+    pub parts: Vec<String>,
+    /// Absolute path of its index; removed when it has been used.
+    pub index: String,
+    /// Bytes of the pack.
+    pub size: u64,
 }
 
 /// What a branch follows.

@@ -20,17 +20,18 @@
 
 mod agents;
 mod arrival;
+mod packs;
 
 use crate::error;
 use crate::exclude;
-use crate::git::{Git, failed, is_hash};
+use crate::git::{Git, is_hash};
 use crate::partial;
 use crate::state::{State, hash};
 use protocol::{Base, Code, Ready, Setup, ToolError};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 pub(crate) use agents::configure;
 
@@ -42,6 +43,8 @@ const FOUND: &str = "opencode-found";
 const MAX_FOUND: usize = 20;
 /// In `.git`: the tags that were there when the first setup ended, one per line with its object.
 pub(crate) const TAGS: &str = "opencode-tags";
+/// Most processes that write files.
+const MAX_WORKERS: usize = 8;
 /// A disk with fewer bytes than these is full.
 const FULL: u64 = 1024 * 1024;
 /// In `.git`: the id of the sandbox that the repository was set up in.
@@ -156,7 +159,7 @@ fn set_up(
         place.mark()?;
     }
     if let Some(base) = &setup.base {
-        let _ = fs::remove_file(&base.pack);
+        packs::discard(base);
     }
     Ok(Ready {
         home: std::env::var("HOME").unwrap_or_else(|_| "/".to_string()),
@@ -366,7 +369,7 @@ fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Resu
             if is_images && let Some(before) = before.into_iter().flatten().next() {
                 git.run(&["update-ref", REPLACED, &before])?;
             }
-            unpack(git, base)?;
+            packs::unpack(git, base)?;
             mark(&unfinished)?;
             if inherited {
                 forget(git, Some(&branch_ref))?;
@@ -385,7 +388,10 @@ fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Resu
         if let Some(lfs) = &base.lfs {
             arrival::keep(git, lfs)?;
         }
-        git.run(&["read-tree", "--reset", "-u", "--no-sparse-checkout", "HEAD"])?;
+        let workers = format!("checkout.workers={}", workers());
+        let mut checkout = vec!["-c", &workers];
+        checkout.extend(["read-tree", "--reset", "-u", "--no-sparse-checkout", "HEAD"]);
+        git.run(&checkout)?;
         if git.resolve(&[REPLACED]) != [None] {
             // What else is in the directory would count as the agent's work. What cannot be
             // removed does, and that is no reason to fail.
@@ -396,6 +402,11 @@ fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Resu
         }
     }
     Ok(())
+}
+
+/// How many processes write files: one is busy with the file system alone.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_WORKERS))
 }
 
 /// A whole repository in `ROOT.opencode-setup`, then its `.git` moved into place in one step.
@@ -424,7 +435,7 @@ fn build_beside(git: &Git, base: &Base, branch_ref: &str) -> Result<(), ToolErro
         if !fresh.succeeds(&[INIT, &[format]].concat()) {
             fresh.run(INIT)?;
         }
-        unpack(&fresh, base)?;
+        packs::unpack(&fresh, base)?;
         mark(&place.join(".git").join(UNFINISHED))?;
         point(&fresh, base, branch_ref)?;
         fresh.run(&["symbolic-ref", "HEAD", branch_ref])?;
@@ -459,66 +470,6 @@ pub(crate) fn io_failed(why: io::Error) -> ToolError {
     sandbox(format!(
         "The project cannot be set up in the sandbox: {why}"
     ))
-}
-
-/// Adds the uploaded objects, and fails if they are not all that the commit needs.
-fn unpack(git: &Git, base: &Base) -> Result<(), ToolError> {
-    let pack = File::open(&base.pack).map_err(|why| {
-        sandbox(format!(
-            "The uploaded pack {} cannot be opened: {why}",
-            base.pack
-        ))
-    })?;
-    if base.partial {
-        partial::declare(git)?;
-    }
-    let args = match base.partial {
-        true => &["index-pack", "--stdin", "--fix-thin", "--promisor"][..],
-        false => &["index-pack", "--stdin", "--fix-thin"],
-    };
-    let out = git
-        .command(args)
-        .stdin(Stdio::from(pack))
-        .output()
-        .map_err(io_failed)?;
-    if !out.status.success() {
-        let why = String::from_utf8_lossy(&out.stderr);
-        if why.contains("unresolved delta") {
-            return Err(missing_base(base, &why));
-        }
-        return Err(sandbox(format!(
-            "The uploaded pack {} is not usable: {}",
-            base.pack,
-            why.trim()
-        )));
-    }
-    shallow(git, &base.shallow)?;
-    // As git's own fetch does before it believes what it was sent.
-    let mut args = vec!["rev-list", "--objects", "--quiet", "--stdin"];
-    if base.partial {
-        args.push("--exclude-promisor-objects");
-    }
-    args.extend(["--not", "--all"]);
-    let objects: String = arrival::objects(base)
-        .map(|object| format!("{object}\n"))
-        .collect();
-    let out = git.output(&args, objects.as_bytes())?;
-    match out.status.success() {
-        true => Ok(()),
-        false => Err(missing_base(base, &failed(&args, &out).message)),
-    }
-}
-
-fn missing_base(base: &Base, why: &str) -> ToolError {
-    error(
-        Code::MissingBase,
-        format!(
-            "The uploaded pack {} lacks objects of the commit {} that the sandbox does not have either. Send all of them. ({})",
-            base.pack,
-            base.commit,
-            why.trim()
-        ),
-    )
 }
 
 /// Says where this history begins, beside where that of the image's repository does.

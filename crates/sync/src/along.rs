@@ -1,12 +1,12 @@
 //! What goes into the sandbox beside the commit of the worktree: history, other refs, and what git was
 //! doing. All of it is looked through for secrets; what holds one stays, and then what is left goes.
 
+use crate::bases::PackFile;
 use crate::git::Git;
 use crate::layout::Layout;
-use crate::bases::PackFile;
 use crate::objects::Objects;
-use crate::snapshot::{Snapshot, submodules};
 use crate::secret::{Clean, Staged};
+use crate::snapshot::{Snapshot, submodules};
 use crate::{Error, Project, Refs, Start, UnderWay};
 use host::Level;
 use std::collections::BTreeSet;
@@ -88,10 +88,11 @@ impl Project {
         let (commits, objects) = loop {
             let commits = self.cut(git, root, snapshot, &mut along).await?;
             let objects = commits.iter().chain([&snapshot.commit]);
-            let mut objects = self.objects(git, objects, dir).await?;
+            let mut objects = self.objects(git, objects, &clean.sizes, dir).await?;
             if let Some(below) = &snapshot.below {
                 objects.retain(|object| below.takes(object));
             }
+            clean.sizes.learn(&objects);
             let size = Some(objects.disk()).filter(|size| is_bounded && *size > self.limit);
             let tainted = match size {
                 None => {

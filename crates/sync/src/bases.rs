@@ -9,7 +9,7 @@
 //! starts from is behind what the session sends, and without history no file in it is gone since.
 
 use crate::git::Git;
-use crate::objects::Objects;
+use crate::objects::{Objects, Sizes, bytes};
 use crate::snapshot::Snapshot;
 use crate::{Error, Project, fnv, kept};
 use host::Listener;
@@ -36,16 +36,17 @@ const LAYOUT: &str = "base 1";
 pub struct PackFile {
     /// The file.
     pub path: String,
+    /// Bytes.
+    pub size: u64,
     /// Its index, if nothing that the pack's objects need is missing in it.
     pub index: Option<String>,
-    /// Bytes of both.
-    pub size: u64,
 }
 
 /// What is to be packed.
 pub(crate) struct Goes<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) objects: &'a Objects,
+    pub(crate) sizes: &'a Sizes,
     /// Commits whose history goes along; none of it does without any.
     pub(crate) tips: Vec<&'a String>,
     /// The commits that go along and are the user's own.
@@ -68,17 +69,8 @@ struct Names(Vec<[u8; 32]>);
 
 impl Names {
     fn has(&self, name: &str) -> bool {
-        bytes(name).is_some_and(|name| self.0.binary_search(&name).is_ok())
+        bytes(name.as_bytes()).is_some_and(|name| self.0.binary_search(&name).is_ok())
     }
-}
-
-/// A hash as bytes, with zeros behind a short one.
-fn bytes(hash: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    for (n, byte) in bytes.iter_mut().take(hash.len() / 2).enumerate() {
-        *byte = u8::from_str_radix(hash.get(2 * n..2 * n + 2)?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 impl Project {
@@ -144,7 +136,7 @@ impl Project {
         git.feed_to_file(&args, lines, &path).await?;
         let size = self.host.file_size(&path).await?;
         let index = None;
-        Ok(PackFile { path, index, size })
+        Ok(PackFile { path, size, index })
     }
 
     fn path(&self, key: &str, kind: &str) -> String {
@@ -153,12 +145,9 @@ impl Project {
 
     async fn file(&self, key: &str) -> Result<PackFile, Error> {
         let (path, index) = (self.path(key, "pack"), self.path(key, "idx"));
-        let size = self.host.file_size(&path).await? + self.host.file_size(&index).await?;
-        Ok(PackFile {
-            path,
-            index: Some(index),
-            size,
-        })
+        let size = self.host.file_size(&path).await?;
+        let index = Some(index);
+        Ok(PackFile { path, size, index })
     }
 
     /// What decides, beside the commit, whether a base may be used.
@@ -245,7 +234,9 @@ impl Project {
             if lines.next() != Some(LAYOUT) {
                 continue;
             }
-            let kind = lines.next().and_then(|kind| u64::from_str_radix(kind, 16).ok());
+            let kind = lines
+                .next()
+                .and_then(|kind| u64::from_str_radix(kind, 16).ok());
             let head = lines.next().filter(|head| crate::is_hash(head));
             if let (Some(kind), Some(head)) = (kind, head) {
                 let used = self.host.modified_ms(&path).await.unwrap_or_default();
@@ -274,7 +265,7 @@ impl Project {
         self.in_records(&list, b'\n', |line| {
             let line = std::str::from_utf8(line).unwrap_or_default();
             let name = line.split(' ').nth(1).filter(|name| crate::is_hash(name));
-            names.extend(name.and_then(bytes));
+            names.extend(name.and_then(|name| bytes(name.as_bytes())));
         })
         .await?;
         self.host.remove_file(&list).await?;
@@ -298,7 +289,8 @@ impl Project {
         let objects = match head == goes.snapshot.commit {
             true => goes.objects,
             false => {
-                let mut found = self.objects(git, goes.commits.iter().copied(), dir).await?;
+                let commits = goes.commits.iter().copied();
+                let mut found = self.objects(git, commits, goes.sizes, dir).await?;
                 if let Some(below) = &goes.snapshot.below {
                     found.retain(|object| below.takes(object));
                 }
@@ -315,10 +307,12 @@ impl Project {
         ];
         // Git writes to its object directory first, which may be left behind by a kill.
         let depot = crate::git::quoted(&format!("{}/objects", self.depot));
+        let made = format!("{dir}/made");
+        self.host.make_dir(&made).await?;
         let packing = git
             .clone()
             .told_to(listener.clone())
-            .with("GIT_OBJECT_DIRECTORY", format!("{dir}/objects-of-base"))
+            .with("GIT_OBJECT_DIRECTORY", made)
             .with("GIT_ALTERNATE_OBJECT_DIRECTORIES", depot);
         let made = packing.feed(&args, objects.lines()).await?;
         let hash = crate::git::text(&packing.check(&args, made)?.stdout);
@@ -410,7 +404,9 @@ pub(crate) fn heard(tell: crate::Tell) -> Listener {
 fn progress(text: &str) -> Option<(u64, u64)> {
     let line = text.rsplit(['\r', '\n']).find(|line| {
         let is_of_these = |phase| line.starts_with(phase);
-        ["Compressing objects", "Writing objects"].iter().any(is_of_these)
+        ["Compressing objects", "Writing objects"]
+            .iter()
+            .any(is_of_these)
     })?;
     let (_, numbers) = line.split_once('(')?;
     let (numbers, _) = numbers.split_once(')')?;

@@ -46,14 +46,15 @@ mod version;
 use git::Git;
 use host::{FileError, GitError, Host};
 use layout::Layout;
+use std::cell::RefCell;
 use std::rc::Rc;
 
 pub use agents::Agents;
 pub use apply::Applied;
+pub use bases::PackFile;
 pub use ground::{Ground, ground};
 pub use home::{Incoming, Landed, Take, Tip};
 pub use moved::Origin;
-pub use bases::PackFile;
 pub use pack::{Packed, Start, Step, Tell, is_no_project};
 pub use refs::{Ref, Refs, Upstream};
 pub use secret::Secrets;
@@ -178,6 +179,8 @@ pub struct Project {
     repository: bool,
     depot: String,
     limit: u64,
+    /// Sessions that are packed for, with their temporary directories.
+    packing: Rc<RefCell<Vec<(String, String)>>>,
 }
 
 impl Project {
@@ -190,6 +193,7 @@ impl Project {
             repository,
             depot: depot.into(),
             limit: MAX_PACK,
+            packing: Rc::default(),
         }
     }
 

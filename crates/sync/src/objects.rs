@@ -6,7 +6,7 @@
 
 use crate::git::Git;
 use crate::{Error, Project};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// How many of the largest files an error names.
 const MAX_NAMED: usize = 3;
@@ -61,10 +61,6 @@ impl Objects {
         }
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Bytes that git keeps them in, which is about what a pack of them has.
     pub(crate) fn disk(&self) -> u64 {
         self.entries.iter().map(|entry| entry.disk).sum()
@@ -79,7 +75,11 @@ impl Objects {
                 let line = &others.text[entry.start..entry.end];
                 self.text.extend_from_slice(line);
                 let end = self.text.len();
-                self.entries.push(Entry { start, end, ..*entry });
+                self.entries.push(Entry {
+                    start,
+                    end,
+                    ..*entry
+                });
             }
         }
     }
@@ -113,6 +113,19 @@ impl Objects {
         largest(blobs.take(MAX_NAMED))
     }
 
+    /// A blob whose size is known.
+    fn add_known(&mut self, line: &[u8], (size, disk): (u64, u64)) {
+        let start = self.text.len();
+        self.text.extend_from_slice(line);
+        self.entries.push(Entry {
+            start,
+            end: self.text.len(),
+            is_blob: true,
+            size,
+            disk,
+        });
+    }
+
     /// A line of `cat-file` with [`CHECK`]; one of an object that is not there is left out.
     fn add(&mut self, line: &[u8]) {
         let mut fields = line.splitn(4, |byte| *byte == b' ');
@@ -135,6 +148,35 @@ impl Objects {
     }
 }
 
+/// Sizes of blobs that are known: of the content, and on disk.
+#[derive(Default)]
+pub(crate) struct Sizes(HashMap<[u8; 32], (u64, u64)>);
+
+impl Sizes {
+    pub(crate) fn of(&self, name: &[u8]) -> Option<(u64, u64)> {
+        self.0.get(&bytes(name)?).copied()
+    }
+
+    /// Learns those of blobs.
+    pub(crate) fn learn(&mut self, objects: &Objects) {
+        let blobs = objects.iter().filter(|object| object.is_blob);
+        self.0.extend(blobs.filter_map(|blob| {
+            let name = bytes(blob.name.as_bytes())?;
+            Some((name, (blob.size, blob.disk)))
+        }));
+    }
+}
+
+/// A hash as bytes, with zeros behind a short one.
+pub(crate) fn bytes(hash: &[u8]) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let digit = |at: usize| char::from(*hash.get(at)?).to_digit(16);
+    for (n, byte) in bytes.iter_mut().take(hash.len() / 2).enumerate() {
+        *byte = (digit(2 * n)? << 4 | digit(2 * n + 1)?) as u8;
+    }
+    Some(bytes)
+}
+
 /// Names and sizes in words, of those that are large; empty if none is.
 pub(crate) fn largest(files: impl Iterator<Item = (String, u64)>) -> String {
     let large = files.filter(|(_, size)| *size >= 1_000_000);
@@ -148,14 +190,16 @@ pub(crate) fn largest(files: impl Iterator<Item = (String, u64)>) -> String {
 }
 
 impl Project {
-    /// The objects of commits, trees and tags. Of a commit no parents; of what is not here, nothing.
+    /// The objects of commits, trees and tags. Of a commit no parents; of what is not here, nothing. Git
+    /// is not asked again for sizes that are known.
     pub(crate) async fn objects(
         &self,
         git: &Git<'_>,
         tips: impl IntoIterator<Item = &String>,
+        known: &Sizes,
         dir: &str,
     ) -> Result<Objects, Error> {
-        let (names, sizes) = (format!("{dir}/objects"), format!("{dir}/sizes"));
+        let names = format!("{dir}/objects");
         let mut list = String::new();
         for tip in tips {
             list.push_str(tip);
@@ -169,31 +213,37 @@ impl Project {
             "--stdin",
         ];
         git.to_file(&args, &list, &names).await?;
-        git.file_to_file(&["cat-file", "--buffer", CHECK], &names, &sizes)
-            .await?;
+        let (mut objects, mut lines) = (Objects::default(), Vec::new());
+        self.in_records(&names, b'\n', |line| {
+            let name = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+            match known.of(name) {
+                Some(size) => objects.add_known(line, size),
+                None => lines.extend([line, b"\n"].concat()),
+            }
+        })
+        .await?;
         self.host.remove_file(&names).await?;
-        let mut objects = Objects::default();
-        self.in_records(&sizes, b'\n', |line| objects.add(line))
-            .await?;
-        self.host.remove_file(&sizes).await?;
+        self.sized(git, lines, &mut objects, dir).await?;
         Ok(objects)
     }
 
-    /// The blobs of `lines`, each `NAME PATH`.
-    pub(crate) async fn blobs(
+    /// Adds the objects of `lines`, each `NAME PATH`.
+    pub(crate) async fn sized(
         &self,
         git: &Git<'_>,
         lines: Vec<u8>,
+        objects: &mut Objects,
         dir: &str,
-    ) -> Result<Objects, Error> {
+    ) -> Result<(), Error> {
+        if lines.is_empty() {
+            return Ok(());
+        }
         let sizes = format!("{dir}/sizes");
         git.feed_to_file(&["cat-file", "--buffer", CHECK], lines, &sizes)
             .await?;
-        let mut objects = Objects::default();
         self.in_records(&sizes, b'\n', |line| objects.add(line))
             .await?;
-        self.host.remove_file(&sizes).await?;
-        Ok(objects)
+        Ok(self.host.remove_file(&sizes).await?)
     }
 
     /// Refuses what is more than is carried.

@@ -158,13 +158,33 @@ impl Project {
         let layout = self.layout().await?;
         let private = self.open_at(layout.as_ref()).await?;
         let dir = self.temp_dir().await?;
+        let under_way = (session.to_string(), dir.clone());
+        self.packing.borrow_mut().push(under_way.clone());
         let layout = layout.as_ref();
         let ways = (&dir[..], tell);
         let result = self.pack_in(&private, layout, session, start, ways).await;
         if result.is_err() {
             let _ = self.host.remove_dir(&dir).await;
         }
+        self.packing
+            .borrow_mut()
+            .retain(|other| *other != under_way);
         result
+    }
+
+    /// Removes what a pack for the session left whose future was dropped.
+    pub async fn abandon(&self, session: &str) {
+        let mut left = Vec::new();
+        self.packing.borrow_mut().retain(|(of, dir)| {
+            let is_other = of != session;
+            if !is_other {
+                left.push(dir.clone());
+            }
+            is_other
+        });
+        for dir in left {
+            let _ = self.host.remove_dir(&dir).await;
+        }
     }
 
     async fn pack_in(
@@ -212,23 +232,23 @@ impl Project {
             .lfs_commit(&git, session, lfs, &start.secrets, &mut clean)
             .await?;
         let is_partial = !clean.absent.is_empty();
-        let secrets = clean.secrets();
-        self.keep_clean(clean).await?;
+        self.keep_clean(&clean).await?;
         let listener = bases::heard(tell);
         let packs = match without.is_empty() {
             true => {
                 let more: Vec<&String> = along.more().chain(&lfs).collect();
                 if !more.is_empty() {
-                    objects.add_all(self.objects(&git, more, dir).await?);
+                    objects.add_all(self.objects(&git, more, &clean.sizes, dir).await?);
                     self.fits(&objects)?;
                 }
                 let (tips, commits) = self.own(&git, root, &snapshot, &along).await?;
                 let goes = Goes {
                     snapshot: &snapshot,
                     objects: &objects,
+                    sizes: &clean.sizes,
                     tips: tips.iter().collect(),
                     commits: commits.iter().collect(),
-                    secrets,
+                    secrets: clean.secrets(),
                 };
                 self.packs(&git, &goes, dir, &listener).await?
             }

@@ -8,7 +8,7 @@
 //! looked through is an error: nothing is packed then.
 
 use crate::git::{self, Git, text};
-use crate::objects::Objects;
+use crate::objects::{Objects, Sizes};
 use crate::{Error, Project, Step, Tell, fnv};
 use std::collections::{BTreeSet, HashSet};
 
@@ -56,6 +56,8 @@ pub(crate) struct Clean {
     seen: HashSet<String>,
     /// Objects that are not here, or as if they were not, and are not packed.
     pub(crate) absent: HashSet<String>,
+    /// Sizes of blobs, as far as they were asked for.
+    pub(crate) sizes: Sizes,
     /// Hears how far it is.
     tell: Tell,
     /// For temporary files.
@@ -124,13 +126,14 @@ impl Project {
                 .collect(),
             seen: HashSet::new(),
             absent: HashSet::new(),
+            sizes: Sizes::default(),
             tell,
             dir: dir.into(),
         }
     }
 
     /// Writes down what need not be looked through again.
-    pub(crate) async fn keep_clean(&self, clean: Clean) -> Result<(), Error> {
+    pub(crate) async fn keep_clean(&self, clean: &Clean) -> Result<(), Error> {
         if clean.seen != clean.known {
             let mut list = format!("{:016x}", clean.secrets);
             for blob in &clean.seen {
@@ -205,31 +208,40 @@ impl Project {
         blobs: &[&str],
         clean: &Clean,
     ) -> Result<HashSet<String>, Error> {
-        let Clean { tell, dir, .. } = clean;
-        let lines: String = blobs.iter().map(|blob| format!("{blob} \n")).collect();
-        let blobs_here = self.blobs(git, lines.into_bytes(), dir).await?;
-        if blobs_here.count() != blobs.len() {
-            return Err(Error::Git {
-                worktree: self.worktree.clone(),
-                command: "cat-file".into(),
-                reason: "objects of the project are missing".into(),
-            });
-        }
-        let of = blobs_here.iter().map(|blob| blob.size).sum();
+        let Clean {
+            tell, dir, sizes, ..
+        } = clean;
+        let unknown = blobs
+            .iter()
+            .filter(|blob| sizes.of(blob.as_bytes()).is_none());
+        let unknown: String = unknown.map(|blob| format!("{blob} \n")).collect();
+        let mut more = Objects::default();
+        self.sized(git, unknown.into_bytes(), &mut more, dir)
+            .await?;
+        let mut new = Sizes::default();
+        new.learn(&more);
+        let size = |blob: &str| sizes.of(blob.as_bytes()).or(new.of(blob.as_bytes()));
+        let all = blobs.iter().map(|blob| Some((*blob, size(blob)?.0)));
+        let all: Option<Vec<(&str, u64)>> = all.collect();
+        let all = all.ok_or_else(|| Error::Git {
+            worktree: self.worktree.clone(),
+            command: "cat-file".into(),
+            reason: "objects of the project are missing".into(),
+        })?;
+        let of = all.iter().map(|(_, size)| size).sum();
         let (mut found, mut done, mut at_a_time) = (HashSet::new(), 0, 0);
         let mut lines = String::new();
-        for blob in blobs_here.iter() {
-            let name = blob.name;
-            if blob.size > LARGE {
+        for (name, size) in all {
+            if size > LARGE {
                 if self.is_in(git, secrets, name, dir).await? {
                     found.insert(name.to_string());
                 }
-                done += blob.size;
+                done += size;
                 tell(Step::Searching { done, of });
                 continue;
             }
             lines.push_str(&format!("100644 blob {name}\t{name}\n"));
-            at_a_time += blob.size;
+            at_a_time += size;
             if at_a_time > AT_A_TIME {
                 found.extend(self.grep(git, secrets, &lines).await?);
                 lines.clear();
@@ -327,7 +339,9 @@ impl Project {
             return Ok(None);
         };
         let mut paths = objects.iter().filter(|object| object.name == blob);
-        let path = paths.next().map(|object| String::from_utf8_lossy(object.path).into_owned());
+        let path = paths
+            .next()
+            .map(|object| String::from_utf8_lossy(object.path).into_owned());
         let path = path.unwrap_or_default();
         let list = all.join("\n") + "\n";
         let object = format!("--find-object={blob}");

@@ -3,12 +3,12 @@
 use crate::git::{self, Git, text};
 use crate::layout::Layout;
 use crate::lfs::Kept;
-use crate::objects::Object;
+use crate::objects::{Object, Objects};
 use crate::secret::{Clean, Staged};
 use crate::sparse::{self, Kind};
 use crate::{Error, Project, Start};
 use host::{GitOutput, Level};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// What git exits with if it does not know an option.
 const USAGE: i32 = 129;
@@ -68,7 +68,6 @@ impl Below {
         &self.paths
     }
 }
-
 
 impl Project {
     /// Git that commits in our name.
@@ -219,10 +218,12 @@ impl Project {
                 lines.push(b'\n');
             }
         }
-        let blobs = self.blobs(git, lines, dir).await?;
+        let mut blobs = Objects::default();
+        self.sized(git, lines, &mut blobs, dir).await?;
         self.fits(&blobs)?;
-        let sizes: HashMap<&str, u64> = blobs.iter().map(|blob| (blob.name, blob.size)).collect();
-        let sizes = files.iter().filter_map(|file| sizes.get(file.blob.as_str()));
+        clean.sizes.learn(&blobs);
+        let size = |file: &&Staged| clean.sizes.of(file.blob.as_bytes());
+        let sizes = files.iter().filter_map(size).map(|(size, _)| size);
         snapshot.files = (files.len(), sizes.sum());
         Ok(())
     }

@@ -25,13 +25,37 @@ impl Project {
         Ok(path)
     }
 
-    /// Removes the temporary directories of processes that are gone.
+    /// Removes the temporary directories of processes that are gone; and, if no process works on this
+    /// depot or another of the store, what a killed git left in it. Each that does has such a directory.
     pub async fn sweep(&self) -> Result<(), Error> {
         let place = self.temporary();
+        let mut is_in_use = false;
         for name in self.host.list_dir(&place).await? {
             let path = format!("{place}/{name}");
-            if self.is_left(&name, &path).await {
-                self.host.remove_dir(&path).await?;
+            match self.is_left(&name, &path).await {
+                true => self.host.remove_dir(&path).await?,
+                false => is_in_use = true,
+            }
+        }
+        if is_in_use {
+            return Ok(());
+        }
+        let is_lock = |name: &str| name.ends_with(".lock");
+        let is_part = |name: &str| name.starts_with("tmp_");
+        self.remove_those("", is_lock).await?;
+        self.remove_those("/objects/pack", is_part).await?;
+        for kind in ["base", "given", "home", "lfs", "packed"] {
+            self.remove_those(&format!("/refs/opencode/{kind}"), is_lock)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_those(&self, below: &str, which: impl Fn(&str) -> bool) -> Result<(), Error> {
+        let dir = format!("{}{below}", self.depot);
+        for name in self.host.list_dir(&dir).await? {
+            if which(&name) {
+                self.host.remove_file(&format!("{dir}/{name}")).await?;
             }
         }
         Ok(())

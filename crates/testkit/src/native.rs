@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
@@ -441,7 +442,9 @@ impl Host for TestHost {
         self.check("remove", path).await?;
         let name = Path::new(path).file_name().unwrap_or_default();
         assert!(name.to_string_lossy().starts_with(TEMPORARY), "{path}");
-        self.temps.borrow_mut().remove(path);
+        let below = format!("{path}/");
+        let stays = |other: &String| other != path && !other.starts_with(&below);
+        self.temps.borrow_mut().retain(stays);
         match std::fs::remove_dir_all(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             removed => self.file("remove", path, removed),
@@ -460,7 +463,10 @@ impl Host for TestHost {
     async fn file_sizes(&self, dir: &str, names: &[String]) -> Vec<u64> {
         let size = |name: &String| {
             let found = std::fs::symlink_metadata(Path::new(dir).join(name));
-            found.ok().filter(|found| found.is_file()).map_or(0, |found| found.len())
+            found
+                .ok()
+                .filter(|found| found.is_file())
+                .map_or(0, |found| found.len())
         };
         names.iter().map(size).collect()
     }
@@ -515,12 +521,15 @@ impl Host for TestHost {
             0 => Duration::MAX,
             limit => Duration::from_millis(limit),
         };
+        let said = Rc::new(RefCell::new(Vec::new()));
         if let Some(listener) = call.listener
             && let Some(mut stderr) = child.stderr.take()
         {
+            let said = Rc::clone(&said);
             tokio::task::spawn_local(async move {
                 let mut part = [0; 4096];
                 while let Ok(length @ 1..) = stderr.read(&mut part).await {
+                    said.borrow_mut().extend_from_slice(&part[..length]);
                     (listener.0)(&String::from_utf8_lossy(&part[..length]));
                 }
             });
@@ -533,7 +542,7 @@ impl Host for TestHost {
         Ok(GitOutput {
             code: output.status.code().unwrap_or(-1),
             stdout: output.stdout,
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            stderr: String::from_utf8_lossy(&[output.stderr, said.take()].concat()).into_owned(),
         })
     }
 

@@ -16,12 +16,7 @@ extern "C" {
     pub type JsHost;
 
     #[wasm_bindgen(method, catch)]
-    async fn http(
-        this: &JsHost,
-        id: u32,
-        request: &str,
-        bytes: Array,
-    ) -> Result<JsValue, JsValue>;
+    async fn http(this: &JsHost, id: u32, request: &str, bytes: Array) -> Result<JsValue, JsValue>;
     /// Ends a request or a git that nobody waits for any more.
     #[wasm_bindgen(method)]
     fn end(this: &JsHost, id: u32);
@@ -197,7 +192,10 @@ impl<'a> WirePart<'a> {
                 path,
                 offset,
                 length,
-            } => (wire.file, wire.slice) = (Some(path), Some((*offset, offset + length))),
+            } => {
+                wire.file = Some(path);
+                wire.slice = Some((*offset, offset + length));
+            }
             PartContent::Bytes(content) => {
                 wire.bytes = Some(bytes.push(&Uint8Array::from(content.as_slice())) - 1)
             }
@@ -473,7 +471,9 @@ impl Host for JsSide {
         let listener = call.listener.map(|listener| {
             Closure::<dyn Fn(String)>::new(move |text: String| (listener.0)(&text))
         });
-        let function = listener.as_ref().map(|listener| listener.as_ref().unchecked_ref());
+        let function = listener
+            .as_ref()
+            .map(|listener| listener.as_ref().unchecked_ref());
         let stdin = Uint8Array::from(call.stdin.as_slice());
         let running = Running::new(self);
         let output = self.0.git(running.id, &wire, stdin, function).await;

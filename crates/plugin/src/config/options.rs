@@ -70,6 +70,11 @@ pub const OPTIONS: &[(&str, &str, &str)] = &[
         "Commits of history that the sandbox gets; `0` is none but the project as it is",
     ),
     (
+        "carry",
+        "all, `1000`",
+        "`{ paths, maxMegabytes }`: paths of the project that go into the sandbox, if not all do, and the most megabytes that are carried into a sandbox or home from it",
+    ),
+    (
         "identity",
         "`true`",
         "The agent's commits have your `user.name` and `user.email`, as git has them in the project",

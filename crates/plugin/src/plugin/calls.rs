@@ -21,6 +21,8 @@ const FIRST_WORDS: Wait = Wait {
     output_ms: 200,
     max_ms: 400,
 };
+/// How often the terminal hears how far the preparation of a sandbox is.
+const STEP_MS: u64 = 5_000;
 /// Jobs whose output is remembered as shown.
 const MAX_JOBS: usize = 1_000;
 /// Instruction files that are remembered per session: each costs room in every later `read`.
@@ -64,6 +66,27 @@ impl Plugin {
                 self.opencode.progress(*call, &progress);
             }
         }
+    }
+
+    /// Shows how far the preparation of a session's sandbox is: at its calls, and now and then in the
+    /// terminal, if that is not OpenCode's.
+    pub(super) fn step(&self, root: &str, text: &str) {
+        self.show_to_all(root, text);
+        let now = self.host.now_ms();
+        if now.saturating_sub(self.step_at.get()) >= STEP_MS {
+            self.step_at.set(now);
+            self.opencode.terminal(text);
+        }
+    }
+
+    /// True if a call of the session's tree runs that nobody has aborted.
+    pub(super) fn is_wanted(&self, root: &str) -> bool {
+        let aborts = self.aborts.borrow();
+        let under_way = self.under_way.borrow();
+        let mut calls = under_way
+            .iter()
+            .filter(|(call, _)| aborts.contains_key(call));
+        calls.any(|(_, (session, _))| self.known_root(session) == root)
     }
 
     /// The root of a session's tree, as far as it was worked out.

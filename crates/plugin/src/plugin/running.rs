@@ -93,6 +93,7 @@ impl<'a> Running<'a> {
 
     /// Sends the call and gives its first answer.
     async fn first(&self, request: &Request) -> Answered {
+        self.core.carry.steps.wanted(self.root);
         let is_cancelled = || self.cancel.peek().is_some();
         let (remote, sessions) = (&self.core.remote, &self.core.sessions);
         let first = remote.call(sessions, self.root, request, is_cancelled);
@@ -105,7 +106,12 @@ impl<'a> Running<'a> {
                     _ => first.await,
                 }
             }
-            Either::Right((_, first)) => first.await,
+            Either::Right((_, first)) => {
+                if !sessions.is_ready(self.root) && !self.plugin.is_wanted(self.root) {
+                    self.core.carry.steps.stop(self.root);
+                }
+                first.await
+            }
         }
     }
 

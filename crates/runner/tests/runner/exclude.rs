@@ -27,7 +27,7 @@ fn set_up(sandbox: &Sandbox, root: &Path, rules: Option<&str>, id: &str) -> Valu
     let upload = sandbox.dir.path().join("p.pack");
     pack(&source, "HEAD", &upload);
     let mut request = sandbox.op("setup", json!({ "root": root, "sandbox": id }));
-    request["base"] = json!({ "pack": upload, "commit": tip, "branch": "main" });
+    request["base"] = json!({ "pack": [upload], "commit": tip, "branch": "main" });
     if let Some(rules) = rules {
         let file = sandbox.dir.path().join("rules");
         fs::write(&file, rules).unwrap();

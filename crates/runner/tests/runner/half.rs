@@ -23,7 +23,7 @@ fn source(sandbox: &Sandbox) -> (String, PathBuf) {
 
 fn setup(sandbox: &Sandbox, id: &str) -> Value {
     let (commit, upload) = source(sandbox);
-    let base = json!({ "pack": upload, "commit": commit, "branch": "main" });
+    let base = json!({ "pack": [upload], "commit": commit, "branch": "main" });
     sandbox.op(
         "setup",
         json!({ "root": sandbox.root(), "sandbox": id, "base": base }),

@@ -169,7 +169,7 @@ fn the_images_settings_act_neither_on_the_project_nor_on_what_comes_home() {
             }
         }
         let mut request = sandbox.op("setup", json!({ "root": root, "sandbox": "s" }));
-        request["base"] = json!({ "pack": upload, "commit": tip, "branch": "main" });
+        request["base"] = json!({ "pack": [upload], "commit": tip, "branch": "main" });
         sandbox
             .send(&request)
             .result

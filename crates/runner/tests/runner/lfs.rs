@@ -91,7 +91,7 @@ fn sandbox(image: Image) -> (Sandbox, String) {
     let upload = dir.join("p.pack");
     super::setup::pack(&source, "HEAD", &upload);
     let mut request = sandbox.op("setup", json!({ "root": root, "sandbox": "s" }));
-    request["base"] = json!({ "pack": upload, "commit": tip, "branch": "main" });
+    request["base"] = json!({ "pack": [upload], "commit": tip, "branch": "main" });
     let reply = with_path(&sandbox, &request);
     reply
         .result
@@ -252,7 +252,7 @@ fn an_undo_puts_the_bytes_back_and_a_setup_takes_those_that_were_sent() {
         std::fs::copy(&upload, &copy).unwrap();
         let mut request = fresh.op("setup", json!({ "root": fresh.root() }));
         request["base"] =
-            json!({ "pack": copy, "commit": home.tip, "branch": "main", "lfs": commit });
+            json!({ "pack": [copy], "commit": home.tip, "branch": "main", "lfs": commit });
         let reply = fresh.send(&request).result;
         assert_eq!(reply.is_ok(), works, "{reply:?}");
     }

@@ -63,7 +63,7 @@ fn setup(
 ) -> Result<Ready, ToolError> {
     let mut request = sandbox.op("setup", json!({ "root": root }));
     if let Some((pack, commit, branch)) = base {
-        request["base"] = json!({ "pack": pack, "commit": commit, "branch": branch });
+        request["base"] = json!({ "pack": [pack], "commit": commit, "branch": branch });
     }
     ready(sandbox, &request)
 }
@@ -169,7 +169,7 @@ fn a_commit_without_its_history_is_enough() {
     pack(&source, "--no-walk HEAD", &upload);
     let request = sandbox.op(
         "setup",
-        json!({ "root": root, "base": { "pack": upload, "commit": tip, "branch": "main", "shallow": [tip] } }),
+        json!({ "root": root, "base": { "pack": [upload], "commit": tip, "branch": "main", "shallow": [tip] } }),
     );
     let ready = ready(&sandbox, &request).unwrap();
     assert_eq!(ready.head.as_deref(), Some(tip.as_str()));
@@ -272,7 +272,7 @@ fn a_part_of_the_history_can_be_read_in_the_sandbox() {
     let request = |shallow: &str| {
         sandbox.op(
             "setup",
-            json!({ "root": root, "base": { "pack": upload, "commit": tip, "branch": "main", "shallow": [shallow] } }),
+            json!({ "root": root, "base": { "pack": [upload], "commit": tip, "branch": "main", "shallow": [shallow] } }),
         )
     };
     let error = ready(&sandbox, &request("HEAD")).unwrap_err();
@@ -362,7 +362,7 @@ fn what_the_session_of_another_sandbox_left_in_the_image_is_not_in_this_one() {
     let set_up = |name: &str, commit: &str| {
         pack_revisions(&source, &format!("{commit}\n"), "", &upload);
         let mut request = sandbox.op("setup", json!({ "root": root, "sandbox": name }));
-        request["base"] = json!({ "pack": upload, "commit": commit, "branch": "main" });
+        request["base"] = json!({ "pack": [upload], "commit": commit, "branch": "main" });
         ready(&sandbox, &request)
     };
     set_up("one", &third).unwrap();

@@ -1,0 +1,164 @@
+//! How far the preparation of a sandbox is, for whoever waits for it; and its end, if nobody does any
+//! more.
+
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+use host::Host;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::pin::pin;
+use std::rc::Rc;
+
+/// A preparation that takes less is not spoken of.
+const LONG_MS: u64 = 1_000;
+/// Numbers are shown so often at most.
+const OFTEN_MS: u64 = 250;
+/// What a preparation that was stopped ends with.
+pub(crate) const STOPPED: &str =
+    "the user interrupted the preparation of the sandbox; the next call begins it again";
+
+/// The preparations of all sessions.
+pub(crate) struct Steps {
+    host: Rc<dyn Host>,
+    /// Shows a text to a session.
+    show: Box<dyn Fn(&str, &str)>,
+    /// By session: when its preparation began, when something was said last, and what that began with.
+    times: RefCell<HashMap<String, (u64, u64, String)>>,
+    /// Ends what goes on for a session.
+    stops: RefCell<HashMap<String, Vec<oneshot::Sender<()>>>>,
+    /// Sessions whose preparation must not go on.
+    stopped: RefCell<HashSet<String>>,
+}
+
+impl Steps {
+    pub(crate) fn new(host: Rc<dyn Host>, show: Box<dyn Fn(&str, &str)>) -> Rc<Steps> {
+        Rc::new(Steps {
+            host,
+            show,
+            times: RefCell::default(),
+            stops: RefCell::default(),
+            stopped: RefCell::default(),
+        })
+    }
+
+    /// A preparation begins, or goes on.
+    pub(crate) fn begin(&self, session: &str) {
+        let now = self.host.now_ms();
+        let mut times = self.times.borrow_mut();
+        times
+            .entry(session.into())
+            .or_insert((now, 0, String::new()));
+    }
+
+    /// It has ended.
+    pub(crate) fn end(&self, session: &str) {
+        self.times.borrow_mut().remove(session);
+    }
+
+    /// Says what is done, and how far it is.
+    pub(crate) fn say(&self, session: &str, what: &str, how_far: &str) {
+        let now = self.host.now_ms();
+        let mut times = self.times.borrow_mut();
+        let Some((began, said, before)) = times.get_mut(session) else {
+            return;
+        };
+        let is_soon = what == *before && now.saturating_sub(*said) < OFTEN_MS;
+        if now.saturating_sub(*began) < LONG_MS || is_soon {
+            return;
+        }
+        *said = now;
+        *before = what.into();
+        drop(times);
+        (self.show)(session, &format!("{what}{how_far}."));
+    }
+
+    /// A session wants its sandbox.
+    pub(crate) fn wanted(&self, session: &str) {
+        self.stopped.borrow_mut().remove(session);
+    }
+
+    /// Nobody waits for a session's sandbox any more.
+    pub(crate) fn stop(&self, session: &str) {
+        self.stopped.borrow_mut().insert(session.into());
+        let stops = self.stops.borrow_mut().remove(session);
+        for stop in stops.into_iter().flatten() {
+            let _ = stop.send(());
+        }
+    }
+
+    /// An error if nobody waits for the session's sandbox.
+    pub(crate) fn go_on(&self, session: &str) -> Result<(), String> {
+        match self.stopped.borrow().contains(session) {
+            true => Err(STOPPED.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Does `work` until it ends or is stopped; then it is dropped where it is.
+    pub(crate) async fn until_stopped<T>(
+        &self,
+        session: &str,
+        work: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, String> {
+        self.go_on(session)?;
+        let (stop, stopped) = oneshot::channel();
+        let stops = |all: &mut HashMap<String, Vec<_>>| {
+            all.entry(session.into()).or_default().push(stop);
+        };
+        stops(&mut self.stops.borrow_mut());
+        match select(pin!(work), stopped).await {
+            Either::Left((done, _)) => done,
+            Either::Right((Ok(()), _)) => Err(STOPPED.into()),
+            Either::Right((Err(_), work)) => work.await,
+        }
+    }
+}
+
+/// How many bytes have arrived.
+pub(crate) struct Arrived<'a> {
+    pub(crate) steps: &'a Steps,
+    pub(crate) session: &'a str,
+    pub(crate) done: Cell<u64>,
+    pub(crate) of: u64,
+}
+
+impl Arrived<'_> {
+    pub(crate) fn more(&self, bytes: u64) {
+        self.done.set((self.done.get() + bytes).min(self.of));
+        let megabytes = |bytes: u64| grouped(bytes.div_ceil(1_000_000));
+        let (done, of) = (megabytes(self.done.get()), megabytes(self.of));
+        let how_far = format!(": {done} of {of} MB");
+        self.steps
+            .say(self.session, "Uploading the project", &how_far);
+    }
+}
+
+/// A number with commas between thousands.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_are_told_apart() {
+        for (number, expected) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (12_345_678, "12,345,678"),
+        ] {
+            assert_eq!(grouped(number), expected);
+        }
+    }
+}

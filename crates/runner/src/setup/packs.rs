@@ -1,0 +1,175 @@
+//! The uploaded packs. One that lacks nothing comes with its index and is put in place as it is, which
+//! takes no time that depends on what is in it; the other is indexed here. Each comes in parts, in files
+//! of their own.
+//!
+//! The parts stay until the setup has ended, so that it can be repeated, unless the disk is too small to
+//! hold them twice.
+
+use super::arrival;
+use super::{io_failed, sandbox, shallow};
+use crate::error;
+use crate::git::{Git, failed};
+use crate::partial;
+use protocol::{Base, Code, ToolError, Whole};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::process::Stdio;
+
+/// Removes what was uploaded.
+pub(super) fn discard(base: &Base) {
+    let whole = base.whole.iter();
+    let whole = whole.flat_map(|whole| whole.parts.iter().chain([&whole.index]));
+    for file in base.pack.iter().chain(whole) {
+        let _ = fs::remove_file(file);
+    }
+}
+
+/// Adds the uploaded objects, and fails if they are not all that the commit needs.
+pub(super) fn unpack(git: &Git, base: &Base) -> Result<(), ToolError> {
+    if base.partial {
+        partial::declare(git)?;
+    }
+    if let Some(whole) = &base.whole {
+        place(git, whole, base.partial)
+            .map_err(|why| sandbox(format!("The uploaded pack cannot be put in place: {why}")))?;
+    }
+    if !base.pack.is_empty() {
+        index(git, base)?;
+    }
+    shallow(git, &base.shallow)?;
+    // As git's own fetch does before it believes what it was sent.
+    let mut args = vec!["rev-list", "--objects", "--quiet", "--stdin"];
+    if base.partial {
+        args.push("--exclude-promisor-objects");
+    }
+    args.extend(["--not", "--all"]);
+    let objects: String = arrival::objects(base)
+        .map(|object| format!("{object}\n"))
+        .collect();
+    let out = git.output(&args, objects.as_bytes())?;
+    match out.status.success() {
+        true => Ok(()),
+        false => Err(missing_base(base, &failed(&args, &out).message)),
+    }
+}
+
+/// Puts a pack and its index where git finds them, under git's own name for them.
+fn place(git: &Git, whole: &Whole, is_partial: bool) -> io::Result<()> {
+    let packs = git.dir.join(".git/objects/pack");
+    fs::create_dir_all(&packs)?;
+    let arriving = packs.join("tmp_pack_opencode");
+    let is_tight = is_tight(&packs, whole.size);
+    let _ = fs::remove_file(&arriving);
+    let is_linked = whole.parts.len() == 1 && fs::hard_link(&whole.parts[0], &arriving).is_ok();
+    if !is_linked {
+        let mut pack = File::create(&arriving)?;
+        for part in &whole.parts {
+            io::copy(&mut File::open(part)?, &mut pack)?;
+            if is_tight {
+                fs::remove_file(part)?;
+            }
+        }
+    }
+    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_string());
+    let mut pack = File::open(&arriving)?;
+    if pack.metadata()?.len() != whole.size {
+        return Err(damaged("it is not as long as what was sent"));
+    }
+    let index = fs::read(&whole.index)?;
+    // Both end with the hash of the pack; behind it, the index has its own.
+    let hash = if git_hash_is_long(git) { 32 } else { 20 };
+    let named = index.len().checked_sub(2 * hash);
+    let named = named.and_then(|at| index.get(at..at + hash));
+    let mut own = vec![0; hash];
+    pack.seek(SeekFrom::End(-(hash as i64)))?;
+    pack.read_exact(&mut own)?;
+    if named != Some(&own[..]) {
+        return Err(damaged("it and its index are not of the same pack"));
+    }
+    let name: String = own.iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::rename(&arriving, packs.join(format!("pack-{name}.pack")))?;
+    if is_partial {
+        // What its objects refer to may be nowhere.
+        File::create(packs.join(format!("pack-{name}.promisor")))?;
+    }
+    // Git sees a pack by its index.
+    let arriving = packs.join("tmp_idx_opencode");
+    fs::write(&arriving, index)?;
+    fs::rename(&arriving, packs.join(format!("pack-{name}.idx")))
+}
+
+/// True if hashes are those of SHA-256.
+fn git_hash_is_long(git: &Git) -> bool {
+    let format = git.text(&["rev-parse", "--show-object-format"]);
+    format.as_deref() == Some("sha256")
+}
+
+/// True if the disk does not hold `size` bytes twice.
+fn is_tight(dir: &Path, size: u64) -> bool {
+    let free = rustix::fs::statvfs(dir);
+    free.is_ok_and(|free| free.f_bavail * free.f_frsize < 2 * size)
+}
+
+/// Indexes a pack.
+fn index(git: &Git, base: &Base) -> Result<(), ToolError> {
+    let mut args = vec!["index-pack", "--stdin", "--fix-thin"];
+    if base.partial {
+        args.push("--promisor");
+    }
+    let open = |part: &String| {
+        File::open(part)
+            .map_err(|why| sandbox(format!("The uploaded pack {part} cannot be opened: {why}")))
+    };
+    let parts: Vec<File> = base.pack.iter().map(open).collect::<Result<_, _>>()?;
+    let mut command = git.command(&args);
+    let run = || -> io::Result<std::process::Output> {
+        let mut parts = parts;
+        if parts.len() == 1 {
+            return command.stdin(Stdio::from(parts.remove(0))).output();
+        }
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let stdin = child.stdin.take();
+        std::thread::scope(|scope| {
+            // What git did not want shows in how it ends.
+            scope.spawn(move || -> io::Result<()> {
+                let Some(mut stdin) = stdin else {
+                    return Ok(());
+                };
+                for mut part in parts {
+                    io::copy(&mut part, &mut stdin)?;
+                }
+                stdin.flush()
+            });
+            child.wait_with_output()
+        })
+    };
+    let out = run().map_err(io_failed)?;
+    if out.status.success() {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&out.stderr);
+    if why.contains("unresolved delta") {
+        return Err(missing_base(base, &why));
+    }
+    Err(sandbox(format!(
+        "The uploaded pack {} is not usable: {}",
+        base.pack.join(", "),
+        why.trim()
+    )))
+}
+
+fn missing_base(base: &Base, why: &str) -> ToolError {
+    error(
+        Code::MissingBase,
+        format!(
+            "The uploaded pack lacks objects of the commit {} that the sandbox does not have either. Send all of them. ({})",
+            base.commit,
+            why.trim()
+        ),
+    )
+}
