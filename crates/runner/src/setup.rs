@@ -391,7 +391,10 @@ fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Resu
         let workers = format!("checkout.workers={}", workers());
         let mut checkout = vec!["-c", &workers];
         checkout.extend(["read-tree", "--reset", "-u", "--no-sparse-checkout", "HEAD"]);
-        git.run(&checkout)?;
+        // One process alone leaves what it cannot write to its end, by which a full disk is known.
+        if !git.succeeds(&checkout) {
+            git.run(&checkout[2..])?;
+        }
         if git.resolve(&[REPLACED]) != [None] {
             // What else is in the directory would count as the agent's work. What cannot be
             // removed does, and that is no reason to fail.

@@ -69,7 +69,9 @@ impl Project {
         let (_, pid, machine_of) = (parts.next(), parts.next(), parts.next());
         let pid = pid.and_then(|pid| pid.parse().ok());
         match (pid, machine_of) {
-            (Some(pid), Some(of)) if of == machine(&*self.host) => !self.host.pid_alive(pid),
+            (Some(pid), Some(of)) if of == machine(&*self.host) => {
+                pid != self.host.pid() && !self.host.pid_alive(pid)
+            }
             // Whether its process lives cannot be told from here.
             _ => {
                 let modified = self.host.modified_ms(path).await;

@@ -9,13 +9,18 @@ use testkit::{TestHost, git, run, unpack};
 /// Bytes that nothing compresses, the same for the same seed.
 fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = |_| {
+    let mut next = || {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        state as u8
+        state.to_le_bytes()
     };
-    (0..bytes).map(next).collect()
+    let mut noise = Vec::with_capacity(bytes + 8);
+    while noise.len() < bytes {
+        noise.extend_from_slice(&next());
+    }
+    noise.truncate(bytes);
+    noise
 }
 
 const MB: usize = 1_000_000;
@@ -69,6 +74,7 @@ impl World {
 
     /// The project of a worktree, whose depot has a name of its own.
     fn project(&self, host: &Rc<TestHost>, worktree: &Path, depot: &str, limit: u64) -> Project {
+        fs::create_dir_all(self.store()).expect("made");
         let depot = self.store().join(format!("project-{depot:0>16}.git"));
         let host = Rc::clone(host) as Rc<dyn host::Host>;
         let (worktree, depot) = (worktree.to_string_lossy(), depot.to_string_lossy());
@@ -101,8 +107,10 @@ impl World {
         unpack(out.path(), packed.packs.iter().map(|pack| &pack.path));
         let name = ["update-ref", "refs/heads/main", &packed.commit];
         git(out.path(), &name);
-        let check = ["rev-list", "--objects", "--quiet", "main"];
-        git(out.path(), &check);
+        if !packed.is_partial {
+            let check = ["rev-list", "--objects", "--quiet", "main"];
+            git(out.path(), &check);
+        }
         git(out.path(), &["read-tree", "main"]);
         out
     }
@@ -123,13 +131,23 @@ fn what_is_more_than_is_carried_is_refused_with_numbers_before_git_takes_it() {
             "committed",
             &[("a", 10), ("data/big.bin", 4 * MB)][..],
             None,
-            &["has 4 MB", "in 2 files", "data/big.bin with 4 MB", "at most 3 MB"][..],
+            &[
+                "has 4 MB",
+                "in 2 files",
+                "data/big.bin with 4 MB",
+                "at most 3 MB",
+            ][..],
         ),
         (
             "not committed",
             &[("a", 10)],
             Some(("new file.bin", 5 * MB)),
-            &["has 5 MB", "in 1 files", "new file.bin with 5 MB", "carry.maxMegabytes"],
+            &[
+                "has 5 MB",
+                "in 1 files",
+                "new file.bin with 5 MB",
+                "carry.maxMegabytes",
+            ],
         ),
         (
             "many",
@@ -173,7 +191,7 @@ fn a_history_that_does_not_fit_stays_and_is_told() {
 
 #[test]
 fn what_was_packed_once_is_sent_again_as_it_is() {
-    let world = World::new(&[("a", 3 * MB), ("b", 3 * MB)]);
+    let world = World::new(&[("a", 3 * MB), ("b", 2 * MB)]);
     let first = world.pack(&with_history()).expect("packs");
     let base = first.packs[0].clone();
     assert!(base.index.is_some());
@@ -186,17 +204,24 @@ fn what_was_packed_once_is_sent_again_as_it_is() {
     world.write("b", 7, 1_000);
     let edited = world.pack(&with_history()).expect("packs");
     assert_eq!(edited.packs[0], base);
-    assert!(edited.packs[1].size < 2_000, "{:?}", edited.packs);
+    assert!(edited.packs[1].size < 3_000, "{:?}", edited.packs);
     world.commit("second");
     let later = world.pack(&with_history()).expect("packs");
     assert_eq!(later.packs[0], base);
-    assert!(later.packs[1].size < 2_000, "{:?}", later.packs);
+    assert!(later.packs[1].size < 3_000, "{:?}", later.packs);
     let sandbox = world.unpacked(&later);
     assert_eq!(git(sandbox.path(), &["rev-list", "--count", "main"]), "2");
 
     // Another worktree of the repository, with a depot of its own.
     let other = world.dir.path().join("other");
-    let add = ["worktree", "add", "--quiet", &other.to_string_lossy(), "-b", "x"];
+    let add = [
+        "worktree",
+        "add",
+        "--quiet",
+        &other.to_string_lossy(),
+        "-b",
+        "x",
+    ];
     git(&world.path(), &add);
     fs::write(other.join("c"), "of the other\n").expect("written");
     let host = Rc::new(TestHost::new(&[]));
@@ -236,7 +261,10 @@ fn a_base_with_something_that_must_not_go_is_not_used() {
     };
     assert!(!uses(&paths, "only a part is to go"));
     git(&world.path(), &["rm", "--quiet", "gone"]);
-    git(&world.path(), &["commit", "--quiet", "--amend", "-m", "first"]);
+    git(
+        &world.path(),
+        &["commit", "--quiet", "--amend", "-m", "first"],
+    );
     assert!(!uses(&with_history(), "the commit is taken back"));
 }
 
@@ -252,7 +280,12 @@ fn without_history_a_base_is_used_as_long_as_no_file_of_it_is_gone() {
     let project = world.project(&host, plain.path(), "a", 100 * MB as u64);
     let pack = || run(async { project.pack("ses_1", &with_history()).await }).expect("packs");
     let base = pack().packs[0].clone();
-    assert_eq!(pack().packs, [base.clone()]);
+    let again = pack();
+    assert_eq!(again.packs[0], base);
+    assert!(
+        again.packs[1..].iter().all(|pack| pack.size < 500),
+        "{again:?}"
+    );
     fs::write(plain.path().join("b"), "changed\n").expect("written");
     let changed = pack();
     assert_eq!(changed.packs[0], base);
@@ -314,7 +347,11 @@ fn only_the_paths_that_are_carried_go_and_the_rest_is_not_deleted() {
     assert_eq!(list, "data/big\nsrc/a\nsrc/new\ntop");
     let sizes = git(
         out.path(),
-        &["cat-file", "--batch-all-objects", "--batch-check=%(objecttype)"],
+        &[
+            "cat-file",
+            "--batch-all-objects",
+            "--batch-check=%(objecttype)",
+        ],
     );
     assert_eq!(sizes.lines().filter(|kind| *kind == "blob").count(), 2);
 }
@@ -402,10 +439,6 @@ fn a_pack_that_is_given_up_leaves_nothing() {
     let host = Rc::new(TestHost::new(&[]));
     let project = world.project(&host, &world.path(), "a", 100 * MB as u64);
     run(async {
-        // It hangs while it packs, and is dropped.
-        host.fail(|_, _| None);
-        let died = host.die_at(usize::MAX);
-        drop(died);
         let start = with_history();
         let tell = Rc::new(|_| {});
         let packing = Box::pin(project.pack_telling("ses_1", &start, tell));
@@ -415,7 +448,10 @@ fn a_pack_that_is_given_up_leaves_nothing() {
             }
         });
         let first = futures::future::select(packing, begun).await;
-        assert!(matches!(first, futures::future::Either::Right(_)));
+        assert!(
+            matches!(first, futures::future::Either::Right(_)),
+            "it is at work"
+        );
         drop(first);
         assert_eq!(host.temps().len(), 1);
         project.abandon("ses_2").await;

@@ -37,9 +37,11 @@ async fn each_death(
             living.host.temps().is_empty()
         })
         .await;
-        for dir in dying.host.temps() {
-            std::fs::remove_dir_all(dir).expect("removed");
-        }
+        until("what the dead process left is swept", async || {
+            let left = dying.host.temps();
+            left.iter().all(|dir| !std::path::Path::new(dir).exists())
+        })
+        .await;
         let creating = &world.store()["creating"];
         assert!(creating.is_null(), "step {step}: {creating}\n{logged}");
         if !died {
