@@ -119,13 +119,26 @@ pub struct Preview {
     pub paths: Vec<String>,
 }
 
+/// How long news of a command is held back after it was printed, in milliseconds: a command that ends
+/// within that time is worth one request, not two.
+pub const HOLD_MS: u64 = 200;
+
 /// When a request about a command returns although the command still runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
-    /// Return once this many milliseconds passed and there is output the host has not seen.
+    /// Return once this many milliseconds passed and there is output that the host has not seen and
+    /// that is [`HOLD_MS`] old.
     pub output_ms: u64,
     /// Return after this many milliseconds in any case.
     pub max_ms: u64,
+}
+
+impl Wait {
+    /// For a command of which nothing was seen yet: its first text as soon as it is [`HOLD_MS`] old.
+    pub const FIRST: Wait = Wait {
+        output_ms: 0,
+        max_ms: 10_000,
+    };
 }
 
 impl Default for Wait {
