@@ -21,6 +21,25 @@ const QUIET: &[&str] = &[
     "maintenance.auto=false",
 ];
 
+/// What bounds git's memory, whatever it is given. A file above the first is neither held in memory
+/// nor compared with another one; the others are for each thread, or for packs that are mapped.
+const BOUNDED: &[&str] = &[
+    "-c",
+    "core.bigFileThreshold=16m",
+    "-c",
+    "core.packedGitWindowSize=8m",
+    "-c",
+    "core.packedGitLimit=64m",
+    "-c",
+    "core.deltaBaseCacheLimit=16m",
+    "-c",
+    "pack.windowMemory=32m",
+    "-c",
+    "pack.deltaCacheSize=16m",
+    "-c",
+    "pack.threads=2",
+];
+
 /// Variables of the user's that configure git and send it nowhere else: git of ours is configured as
 /// the user's own is. Every other `GIT_…` is dropped, because it may name another repository, index
 /// or object directory (exported by people whose home is a repository, and by git's own hooks), or
@@ -104,7 +123,8 @@ impl<'a> Git<'a> {
     }
 
     fn call(&self, args: &[&str]) -> GitCall {
-        let mut all: Vec<String> = QUIET.iter().map(|arg| arg.to_string()).collect();
+        let ours = QUIET.iter().chain(BOUNDED);
+        let mut all: Vec<String> = ours.map(|arg| arg.to_string()).collect();
         if let Some(file) = &self.overrides {
             all.extend(["-c".into(), format!("include.path={file}")]);
         }
