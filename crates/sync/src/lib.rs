@@ -145,6 +145,16 @@ pub enum Error {
         "what the sandbox sent was refused: {0}. Nothing of it was taken; the work is still in the sandbox."
     )]
     Refused(String),
+    /// More new work than is taken.
+    #[error("the sandbox has {} MB of new work, and at most {} MB are brought home{}. Raise the option `carry.maxMegabytes`, or delete or ignore in the sandbox what is not needed; until then all of it stays there.", size.div_ceil(1_000_000), limit / 1_000_000, named(largest))]
+    TooMuch {
+        /// Bytes, packed.
+        size: u64,
+        /// Bytes that are taken.
+        limit: u64,
+        /// The largest files, with the bytes that they take of that, if they are known.
+        largest: Vec<(String, u64)>,
+    },
     /// The user's repository does not take the branch.
     #[error(
         "cannot write branch {branch}: {reason}. Rename what is in the way, or set the option `branchPrefix`."
@@ -158,6 +168,23 @@ pub enum Error {
     /// Somebody else's branch has the name.
     #[error("there is a branch {0} already that is not this session's")]
     Taken(String),
+}
+
+/// Files and their sizes, in words.
+fn named(files: &[(String, u64)]) -> String {
+    if files.is_empty() {
+        return String::new();
+    }
+    let megabytes = |size: &u64| match *size as f64 / 1e6 {
+        size if size < 10.0 => format!("{size:.1}"),
+        size => format!("{size:.0}"),
+    };
+    let files = files.iter();
+    let files = files.map(|(path, size)| format!("{path} ({} MB)", megabytes(size)));
+    format!(
+        "; the largest files: {}",
+        files.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// A worktree and its depot.
@@ -187,6 +214,11 @@ impl Project {
     pub fn with_limit(mut self, limit: u64) -> Self {
         self.limit = limit;
         self
+    }
+
+    /// How much is carried into a sandbox or taken from one, in bytes.
+    pub fn limit(&self) -> u64 {
+        self.limit
     }
 
     /// True if the branches are in the user's own repository, and not in the depot.
