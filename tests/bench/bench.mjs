@@ -195,7 +195,7 @@ for (const name of ["grep", "glob"]) {
   const ratio = figures.search[name].ratio
   must_(`${name} over 100,000 files / rg`, ratio, "≤ 1.5", ratio <= 1.5)
 }
-must_("live output: first text at 40 ms, ms", figures.live.firstTextMs, "≤ 1500", figures.live.firstTextMs <= 1500)
+must_("live output: first text at 40 ms, ms", figures.live.firstTextMs, "≤ 250", figures.live.firstTextMs <= 250)
 must_("parallel edits of one file applied", figures.parallel.edits, "8", figures.parallel.edits === 8)
 for (const row of homeRows(figures.home)) must_(...row)
 console.table(rows)

@@ -21,6 +21,8 @@ use sync::{Applied, Incoming, Landed, Take, Tip};
 const NUMBERS: usize = 20;
 /// How often a bundle that is not whole is fetched.
 const DOWNLOADS: u32 = 4;
+/// Most files that are named where there is too much.
+const NAMED: usize = 3;
 /// Longest first line of a commit message, in characters.
 const SUBJECT: usize = 72;
 
@@ -54,6 +56,25 @@ pub(crate) struct Brought {
     pub(crate) not_applied: Option<String>,
 }
 
+/// Why work is not home.
+#[derive(Clone, Debug)]
+pub(crate) struct NotHome {
+    /// What to tell.
+    pub(crate) reason: String,
+    /// Where it is more than may come home: the state that it is, and what still runs there. Asked
+    /// again, the sandbox says the same until something changes.
+    pub(crate) too_much: Option<(String, u32)>,
+}
+
+impl<T: ToString> From<T> for NotHome {
+    fn from(reason: T) -> NotHome {
+        NotHome {
+            reason: reason.to_string(),
+            too_much: None,
+        }
+    }
+}
+
 impl Carry {
     /// Brings the session's work home, if there may be any, or in any case with `force`. None if
     /// there was nothing to do.
@@ -64,6 +85,18 @@ impl Carry {
         subject: Option<&str>,
         force: bool,
     ) -> Result<Option<Brought>, String> {
+        let brought = self.try_to_bring(sessions, session, subject, force).await;
+        brought.map_err(|not| not.reason)
+    }
+
+    /// The same, for whoever must know why it is not home.
+    pub(crate) async fn try_to_bring(
+        &self,
+        sessions: &Sessions,
+        session: &str,
+        subject: Option<&str>,
+        force: bool,
+    ) -> Result<Option<Brought>, NotHome> {
         let bring = async |entry: Option<Entry>| {
             let Some(entry) = entry.filter(|entry| force || entry.unsynced.is_some()) else {
                 return Ok(None);
@@ -73,21 +106,19 @@ impl Carry {
             }
             match self.bring_now(sessions, session, &entry, subject).await {
                 Ok(brought) => Ok(Some(brought)),
-                Err(reason) => {
-                    if let Err(error) = sessions.stayed(session, &reason).await {
+                Err(not) => {
+                    if let Err(error) = sessions.stayed(session, &not.reason).await {
                         self.host.log(Level::Warn, &error.to_string());
                     }
-                    Err(reason)
+                    Err(not)
                 }
             }
         };
         // Most sessions that only talk have no sandbox.
-        let known = sessions.entry_of(session).await;
-        if known.map_err(|error| error.to_string())?.is_none() {
+        if sessions.entry_of(session).await?.is_none() {
             return Ok(None);
         }
-        let brought = sessions.homing(session, bring).await;
-        brought.map_err(|error| error.to_string())?
+        sessions.homing(session, bring).await?
     }
 
     async fn bring_now(
@@ -96,12 +127,11 @@ impl Carry {
         session: &str,
         entry: &Entry,
         subject: Option<&str>,
-    ) -> Result<Brought, String> {
+    ) -> Result<Brought, NotHome> {
         let head = entry.host_head.as_deref();
         let message = self.message(session, subject);
         let Some(synced) = self.ask(sessions, session, entry, &message, None).await? else {
-            let came = sessions.came_home(session, entry, None, true).await;
-            came.map_err(|error| error.to_string())?;
+            sessions.came_home(session, entry, None, true).await?;
             return Ok(Brought::nothing(entry));
         };
         let left_out = trust::sentences(&synced.left_out);
@@ -129,8 +159,7 @@ impl Carry {
                 return Ok(Brought::nothing(entry));
             };
             if odd.is_none() {
-                let kept = self.project.keep(session, &incoming.tip).await;
-                kept.map_err(|error| error.to_string())?;
+                self.project.keep(session, &incoming.tip).await?;
                 arrived = Some(Home {
                     commit: landed.commit.clone(),
                     branch: landed.branch.clone(),
@@ -144,10 +173,7 @@ impl Carry {
             brought.take = Some(self.take(&landed));
             brought.landed = changed.then_some(landed);
         }
-        sessions
-            .came_home(session, entry, arrived, all)
-            .await
-            .map_err(|error| error.to_string())?;
+        sessions.came_home(session, entry, arrived, all).await?;
         if self.mode == Mode::Apply
             && let Some(home) = &brought.home
         {
@@ -221,6 +247,7 @@ impl Carry {
                 root: self.root.clone(),
                 message: message.into(),
                 have: Some(have),
+                max_bytes: Some(self.project.limit()),
                 after: after.map(str::to_string),
             }),
         );
@@ -244,7 +271,20 @@ impl Carry {
         session: &str,
         synced: Synced,
         head: Option<&str>,
-    ) -> Result<(Incoming, Vec<String>), String> {
+    ) -> Result<(Incoming, Vec<String>), NotHome> {
+        if let Some(too_much) = &synced.too_much {
+            let largest = too_much.largest.iter().take(NAMED);
+            let largest = largest.map(|(path, size)| (trust::sentence(path), *size));
+            let too_much = sync::Error::TooMuch {
+                size: too_much.size,
+                limit: self.project.limit(),
+                largest: largest.collect(),
+            };
+            return Err(NotHome {
+                reason: too_much.to_string(),
+                too_much: Some((synced.tip, synced.jobs)),
+            });
+        }
         let mut incoming = Incoming {
             tip: synced.tip,
             branches: synced
@@ -267,7 +307,7 @@ impl Carry {
         }
         .await;
         let _ = self.host.remove_dir(&dir).await;
-        received.map(|odd| (incoming, odd))
+        Ok(received.map(|odd| (incoming, odd))?)
     }
 
     async fn fetch(
@@ -277,12 +317,13 @@ impl Carry {
         bundle: &Bundle,
         file: &str,
     ) -> Result<(), String> {
-        if bundle.size > sync::MAX_PACK {
-            return Err(format!(
-                "the sandbox has {} MB of new work, and at most {} MB are taken. Remove large files from the project in the sandbox, or ignore them.",
-                bundle.size / 1_000_000,
-                sync::MAX_PACK / 1_000_000
-            ));
+        if bundle.size > self.project.limit() {
+            let too_much = sync::Error::TooMuch {
+                size: bundle.size,
+                limit: self.project.limit(),
+                largest: Vec::new(),
+            };
+            return Err(too_much.to_string());
         }
         match (&bundle.inline, &bundle.path) {
             (Some(text), _) => {
@@ -438,7 +479,8 @@ impl Carry {
             return Ok(entry.home.map(|home| home.commit));
         };
         let head = entry.host_head.as_deref();
-        let (incoming, _) = self.incoming(sessions, source, synced, head).await?;
+        let incoming = self.incoming(sessions, source, synced, head).await;
+        let (incoming, _) = incoming.map_err(|not| not.reason)?;
         Ok(Some(incoming.tip))
     }
 

@@ -119,13 +119,26 @@ pub struct Preview {
     pub paths: Vec<String>,
 }
 
+/// How long news of a command is held back after it was printed, in milliseconds: a command that ends
+/// within that time is worth one request, not two.
+pub const HOLD_MS: u64 = 200;
+
 /// When a request about a command returns although the command still runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
-    /// Return once this many milliseconds passed and there is output the host has not seen.
+    /// Return once this many milliseconds passed and there is output that the host has not seen and
+    /// that is [`HOLD_MS`] old.
     pub output_ms: u64,
     /// Return after this many milliseconds in any case.
     pub max_ms: u64,
+}
+
+impl Wait {
+    /// For a command of which nothing was seen yet: its first text as soon as it is [`HOLD_MS`] old.
+    pub const FIRST: Wait = Wait {
+        output_ms: 0,
+        max_ms: 10_000,
+    };
 }
 
 impl Default for Wait {
@@ -299,6 +312,10 @@ pub struct Sync {
     /// sandbox does not know are ignored. None: commit only, no bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub have: Option<Vec<String>>,
+    /// Most bytes that a bundle may have: where it would have more, there is none, and the answer says
+    /// so ([`Synced::too_much`]). None: as many as it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
     /// Not the state as it is now, but as it was before the first turn after this message, if one
     /// followed: what a fork of the session starts from. `refs/opencode/work` stays then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -377,7 +394,7 @@ pub enum Outcome {
 }
 
 /// The answer to a [`Sync`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Synced {
     /// The commit that holds the state.
     pub tip: String,
@@ -391,6 +408,9 @@ pub struct Synced {
     /// What the host does not have of all these; none if it has everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<Bundle>,
+    /// Why there is no bundle although there is something new: it would be too large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub too_much: Option<TooMuch>,
     /// Files that could not be committed, with the reason, one per line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
@@ -422,9 +442,20 @@ pub struct Bundle {
     /// The whole, base64, if it has at most [`MAX_INLINE`] bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline: Option<String>,
-    /// Absolute path of the file in the sandbox otherwise. It stays until the next [`Sync`].
+    /// Absolute path of the file in the sandbox otherwise. It stays until a [`Sync`] has something else
+    /// to send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+}
+
+/// More is new than [`Sync::max_bytes`] allows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TooMuch {
+    /// Bytes, packed.
+    pub size: u64,
+    /// The largest files of it, with the bytes that they take of that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub largest: Vec<(String, u64)>,
 }
 
 /// The answer to a [`Restore`].

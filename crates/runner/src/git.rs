@@ -16,10 +16,10 @@ use protocol::{Code, ToolError};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{ChildStdout, Command, Output, Stdio};
 
 /// What a repository's own settings could start, refuse, or make of the files, and what holds instead.
 const OURS: &[&str] = &[
@@ -39,6 +39,20 @@ const OURS: &[&str] = &[
     "maintenance.auto=false",
     "commit.gpgSign=false",
     "advice.addEmbeddedRepo=false",
+];
+
+/// A file of more bytes is neither held in memory nor compared with another one.
+pub(crate) const BIG_FILE: u64 = 16 * 1024 * 1024;
+/// What bounds git's memory, whatever is in the project: the first is [`BIG_FILE`], the others are for
+/// each thread, or for packs that are mapped.
+const BOUNDED: &[&str] = &[
+    "core.bigFileThreshold=16m",
+    "core.packedGitWindowSize=8m",
+    "core.packedGitLimit=64m",
+    "core.deltaBaseCacheLimit=16m",
+    "pack.windowMemory=32m",
+    "pack.deltaCacheSize=16m",
+    "pack.threads=2",
 ];
 
 /// The oldest git that the project is carried with, here and on the host.
@@ -160,7 +174,7 @@ impl Git {
                 // and grafts are its own.
                 .env("GIT_NO_REPLACE_OBJECTS", "1")
                 .env("GIT_GRAFT_FILE", "/dev/null/none");
-            let ours = OURS.iter().map(OsStr::new);
+            let ours = OURS.iter().chain(BOUNDED).map(OsStr::new);
             for setting in ours.chain(self.filters.iter().map(OsString::as_os_str)) {
                 command.arg("-c").arg(setting);
             }
@@ -233,6 +247,61 @@ impl Git {
                 Code::Sandbox,
                 format!("git {what} cannot be started in the sandbox: {why}"),
             )
+        })
+    }
+
+    /// Runs it and gives what it prints to `take`, a part after the other, until that wants no more:
+    /// then it is ended, and the result is false.
+    pub(crate) fn stream(
+        &self,
+        args: &[&str],
+        take: &mut dyn FnMut(&[u8]) -> Result<bool, ToolError>,
+    ) -> Result<bool, ToolError> {
+        let mut command = self.command(args);
+        let broken = |why: io::Error| {
+            let what = args.first().copied().unwrap_or_default();
+            let message = format!("git {what} cannot be run in the sandbox: {why}");
+            error(Code::Sandbox, message)
+        };
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = child.spawn().map_err(broken)?;
+        let (stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+        std::thread::scope(|scope| {
+            let said = scope.spawn(move || {
+                let mut said = Vec::new();
+                let _ = stderr.as_mut().map(|stderr| stderr.read_to_end(&mut said));
+                said
+            });
+            let mut pass = |mut from: ChildStdout| -> Result<bool, ToolError> {
+                let mut part = vec![0; 1 << 16];
+                loop {
+                    match from.read(&mut part) {
+                        Ok(0) => return Ok(true),
+                        Ok(read) if !take(&part[..read])? => return Ok(false),
+                        Ok(_) => {}
+                        Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+                        Err(why) => return Err(broken(why)),
+                    }
+                }
+            };
+            let passed = stdout.map_or(Ok(true), &mut pass);
+            if !matches!(passed, Ok(true)) {
+                // What it has started ends when it finds nobody that reads.
+                let _ = child.kill();
+            }
+            let status = child.wait().map_err(broken)?;
+            let stderr = said.join().unwrap_or_default();
+            match passed {
+                Ok(true) if !status.success() => Err(failed(
+                    args,
+                    &Output {
+                        status,
+                        stdout: Vec::new(),
+                        stderr,
+                    },
+                )),
+                passed => passed,
+            }
         })
     }
 

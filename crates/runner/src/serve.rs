@@ -49,9 +49,7 @@ pub(crate) fn serve(request: &Request) -> Reply {
             false,
             setup::run(&state, setup, site.sandbox).map(Outcome::Ready),
         ),
-        Op::Sync(sync) => repeatable(&state, id, || {
-            work::sync(site, id, sync).map(Outcome::Synced)
-        }),
+        Op::Sync(sync) => repeatable(&state, id, || work::sync(site, sync).map(Outcome::Synced)),
         Op::Restore(restore) => repeatable(&state, id, || {
             work::restore(site, id, restore).map(Outcome::Restored)
         }),

@@ -26,6 +26,7 @@ mod left;
 mod lfs;
 mod restore;
 mod state;
+mod weight;
 
 use crate::git::Git;
 use crate::setup::{self, INIT};
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tools::catalog;
 
+use bundle::Made;
 pub(crate) use restore::restore;
 
 const PLACE: &str = "refs/opencode";
@@ -44,6 +46,9 @@ const WORK: &str = "refs/opencode/work";
 const TURNS: &str = "refs/opencode/turn";
 /// Checkpoints that are kept.
 const MAX_TURNS: usize = 200;
+/// What is told where the way to a state is larger than the state.
+const SHORTENED: &str =
+    "the states of the files between are too large to come home, and stay in the sandbox";
 /// What a repository that is beyond repair is called from then on.
 const BROKEN: &str = ".git.broken-";
 
@@ -65,7 +70,7 @@ struct Repository {
 }
 
 /// Commits the state, and bundles what the host does not have.
-pub(crate) fn sync(site: Site<'_>, id: &str, sync: &Sync) -> Result<Synced, ToolError> {
+pub(crate) fn sync(site: Site<'_>, sync: &Sync) -> Result<Synced, ToolError> {
     let after = sync.after.as_deref().map(turn_name).transpose()?;
     let repository = Repository::open_or_make(site, project(&sync.root)?)?;
     let state = site.state;
@@ -89,30 +94,64 @@ pub(crate) fn sync(site: Site<'_>, id: &str, sync: &Sync) -> Result<Synced, Tool
     if after.is_none() {
         repository.set(&[(WORK.to_string(), Some(&tip))])?;
     }
-    let have = sync.have.as_deref();
-    let branches = match after {
-        Some(_) => Vec::new(),
-        None => bundle::branches(&repository, &tip, have.unwrap_or_default())?,
-    };
-    bundle::remove_old(state);
-    let (mut bundle, mut lfs) = (None, None);
-    if let Some(have) = have {
-        let known = bundle::known(&repository, &have.iter().collect::<Vec<_>>());
-        let mut tips = vec![tip.as_str()];
-        tips.extend(branches.iter().map(|branch| branch.commit.as_str()));
-        lfs = lfs::kept(&repository, &tips, &known)?;
-        tips.extend(lfs.as_deref());
-        bundle = bundle::make(state, &repository, id, &tips, &known)?;
-    }
-    Ok(Synced {
+    let mut synced = Synced {
         tip,
-        branches,
-        lfs,
-        bundle,
         left_out: left.out,
         notes: left.notes,
         jobs,
-    })
+        ..Synced::default()
+    };
+    let Some(have) = &sync.have else {
+        if after.is_none() {
+            synced.branches = bundle::branches(&repository, &synced.tip, &[])?;
+        }
+        return Ok(synced);
+    };
+    let known = bundle::known(&repository, &have.iter().collect::<Vec<_>>());
+    send(state, &repository, sync, &known, &mut synced)?;
+    if after.is_none() && synced.too_much.is_some() {
+        // What was large may be gone by now.
+        let tip = state::shortened(&repository.git, &synced.tip, &known, &sync.message)?;
+        if let Some(tip) = tip.filter(|tip| *tip != synced.tip) {
+            let last = std::mem::replace(&mut synced.tip, tip);
+            send(state, &repository, sync, &known, &mut synced)?;
+            match synced.too_much {
+                Some(_) => synced.tip = last,
+                None => {
+                    repository.set(&[(WORK.to_string(), Some(&synced.tip))])?;
+                    synced.notes.push(SHORTENED.into());
+                }
+            }
+        }
+    }
+    Ok(synced)
+}
+
+/// Bundles what the host does not have of the state that `synced` names, and says what is in it.
+fn send(
+    state: &State,
+    repository: &Repository,
+    sync: &Sync,
+    known: &[String],
+    synced: &mut Synced,
+) -> Result<(), ToolError> {
+    let have = sync.have.as_deref().unwrap_or_default();
+    synced.branches = match sync.after {
+        Some(_) => Vec::new(),
+        None => bundle::branches(repository, &synced.tip, have)?,
+    };
+    let mut tips = vec![synced.tip.as_str()];
+    tips.extend(synced.branches.iter().map(|branch| branch.commit.as_str()));
+    let lfs = lfs::kept(repository, &tips, known)?;
+    tips.extend(lfs.as_deref());
+    let made = bundle::make(state, repository, &tips, known, sync.max_bytes)?;
+    synced.lfs = lfs;
+    (synced.bundle, synced.too_much) = match made {
+        Made::Nothing => (None, None),
+        Made::Bundle(bundle) => (Some(bundle), None),
+        Made::TooMuch(too_much) => (None, Some(too_much)),
+    };
+    Ok(())
 }
 
 /// Before the first call of a turn that may change files: keeps their state. An error only if the

@@ -222,7 +222,7 @@ impl Project {
                 worktree: self.worktree.clone(),
                 size,
                 files: snapshot.files.0,
-                largest: String::new(),
+                largest: Vec::new(),
                 limit: self.limit,
             }),
         }

@@ -3,8 +3,12 @@
 //! Never: overwrite or merge anything. Git applies the whole change or none of it, writes beyond
 //! no link, and the user's index stays as it is.
 
-use crate::git;
-use crate::{Error, Project};
+use crate::git::{self, text};
+use crate::{Error, Project, is_hash};
+
+/// Most bytes of files, as they were and as they are, that are applied: git holds some four times as
+/// many in memory for it.
+const MAX_APPLIED: u64 = 48 * 1024 * 1024;
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +36,14 @@ impl Project {
         to: &str,
         dir: &str,
     ) -> Result<Applied, Error> {
+        let bytes = self.bytes_between(private, from, to, dir).await?;
+        if bytes > MAX_APPLIED {
+            return Ok(Applied::No(format!(
+                "the changed files have {} MB, and at most {} MB are put there at once",
+                bytes / 1_000_000,
+                MAX_APPLIED / 1_000_000
+            )));
+        }
         let patch = format!("{dir}/change.patch");
         let diff = [
             "diff-tree",
@@ -89,5 +101,37 @@ impl Project {
         let first = reason.lines().next().unwrap_or_default();
         let first = first.strip_prefix("error: ").unwrap_or(first);
         Ok(Applied::No(first.to_string()))
+    }
+
+    /// Bytes of the files that differ, on both sides.
+    async fn bytes_between(
+        &self,
+        private: &git::Git<'_>,
+        from: &str,
+        to: &str,
+        dir: &str,
+    ) -> Result<u64, Error> {
+        let changed = format!("{dir}/changed");
+        let diff = ["diff-tree", "-r", "-z", "--no-renames", from, to];
+        private.to_file(&diff, "", &changed).await?;
+        let mut blobs = String::new();
+        self.in_records(&changed, 0, |record| {
+            // `:MODE MODE HASH HASH STATUS`, or a path.
+            if let Some(fields) = record.strip_prefix(b":") {
+                let fields = String::from_utf8_lossy(fields);
+                for hash in fields.split(' ').filter(|field| is_hash(field)) {
+                    blobs += &format!("{hash}\n");
+                }
+            }
+        })
+        .await?;
+        let sizes = ["cat-file", "--batch-check=%(objectsize)"];
+        let sizes = private.checked(&sizes, &blobs).await?;
+        let sizes = text(&sizes.stdout);
+        // What is not on one of the sides is missing, and has no size.
+        Ok(sizes
+            .lines()
+            .filter_map(|size| size.parse::<u64>().ok())
+            .sum())
     }
 }

@@ -3,9 +3,7 @@
 use crate::Error;
 use host::{GitCall, GitOutput, Host, Listener};
 
-/// What bounds git's memory, whatever is in the repository: larger files are streamed and have no
-/// deltas, little of a pack is mapped at a time, and so many processors share the search for deltas.
-/// And settings of the user's that would run programs or write more than was asked for.
+/// Settings of the user's that would run programs or write more than was asked for.
 const QUIET: &[&str] = &[
     "-c",
     "core.hooksPath=/dev/null",
@@ -18,25 +16,30 @@ const QUIET: &[&str] = &[
     "-c",
     "core.safecrlf=false",
     "-c",
-    "core.bigFileThreshold=8m",
-    "-c",
-    "core.packedGitWindowSize=8m",
-    "-c",
-    "core.packedGitLimit=48m",
-    "-c",
-    "core.deltaBaseCacheLimit=16m",
-    "-c",
-    "pack.threads=4",
-    "-c",
-    "pack.windowMemory=16m",
-    "-c",
-    "pack.deltaCacheSize=16m",
-    "-c",
-    "pack.packSizeLimit=0",
-    "-c",
     "gc.auto=0",
     "-c",
     "maintenance.auto=false",
+];
+
+/// What bounds git's memory, whatever it is given. A file above the first is neither held in memory
+/// nor compared with another one; the others are for each thread, or for packs that are mapped.
+const BOUNDED: &[&str] = &[
+    "-c",
+    "core.bigFileThreshold=16m",
+    "-c",
+    "core.packedGitWindowSize=8m",
+    "-c",
+    "core.packedGitLimit=64m",
+    "-c",
+    "core.deltaBaseCacheLimit=16m",
+    "-c",
+    "pack.windowMemory=32m",
+    "-c",
+    "pack.deltaCacheSize=16m",
+    "-c",
+    "pack.threads=2",
+    "-c",
+    "pack.packSizeLimit=0",
 ];
 
 /// Variables of the user's that configure git and send it nowhere else: git of ours is configured as
@@ -131,7 +134,8 @@ impl<'a> Git<'a> {
     }
 
     fn call(&self, args: &[&str]) -> GitCall {
-        let mut all: Vec<String> = QUIET.iter().map(|arg| arg.to_string()).collect();
+        let ours = QUIET.iter().chain(BOUNDED);
+        let mut all: Vec<String> = ours.map(|arg| arg.to_string()).collect();
         if let Some(file) = &self.overrides {
             all.extend(["-c".into(), format!("include.path={file}")]);
         }

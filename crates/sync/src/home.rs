@@ -317,11 +317,11 @@ impl Project {
     ) -> Result<(u64, Vec<String>), Error> {
         let size = self.host.file_size(bundle).await?;
         if size > self.limit {
-            let limit = self.limit / 1_000_000;
-            let size = size / 1_000_000;
-            return Err(Error::Refused(format!(
-                "it has {size} MB, and at most {limit} MB are taken"
-            )));
+            return Err(Error::TooMuch {
+                size,
+                limit: self.limit,
+                largest: Vec::new(),
+            });
         }
         let mut header = Err(String::new());
         for length in header::HEADS {

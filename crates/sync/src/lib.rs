@@ -84,7 +84,7 @@ pub enum Error {
         reason: String,
     },
     /// Too much to upload.
-    #[error("the project at {worktree} has {} MB to carry into a sandbox, in {files} files{largest}, and at most {} MB are carried. Leave out what the agent does not need with .gitignore or the option `carry.paths`, or raise the option `carry.maxMegabytes`.", size / 1_000_000, limit / 1_000_000)]
+    #[error("the project at {worktree} has {} MB to carry into a sandbox, in {files} files, and at most {} MB are carried{}. Leave out what the agent does not need with .gitignore or the option `carry.paths`, or raise the option `carry.maxMegabytes`.", size.div_ceil(1_000_000), limit / 1_000_000, named(largest))]
     TooLarge {
         /// The project.
         worktree: String,
@@ -92,8 +92,8 @@ pub enum Error {
         size: u64,
         /// How many files they are in.
         files: usize,
-        /// The largest files, in words; may be empty.
-        largest: String,
+        /// The largest files, with their bytes of that.
+        largest: Vec<(String, u64)>,
         /// Bytes that are carried.
         limit: u64,
     },
@@ -156,6 +156,16 @@ pub enum Error {
         "what the sandbox sent was refused: {0}. Nothing of it was taken; the work is still in the sandbox."
     )]
     Refused(String),
+    /// More new work than is taken.
+    #[error("the sandbox has {} MB of new work, and at most {} MB are brought home{}. Raise the option `carry.maxMegabytes`, or delete or ignore in the sandbox what is not needed; until then all of it stays there.", size.div_ceil(1_000_000), limit / 1_000_000, named(largest))]
+    TooMuch {
+        /// Bytes, packed.
+        size: u64,
+        /// Bytes that are taken.
+        limit: u64,
+        /// The largest files, with the bytes that they take of that, if they are known.
+        largest: Vec<(String, u64)>,
+    },
     /// The user's repository does not take the branch.
     #[error(
         "cannot write branch {branch}: {reason}. Rename what is in the way, or set the option `branchPrefix`."
@@ -169,6 +179,23 @@ pub enum Error {
     /// Somebody else's branch has the name.
     #[error("there is a branch {0} already that is not this session's")]
     Taken(String),
+}
+
+/// Files and their sizes, in words.
+fn named(files: &[(String, u64)]) -> String {
+    if files.is_empty() {
+        return String::new();
+    }
+    let megabytes = |size: &u64| match *size as f64 / 1e6 {
+        size if size < 10.0 => format!("{size:.1}"),
+        size => format!("{size:.0}"),
+    };
+    let files = files.iter();
+    let files = files.map(|(path, size)| format!("{path} ({} MB)", megabytes(size)));
+    format!(
+        "; the largest files: {}",
+        files.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// A worktree and its depot.

@@ -9,7 +9,7 @@ use crate::{Error, Project};
 use std::collections::{HashMap, HashSet};
 
 /// How many of the largest files an error names.
-const MAX_NAMED: usize = 3;
+pub(crate) const MAX_NAMED: usize = 3;
 /// Kind, size and size on disk of an object, its name, and whatever stood behind the name.
 const CHECK: &str =
     "--batch-check=%(objecttype) %(objectsize) %(objectsize:disk) %(objectname) %(rest)";
@@ -102,15 +102,15 @@ impl Objects {
         lines
     }
 
-    /// The largest files with their sizes on disk, in words; empty if nothing is large.
-    fn largest(&self) -> String {
+    /// The largest files, with their sizes on disk.
+    fn largest(&self) -> Vec<(String, u64)> {
         let mut blobs: Vec<&Entry> = self.entries.iter().filter(|entry| entry.is_blob).collect();
         blobs.sort_by_key(|entry| std::cmp::Reverse(entry.disk));
         let blobs = blobs.into_iter().map(|entry| {
             let path = self.object(entry).path;
             (String::from_utf8_lossy(path).into_owned(), entry.disk)
         });
-        largest(blobs.take(MAX_NAMED))
+        blobs.take(MAX_NAMED).collect()
     }
 
     /// A blob whose size is known.
@@ -175,18 +175,6 @@ pub(crate) fn bytes(hash: &[u8]) -> Option<[u8; 32]> {
         *byte = (digit(2 * n)? << 4 | digit(2 * n + 1)?) as u8;
     }
     Some(bytes)
-}
-
-/// Names and sizes in words, of those that are large; empty if none is.
-pub(crate) fn largest(files: impl Iterator<Item = (String, u64)>) -> String {
-    let large = files.filter(|(_, size)| *size >= 1_000_000);
-    let named: Vec<String> = large
-        .map(|(name, size)| format!("{name} with {} MB", size / 1_000_000))
-        .collect();
-    match named.is_empty() {
-        true => String::new(),
-        false => format!(", {} among them", named.join(", ")),
-    }
 }
 
 impl Project {

@@ -2,7 +2,7 @@
 //! anything that is carried.
 
 use crate::git::Git;
-use crate::objects::largest;
+use crate::objects::MAX_NAMED;
 use crate::{Error, Project};
 
 /// How many files are asked for at a time.
@@ -44,11 +44,13 @@ impl Project {
         }
         let mut files: Vec<(String, u64)> = found.into_iter().zip(sizes).collect();
         files.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+        let count = files.len();
+        files.truncate(MAX_NAMED);
         Err(Error::TooLarge {
             worktree: self.worktree.clone(),
             size,
-            files: files.len(),
-            largest: largest(files.into_iter().take(3)),
+            files: count,
+            largest: files,
             limit: self.limit,
         })
     }

@@ -132,9 +132,9 @@ fn what_is_more_than_is_carried_is_refused_with_numbers_before_git_takes_it() {
             &[("a", 10), ("data/big.bin", 4 * MB)][..],
             None,
             &[
-                "has 4 MB",
+                "has 5 MB",
                 "in 2 files",
-                "data/big.bin with 4 MB",
+                "data/big.bin (4.0 MB)",
                 "at most 3 MB",
             ][..],
         ),
@@ -145,7 +145,7 @@ fn what_is_more_than_is_carried_is_refused_with_numbers_before_git_takes_it() {
             &[
                 "has 5 MB",
                 "in 1 files",
-                "new file.bin with 5 MB",
+                "new file.bin (5.0 MB)",
                 "carry.maxMegabytes",
             ],
         ),
@@ -153,7 +153,7 @@ fn what_is_more_than_is_carried_is_refused_with_numbers_before_git_takes_it() {
             "many",
             &[("a", MB), ("b", MB + 1), ("c", MB + 2), ("d", MB + 3)],
             None,
-            &["has 4 MB", "in 4 files", "carry.paths"],
+            &["has 5 MB", "in 4 files", "carry.paths"],
         ),
     ] {
         let world = World::new(files);

@@ -88,12 +88,12 @@ impl TestHost {
         *self.answer.borrow_mut() = None;
     }
 
-    /// From now on no request is sent: each is kept, and answered with 200 and this body.
+    /// From now on no request is sent: each is answered with 200 and this body.
     pub fn answer_with<T: Into<String>>(&self, answer: impl Fn(&HttpRequest) -> T + 'static) {
         *self.answer.borrow_mut() = Some(Box::new(move |request| answer(request).into()));
     }
 
-    /// The requests that were kept.
+    /// The requests so far, without uploads that were sent.
     pub fn requests(&self) -> Vec<HttpRequest> {
         self.requests.borrow().clone()
     }
@@ -230,6 +230,9 @@ impl Host for TestHost {
                 headers: Vec::new(),
                 body,
             });
+        }
+        if !matches!(request.body, Body::Multipart(_)) {
+            self.requests.borrow_mut().push(request.clone());
         }
         let url = request.url.clone();
         if let Some(reason) = self

@@ -246,7 +246,7 @@ impl Plugin {
         }
         let wait = match is_background(&args) {
             true => FIRST_WORDS,
-            false => Wait::default(),
+            false => Wait::FIRST,
         };
         Op::Tool(ToolCall {
             root: core.paths.root().into(),

@@ -161,7 +161,11 @@ impl<'a> Running<'a> {
                 show(&job.output);
             }
             id.clone_from(&job.job);
-            let wait = self.wait(&job.job, job.offset, Wait::default());
+            let rhythm = match job.offset {
+                0 => Wait::FIRST,
+                _ => Wait::default(),
+            };
+            let wait = self.wait(&job.job, job.offset, rhythm);
             answer = match select(self.cancel.clone(), Box::pin(wait)).await {
                 Either::Right((answer, _)) => answer,
                 Either::Left(_) => self.stop(&job.job).await,

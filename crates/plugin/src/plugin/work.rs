@@ -10,7 +10,7 @@ use super::calls::{failed, never};
 use super::{Core, Plugin};
 use crate::config::Sync as Mode;
 use crate::edge::*;
-use crate::home::{Brought, Turn};
+use crate::home::{Brought, NotHome, Turn};
 use crate::remote::{Answer, RemoteError};
 use crate::trust;
 use futures::future::join_all;
@@ -42,6 +42,8 @@ pub(super) struct Turns {
     removed: RefCell<HashSet<String>>,
     /// Sessions whose sandbox is kept awake.
     awake: RefCell<HashSet<String>>,
+    /// Sessions with more work than may come home, and which state of it the user and the model know of.
+    too_much: RefCell<HashMap<String, String>>,
     /// Sessions whose work could not come home because nothing could be reached.
     stayed: RefCell<HashSet<String>>,
     /// Sessions with commands in the background.
@@ -115,13 +117,18 @@ impl Plugin {
         if core.config.sync == Mode::Off {
             return Some(self.jobs_of(core, root).await);
         }
-        match core.carry.bring(&core.sessions, root, subject, force).await {
+        let brought = core
+            .carry
+            .try_to_bring(&core.sessions, root, subject, force);
+        match brought.await {
             Ok(brought) => {
                 let brought = brought.unwrap_or_default();
+                self.turns.too_much.borrow_mut().remove(root);
                 self.tell(&brought);
                 Some(brought.jobs)
             }
-            Err(reason) => {
+            Err(not) => {
+                let reason = &not.reason;
                 self.host.log(
                     Level::Warn,
                     &format!("the work of session {root} is not home yet: {reason}"),
@@ -129,16 +136,33 @@ impl Plugin {
                 if core.sessions.is_lost() {
                     // The user knows, and it is tried again when something answers.
                     self.turns.stayed.borrow_mut().insert(root.into());
-                } else {
-                    self.toast(
-                        "Work not home yet",
-                        &format!("It is safe in the sandbox, and the next turn or start tries again. {reason}"),
-                        "warning",
-                    );
+                } else if self.tell_not_home(root, &not) && not.too_much.is_some() {
+                    let text = format!("The work of this session cannot come home: {reason}");
+                    let mut remarks = core.carry.remarks.borrow_mut();
+                    let remark = remarks.entry(root.into()).or_default();
+                    remark.push_str(if remark.is_empty() { "" } else { "\n" });
+                    remark.push_str(&trust::text(text));
                 }
-                None
+                not.too_much.map(|(_, jobs)| jobs)
             }
         }
+    }
+
+    /// Tells the user why work is not home; false if they know it of just this state.
+    fn tell_not_home(&self, root: &str, not: &NotHome) -> bool {
+        if let Some((state, _)) = &not.too_much {
+            let known = (self.turns.too_much.borrow_mut()).insert(root.into(), state.clone());
+            if known.as_ref() == Some(state) {
+                return false;
+            }
+        }
+        let reason = &not.reason;
+        self.toast(
+            "Work not home yet",
+            &format!("It is safe in the sandbox, and the next turn or start tries again. {reason}"),
+            "warning",
+        );
+        true
     }
 
     /// Tells the user what came home.
@@ -165,6 +189,7 @@ impl Plugin {
             root: core.paths.root().into(),
             message: "OpenCode: work in the sandbox\n".into(),
             have: None,
+            max_bytes: None,
             after: None,
         };
         let request = Request::new(core.remote.id(), Op::Sync(sync));
@@ -257,10 +282,16 @@ impl Plugin {
             return failed(reason);
         }
         let subject = args.message.as_deref();
-        let brought = match core.carry.bring(&core.sessions, &root, subject, true).await {
+        let carry = &core.carry;
+        let brought = carry.try_to_bring(&core.sessions, &root, subject, true);
+        let brought = match brought.await {
             Ok(Some(brought)) => brought,
             Ok(None) => Brought::default(),
-            Err(reason) => {
+            Err(not) => {
+                if not.too_much.is_some() {
+                    self.tell_not_home(&root, &not);
+                }
+                let reason = not.reason;
                 return failed(format!("The work could not be brought home: {reason}"));
             }
         };

@@ -1,8 +1,10 @@
 //! Commands: long, loud, greedy, left behind, stopped.
 
-use crate::world::{World, until};
+use crate::world::{Open, World, until};
+use host::Body;
 use plugin::{Call, Executed, Nothing};
-use serde_json::json;
+use protocol::{Op, Request, Wait};
+use serde_json::{Value, json};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use testkit::run;
@@ -25,6 +27,60 @@ fn a_command_outlives_the_first_wait() {
         let command = "echo begun; until [ -e /tmp/go ]; do sleep 0.02; done; echo ended";
         let (output, ()) = futures::future::join(open.bash("s", command), go).await;
         assert!(output.contains("begun\nended"), "{output}");
+    });
+}
+
+/// What every request about a command said of when to return.
+fn waits(open: &Open) -> Vec<Wait> {
+    let of = |request: host::HttpRequest| -> Option<Wait> {
+        let Body::Json(body) = request.body else {
+            return None;
+        };
+        let body: Value = serde_json::from_str(&body).ok()?;
+        let text = body["envs"][format!("{}0", protocol::ENV_REQUEST)].as_str()?;
+        match serde_json::from_str::<Request>(text).ok()?.op {
+            Op::Tool(call) => Some(call.wait),
+            Op::JobWait(wait) => Some(wait.wait),
+            _ => None,
+        }
+    };
+    open.host.requests().into_iter().filter_map(of).collect()
+}
+
+/// What the second request says, which is sent while the command runs, is seen before it ends.
+async fn runs_until_asked_again(world: &World, open: &Open, command: &str) -> Vec<Wait> {
+    let sandbox = world.sandbox_of("s");
+    let before = waits(open).len();
+    world.inside(&sandbox, "rm -f /tmp/go").await;
+    let go = async {
+        until("the command is asked for again", async || {
+            waits(open).len() >= before + 2
+        })
+        .await;
+        world.inside(&sandbox, "touch /tmp/go").await;
+    };
+    let (output, ()) = futures::future::join(open.bash("s", command), go).await;
+    assert!(output.contains("ended"), "{output}");
+    waits(open)[before..].to_vec()
+}
+
+#[test]
+fn the_first_text_of_a_command_is_not_held_back_and_what_follows_comes_once_a_second() {
+    run(async {
+        let world = World::new();
+        let open = world.open().await;
+        open.bash("s", "true").await;
+        let command = "echo begun; until [ -e /tmp/go ]; do sleep 0.02; done; echo ended";
+        let sent = runs_until_asked_again(&world, &open, command).await;
+        assert_eq!(sent, [Wait::FIRST, Wait::default()]);
+        assert_eq!(
+            (Wait::FIRST.output_ms, Wait::default().output_ms),
+            (0, 1_000)
+        );
+        // It was silent while the first request was there, so its first text is still to come.
+        let command = "until [ -e /tmp/go ]; do sleep 0.02; done; echo ended";
+        let sent = runs_until_asked_again(&world, &open, command).await;
+        assert_eq!(sent, [Wait::FIRST, Wait::FIRST]);
     });
 }
 

@@ -6,14 +6,14 @@ use crate::world::{World, git};
 use host::{Body, HttpRequest};
 use plugin::Executed;
 use protocol::{
-    Branch, Bundle, Code, ENV_REQUEST, Op, Outcome, Reply, Request, Runner, Synced, ToolError,
-    VERSION, frame,
+    Branch, Bundle, Code, ENV_REQUEST, Op, Outcome, Reply, Request, Runner, Synced, TooMuch,
+    ToolError, VERSION, frame,
 };
 use serde_json::{Value, json};
 use testkit::run;
 
 /// What a runner would answer.
-fn answer(request: &HttpRequest, synced: &Synced) -> String {
+pub(crate) fn answer(request: &HttpRequest, synced: &Synced) -> String {
     let Body::Json(body) = &request.body else {
         return "what is in the file\n".into();
     };
@@ -75,6 +75,7 @@ fn a_lie_about_the_work_is_refused_or_harmless_and_the_truth_arrives_after_it() 
             left_out: Vec::new(),
             notes: Vec::new(),
             lfs: None,
+            too_much: None,
             jobs: 0,
         };
         let nobody = "1".repeat(40);
@@ -163,6 +164,18 @@ fn a_lie_about_the_work_is_refused_or_harmless_and_the_truth_arrives_after_it() 
                 "Left in the sandbox",
             ),
             (
+                "large files with names of a megabyte",
+                Synced {
+                    tip: nobody.clone(),
+                    too_much: Some(TooMuch {
+                        size: u64::MAX,
+                        largest: vec![("x".repeat(1_000_000), u64::MAX); 10],
+                    }),
+                    ..truth.clone()
+                },
+                "carry.maxMegabytes",
+            ),
+            (
                 "four thousand million jobs",
                 Synced {
                     jobs: u32::MAX,
@@ -231,6 +244,7 @@ fn a_file_that_must_stay_on_the_host_does_not_return_by_a_commit_that_holds_it()
             left_out: Vec::new(),
             notes: Vec::new(),
             lfs: None,
+            too_much: None,
             jobs: 0,
         };
         open.host

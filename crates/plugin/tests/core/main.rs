@@ -9,6 +9,7 @@ mod faults;
 mod ground;
 mod half;
 mod home;
+mod large;
 mod lfs;
 mod lies;
 mod lifecycle;

@@ -31,10 +31,10 @@ use std::time::{Duration, Instant};
 
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
+/// After the first news.
+const HOLD: Duration = Duration::from_millis(protocol::HOLD_MS);
 /// For the last output of a shell that was killed while others hold its pipe.
 const DRAIN: Duration = Duration::from_millis(50);
-/// After the first news: a command that ends right after it printed is worth one request, not two.
-const LAST_WORDS: Duration = Duration::from_millis(40);
 /// Most connections that are served at once; others wait until one is done.
 const MAX_SERVED: usize = 64;
 /// How long an answer that could not be written to disk is kept in memory.
@@ -333,7 +333,7 @@ impl Job {
             if ending {
                 due = None;
             } else if state.capture.total() > ask.offset {
-                due = due.or(Some(news_at.max(now + LAST_WORDS).min(end_at)));
+                due = due.or(Some(news_at.max(now + HOLD).min(end_at)));
             }
             if ask.stop.is_none() && now >= due.unwrap_or(end_at) {
                 let (output, offset) = state.capture.since(ask.offset);

@@ -7,17 +7,17 @@
 //! Surprise: a ref that the host has already is not in the bundle, so `out/0` is missing if only
 //! other branches have something new.
 
-use super::Repository;
+use super::{Repository, weight};
 use crate::error;
-use crate::git::is_hash;
+use crate::git::{Git, is_hash};
 use crate::setup::TAGS;
 use crate::state::State;
 use base64::Engine;
-use protocol::{Branch, Bundle, Code, MAX_INLINE, ToolError};
+use protocol::{Branch, Bundle, Code, MAX_INLINE, TooMuch, ToolError};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 pub(super) const OUT: &str = "refs/opencode/out";
@@ -120,14 +120,22 @@ pub(super) fn known(repository: &Repository, commits: &[&String]) -> Vec<String>
     found.into_iter().flatten().collect()
 }
 
-/// Bundles commits without what the host has; none if it has everything.
+/// What became of a bundle.
+pub(super) enum Made {
+    /// The host has everything.
+    Nothing,
+    Bundle(Bundle),
+    TooMuch(TooMuch),
+}
+
+/// Bundles commits without what the host has. A bundle of more than `max` bytes is not made.
 pub(super) fn make(
     state: &State,
     repository: &Repository,
-    id: &str,
     tips: &[&str],
     known: &[String],
-) -> Result<Option<Bundle>, ToolError> {
+    max: Option<u64>,
+) -> Result<Made, ToolError> {
     let git = &repository.git;
     let fresh: Vec<(String, &str)> = tips
         .iter()
@@ -148,8 +156,17 @@ pub(super) fn make(
     revisions.extend(without.iter().map(String::as_str));
     let script = revisions.join("\n") + "\n";
     let first = git.feed(&["rev-list", "-n", "1", "--stdin"], script.as_bytes())?;
+    // What the host asked for before and did not get is still there.
+    let name = digest(&[tips.join("\n").as_bytes(), script.as_bytes()].concat()) + ".bundle";
+    remove_old(state, &name);
     if first.is_empty() {
-        return Ok(None);
+        return Ok(Made::Nothing);
+    }
+    if let Some(max) = max.filter(|max| weight::may_exceed(repository, *max)) {
+        let weight = weight::weigh(repository, tips, known)?;
+        if weight.large > max {
+            return Ok(Made::TooMuch(weight.all));
+        }
     }
     let Some(place) = state.sub(BUNDLES) else {
         return Err(error(
@@ -157,16 +174,59 @@ pub(super) fn make(
             "There is no place in the sandbox to put a bundle: neither the home directory nor /tmp can be written. Make room with bash.",
         ));
     };
-    let path = place.join(format!("{id}.bundle"));
-    let file = path.to_string_lossy();
+    let path = place.join(name);
     // As arguments: git before 2.32 does not see refs that come on stdin.
-    git.run(&[["bundle", "create", &file].as_slice(), &revisions].concat())?;
-    wrap(&path).map(Some).map_err(|why| {
-        error(
-            Code::Sandbox,
-            format!("The bundle {file} cannot be read in the sandbox: {why}"),
-        )
-    })
+    let create = [["bundle", "create", "-"].as_slice(), &revisions].concat();
+    if !path.exists() && !write(git, &create, &path, max)? {
+        let weight = weight::weigh(repository, tips, known)?;
+        return Ok(Made::TooMuch(weight.all));
+    }
+    let bundle = wrap(&path).map_err(|why| cannot("read", &path, &why))?;
+    match max.is_some_and(|max| bundle.size > max) {
+        // From when the limit was another.
+        true => Ok(Made::TooMuch(weight::weigh(repository, tips, known)?.all)),
+        false => Ok(Made::Bundle(bundle)),
+    }
+}
+
+/// Writes what git prints to a file; false, and no file, if it has more than `max` bytes.
+fn write(git: &Git, args: &[&str], path: &Path, max: Option<u64>) -> Result<bool, ToolError> {
+    let aside = path.with_extension("part");
+    let written = || {
+        let cannot = |why| cannot("written", &aside, &why);
+        let mut file = File::create(&aside).map_err(cannot)?;
+        let mut size = 0;
+        git.stream(args, &mut |part| {
+            size += part.len() as u64;
+            let is_within = max.is_none_or(|max| size <= max);
+            if is_within {
+                file.write_all(part).map_err(cannot)?;
+            }
+            Ok(is_within)
+        })
+    };
+    let written = written();
+    if matches!(written, Ok(true)) {
+        fs::rename(&aside, path).map_err(|why| cannot("written", path, &why))?;
+    } else {
+        let _ = fs::remove_file(&aside);
+    }
+    written
+}
+
+fn cannot(what: &str, path: &Path, why: &io::Error) -> ToolError {
+    let path = path.display();
+    let message =
+        format!("The bundle {path} cannot be {what} in the sandbox: {why}. Make room with bash.");
+    error(Code::Sandbox, message)
+}
+
+fn digest(bytes: &[u8]) -> String {
+    hex(Sha256::digest(bytes).as_slice())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn wrap(path: &Path) -> io::Result<Bundle> {
@@ -189,20 +249,21 @@ fn wrap(path: &Path) -> io::Result<Bundle> {
     if is_small {
         let _ = fs::remove_file(path);
     }
-    let sha256 = hash.finalize();
     Ok(Bundle {
         size,
-        sha256: sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: hex(hash.finalize().as_slice()),
         inline: is_small.then(|| base64::engine::general_purpose::STANDARD.encode(&whole)),
         path: (!is_small).then(|| path.to_string_lossy().into_owned()),
     })
 }
 
-/// Removes what earlier syncs left for the host.
-pub(super) fn remove_old(state: &State) {
+/// Removes what earlier syncs left for the host, but for the file that is to be made now.
+pub(super) fn remove_old(state: &State, but: &str) {
     for place in state.all(BUNDLES) {
         for entry in fs::read_dir(place).into_iter().flatten().flatten() {
-            let _ = fs::remove_file(entry.path());
+            if entry.file_name() != but {
+                let _ = fs::remove_file(entry.path());
+            }
         }
     }
 }

@@ -38,8 +38,11 @@ pub(super) fn kept(
     }
     let tree = git.feed(&["mktree"], lines.as_bytes())?;
     let tree = first_line(&tree).unwrap_or_default();
-    let message = "Files that Git LFS keeps";
-    super::state::new_commit(git, &["commit-tree", &tree, "-F", "-"], message).map(Some)
+    // Without a time: the same files are the same commit, and in the same bundle.
+    let us = "OpenCode <opencode@localhost> 0 +0000";
+    let commit = format!("tree {tree}\nauthor {us}\ncommitter {us}\n\nFiles that Git LFS keeps\n");
+    let args = ["hash-object", "-t", "commit", "-w", "--stdin"];
+    Ok(first_line(&git.feed(&args, commit.as_bytes())?))
 }
 
 /// The pointers in what is new.

@@ -51,7 +51,7 @@ pub(super) fn take(
     }
     let (files, tree, left) = made?;
     Ok(Snapshot {
-        commit: commit(&repository.git, &tree, message)?,
+        commit: commit(&repository.git, &tree, message, &[WORK, BASE_REF])?,
         tree,
         files,
         left,
@@ -101,12 +101,31 @@ fn is_fault(text: &str) -> bool {
     SANDBOX_FAULTS.iter().any(|fault| text.contains(fault))
 }
 
+/// The files of the state `tip` without the states between: on top of what the host has of it, and of
+/// the agent's HEAD. None if `known`, the commits that the host has, are not behind it.
+pub(super) fn shortened(
+    git: &Git,
+    tip: &str,
+    known: &[String],
+    message: &str,
+) -> Result<Option<String>, ToolError> {
+    let Some(from) = known.iter().find(|known| git.is_ancestor(known, tip)) else {
+        return Ok(None);
+    };
+    let tree = git.resolve(&[&format!("{tip}^{{tree}}")]);
+    match tree.into_iter().flatten().next() {
+        Some(tree) => commit(git, &tree, message, &[from]).map(Some),
+        None => Ok(None),
+    }
+}
+
 /// The commit of `tree`: one that is there already, if it is just that, else a new one on top of
-/// what was committed before and of the agent's HEAD.
-fn commit(git: &Git, tree: &str, message: &str) -> Result<String, ToolError> {
-    let names = ["HEAD", WORK, BASE_REF];
+/// what was committed before, the first of `before` that is there, and of the agent's HEAD.
+fn commit(git: &Git, tree: &str, message: &str, before: &[&str]) -> Result<String, ToolError> {
+    let names = ["HEAD"].iter().chain(before);
     let names = names.map(|name| [format!("{name}^{{commit}}"), format!("{name}^{{tree}}")]);
-    let names: Vec<&str> = names.iter().flatten().map(String::as_str).collect();
+    let names: Vec<String> = names.flatten().collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let found = git.resolve(&names);
     let mut found = found
         .chunks(2)

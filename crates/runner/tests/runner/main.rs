@@ -8,6 +8,7 @@ mod files;
 mod half;
 mod image;
 mod jobs;
+mod large;
 mod left;
 mod lfs;
 mod requests;

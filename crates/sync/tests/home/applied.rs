@@ -199,3 +199,27 @@ fn a_change_is_applied_whole_or_not_at_all_and_nothing_of_the_users_is_lost() {
         });
     }
 }
+
+#[test]
+fn a_change_of_more_bytes_than_git_should_hold_in_memory_is_not_applied() {
+    let world = World::new();
+    let before = world.users();
+    let content: &'static [u8] = vec![0; 49 * 1024 * 1024].leak();
+    run(async {
+        let sent = world.change(&world.base, &[("large", Some((FILE, content)))]);
+        let incoming = world.receive(&sent).await.expect("received");
+        let applied = world.project().apply(&world.base, &incoming.tip).await;
+        assert_eq!(
+            applied.expect("looks"),
+            Applied::No(
+                "the changed files have 51 MB, and at most 50 MB are put there at once".into()
+            )
+        );
+        assert!(difference(&before, &world.users()).is_empty());
+        // As it was before counts, too.
+        let sent = world.change(&incoming.tip, &[("large", None)]);
+        let deleted = world.receive(&sent).await.expect("received");
+        let applied = world.project().apply(&incoming.tip, &deleted.tip).await;
+        assert!(matches!(applied.expect("looks"), Applied::No(_)));
+    });
+}

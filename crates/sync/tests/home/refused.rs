@@ -308,11 +308,20 @@ fn what_is_larger_than_allowed_is_refused_packed_or_unpacked() {
         };
         let objects: Vec<&str> = objects.iter().map(String::as_str).collect();
         let sent = world.sent(&tip, &objects);
-        let project = world.project().with_limit(100_000);
-        let error = world.receive_with(&project, &sent).await;
-        assert!(matches!(error, Err(Error::Refused(_))), "{error:?}");
-        assert!(difference(&before, &world.users()).is_empty());
-        world.home(&sent, None).await.expect("it is not too large");
+        let size = sent.bundle.as_ref().map_or(0, Vec::len) as u64;
+        for limit in [100_000, size - 1] {
+            let project = world.project().with_limit(limit);
+            let error = world.receive_with(&project, &sent).await;
+            let error = error.expect_err("it is too large");
+            assert!(matches!(error, Error::TooMuch { .. }), "{error:?}");
+            let said = error.to_string();
+            assert!(said.contains("1 MB of new work, and at most 0 MB are brought home. Raise the option `carry.maxMegabytes`"), "{said}");
+            assert!(difference(&before, &world.users()).is_empty());
+        }
+        let project = world.project().with_limit(size);
+        let incoming = world.receive_with(&project, &sent).await;
+        let incoming = incoming.expect("it is as large as it may be");
+        world.land(&incoming, None).await.expect("it lands");
     });
 }
 
