@@ -44,6 +44,9 @@ fn requests() -> Vec<HttpRequest> {
         url if url.contains("limit=") => r#"{"items":[],"nextCursor":"c"}"#,
         url if url.ends_with("/execute") => "{}",
         url if url.contains("/signed-preview-url") => r#"{"url":"https://h","token":"t"}"#,
+        url if url.contains("/snapshots/") => {
+            r#"{"id":"id","name":"name","state":"active","sourceSandboxId":"id"}"#
+        }
         _ => r#"{"id":"id","state":"started"}"#,
     });
     let settings = Settings {
@@ -103,6 +106,10 @@ fn requests() -> Vec<HttpRequest> {
             .signed_preview_url("id", 3000, 60)
             .await
             .expect("a preview");
+        let asked = client.ask_for_snapshot("id", "name").await;
+        asked.expect("a snapshot of a sandbox");
+        client.snapshot("name").await.expect("a snapshot");
+        client.remove_snapshot("id").await.expect("a removal");
     });
     host.requests()
 }

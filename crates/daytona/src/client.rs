@@ -21,7 +21,7 @@ const RETRIES: u32 = 4;
 /// Longest pause that is sat out for a rate limit.
 const MAX_PAUSE_MS: u64 = 30_000;
 /// Between two looks at a sandbox that is on its way.
-const POLL_MS: u64 = 1_000;
+pub(crate) const POLL_MS: u64 = 1_000;
 /// A sandbox that is on its way is sent a start after so many looks.
 const LOOKS_PER_START: u32 = 15;
 /// How often a start is sent again that was rejected although the sandbox is stopped: there may be
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Settings {
 /// The client.
 #[derive(Clone)]
 pub struct Client {
-    host: Rc<dyn Host>,
+    pub(crate) host: Rc<dyn Host>,
     settings: Rc<Settings>,
 }
 
@@ -79,15 +79,7 @@ impl Client {
     /// caller to find out by name.
     pub async fn create(&self, sandbox: &CreateSandbox) -> Result<Sandbox> {
         let body = Body::Json(json(sandbox));
-        let response = self
-            .once(
-                "POST",
-                self.api("/sandbox"),
-                body,
-                API_TIMEOUT_MS,
-                MAX_API_BYTES,
-            )
-            .await?;
+        let response = self.ask("POST", self.api("/sandbox"), body).await?;
         parse(
             "a create",
             self.checked("the sandbox to create", &self.api("/sandbox"), response)?,
@@ -102,7 +94,7 @@ impl Client {
     /// True if the API answers, whatever it says. Asked once.
     pub async fn answers(&self) -> bool {
         let url = self.api("/sandbox?limit=1");
-        let asked = self.once("GET", url, Body::Empty, API_TIMEOUT_MS, MAX_API_BYTES);
+        let asked = self.ask("GET", url, Body::Empty);
         !matches!(asked.await, Err(Error::Network(_)))
     }
 
@@ -144,15 +136,6 @@ impl Client {
         // The filter is repeated here: deleting must never rest on a server's filter alone.
         all.retain(|s| labels.iter().all(|(k, v)| s.labels.get(k) == Some(v)));
         Ok(all)
-    }
-
-    /// A snapshot, by id or name.
-    pub async fn snapshot(&self, name: &str) -> Result<Snapshot> {
-        let path = format!("/snapshots/{}", segment(name));
-        let response = self
-            .repeat("GET", &path, &format!("snapshot {name}"))
-            .await?;
-        parse("a snapshot", response)
     }
 
     /// Looks where a sandbox stands, starts it if it is stopped, recovers it if it is in an error that
@@ -398,7 +381,12 @@ impl Client {
 
     /// Sends a request of the control plane that may be repeated, while it fails in a way that
     /// passes.
-    async fn repeat(&self, method: &'static str, path: &str, what: &str) -> Result<HttpResponse> {
+    pub(crate) async fn repeat(
+        &self,
+        method: &'static str,
+        path: &str,
+        what: &str,
+    ) -> Result<HttpResponse> {
         let url = self.api(path);
         let mut attempt = 0;
         loop {
@@ -435,7 +423,12 @@ impl Client {
         url.ends_with("/api")
     }
 
-    fn checked(&self, what: &str, url: &str, response: HttpResponse) -> Result<HttpResponse> {
+    pub(crate) fn checked(
+        &self,
+        what: &str,
+        url: &str,
+        response: HttpResponse,
+    ) -> Result<HttpResponse> {
         match self.not_the_api(url, &response) {
             Some(error) => Err(error),
             None => check(what, url, response, self.host.now_ms()),
@@ -480,6 +473,17 @@ impl Client {
             _ => backoff,
         };
         self.host.sleep(ms.min(MAX_PAUSE_MS)).await;
+    }
+
+    /// Sends a request of the control plane, once.
+    pub(crate) async fn ask(
+        &self,
+        method: &'static str,
+        url: String,
+        body: Body,
+    ) -> Result<HttpResponse> {
+        self.once(method, url, body, API_TIMEOUT_MS, MAX_API_BYTES)
+            .await
     }
 
     async fn once(
@@ -533,7 +537,7 @@ impl Client {
         }
     }
 
-    fn api(&self, path: &str) -> String {
+    pub(crate) fn api(&self, path: &str) -> String {
         format!("{}{path}", self.settings.api_url.trim_end_matches('/'))
     }
 }
@@ -551,7 +555,7 @@ fn toolbox_url(toolbox: &Toolbox, path: &str) -> String {
     )
 }
 
-fn going(id: &str) -> Error {
+pub(crate) fn going(id: &str) -> Error {
     Error::NotFound {
         what: format!("sandbox {id}"),
         message: "it is being deleted".into(),
@@ -566,7 +570,7 @@ fn too_slow(id: &str, seconds: u64) -> Error {
     }
 }
 
-fn failed(sandbox: &Sandbox) -> Error {
+pub(crate) fn failed(sandbox: &Sandbox) -> Error {
     let reason = sandbox
         .error_reason
         .clone()
@@ -582,7 +586,7 @@ fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("plain data serializes")
 }
 
-fn parse<T: DeserializeOwned>(what: &str, response: HttpResponse) -> Result<T> {
+pub(crate) fn parse<T: DeserializeOwned>(what: &str, response: HttpResponse) -> Result<T> {
     serde_json::from_slice(&response.body).map_err(|error| Error::Malformed {
         what: what.into(),
         reason: error.to_string(),
@@ -608,7 +612,7 @@ fn is_web_address(url: &str) -> bool {
 }
 
 /// Percent-encodes one path segment or query value.
-fn segment(text: &str) -> String {
+pub(crate) fn segment(text: &str) -> String {
     text.bytes()
         .map(|b| match b {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {

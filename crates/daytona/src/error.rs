@@ -161,6 +161,36 @@ pub enum Error {
         /// The service's words.
         reason: String,
     },
+    /// Another snapshot has the name.
+    #[error(
+        "there is a snapshot {name} at Daytona already, and names are unique. Choose another name."
+    )]
+    SnapshotTaken {
+        /// The name.
+        name: String,
+    },
+    /// No snapshot came of it.
+    #[error(
+        "the snapshot {name} was not made: {reason}. Try again, with another name if this one stays taken."
+    )]
+    SnapshotFailed {
+        /// The name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A snapshot did not get there in time.
+    #[error(
+        "the snapshot {name} is still {state} after {seconds} s. Try again later; the Daytona dashboard shows what is left of it."
+    )]
+    SnapshotTooSlow {
+        /// The name.
+        name: String,
+        /// What it is.
+        state: String,
+        /// How long was waited.
+        seconds: u64,
+    },
     /// The sandbox did not reach the state in time.
     #[error(
         "sandbox {id} did not become {wanted} within {seconds} s. It may still do so: try again."

@@ -11,6 +11,7 @@
 mod client;
 mod error;
 mod proxied;
+mod snapshot;
 mod status;
 mod types;
 
@@ -18,5 +19,5 @@ pub use client::{Client, Settings, Toolbox};
 pub use error::{Error, Result};
 pub use types::{
     CreateSandbox, Execute, ExecuteResult, Resources, Sandbox, SignedPreview, Snapshot, State,
-    Upload, UploadSource, Way, is_reserved_port,
+    Upload, UploadSource, Usable, Way, is_reserved_port,
 };

@@ -276,13 +276,55 @@ pub struct SignedPreview {
     pub token: String,
 }
 
+/// Which snapshot shall be made (`POST /sandbox/{id}/snapshot`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct MakeSnapshot {
+    /// Unique in the organization.
+    pub(crate) name: String,
+}
+
 /// What sandboxes start from (`GET /snapshots/{id}`).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Snapshot {
+    /// What it is deleted by.
+    #[serde(default)]
+    pub id: String,
     /// Its name.
     pub name: String,
     /// `active`, or why it cannot be used: `inactive`, `building`, `error`, …
     pub state: String,
+    /// Why it failed.
+    #[serde(default)]
+    pub error_reason: Option<String>,
+    /// The sandbox that it was made of, if it was made of one.
+    #[serde(default)]
+    pub source_sandbox_id: Option<String>,
+    /// How large the service says that it is, in GB.
+    #[serde(default)]
+    pub size: Option<f64>,
+}
+
+/// Whether a sandbox can be made of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usable {
+    /// It can.
+    Yes,
+    /// Not yet: it is on its way, as is every state that is not known.
+    NotYet,
+    /// It cannot, and will not without somebody's doing.
+    No,
+}
+
+impl Snapshot {
+    /// Whether a sandbox can be made of it.
+    pub fn usable(&self) -> Usable {
+        match self.state.as_str() {
+            "active" => Usable::Yes,
+            "inactive" | "error" | "build_failed" | "removing" => Usable::No,
+            _ => Usable::NotYet,
+        }
+    }
 }
 
 /// A page of `GET /sandbox`.

@@ -133,3 +133,45 @@ fn a_copy_that_fails_says_why_and_leaves_the_name_free() {
     made(&server, &id, "s", "started");
     server.end();
 }
+
+#[test]
+fn an_inactive_snapshot_starts_no_sandbox_and_a_deleted_one_is_not_there() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut server = Server::start(data.path());
+    let source = server.create(json!({}));
+    assert_eq!(server.exec(&source, "echo 1 > ~/f").0, 0);
+    made(&server, &source, "kept", "started");
+    let found = server.send("GET", "/api/snapshots/kept", None).json();
+    let id = found["id"].as_str().expect("an id").to_owned();
+    let create = json!({ "snapshot": "kept" });
+    let send = |server: &Server, method: &str, path: &str| {
+        let answer = server.send(method, &format!("/api/snapshots/{path}"), None);
+        answer.status
+    };
+
+    assert_eq!(send(&server, "POST", &format!("{id}/activate")), 400);
+    assert_eq!(send(&server, "POST", &format!("{id}/deactivate")), 204);
+    assert_eq!(send(&server, "POST", &format!("{id}/deactivate")), 400);
+    // It is so after a restart, too, and the name stays taken.
+    server.kill();
+    server = Server::start(data.path());
+    let found = server.send("GET", "/api/snapshots/kept", None).json();
+    assert_eq!(found["state"], "inactive");
+    let refused = server.send("POST", "/api/sandbox", Some(&create));
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    server.send("POST", &format!("/api/sandbox/{source}/start"), None);
+    assert_eq!(snapshot(&server, &source, "kept").status, 409);
+    assert_eq!(send(&server, "POST", &format!("{id}/activate")), 200);
+    let copy = server.create(create.clone());
+
+    // By its id alone, and none of those that belong to everybody.
+    assert_eq!(send(&server, "DELETE", "kept"), 404);
+    assert_eq!(send(&server, "DELETE", "daytona-small"), 403);
+    assert_eq!(send(&server, "DELETE", &id), 200);
+    assert_eq!(send(&server, "DELETE", &id), 404);
+    let refused = server.send("POST", "/api/sandbox", Some(&create));
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    assert_eq!(server.exec(&copy, "cat ~/f"), (0, "1\n".to_owned()));
+    made(&server, &source, "kept", "started");
+    server.end();
+}

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::list;
 use super::sandbox::{DAEMON_VERSION, REGION, Record, SignedPreview, clamp_archive};
-use super::snapshots::Made;
+use super::snapshots::{Made, Stage};
 use super::{App, snapshots};
 use crate::ids;
 use crate::problem::{Fields, Problem};
@@ -35,7 +35,12 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/sandbox/{which}/archive", post(archive))
         .route("/sandbox/{which}/snapshot", post(snapshot))
         .route("/snapshots", get(list_snapshots))
-        .route("/snapshots/{which}", get(read_snapshot))
+        .route(
+            "/snapshots/{id}",
+            get(read_snapshot).delete(delete_snapshot),
+        )
+        .route("/snapshots/{id}/activate", post(activate_snapshot))
+        .route("/snapshots/{id}/deactivate", post(deactivate_snapshot))
         .route("/sandbox/{which}/labels", put(labels))
         .route("/sandbox/{which}/public/{value}", post(public))
         .route("/sandbox/{which}/autostop/{minutes}", post(auto_stop))
@@ -177,6 +182,27 @@ async fn read_snapshot(Extract(app): Extract<Arc<App>>, Path(which): Path<String
     let found = all.iter().find(|s| s.id == which || s.name == which);
     let missing = || Problem::not_found(format!("Snapshot with ID or name {which} not found"));
     Ok(Json(found.ok_or_else(missing)?.dto()))
+}
+
+async fn delete_snapshot(
+    Extract(app): Extract<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    app.sandboxes.delete_snapshot(&id)?;
+    Ok(StatusCode::OK)
+}
+
+async fn activate_snapshot(Extract(app): Extract<Arc<App>>, Path(id): Path<String>) -> Reply {
+    let made = app.sandboxes.turn(&id, Stage::Inactive, Stage::Active)?;
+    Ok(Json(made.dto()))
+}
+
+async fn deactivate_snapshot(
+    Extract(app): Extract<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    app.sandboxes.turn(&id, Stage::Active, Stage::Inactive)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn labels(Extract(app): Extract<Arc<App>>, Path(which): Path<String>, body: Bytes) -> Reply {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::response::Response;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -512,6 +513,48 @@ impl Sandboxes {
         }
     }
 
+    /// Deletes a snapshot that was made here. Sandboxes that were made from it have their own files.
+    pub(crate) fn delete_snapshot(&self, id: &str) -> Result<(), Problem> {
+        let mut all = lock(&self.snapshots);
+        match all.iter().position(|made| made.id == id) {
+            Some(at) if all[at].stage == Stage::Snapshotting => {
+                Err(Problem::conflict("Snapshot state change in progress"))
+            }
+            Some(at) => {
+                all.remove(at);
+                self.store.discard_snapshot(id);
+                Ok(())
+            }
+            None => Err(no_snapshot(id)),
+        }
+    }
+
+    /// Takes a snapshot that was made here from one stage to another.
+    pub(crate) fn turn(&self, id: &str, from: Stage, to: Stage) -> Result<Made, Problem> {
+        let mut all = lock(&self.snapshots);
+        let made = all.iter_mut().find(|made| made.id == id);
+        let made = made.ok_or_else(|| no_snapshot(id))?;
+        if made.stage != from {
+            return Err(Problem::bad_request(format!(
+                "Snapshot {id} is not {}",
+                if from == Stage::Active {
+                    "active"
+                } else {
+                    "inactive"
+                }
+            )));
+        }
+        let turned = Made {
+            stage: to,
+            ..made.clone()
+        };
+        self.store
+            .save_snapshot(&turned)
+            .map_err(Problem::internal)?;
+        *made = turned.clone();
+        Ok(turned)
+    }
+
     /// Deletes a sandbox. Its name is free at once; GET answers 404 when its files are gone.
     pub(crate) fn delete(self: &Arc<Self>, sandbox: &Arc<Sandbox>) -> Result<Record, Problem> {
         let now = self.now();
@@ -574,6 +617,17 @@ impl Sandboxes {
         for sandbox in &sandboxes {
             sandbox.settled().await;
         }
+    }
+}
+
+/// Of the built-in ones none is changed.
+fn no_snapshot(id: &str) -> Problem {
+    match snapshots::size(id, true) {
+        Some(_) => Problem::new(
+            StatusCode::FORBIDDEN,
+            format!("Snapshot {id} belongs to everybody"),
+        ),
+        None => Problem::not_found(format!("Snapshot with ID {id} not found")),
     }
 }
 

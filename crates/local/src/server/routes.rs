@@ -31,6 +31,9 @@ pub(crate) const API: &[(&str, &str)] = &[
     ),
     ("GET", "/snapshots"),
     ("GET", "/snapshots/{id}"),
+    ("DELETE", "/snapshots/{id}"),
+    ("POST", "/snapshots/{id}/activate"),
+    ("POST", "/snapshots/{id}/deactivate"),
 ];
 
 /// Toolbox routes, below `/toolbox/{sandboxId}`.

@@ -76,6 +76,8 @@ pub(crate) fn quirk(name: &str) -> Option<Quirk> {
 pub(crate) enum Stage {
     Snapshotting,
     Active,
+    /// Nobody used it for long, or it was deactivated: no sandbox starts from it.
+    Inactive,
     /// In memory only: its name is free again.
     Error,
 }

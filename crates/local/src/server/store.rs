@@ -84,10 +84,13 @@ impl Store {
         let dir = self.snapshot_dir(&made.id);
         make_places(&dir)?;
         copy_places(&self.dir(sandbox), &dir)?;
-        replace(
-            &dir.join("snapshot.json"),
-            &serde_json::to_vec_pretty(made)?,
-        )
+        self.save_snapshot(made)
+    }
+
+    /// Writes what is known of a snapshot.
+    pub(crate) fn save_snapshot(&self, made: &Made) -> Result<()> {
+        let path = self.snapshot_dir(&made.id).join("snapshot.json");
+        replace(&path, &serde_json::to_vec_pretty(made)?)
     }
 
     /// Gives a new sandbox the files of a snapshot.
