@@ -477,6 +477,28 @@ impl Carrier for Carry {
     }
 }
 
+/// Bytes that files and packs take on a disk: each file takes whole blocks.
+fn room((files, bytes): (usize, u64), packed: u64) -> u64 {
+    bytes + packed + files as u64 * 2_048
+}
+
+/// Why a project does not fit on a disk of so many GiB; none if it does, or nobody knows.
+fn lacks_room(files: (usize, u64), packed: u64, disk: Option<f64>) -> Option<String> {
+    let disk = disk.filter(|disk| *disk > 0.0)? * f64::from(1 << 30);
+    let needed = room(files, packed);
+    let megabytes = |bytes: u64| grouped(bytes.div_ceil(1_000_000));
+    (needed > disk as u64).then(|| {
+        format!(
+            "The project needs {} MB in the sandbox ({} files with {} MB, and {} MB of git's), and its disk has {} MB. Use a snapshot or an image with more room (option `resources`), or carry less with the options `carry.paths` and `history`.",
+            megabytes(needed),
+            grouped(files.0 as u64),
+            megabytes(files.1),
+            megabytes(packed),
+            grouped(disk as u64 / 1_000_000)
+        )
+    })
+}
+
 impl Carry {
     /// Refuses a project for which the sandbox has no room.
     async fn has_room(
@@ -486,26 +508,14 @@ impl Carry {
         sessions: &Sessions,
     ) -> Result<(), String> {
         let (files, bytes) = packed.files;
-        // Each file takes whole blocks.
-        let needed = bytes + packed.size() + files as u64 * 2_048;
-        if needed < LARGE {
+        if room(packed.files, packed.size()) < LARGE {
             return Ok(());
         }
         let sandbox = sessions.client().get(&fresh.toolbox.id).await;
-        let Some(disk) = sandbox.ok().and_then(|sandbox| sandbox.disk) else {
-            return Ok(());
-        };
-        let disk_bytes = (disk * f64::from(1 << 30)) as u64;
-        match disk > 0.0 && needed > disk_bytes {
-            false => Ok(()),
-            true => Err(format!(
-                "The project needs {} MB in the sandbox ({} files with {} MB, and {} MB of git's), and its disk has {} MB. Use a snapshot or an image with more room (option `resources`), or carry less with the options `carry.paths` and `history`.",
-                grouped(needed / 1_000_000),
-                grouped(files as u64),
-                grouped(bytes / 1_000_000),
-                grouped(packed.size() / 1_000_000),
-                grouped(disk_bytes / 1_000_000)
-            )),
+        let disk = sandbox.ok().and_then(|sandbox| sandbox.disk);
+        match lacks_room((files, bytes), packed.size(), disk) {
+            Some(why) => Err(why),
+            None => Ok(()),
         }
     }
 
@@ -572,6 +582,29 @@ impl Carry {
                 }
                 Err(error) => Err(trust::sentence(&error.message)),
             };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lacks_room;
+
+    #[test]
+    fn a_project_is_refused_only_if_it_is_known_not_to_fit() {
+        let gib = 1 << 30;
+        for (files, packed, disk, fits) in [
+            ((10, 2 * gib), gib, Some(3.0), false),
+            ((10, 2 * gib), gib / 2, Some(3.0), true),
+            ((2_000_000, 0), 0, Some(3.0), false),
+            ((10, 2 * gib), gib, Some(0.0), true),
+            ((10, 2 * gib), gib, None, true),
+        ] {
+            let why = lacks_room(files, packed, disk);
+            assert_eq!(why.is_none(), fits, "{files:?} {packed} {disk:?}");
+            if let Some(why) = why {
+                assert!(why.contains("its disk has 3,221 MB"), "{why}");
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ mod typed;
 mod work;
 
 use crate::carry::Carry;
-use crate::carry::steps::Steps;
+use crate::carry::steps::{STOPPED, Steps};
 use crate::config::{Config, DEFAULT_PROJECT_DIR, Network, Sync};
 use crate::doctor::{self, NO_SHELL};
 use crate::edge::*;
@@ -317,6 +317,10 @@ impl Plugin {
 
     fn notice(self: &Rc<Self>, notice: &Notice) {
         let (title, message, variant) = match notice {
+            // Who did it knows.
+            Notice::Failed { reason } if reason.contains(STOPPED) => {
+                return self.host.log(Level::Info, reason);
+            }
             Notice::Waiting {
                 session,
                 id,

@@ -184,16 +184,19 @@ pub enum Error {
     Taken(String),
 }
 
+/// A file with fewer bytes is not named as large.
+const SMALL: u64 = 50_000;
+
 /// Files and their sizes, in words.
 fn named(files: &[(String, u64)]) -> String {
-    if files.is_empty() {
+    let mut files = files.iter().filter(|(_, size)| *size >= SMALL).peekable();
+    if files.peek().is_none() {
         return String::new();
     }
     let megabytes = |size: &u64| match *size as f64 / 1e6 {
         size if size < 10.0 => format!("{size:.1}"),
         size => format!("{size:.0}"),
     };
-    let files = files.iter();
     let files = files.map(|(path, size)| format!("{path} ({} MB)", megabytes(size)));
     format!(
         "; the largest files: {}",

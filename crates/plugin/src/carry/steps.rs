@@ -17,11 +17,13 @@ const OFTEN_MS: u64 = 250;
 pub(crate) const STOPPED: &str =
     "the user interrupted the preparation of the sandbox; the next call begins it again";
 
+/// Shows a text to a session.
+type Show = Box<dyn Fn(&str, &str)>;
+
 /// The preparations of all sessions.
 pub(crate) struct Steps {
     host: Rc<dyn Host>,
-    /// Shows a text to a session.
-    show: Box<dyn Fn(&str, &str)>,
+    show: Show,
     /// By session: when its preparation began, when something was said last, and what that began with.
     times: RefCell<HashMap<String, (u64, u64, String)>>,
     /// Ends what goes on for a session.
@@ -31,7 +33,7 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    pub(crate) fn new(host: Rc<dyn Host>, show: Box<dyn Fn(&str, &str)>) -> Rc<Steps> {
+    pub(crate) fn new(host: Rc<dyn Host>, show: Show) -> Rc<Steps> {
         Rc::new(Steps {
             host,
             show,

@@ -107,10 +107,11 @@ impl<'a> Running<'a> {
                 }
             }
             Either::Right((_, first)) => {
-                if !sessions.is_ready(self.root) && !self.plugin.is_wanted(self.root) {
-                    self.core.carry.steps.stop(self.root);
+                if sessions.is_ready(self.root) || self.plugin.is_wanted(self.root) {
+                    return first.await;
                 }
-                first.await
+                self.core.carry.steps.stop(self.root);
+                first.await.map_err(|_| RemoteError::Cancelled)
             }
         }
     }

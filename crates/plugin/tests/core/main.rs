@@ -16,6 +16,7 @@ mod lifecycle;
 mod moved;
 mod permissions;
 mod prepared;
+mod preparing;
 mod proxy;
 mod refusals;
 mod repository;
