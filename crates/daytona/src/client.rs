@@ -414,7 +414,12 @@ impl Client {
         url.ends_with("/api")
     }
 
-    pub(crate) fn checked(&self, what: &str, url: &str, response: HttpResponse) -> Result<HttpResponse> {
+    pub(crate) fn checked(
+        &self,
+        what: &str,
+        url: &str,
+        response: HttpResponse,
+    ) -> Result<HttpResponse> {
         match self.not_the_api(url, &response) {
             Some(error) => Err(error),
             None => check(what, url, response, self.host.now_ms()),

@@ -170,7 +170,9 @@ pub enum Error {
         name: String,
     },
     /// No snapshot came of it.
-    #[error("the snapshot {name} was not made: {reason}. Try again, with another name if this one stays taken.")]
+    #[error(
+        "the snapshot {name} was not made: {reason}. Try again, with another name if this one stays taken."
+    )]
     SnapshotFailed {
         /// The name.
         name: String,
@@ -179,7 +181,7 @@ pub enum Error {
     },
     /// A snapshot did not get there in time.
     #[error(
-        "the snapshot {name} is still {state} after {seconds} s. Look at it in the Daytona dashboard, or try again later."
+        "the snapshot {name} is still {state} after {seconds} s. Try again later; the Daytona dashboard shows what is left of it."
     )]
     SnapshotTooSlow {
         /// The name.

@@ -45,9 +45,18 @@ impl Client {
         let deadline = self.host.now_ms() + seconds * 1000;
         let (mut asks, mut missing, mut accepted, mut refusal) = (0, 0, false, None);
         loop {
-            let state = self.state_of(sandbox).await?;
-            let is_busy = matches!(state, State::Changing(_));
+            let state = self.state_of(sandbox).await;
             let found = self.snapshot_if_any(name).await?;
+            let is_busy = match &found {
+                // What becomes of the sandbox afterwards does not matter.
+                Some(found)
+                    if found.usable() == Usable::Yes
+                        && found.source_sandbox_id.as_deref() == Some(sandbox) =>
+                {
+                    matches!(state, Ok(State::Changing(_)))
+                }
+                _ => matches!(state?, State::Changing(_)),
+            };
             let how = match found {
                 Some(found) => {
                     let of = found.source_sandbox_id.as_deref();

@@ -98,6 +98,9 @@ fn an_answer_that_is_lost_or_a_conflict_is_made_up_for_by_looking() {
     // An earlier request of ours made it.
     let (made, asked) = make(vec![("started", Some(("active", OURS)))], vec![200]);
     assert_eq!((made.expect("made").as_str(), asked), ("active", 0));
+    // The sandbox is gone meanwhile.
+    let gone = vec![("started", None), ("destroyed", Some(("active", OURS)))];
+    assert!(make(gone, vec![200]).0.is_ok());
     // A server that does not say what a snapshot is of.
     let silent = vec![("started", None), ("started", Some(("active", None)))];
     assert!(make(silent, vec![200]).0.is_ok());

@@ -8,6 +8,7 @@ use crate::edge::Toast;
 use crate::fork;
 use crate::home::{Brought, Turn};
 use crate::opencode::OpenCode;
+use crate::prepared::Carried;
 use crate::remote::{OTHER, Remote, RemoteError};
 use crate::secrets::Secrets;
 use crate::trust;
@@ -60,6 +61,8 @@ pub(crate) struct Carry {
     pub(crate) told: RefCell<HashSet<String>>,
     /// By session, what the model must know of its sandbox and has not been told.
     pub(crate) remarks: RefCell<HashMap<String, String>>,
+    /// How much was packed.
+    pub(crate) carried: Carried,
     /// The agent's commits are the user's.
     pub(crate) identity: bool,
     /// Is told what came home.
@@ -258,6 +261,9 @@ impl Carry {
             identity: self.identity,
         };
         let packed = self.pack(session, &start).await?;
+        if let Some(packed) = &packed {
+            self.measure(sessions, session, packed).await;
+        }
         Ok(Ready { start, packed })
     }
 

@@ -18,7 +18,7 @@ use std::fmt::Write;
 use std::rc::Rc;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Checks that OpenCode works in a Daytona sandbox and nowhere else.
 
 Usage: opencode-daytona-sandbox <command>
@@ -26,6 +26,14 @@ Usage: opencode-daytona-sandbox <command>
   init            add the plugin to opencode.json here, with the denials that hold if it does not load
   doctor          check this project: configuration, version, key, API, snapshot, runners
   doctor --fix    correct what can be corrected in OpenCode's configuration
+  snapshot create NAME
+                  make a Daytona snapshot with this project in it; its later sessions start from that
+                  and are sent only the difference
+      --run COMMAND   run this in it first, for example 'npm ci'
+      --minutes N     how long that may take (30)
+      --replace       then delete the snapshot that this one takes the place of
+  snapshot list   the snapshot that sessions of this project start from
+  snapshot forget let sessions start from the default again
   help, --help    this text
   --version       the version
 ";
@@ -145,6 +153,29 @@ pub(crate) async fn run(
         output += &format!("`npx {PACKAGE} doctor --fix` corrects {fixable} of the above.\n");
     }
     done(output, i32::from(bad > 0))
+}
+
+/// The plugin's options, as OpenCode's configuration of a directory has them; null where nothing names
+/// the plugin.
+pub(crate) async fn options(
+    host: &Rc<dyn Host>,
+    secrets: &Secrets,
+    assets: &str,
+    directory: &str,
+) -> Result<Value, String> {
+    let setup = Setup {
+        host,
+        secrets,
+        assets,
+        shell: "",
+        root: root(host, directory).await,
+        directory: directory.into(),
+    };
+    let files = setup.files().await?;
+    let directories = setup.directories(&files).await;
+    let mut entries = files.iter().rev();
+    let entry = entries.find_map(|file| file.entry("plugin", &directories));
+    Ok(entry.map_or(Value::Null, |entry| entry.options))
 }
 
 /// The project's root: the nearest directory with a `.git`, else this one.

@@ -135,6 +135,8 @@ edge! {
 
     /// A run of the command line program.
     struct Cli {
+        /// Names this run in `abort`.
+        pub call: u32,
         pub args: Vec<String>,
         pub directory: String,
     }

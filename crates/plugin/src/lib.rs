@@ -21,6 +21,7 @@ mod paths;
 mod patience;
 mod permission;
 mod plugin;
+mod prepared;
 mod prompt;
 mod remote;
 mod secrets;

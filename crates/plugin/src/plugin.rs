@@ -4,6 +4,7 @@ mod calls;
 mod ground;
 mod permit;
 mod running;
+mod snapshot;
 mod typed;
 mod work;
 
@@ -16,12 +17,13 @@ use crate::links;
 use crate::opencode::{Asked, OpenCode};
 use crate::paths::Paths;
 use crate::permission::rules::Approvals;
+use crate::prepared::{self, Carried};
 use crate::prompt;
 use crate::remote::Remote;
 use crate::secrets::{Screen, Secrets};
 use daytona::Client;
 use futures::channel::oneshot;
-use futures::future::{join, pending, select};
+use futures::future::{Either, join, pending, select};
 use host::{Host, Level};
 use protocol::ToolArgs;
 use protocol::args::Write;
@@ -29,6 +31,7 @@ use serde_json::{Map, Value, json};
 use sessions::{Carrier, Notice, Project, Sessions, Store};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::rc::Rc;
 
 use calls::Cancel;
@@ -225,6 +228,7 @@ impl Plugin {
             secrets: Rc::clone(&self.secrets),
             told: RefCell::default(),
             remarks: RefCell::default(),
+            carried: Carried::default(),
             identity: config.identity,
             tell: Box::new(move |brought| {
                 if let Some(plugin) = plugin.upgrade() {
@@ -235,6 +239,7 @@ impl Plugin {
         let project = Project {
             id: init.project_id.clone(),
             worktree: paths.host().to_string(),
+            is_repository: git,
             brings_home: config.sync != Sync::Off,
             known_since: init.project_since.map(|since| since as u64),
         };
@@ -340,6 +345,11 @@ impl Plugin {
                 "warning",
             ),
             Notice::Failed { reason } => ("Sandbox unavailable", reason.clone(), "error"),
+            Notice::PreparedUnusable { prepared, state } => (
+                "Prepared snapshot not used",
+                prepared::unusable(prepared, state.as_deref()),
+                "warning",
+            ),
             Notice::DeleteLater { id, reason } => (
                 "Sandbox not deleted yet",
                 format!(
@@ -567,14 +577,21 @@ impl Plugin {
 
     /// The command line program, which needs no OpenCode.
     pub async fn cli(self: &Rc<Self>, cli: Cli) -> CliDone {
-        doctor::run(
-            &self.host,
-            &self.secrets,
-            &self.init.assets,
-            &self.init.shell,
-            cli,
-        )
-        .await
+        let call = cli.call;
+        let cancel = self.cancellable(call);
+        let done = match cli.args.first().map(String::as_str) {
+            Some("snapshot") => self.snapshot(&cli, cancel).await,
+            _ => {
+                let (assets, shell) = (&self.init.assets, &self.init.shell);
+                let run = doctor::run(&self.host, &self.secrets, assets, shell, cli);
+                match select(pin!(run), cancel).await {
+                    Either::Left((done, _)) => done,
+                    Either::Right(_) => snapshot::interrupted(),
+                }
+            }
+        };
+        self.aborts.borrow_mut().remove(&call);
+        done
     }
 
     /// Makes the session's sandbox, unless it is there.

@@ -16,6 +16,6 @@ pub use manager::{
     Carrier, Error, Fresh, Looked, Notice, Origin, Prepared, Project, Sessions, Template, Working,
 };
 pub use store::{
-    Cleanup, Creating, Document, Entry, Home, Store, StoreError, Undo, Unsynced, Version,
-    file_name, store_dir,
+    Cleanup, Creating, Document, Entry, Home, PreparedSnapshot, Snapshotting, Store, StoreError,
+    Undo, Unsynced, Version, file_name, store_dir,
 };

@@ -4,11 +4,12 @@
 mod cleanup;
 mod create;
 mod moved;
+mod prepared;
 mod reach;
 mod recover;
 mod work;
 
-use crate::store::{Creating, Entry, Store, StoreError};
+use crate::store::{Creating, Entry, PreparedSnapshot, Store, StoreError};
 use async_trait::async_trait;
 use create::Claim;
 use daytona::{Client, CreateSandbox, Toolbox};
@@ -27,6 +28,8 @@ const LABEL_PLUGIN: &str = "opencode.plugin";
 const LABEL_PROJECT: &str = "opencode.project";
 /// Label with the root session.
 const LABEL_SESSION: &str = "opencode.session";
+/// Label of a sandbox that a snapshot is made of, with the run that makes it.
+const LABEL_SNAPSHOT: &str = "opencode.snapshot";
 /// Value of [`LABEL_PLUGIN`].
 const PLUGIN: &str = "opencode-daytona-sandbox";
 /// How often `lastAccessed` is written.
@@ -84,6 +87,8 @@ pub struct Project {
     pub id: String,
     /// This instance's worktree, or directory where there is none.
     pub worktree: String,
+    /// The worktree is one of the repository that OpenCode's id is of.
+    pub is_repository: bool,
     /// Work comes home, so it is written down when there may be any.
     pub brings_home: bool,
     /// When this OpenCode's database came to know the project, in milliseconds since the epoch: no other
@@ -190,6 +195,12 @@ pub enum Notice {
     Lost { url: String },
     /// One of them answers again.
     Back,
+    /// The prepared snapshot is not there any more, or cannot be used in this state; sandboxes are made of
+    /// the service's default.
+    PreparedUnusable {
+        prepared: PreparedSnapshot,
+        state: Option<String>,
+    },
     /// It could not be deleted yet.
     DeleteLater { id: String, reason: String },
     /// The store could not be read; it was moved to `id`, and the sandboxes are found by their labels.
@@ -267,6 +278,10 @@ pub struct Sessions {
     lost: Cell<bool>,
     /// Sandboxes of which the user knows that they could not be deleted yet.
     told: RefCell<HashSet<String>>,
+    /// Sandboxes are made for snapshots.
+    builds: Cell<bool>,
+    /// Prepared snapshots that no sandbox can be made of.
+    unusable: RefCell<HashSet<String>>,
 }
 
 /// When this process began, as far as this room can know. A number of a process that wrote before
@@ -304,6 +319,8 @@ impl Sessions {
             slow: RefCell::default(),
             lost: Cell::default(),
             told: RefCell::default(),
+            builds: Cell::default(),
+            unusable: RefCell::default(),
         }
     }
 
@@ -504,7 +521,11 @@ impl Sessions {
             }
             toolbox = current;
         }
-        if !is_ready && let Err(error) = self.prepare(session, &toolbox, entry.used.is_none()).await
+        let foreign = entry.used.is_none();
+        if !is_ready
+            && let Err(error) = self
+                .prepare(session, &toolbox, foreign, &entry.snapshot)
+                .await
         {
             if !self.is_gone(&toolbox.id).await {
                 return Err(error);
@@ -518,13 +539,20 @@ impl Sessions {
         Ok((toolbox, made))
     }
 
-    async fn prepare(&self, session: &str, toolbox: &Toolbox, foreign: bool) -> Result<(), Error> {
-        let snapshot = self.template.snapshot.clone().unwrap_or_default();
+    /// `prepared` is the prepared snapshot that the sandbox was made of.
+    async fn prepare(
+        &self,
+        session: &str,
+        toolbox: &Toolbox,
+        foreign: bool,
+        prepared: &Option<String>,
+    ) -> Result<(), Error> {
+        let snapshot = self.snapshot_of(prepared);
         let fresh = Fresh {
             session,
             toolbox,
             foreign,
-            known: self.snapshot_brings().await?,
+            known: self.snapshot_brings(&snapshot).await?,
         };
         let prepared = self
             .carrier
@@ -553,10 +581,16 @@ impl Sessions {
         Ok(())
     }
 
+    /// What a sandbox is made of: a prepared snapshot, or what the options name; empty for the service's
+    /// default.
+    fn snapshot_of(&self, prepared: &Option<String>) -> String {
+        let named = prepared.as_ref().or(self.template.snapshot.as_ref());
+        named.cloned().unwrap_or_default()
+    }
+
     /// Commits that the snapshot brings, as far as that is known.
-    async fn snapshot_brings(&self) -> Result<Vec<String>, Error> {
-        let snapshot = self.template.snapshot.clone().unwrap_or_default();
-        let known = self.store.read().await?.snapshots.remove(&snapshot);
+    async fn snapshot_brings(&self, snapshot: &str) -> Result<Vec<String>, Error> {
+        let known = self.store.read().await?.snapshots.remove(snapshot);
         Ok(known.unwrap_or_default())
     }
 

@@ -71,6 +71,13 @@ pub struct Document {
     /// By snapshot (empty for the default one): commits of the project that it brings.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub snapshots: BTreeMap<String, Vec<String>>,
+    /// Prepared snapshots that sessions start from where nothing else is named: under an empty name that
+    /// of the project, or by directory where directories share the file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prepared: BTreeMap<String, PreparedSnapshot>,
+    /// Snapshots that are being made right now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshotting: Vec<Snapshotting>,
     /// Whatever else was there.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -109,6 +116,9 @@ pub struct Entry {
     /// The process that made it, as long as it is unused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<u32>,
+    /// The prepared snapshot that it was made of, if it was made of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
     /// Commit that the sandbox's work starts from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_commit: Option<String>,
@@ -197,6 +207,51 @@ pub struct Undo {
     /// The user went on from there: nothing counts as undone once the sandbox has followed.
     #[serde(default)]
     pub over: bool,
+    /// Whatever else was there.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// A snapshot of the service's with the project in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PreparedSnapshot {
+    /// The service's name for it.
+    pub name: String,
+    /// Commit that is checked out in it.
+    pub commit: String,
+    /// The host's HEAD when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_head: Option<String>,
+    /// Bytes that were carried into it.
+    #[serde(default)]
+    pub bytes: u64,
+    /// The command that was run in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Milliseconds since the epoch.
+    #[serde(default)]
+    pub at: u64,
+    /// Under this name of a session the project's objects of it are kept.
+    #[serde(default)]
+    pub session: String,
+    /// Whatever else was there.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// A snapshot that was asked for, or is about to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshotting {
+    /// The service's name for it.
+    pub name: String,
+    /// The sandbox that it is made of: nobody else's is.
+    pub sandbox: String,
+    /// The process that asks.
+    pub pid: u32,
+    /// Milliseconds since the epoch.
+    pub since: u64,
     /// Whatever else was there.
     #[serde(flatten)]
     pub rest: Map<String, Value>,

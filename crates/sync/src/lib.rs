@@ -17,6 +17,7 @@
 mod agents;
 mod along;
 mod apply;
+mod behind;
 mod depth;
 mod encoding;
 mod exclude;

@@ -34,7 +34,9 @@ pub async fn project_id(host: &dyn Host, directory: &str) -> Result<String, Erro
             return Ok(left);
         }
     }
-    let roots = git.run(&["rev-list", "--max-parents=0", "HEAD"], "").await?;
+    let roots = git
+        .run(&["rev-list", "--max-parents=0", "HEAD"], "")
+        .await?;
     let roots = text(&roots.stdout);
     let first = roots.lines().min().filter(|root| crate::is_hash(root));
     Ok(first.unwrap_or(NO_PROJECT).into())

@@ -90,7 +90,11 @@ rest: string,
  */
 exit: number, };
 
-export type Cli = { args: Array<string>, directory: string, };
+export type Cli = { 
+/**
+ * Names this run in `abort`.
+ */
+call: number, args: Array<string>, directory: string, };
 
 export type CliDone = { output: string, exit: number, };
 

@@ -109,12 +109,8 @@ impl Plugin {
         self.aborts.borrow_mut().remove(&shell.call);
         match done {
             Executed::Done(done) => Shelled {
-                rest: rest(&done, &printed),
-                exit: done
-                    .metadata
-                    .get("exit")
-                    .and_then(Value::as_i64)
-                    .map_or(1, |code| code as i32),
+                rest: rest(&done.output, exit_of(&done), &printed),
+                exit: exit_of(&done).map_or(1, |code| code as i32),
             },
             Executed::Failed { message } => Shelled {
                 rest: message + "\n",
@@ -167,7 +163,7 @@ impl Plugin {
                 },
             };
             match done {
-                Executed::Done(done) => out.push_str(&rest(&done, "")),
+                Executed::Done(done) => out.push_str(&rest(&done.output, exit_of(&done), "")),
                 Executed::Failed { message } => {
                     out.push_str(&format!("(`{line}` was not run: {message})"))
                 }
@@ -337,12 +333,15 @@ fn bash(command: &str, timeout: u64) -> ToolArgs {
     })
 }
 
+fn exit_of(done: &Done) -> Option<i64> {
+    done.metadata.get("exit").and_then(Value::as_i64)
+}
+
 /// What a command printed beyond what was shown.
-fn rest(done: &Done, printed: &str) -> String {
-    let exit = done.metadata.get("exit").and_then(Value::as_i64);
+pub(super) fn rest(output: &str, exit: Option<i64>, printed: &str) -> String {
     // The caller sees the exit code itself.
     let note = exit.map_or_else(String::new, |code| protocol::exit_note(code as i32));
-    let shown = done.output.strip_suffix(&note).unwrap_or(&done.output);
+    let shown = output.strip_suffix(&note).unwrap_or(output);
     let shown = match exit {
         Some(_) if shown == NO_OUTPUT => "",
         _ => shown,
@@ -506,13 +505,6 @@ mod tests {
 
     #[test]
     fn a_typed_command_shows_every_byte_once_and_no_remark() {
-        let done = |output: &str, exit: i32| Done {
-            title: String::new(),
-            output: output.into(),
-            metadata: json!({ "exit": exit }),
-            attachments: Vec::new(),
-            link: None,
-        };
         let failed = format!("a\nb\n{}", protocol::exit_note(3));
         for (output, exit, printed, expected) in [
             ("a\nb\n", 0, "", "a\nb\n"),
@@ -526,7 +518,7 @@ mod tests {
                 "\n...output truncated...\n\nend",
             ),
         ] {
-            assert_eq!(rest(&done(output, exit), printed), expected);
+            assert_eq!(rest(output, Some(exit), printed), expected);
         }
     }
 }

@@ -39,6 +39,7 @@ fn where_no_work_could_come_home_every_tool_refuses_with_the_way_out() {
             let error = open.error("s", "bash", json!({ "command": "true" })).await;
             assert!(error.contains("git worktree add"), "{error}");
             let doctor = plugin::Cli {
+                call: 1,
                 args: vec!["doctor".into()],
                 directory: text(&directory),
             };

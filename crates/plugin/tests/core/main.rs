@@ -14,6 +14,7 @@ mod lies;
 mod lifecycle;
 mod moved;
 mod permissions;
+mod prepared;
 mod proxy;
 mod refusals;
 mod repository;

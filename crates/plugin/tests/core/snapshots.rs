@@ -122,7 +122,7 @@ fn what_cannot_work_says_what_is_missing() {
 }
 
 /// The project gets a committed file that cannot be compressed.
-fn add_large_file(world: &World) {
+pub(crate) fn add_large_file(world: &World) {
     let mut state = 1_u64;
     let bytes: Vec<u8> = std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -138,7 +138,7 @@ fn add_large_file(world: &World) {
 }
 
 /// What was uploaded since the last look: requests and bytes.
-async fn uploaded(world: &World) -> (u64, u64) {
+pub(crate) async fn uploaded(world: &World) -> (u64, u64) {
     let requests = world.local.control("GET", "/_test/requests", json!({}));
     let requests = requests.await;
     let route = "POST /toolbox/{sandboxId}/files/bulk-upload";

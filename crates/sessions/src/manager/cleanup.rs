@@ -241,9 +241,16 @@ impl Sessions {
         Ok(self.store.read().await?)
     }
 
-    /// Deletes what earlier processes left: failed deletions, creates nobody finished, sandboxes
-    /// no tool ever used. Run once at every start.
+    /// Deletes what earlier processes left, and brings home the work that they left. Run once at every
+    /// start.
     pub async fn sweep(&self) -> Result<(), Error> {
+        let document = self.sweep_sandboxes().await?;
+        self.sweep_work(document).await
+    }
+
+    /// Deletes what earlier processes left: failed deletions, creates nobody finished, sandboxes
+    /// no tool ever used. Gives the store as it is afterwards.
+    pub async fn sweep_sandboxes(&self) -> Result<Document, Error> {
         let document = self.store.read().await?;
         if document.creating.is_empty()
             && document.cleanup.is_empty()
@@ -252,7 +259,7 @@ impl Sessions {
                 .values()
                 .all(|entry| entry.used != Some(false))
         {
-            return self.sweep_work(document).await;
+            return Ok(document);
         }
         let now = self.host.now_ms();
         let unused = |document: &mut Document| {
@@ -271,8 +278,7 @@ impl Sessions {
             let notes = gone.into_iter().map(|id| Cleanup::new(id, now));
             document.cleanup.extend(notes);
         };
-        let document = self.work_off(unused).await?;
-        self.sweep_work(document).await
+        self.work_off(unused).await
     }
 
     /// True if the session was deleted while no plugin looked, as `opencode session delete` does; that is

@@ -6,6 +6,7 @@ use crate::store::{Cleanup, Creating, Document, Entry};
 use daytona::{Sandbox, State, Toolbox, Way};
 use futures::future::join;
 use serde_json::Map;
+use std::cell::RefCell;
 
 /// How often a create is sent.
 const CREATE_ATTEMPTS: u32 = 4;
@@ -83,13 +84,19 @@ impl Sessions {
 
     /// Makes the sandbox that [`Sessions::claim`] wrote down.
     pub(super) async fn make(&self, session: &str, name: String) -> Result<Entry, Error> {
+        let prepared = match self.template.snapshot {
+            Some(_) => None,
+            None => self.prepared().await.unwrap_or_default(),
+        };
+        let prepared = RefCell::new(prepared.map(|prepared| prepared.name));
         let ready = async {
-            let known = self.snapshot_brings().await.unwrap_or_default();
+            let snapshot = self.snapshot_of(&prepared.borrow());
+            let known = self.snapshot_brings(&snapshot).await.unwrap_or_default();
             self.carrier.make_ready(self, session, known).await;
         };
         let wait = self.wait_for(session, &name);
         wait.for_what(Way::Creating.text());
-        let create = wait.during(self.create(session, &name, &wait));
+        let create = wait.during(self.create(session, &name, &prepared, &wait));
         let (made, ()) = join(create, ready).await;
         let now = self.host.now_ms();
         match made {
@@ -100,6 +107,7 @@ impl Sessions {
                     .update(|document| {
                         document.creating.retain(|note| note.name != name);
                         let mut entry = self.entry(document, &sandbox.toolbox(), now);
+                        entry.snapshot = prepared.take();
                         if let Some(old) = self.slot(session).heritage.take() {
                             entry.branch_number = old.branch_number.or(entry.branch_number);
                             (entry.home, entry.applied) = (old.home, old.applied);
@@ -165,16 +173,19 @@ impl Sessions {
     }
 
     /// Creates by a unique name, so that a lost answer can be made up for by looking. A failure
-    /// comes with whether a sandbox of that name may still come to be.
+    /// comes with whether a sandbox of that name may still come to be. A prepared snapshot that cannot be
+    /// used is no reason to fail: it is taken out of `prepared`.
     pub(super) async fn create(
         &self,
         session: &str,
         name: &str,
+        prepared: &RefCell<Option<String>>,
         wait: &Wait<'_>,
     ) -> Result<Sandbox, (daytona::Error, bool)> {
         let mut request = self.template.clone();
         request.name = name.into();
-        request.labels.extend(self.labels(Some(session)));
+        request.snapshot = request.snapshot.or(prepared.borrow().clone());
+        self.shape(&mut request, session);
         let (mut attempt, mut late) = (0, false);
         loop {
             let error = match self.client.create(&request).await {
@@ -192,6 +203,15 @@ impl Sessions {
                     Err(daytona::Error::NotFound { .. }) => {}
                     Err(_) => return Err((error, late)),
                 }
+            }
+            let snapshot = prepared.borrow().clone();
+            if let daytona::Error::Rejected { .. } | daytona::Error::NotFound { .. } = &error
+                && let Some(snapshot) = snapshot
+                && self.is_unusable(&snapshot).await
+            {
+                prepared.take();
+                request.snapshot = None;
+                continue;
             }
             attempt += 1;
             let attempts = match &error {

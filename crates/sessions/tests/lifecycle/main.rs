@@ -98,6 +98,7 @@ impl World {
         brings_home: bool,
     ) -> (Rc<TestHost>, Sessions) {
         let project = Project {
+            is_repository: true,
             id: "project".into(),
             worktree: worktree.into(),
             brings_home,
@@ -109,6 +110,7 @@ impl World {
     /// A process of an OpenCode whose database came to know the project then.
     fn process_of(&self, since: Option<u64>, carrier: Rc<dyn Carrier>) -> (Rc<TestHost>, Sessions) {
         let project = Project {
+            is_repository: true,
             id: "project".into(),
             worktree: "/w".into(),
             brings_home: true,
