@@ -188,7 +188,7 @@ fn what_others_wrote_passes_through_the_core_without_it() {
                 json!({ "sessionId": "s", "messageId": null, "parts": [part] }),
             ),
             ("system", json!({ "system": [key] })),
-            ("cli", json!({ "args": [key], "directory": "/" })),
+            ("cli", json!({ "call": 1, "args": [key], "directory": "/" })),
             ("before", json!({ "tool": key, "args": {} })),
             ("abort", json!({ "call": key })),
         ] {
