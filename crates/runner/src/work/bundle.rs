@@ -182,11 +182,12 @@ pub(super) fn make(
         return Ok(Made::TooMuch(weight.all));
     }
     let bundle = wrap(&path).map_err(|why| cannot("read", &path, &why))?;
-    match max.is_some_and(|max| bundle.size > max) {
+    if max.is_some_and(|max| bundle.size > max) {
         // From when the limit was another.
-        true => Ok(Made::TooMuch(weight::weigh(repository, tips, known)?.all)),
-        false => Ok(Made::Bundle(bundle)),
+        let _ = fs::remove_file(&path);
+        return Ok(Made::TooMuch(weight::weigh(repository, tips, known)?.all));
     }
+    Ok(Made::Bundle(bundle))
 }
 
 /// Writes what git prints to a file; false, and no file, if it has more than `max` bytes.

@@ -102,7 +102,8 @@ fn is_fault(text: &str) -> bool {
 }
 
 /// The files of the state `tip` without the states between: on top of what the host has of it, and of
-/// the agent's HEAD. None if `known`, the commits that the host has, are not behind it.
+/// the agent's HEAD. None if there are no states between, or if `known`, the commits that the host has,
+/// are not behind it.
 pub(super) fn shortened(
     git: &Git,
     tip: &str,
@@ -112,6 +113,14 @@ pub(super) fn shortened(
     let Some(from) = known.iter().find(|known| git.is_ancestor(known, tip)) else {
         return Ok(None);
     };
+    let without = format!("^{from}");
+    let mut between = vec!["rev-list", "--count", tip, &without];
+    if git.resolve(&["HEAD^{commit}"]) != [None] {
+        between.push("^HEAD");
+    }
+    if git.text(&between).as_deref() == Some("1") {
+        return Ok(None);
+    }
     let tree = git.resolve(&[&format!("{tip}^{{tree}}")]);
     match tree.into_iter().flatten().next() {
         Some(tree) => commit(git, &tree, message, &[from]).map(Some),
