@@ -3,7 +3,7 @@
 import { type ChildProcess, type ChildProcessByStdio, spawn } from "node:child_process"
 import type { Readable, Writable } from "node:stream"
 
-export type Child = ChildProcessByStdio<Writable, Readable, Readable>
+export type Child = ChildProcessByStdio<Writable, Readable | null, Readable>
 
 // A shell that is told of every child's start and end. Its input ends with this process, however that
 // ends, and then it kills the children that are left, each with whatever it has started.
@@ -30,10 +30,10 @@ function tell(what: "start" | "end", pid: number): void {
   watcher.stdin?.write(`${what} ${pid}\n`)
 }
 
-/** Starts a program in a process group of its own: a Ctrl-C of the terminal is not for it. */
-export function start(program: string, args: string[], options: { cwd: string; env: Record<string, string | undefined> }): Child {
+/** Starts a program in a process group of its own: a Ctrl-C of the terminal is not for it. It writes to the file `stdout`, or to this process. */
+export function start(program: string, args: string[], options: { cwd: string; env: Record<string, string | undefined> }, stdout?: number): Child {
   const isWindows = process.platform === "win32"
-  const child: Child = spawn(program, args, { ...options, detached: !isWindows, stdio: ["pipe", "pipe", "pipe"] })
+  const child = spawn(program, args, { ...options, detached: !isWindows, stdio: ["pipe", stdout ?? "pipe", "pipe"] }) as Child
   const { pid } = child
   if (pid !== undefined && !isWindows) {
     tell("start", pid)

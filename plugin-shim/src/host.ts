@@ -21,7 +21,7 @@ interface HttpCall {
   headers: [string, string][]
   timeoutMs: number
   maxBytes: number
-  saveTo: string | null
+  saveTo: [path: string, offset: number] | null
   json: string | null
   parts: { name: string; text: string | null; file: string | null; slice: [start: number, end: number] | null; bytes: number | null }[] | null
 }
@@ -37,6 +37,8 @@ interface GitCall {
 }
 
 const MAX_STDERR = 64 * 1024
+/** After so many bytes of a file memory is freed. */
+const FREED = 64 * 1024 * 1024
 const FIRST_LINE_MS = 5_000
 
 class TooLarge extends Error {
@@ -127,7 +129,12 @@ export class Machine {
     })
     const chunks: Uint8Array[] = []
     const received = bodyOf(response, call.maxBytes)
-    if (call.saveTo !== null && response.ok) await pipeline(received, createWriteStream(call.saveTo, { mode: 0o600 }))
+    if (call.saveTo !== null && response.ok) {
+      const [path, start] = call.saveTo
+      await pipeline(received, createWriteStream(path, start > 0 ? { flags: "r+", start } : { mode: 0o600 }))
+      // Bun holds what it was sent outside of its heap, and lets hundreds of megabytes wait to be freed.
+      if (start > 0 && start % FREED === 0) (globalThis as { Bun?: { gc(now: boolean): void } }).Bun?.gc(true)
+    }
     else for await (const chunk of received) chunks.push(chunk)
     return {
       head: JSON.stringify({ status: response.status, headers: [...response.headers] }),
@@ -257,8 +264,11 @@ export class Machine {
   async git(id: number, json: string, stdin: Uint8Array, listener?: (text: string) => void): Promise<Framed> {
     const call: GitCall = JSON.parse(json)
     const env = { ...environment(call.keep), LC_ALL: "C", GIT_TERMINAL_PROMPT: "0", ...Object.fromEntries(call.env) }
-    const child = start("git", call.args, { cwd: call.cwd, env })
+    // Git writes the file itself: Bun would hold in memory what a disk is slower to take.
+    const file = call.stdoutFile === null ? undefined : await open(call.stdoutFile, "w", 0o600)
+    const child = start("git", call.args, { cwd: call.cwd, env }, file?.fd)
     this.#running.set(id, () => kill(child))
+    await file?.close()
     let late = false
     const timer = call.timeoutMs > 0 ? setTimeout(() => ((late = true), kill(child)), call.timeoutMs) : undefined
     timer?.unref()
@@ -275,9 +285,8 @@ export class Machine {
     child.stdin.on("error", () => {})
     const fed = call.stdinFile === null ? undefined : feed(child.stdin, ...call.stdinFile)
     if (!fed) child.stdin.end(stdin)
-    const saved = call.stdoutFile === null ? undefined : pipeline(child.stdout, createWriteStream(call.stdoutFile, { mode: 0o600 }))
-    if (!saved) child.stdout.on("data", (data) => chunks.push(data))
-    const [code] = await Promise.all([ended, saved, fed]).finally(() => {
+    child.stdout?.on("data", (data) => chunks.push(data))
+    const [code] = await Promise.all([ended, fed]).finally(() => {
       clearTimeout(timer)
       this.#running.delete(id)
     })

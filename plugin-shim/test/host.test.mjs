@@ -126,25 +126,27 @@ describe("http", () => {
 
   test("a successful answer goes to a private file, and only there", async () => {
     const saveTo = join(dir, "saved")
-    const { head, body } = await call("/large", { saveTo, maxBytes: 5000 })
+    const { head, body } = await call("/large", { saveTo: [saveTo, 0], maxBytes: 5000 })
     assert.equal(JSON.parse(head).status, 200)
     assert.equal(body.length, 0)
     assert.equal(statSync(saveTo).size, 5000)
     assert.equal(statSync(saveTo).mode & 0o777, 0o600)
-    await call("/", { saveTo })
+    await call("/", { saveTo: [saveTo, 0] })
     assert.equal(readFileSync(saveTo, "utf8"), "body")
+    await call("/", { saveTo: [saveTo, 2] })
+    assert.equal(readFileSync(saveTo, "utf8"), "bobody")
   })
 
   test("an answer that says no is not saved", async () => {
     const saveTo = join(dir, "unsaved")
-    assert.equal(Buffer.from((await call("/broken", { saveTo })).body).toString(), "why")
+    assert.equal(Buffer.from((await call("/broken", { saveTo: [saveTo, 0] })).body).toString(), "why")
     assert.ok(!existsSync(saveTo))
   })
 
   test("an answer to save that is cut short or too long is an error", async () => {
     const saveTo = join(dir, "partial")
-    await assert.rejects(call("/cut", { saveTo }), { message: /terminated|bytes came/ })
-    await assert.rejects(call("/large", { saveTo }), { code: "TooLarge" })
+    await assert.rejects(call("/cut", { saveTo: [saveTo, 0] }), { message: /terminated|bytes came/ })
+    await assert.rejects(call("/large", { saveTo: [saveTo, 0] }), { code: "TooLarge" })
   })
 
   for (const [path, more, error] of [

@@ -99,7 +99,7 @@ fn requests() -> Vec<HttpRequest> {
             .expect("an execute");
         client.upload(&toolbox, &[upload]).await.expect("an upload");
         client
-            .download(&toolbox, "/tmp/a b", "/dev/null", bytes)
+            .download(&toolbox, "/tmp/a b", "/dev/null", 0..100, 100)
             .await
             .expect("a download");
         client

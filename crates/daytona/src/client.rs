@@ -7,6 +7,7 @@ use crate::types::*;
 use host::{Body, Host, HttpRequest, HttpResponse, Level, Part, PartContent};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// How long one request of the control plane may take. The service itself holds a create or a
@@ -326,24 +327,29 @@ impl Client {
         check_toolbox(toolbox, BULK_UPLOAD, response, self.host.now_ms()).map(drop)
     }
 
-    /// Downloads a file of the sandbox to the file `save_to` of the host, once; it may be there in
-    /// part after an error. `max_bytes` bounds it.
+    /// Downloads `part` of a file of the sandbox to its place in the file `save_to` of the host, once;
+    /// it may be there in part after an error. The part from byte 0 on makes the file. A service that
+    /// knows no parts sends the whole file; more than `max_bytes` are refused.
     pub async fn download(
         &self,
         toolbox: &Toolbox,
         path: &str,
         save_to: &str,
-        max_bytes: usize,
+        part: Range<u64>,
+        max_bytes: u64,
     ) -> Result<()> {
         let query = format!("{DOWNLOAD}?path={}", segment(path));
         let request = HttpRequest {
             method: "GET",
             url: toolbox_url(toolbox, &query),
-            headers: Vec::new(),
+            headers: vec![(
+                "range".into(),
+                format!("bytes={}-{}", part.start, part.end.saturating_sub(1)),
+            )],
             body: Body::Empty,
             timeout_ms: TRANSFER_TIMEOUT_MS,
-            max_bytes,
-            save_to: Some(save_to.into()),
+            max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
+            save_to: Some((save_to.into(), part.start)),
         };
         check_toolbox(
             toolbox,

@@ -21,7 +21,7 @@ fn serve(answers: &'static [&'static str]) -> String {
     url
 }
 
-fn download(answers: &'static [&'static str], max_bytes: usize) -> (Result<()>, String) {
+fn download(answers: &'static [&'static str], max_bytes: u64) -> (Result<()>, String) {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("saved");
     let host = Rc::new(TestHost::new(&[]));
@@ -37,7 +37,7 @@ fn download(answers: &'static [&'static str], max_bytes: usize) -> (Result<()>, 
     };
     let client = Client::new(host as Rc<dyn Host>, settings);
     let save_to = path.to_str().expect("UTF-8");
-    let result = run(client.download(&toolbox, "/tmp/a", save_to, max_bytes));
+    let result = run(client.download(&toolbox, "/tmp/a", save_to, 0..max_bytes, max_bytes));
     (result, std::fs::read_to_string(path).unwrap_or_default())
 }
 
@@ -78,4 +78,39 @@ fn a_download_that_is_too_large_is_given_up() {
     let (result, _) = download(&[WHOLE], 4);
     let error = result.expect_err("too large");
     assert!(error.to_string().contains("larger than 4 bytes"), "{error}");
+}
+
+#[test]
+fn a_part_goes_to_its_place_and_what_came_before_stays() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("saved");
+    let host = Rc::new(TestHost::new(&[]));
+    let settings = Settings {
+        api_url: "http://unused".into(),
+        api_key: "key".into(),
+        organization: None,
+    };
+    let toolbox = Toolbox {
+        id: "id".into(),
+        proxy_url: serve(&[
+            "HTTP/1.1 206 OK\r\ncontent-length: 4\r\n\r\nfour",
+            "HTTP/1.1 206 OK\r\ncontent-length: 9\r\n\r\nfi",
+            "HTTP/1.1 206 OK\r\ncontent-length: 4\r\n\r\nfive",
+        ]),
+    };
+    let client = Client::new(host.clone() as Rc<dyn Host>, settings);
+    let save_to = path.to_str().expect("UTF-8");
+    let part =
+        |part: std::ops::Range<u64>| run(client.download(&toolbox, "/tmp/a", save_to, part, 4));
+    part(0..4).expect("the first");
+    part(4..8).expect_err("it is cut");
+    part(4..8).expect("the second");
+    assert_eq!(std::fs::read_to_string(&path).expect("saved"), "fourfive");
+    let asked = host.requests();
+    let ranges = asked.iter().map(|request| &request.headers);
+    let ranges: Vec<&str> = ranges
+        .filter_map(|headers| headers.iter().find(|(name, _)| name == "range"))
+        .map(|(_, value)| value.as_str())
+        .collect();
+    assert_eq!(ranges, ["bytes=0-3", "bytes=4-7", "bytes=4-7"]);
 }

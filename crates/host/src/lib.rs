@@ -150,8 +150,9 @@ pub struct HttpRequest {
     pub timeout_ms: u64,
     /// Refuse a longer response.
     pub max_bytes: usize,
-    /// A successful response's body goes to this file, not to the core's memory.
-    pub save_to: Option<String>,
+    /// A successful response's body goes to this file, not to the core's memory: from this byte on, and
+    /// what is there before stays. From byte 0 on the file is a new one.
+    pub save_to: Option<(String, u64)>,
 }
 
 /// What a request carries.

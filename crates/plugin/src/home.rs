@@ -19,7 +19,10 @@ use sync::{Applied, Incoming, Landed, Take, Tip};
 
 /// How often another branch number is tried: others may take one at the same moment.
 const NUMBERS: usize = 20;
-/// How often a bundle that is not whole is fetched.
+/// Bytes of a large bundle that are fetched at once: the runtime of OpenCode holds in memory what it is
+/// sent faster than it is written, and what has arrived is not fetched again.
+const PART: u64 = 16 * 1024 * 1024;
+/// How often a part that is not whole is fetched.
 const DOWNLOADS: u32 = 4;
 /// Most files that are named where there is too much.
 const NAMED: usize = 3;
@@ -361,26 +364,33 @@ impl Carry {
         let toolbox: Option<Toolbox> =
             (sessions.existing(session).await).map_err(|error| error.to_string())?;
         let mut toolbox = toolbox.ok_or("the session has no sandbox any more")?;
-        let mut attempt = 0;
+        let (mut at, mut attempt) = (0, 0);
         let mut patience = Patience::new(&*self.host, sessions, session, false);
-        loop {
+        while at < size {
+            let end = size.min(at + PART);
+            // A service that knows no parts sends the whole file.
+            let most = if at == 0 { size } else { end - at };
             let got = (sessions.client())
-                .download(&toolbox, path, file, size as usize)
+                .download(&toolbox, path, file, at..end, most)
                 .await;
+            let arrived = match got {
+                Ok(()) => self.host.file_size(file).await.unwrap_or_default(),
+                Err(_) => 0,
+            };
             match got {
-                Ok(()) => {
-                    attempt += 1;
-                    match self.has_size(file, size).await {
-                        Err(_) if attempt < DOWNLOADS => {}
-                        checked => return checked,
-                    }
+                Ok(()) if arrived == end || arrived == size => {
+                    (at, attempt) = (arrived, 0);
+                    patience = Patience::new(&*self.host, sessions, session, false);
                 }
+                Ok(()) if attempt + 1 < DOWNLOADS => attempt += 1,
+                Ok(()) => break,
                 Err(error) => {
                     let next = patience.after(&toolbox, error).await;
                     toolbox = next.map_err(|error| error.to_string())?;
                 }
             }
         }
+        self.has_size(file, size).await
     }
 
     /// Moves the session's branch, under another number if its own is taken; `odd` says why it must

@@ -202,6 +202,13 @@ fn slice(path: &str, offset: u64, length: u64) -> std::io::Result<Vec<u8>> {
     Ok(part)
 }
 
+/// A file that is there, to be written from a byte on.
+fn written_at(path: &str, offset: u64) -> std::io::Result<std::fs::File> {
+    let mut file = std::fs::File::options().write(true).open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    Ok(file)
+}
+
 /// An empty file that only its owner reads.
 fn private_file(path: &str) -> std::io::Result<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
@@ -221,7 +228,7 @@ impl Host for TestHost {
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         if let Some(answer) = &*self.answer.borrow() {
             let mut body = answer(&request).into_bytes();
-            if let Some(path) = &request.save_to {
+            if let Some((path, _)) = &request.save_to {
                 std::fs::write(path, std::mem::take(&mut body)).expect("saved");
             }
             self.requests.borrow_mut().push(request);
@@ -331,10 +338,14 @@ impl Host for TestHost {
                 )
             })
             .collect();
-        let save_to = request.save_to.as_deref();
+        let save_to = request.save_to.as_ref();
         let mut saved = match save_to.filter(|_| (200..300).contains(&status)) {
-            Some(path) => {
-                let file = private_file(path).map_err(|error| not_saved(&url, path, error))?;
+            Some((path, offset)) => {
+                let file = match offset {
+                    0 => private_file(path),
+                    at => written_at(path, *at),
+                };
+                let file = file.map_err(|error| not_saved(&url, path, error))?;
                 Some((file, path))
             }
             None => None,

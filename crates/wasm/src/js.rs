@@ -161,7 +161,7 @@ struct Request<'a> {
     headers: &'a [(String, String)],
     timeout_ms: u64,
     max_bytes: usize,
-    save_to: Option<&'a str>,
+    save_to: Option<&'a (String, u64)>,
     json: Option<&'a str>,
     parts: Option<Vec<WirePart<'a>>>,
 }
@@ -329,7 +329,7 @@ impl Host for JsSide {
             headers: &request.headers,
             timeout_ms: request.timeout_ms,
             max_bytes: request.max_bytes,
-            save_to: request.save_to.as_deref(),
+            save_to: request.save_to.as_ref(),
             json: None,
             parts: None,
         };

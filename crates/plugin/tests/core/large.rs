@@ -103,7 +103,6 @@ fn more_than_may_come_home_is_told_once_for_each_state_and_to_the_model() {
 }
 
 #[test]
-#[ignore = "the options do not have `carry.maxMegabytes` yet"]
 fn work_over_the_limit_stays_in_the_sandbox_and_comes_home_with_a_larger_one() {
     run(async {
         let world = World::new();
@@ -149,7 +148,6 @@ fn work_over_the_limit_stays_in_the_sandbox_and_comes_home_with_a_larger_one() {
 }
 
 #[test]
-#[ignore = "the options do not have `carry.maxMegabytes` yet"]
 fn what_is_over_the_limit_and_deleted_does_not_keep_the_rest_in_the_sandbox() {
     run(async {
         let world = World::new();
