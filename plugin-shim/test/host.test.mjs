@@ -115,7 +115,7 @@ describe("http", () => {
   test("multipart keeps the order: path before content, from text, file and bytes", async () => {
     const file = join(dir, "upload")
     writeFileSync(file, "from a file")
-    const part = (name, more) => ({ name, text: null, file: null, bytes: null, ...more })
+    const part = (name, more) => ({ name, text: null, file: null, slice: null, bytes: null, ...more })
     const parts = [part("files[0].path", { text: "/a" }), part("files[0].file", { file }), part("files[1].path", { text: "/b" }), part("files[1].file", { bytes: 0 })]
     await call("/", { parts, bytes: [new Uint8Array([1, 2, 255])] })
     const { body } = seen.at(-1)

@@ -15,7 +15,7 @@ use crate::remote::{OTHER, Remote, RemoteError};
 use crate::secrets::Secrets;
 use crate::trust;
 use async_trait::async_trait;
-use daytona::{Upload, UploadSource};
+use daytona::{Sandbox, Upload, UploadSource};
 use host::{Host, Level};
 use protocol::{
     Base, Code, Identity, Op, Outcome, Request, Setup, ToolError, UnderWay, Upstream, Whole,
@@ -24,7 +24,7 @@ use sessions::{Carrier, Fresh, Origin, Prepared, Sessions};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use steps::{Arrived, Steps, grouped};
+use steps::{Arrived, Size, Steps, grouped};
 use sync::{Packed, Start, Step};
 
 /// Most repositories in the project that are named.
@@ -252,6 +252,9 @@ impl Carry {
         let steps = Rc::clone(&self.steps);
         let of = session.to_string();
         let tell = Rc::new(move |step: Step| match step {
+            Step::Sized { files, packed } => {
+                steps.measured(&of, Some(Size { files, packed }), None);
+            }
             Step::Searching { done, of: all } => {
                 let (done, all) = (grouped(done / 1_000_000), grouped(all / 1_000_000));
                 let how_far = format!(": {done} of {all} MB");
@@ -422,6 +425,10 @@ impl Carrier for Carry {
         }
     }
 
+    fn created(&self, session: &str, sandbox: &Sandbox) {
+        self.steps.measured(session, None, sandbox.disk);
+    }
+
     async fn give_up(&self, session: &str) {
         self.steps.end(session);
         let ready = self.ready.borrow_mut().remove(session);
@@ -477,28 +484,6 @@ impl Carrier for Carry {
     }
 }
 
-/// Bytes that files and packs take on a disk: each file takes whole blocks.
-fn room((files, bytes): (usize, u64), packed: u64) -> u64 {
-    bytes + packed + files as u64 * 2_048
-}
-
-/// Why a project does not fit on a disk of so many GiB; none if it does, or nobody knows.
-fn lacks_room(files: (usize, u64), packed: u64, disk: Option<f64>) -> Option<String> {
-    let disk = disk.filter(|disk| *disk > 0.0)? * f64::from(1 << 30);
-    let needed = room(files, packed);
-    let megabytes = |bytes: u64| grouped(bytes.div_ceil(1_000_000));
-    (needed > disk as u64).then(|| {
-        format!(
-            "The project needs {} MB in the sandbox ({} files with {} MB, and {} MB of git's), and its disk has {} MB. Use a snapshot or an image with more room (option `resources`), or carry less with the options `carry.paths` and `history`.",
-            megabytes(needed),
-            grouped(files.0 as u64),
-            megabytes(files.1),
-            megabytes(packed),
-            grouped(disk as u64 / 1_000_000)
-        )
-    })
-}
-
 impl Carry {
     /// Refuses a project for which the sandbox has no room.
     async fn has_room(
@@ -507,13 +492,16 @@ impl Carry {
         packed: &Packed,
         sessions: &Sessions,
     ) -> Result<(), String> {
-        let (files, bytes) = packed.files;
-        if room(packed.files, packed.size()) < LARGE {
+        let size = Size {
+            files: packed.files,
+            packed: packed.size(),
+        };
+        if size.room() < LARGE {
             return Ok(());
         }
         let sandbox = sessions.client().get(&fresh.toolbox.id).await;
         let disk = sandbox.ok().and_then(|sandbox| sandbox.disk);
-        match lacks_room((files, bytes), packed.size(), disk) {
+        match size.lacks_room(disk) {
             Some(why) => Err(why),
             None => Ok(()),
         }
@@ -582,29 +570,6 @@ impl Carry {
                 }
                 Err(error) => Err(trust::sentence(&error.message)),
             };
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::lacks_room;
-
-    #[test]
-    fn a_project_is_refused_only_if_it_is_known_not_to_fit() {
-        let gib = 1 << 30;
-        for (files, packed, disk, fits) in [
-            ((10, 2 * gib), gib, Some(3.0), false),
-            ((10, 2 * gib), gib / 2, Some(3.0), true),
-            ((2_000_000, 0), 0, Some(3.0), false),
-            ((10, 2 * gib), gib, Some(0.0), true),
-            ((10, 2 * gib), gib, None, true),
-        ] {
-            let why = lacks_room(files, packed, disk);
-            assert_eq!(why.is_none(), fits, "{files:?} {packed} {disk:?}");
-            if let Some(why) = why {
-                assert!(why.contains("its disk has 3,221 MB"), "{why}");
-            }
         }
     }
 }

@@ -103,6 +103,9 @@ pub trait Carrier {
     /// `known` are commits that its snapshot brings, as far as that is known.
     async fn make_ready(&self, sessions: &Sessions, session: &str, known: Vec<String>);
 
+    /// The sandbox is created; what is made ready may not be yet.
+    fn created(&self, _session: &str, _sandbox: &daytona::Sandbox) {}
+
     /// There is no sandbox after all.
     async fn give_up(&self, session: &str);
 

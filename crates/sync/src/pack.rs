@@ -76,6 +76,13 @@ pub struct Packed {
 /// How far packing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// It is known how large it is.
+    Sized {
+        /// Files, and their bytes when they are checked out.
+        files: (usize, u64),
+        /// Bytes that git keeps it in, which is about what is uploaded.
+        packed: u64,
+    },
     /// Files and commits are looked through for secrets: bytes, and of how many.
     Searching {
         /// Bytes so far.
@@ -233,6 +240,10 @@ impl Project {
             .await?;
         let is_partial = !clean.absent.is_empty();
         self.keep_clean(&clean).await?;
+        tell(Step::Sized {
+            files: snapshot.files,
+            packed: objects.disk(),
+        });
         let listener = bases::heard(tell);
         let packs = match without.is_empty() {
             true => {

@@ -10,6 +10,9 @@ use crate::{Error, Project, Start};
 use host::{GitOutput, Level};
 use std::collections::HashSet;
 
+/// So many files are many, and of so many it is asked first how large they are.
+const MANY: usize = 5_000;
+const LARGEST: usize = 500;
 /// What git exits with if it does not know an option.
 const USAGE: i32 = 129;
 
@@ -205,27 +208,34 @@ impl Project {
             clean.absent.extend(outside.cloned());
             files = inside;
         }
-        let (mut seen, mut lines) = (HashSet::new(), Vec::new());
-        for file in &files {
-            if seen.insert(file.blob.as_str()) {
-                lines.extend_from_slice(file.blob.as_bytes());
-                lines.push(b' ');
-                // A line must be one.
-                lines.extend(file.path.iter().map(|byte| match byte {
-                    b'\n' => b'?',
-                    byte => *byte,
-                }));
-                lines.push(b'\n');
-            }
+        if files.len() > MANY {
+            self.largest_fit(git, &files, dir).await?;
         }
         let mut blobs = Objects::default();
-        self.sized(git, lines, &mut blobs, dir).await?;
+        self.sized(git, lines(&files), &mut blobs, dir).await?;
         self.fits(&blobs)?;
         clean.sizes.learn(&blobs);
         let size = |file: &&Staged| clean.sizes.of(file.blob.as_bytes());
         let sizes = files.iter().filter_map(size).map(|(size, _)| size);
         snapshot.files = (files.len(), sizes.sum());
         Ok(())
+    }
+
+    /// Refuses a worktree of which the largest files are more than is carried. Of many files it takes git
+    /// some seconds to say how large they are, the worktree says it at once.
+    async fn largest_fit(&self, git: &Git<'_>, files: &[&Staged], dir: &str) -> Result<(), Error> {
+        let names = files
+            .iter()
+            .map(|file| String::from_utf8_lossy(&file.path).into_owned());
+        let sizes = self.sizes_of(&names.collect::<Vec<_>>()).await;
+        let mut largest: Vec<(u64, &Staged)> =
+            sizes.into_iter().zip(files.iter().copied()).collect();
+        largest.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+        largest.truncate(LARGEST);
+        let largest: Vec<&Staged> = largest.into_iter().map(|(_, file)| file).collect();
+        let mut blobs = Objects::default();
+        self.sized(git, lines(&largest), &mut blobs, dir).await?;
+        self.fits(&blobs)
     }
 
     /// A commit of the tree: HEAD, if it has that, and else one on top of it.
@@ -375,6 +385,22 @@ impl Project {
         }
         git.feed(&add, paths).await
     }
+}
+
+/// `BLOB PATH` for each blob of the files.
+fn lines(files: &[&Staged]) -> Vec<u8> {
+    let (mut seen, mut lines) = (HashSet::new(), Vec::new());
+    for file in files {
+        if seen.insert(file.blob.as_str()) {
+            lines.extend_from_slice(file.blob.as_bytes());
+            lines.push(b' ');
+            // A line must be one.
+            let path = file.path.iter();
+            lines.extend(path.map(|byte| if *byte == b'\n' { b'?' } else { *byte }));
+            lines.push(b'\n');
+        }
+    }
+    lines
 }
 
 /// The tree of the index.

@@ -9,6 +9,15 @@ use crate::{Error, Project};
 const FILES: usize = 1_000;
 
 impl Project {
+    /// Sizes of files of the worktree.
+    pub(crate) async fn sizes_of(&self, files: &[String]) -> Vec<u64> {
+        let mut sizes = Vec::with_capacity(files.len());
+        for some in files.chunks(FILES) {
+            sizes.extend(self.host.file_sizes(&self.worktree, some).await);
+        }
+        sizes
+    }
+
     /// Refuses a worktree whose files that git would have to take are more than is carried. `git` works
     /// on the index that they would be taken into; `below` are the pathspecs that they match.
     pub(crate) async fn uncommitted_fits(
@@ -34,10 +43,7 @@ impl Project {
             found.push(String::from_utf8_lossy(name).into_owned());
         })
         .await?;
-        let mut sizes = Vec::with_capacity(found.len());
-        for some in found.chunks(FILES) {
-            sizes.extend(self.host.file_sizes(&self.worktree, some).await);
-        }
+        let sizes = self.sizes_of(&found).await;
         let size: u64 = sizes.iter().sum();
         if size <= self.limit {
             return Ok(());

@@ -5,7 +5,7 @@ use futures::channel::oneshot;
 use futures::future::{Either, select};
 use host::Host;
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -17,6 +17,8 @@ const OFTEN_MS: u64 = 250;
 pub(crate) const STOPPED: &str =
     "the user interrupted the preparation of the sandbox; the next call begins it again";
 
+/// How large a project is, and a disk in GiB, as far as it is known.
+type Known = (Option<Size>, Option<f64>);
 /// Shows a text to a session.
 type Show = Box<dyn Fn(&str, &str)>;
 
@@ -28,8 +30,10 @@ pub(crate) struct Steps {
     times: RefCell<HashMap<String, (u64, u64, String)>>,
     /// Ends what goes on for a session.
     stops: RefCell<HashMap<String, Vec<oneshot::Sender<()>>>>,
-    /// Sessions whose preparation must not go on.
-    stopped: RefCell<HashSet<String>>,
+    /// Sessions whose preparation must not go on, and why.
+    stopped: RefCell<HashMap<String, String>>,
+    /// How large the project is that is packed for a session, and the disk that it is packed for.
+    sizes: RefCell<HashMap<String, Known>>,
 }
 
 impl Steps {
@@ -40,6 +44,7 @@ impl Steps {
             times: RefCell::default(),
             stops: RefCell::default(),
             stopped: RefCell::default(),
+            sizes: RefCell::default(),
         })
     }
 
@@ -55,6 +60,22 @@ impl Steps {
     /// It has ended.
     pub(crate) fn end(&self, session: &str) {
         self.times.borrow_mut().remove(session);
+        if let Some((size, _)) = self.sizes.borrow_mut().get_mut(session) {
+            *size = None;
+        }
+    }
+
+    /// It is known how large the project is, or how large the sandbox's disk is in GiB. What does not fit
+    /// ends here.
+    pub(crate) fn measured(&self, session: &str, size: Option<Size>, disk: Option<f64>) {
+        let mut sizes = self.sizes.borrow_mut();
+        let known = sizes.entry(session.into()).or_default();
+        *known = (size.or(known.0), disk.or(known.1));
+        let (size, disk) = *known;
+        drop(sizes);
+        if let Some(why) = size.and_then(|size| size.lacks_room(disk)) {
+            self.stop(session, &why);
+        }
     }
 
     /// Says what is done, and how far it is.
@@ -79,20 +100,22 @@ impl Steps {
         self.stopped.borrow_mut().remove(session);
     }
 
-    /// Nobody waits for a session's sandbox any more.
-    pub(crate) fn stop(&self, session: &str) {
-        self.stopped.borrow_mut().insert(session.into());
+    /// The preparation of a session's sandbox must not go on.
+    pub(crate) fn stop(&self, session: &str, why: &str) {
+        let mut stopped = self.stopped.borrow_mut();
+        stopped.insert(session.into(), why.into());
+        drop(stopped);
         let stops = self.stops.borrow_mut().remove(session);
         for stop in stops.into_iter().flatten() {
             let _ = stop.send(());
         }
     }
 
-    /// An error if nobody waits for the session's sandbox.
+    /// An error if the preparation must not go on.
     pub(crate) fn go_on(&self, session: &str) -> Result<(), String> {
-        match self.stopped.borrow().contains(session) {
-            true => Err(STOPPED.into()),
-            false => Ok(()),
+        match self.stopped.borrow().get(session) {
+            Some(why) => Err(why.clone()),
+            None => Ok(()),
         }
     }
 
@@ -110,9 +133,44 @@ impl Steps {
         stops(&mut self.stops.borrow_mut());
         match select(pin!(work), stopped).await {
             Either::Left((done, _)) => done,
-            Either::Right((Ok(()), _)) => Err(STOPPED.into()),
+            Either::Right((Ok(()), _)) => {
+                self.go_on(session)?;
+                Err(STOPPED.into())
+            }
             Either::Right((Err(_), work)) => work.await,
         }
+    }
+}
+
+/// What a project takes in a sandbox.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// Files, and their bytes when they are checked out.
+    pub(crate) files: (usize, u64),
+    /// Bytes that are uploaded.
+    pub(crate) packed: u64,
+}
+
+impl Size {
+    /// Bytes that it takes on a disk: each file takes whole blocks.
+    pub(crate) fn room(&self) -> u64 {
+        self.files.1 + self.packed + self.files.0 as u64 * 2_048
+    }
+
+    /// Why it does not fit on a disk of so many GiB; none if it does, or nobody knows.
+    pub(crate) fn lacks_room(&self, disk: Option<f64>) -> Option<String> {
+        let disk = disk.filter(|disk| *disk > 0.0)? * f64::from(1 << 30);
+        let megabytes = |bytes: u64| grouped(bytes.div_ceil(1_000_000));
+        (self.room() > disk as u64).then(|| {
+            format!(
+                "The project needs {} MB in the sandbox ({} files with {} MB, and {} MB of git's), and its disk has {} MB. Use a snapshot or an image with more room (option `resources`), or carry less with the options `carry.paths` and `history`.",
+                megabytes(self.room()),
+                grouped(self.files.0 as u64),
+                megabytes(self.files.1),
+                megabytes(self.packed),
+                grouped(disk as u64 / 1_000_000)
+            )
+        })
     }
 }
 
@@ -150,7 +208,25 @@ pub(crate) fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use super::{Size, grouped};
+
+    #[test]
+    fn a_project_is_refused_only_if_it_is_known_not_to_fit() {
+        let gib = 1 << 30;
+        for (files, packed, disk, fits) in [
+            ((10, 2 * gib), gib, Some(3.0), false),
+            ((10, 2 * gib), gib / 2, Some(3.0), true),
+            ((2_000_000, 0), 0, Some(3.0), false),
+            ((10, 2 * gib), gib, Some(0.0), true),
+            ((10, 2 * gib), gib, None, true),
+        ] {
+            let why = Size { files, packed }.lacks_room(disk);
+            assert_eq!(why.is_none(), fits, "{files:?} {packed} {disk:?}");
+            if let Some(why) = why {
+                assert!(why.contains("its disk has 3,221 MB"), "{why}");
+            }
+        }
+    }
 
     #[test]
     fn thousands_are_told_apart() {

@@ -3,6 +3,7 @@
 
 use super::calls::{Cancel, failed, is_background};
 use super::{Core, Plugin};
+use crate::carry::steps::STOPPED;
 use crate::edge::Executed;
 use crate::remote::{Answer, OTHER, RemoteError};
 use futures::future::{Either, select};
@@ -110,7 +111,7 @@ impl<'a> Running<'a> {
                 if sessions.is_ready(self.root) || self.plugin.is_wanted(self.root) {
                     return first.await;
                 }
-                self.core.carry.steps.stop(self.root);
+                self.core.carry.steps.stop(self.root, STOPPED);
                 first.await.map_err(|_| RemoteError::Cancelled)
             }
         }

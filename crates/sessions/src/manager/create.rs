@@ -96,7 +96,15 @@ impl Sessions {
         };
         let wait = self.wait_for(session, &name);
         wait.for_what(Way::Creating.text());
-        let create = wait.during(self.create(session, &name, &prepared, &wait));
+        let create = async {
+            let made = wait
+                .during(self.create(session, &name, &prepared, &wait))
+                .await;
+            if let Ok(sandbox) = &made {
+                self.carrier.created(session, sandbox);
+            }
+            made
+        };
         let (made, ()) = join(create, ready).await;
         let now = self.host.now_ms();
         match made {
