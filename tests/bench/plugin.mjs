@@ -30,6 +30,18 @@ if (orders.kind === "startup-sdk") {
     console.log(JSON.stringify(await homeCalls({ hooks, call, control, orders })))
     process.exit(0)
   }
+  if (orders.kind === "first") {
+    const session = { sessionID: orders.session, info: { id: orders.session } }
+    await hooks.event({ event: { type: "session.created", properties: session } })
+    await control("DELETE", "/_test/requests")
+    const started = performance.now()
+    const { output } = await call("bash", { command: "echo there" })
+    const ms = performance.now() - started
+    if (!output.startsWith("there")) throw new Error(`the first call failed: ${output}`)
+    const { total, bytes } = JSON.parse(await control("GET", "/_test/requests"))
+    console.log(JSON.stringify({ ms, requests: total, uploaded: bytes["POST /toolbox/{sandboxId}/files/bulk-upload"]?.in ?? 0 }))
+    process.exit(0)
+  }
   const requests = async () => JSON.parse(await control("GET", "/_test/requests")).total
 
   await hooks.event({ event: { type: "session.created", properties: { sessionID: orders.session, info: { id: orders.session } } } })
