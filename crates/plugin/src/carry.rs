@@ -261,7 +261,7 @@ impl Carry {
                 steps.say(&of, "Looking for keys in the project", &how_far);
             }
             Step::Packing { done, of: all } => {
-                let how_far = format!(": {} of {} files", grouped(done), grouped(all));
+                let how_far = format!(": {} of {} objects", grouped(done), grouped(all));
                 steps.say(&of, "Packing the project", &how_far);
             }
         });

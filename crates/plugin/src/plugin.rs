@@ -630,6 +630,7 @@ impl Plugin {
             self.host.spawn(Box::pin(async move {
                 // A failure is shown by its notice, and again by the first tool call.
                 if let Ok(root) = plugin.root(&session).await {
+                    core.carry.steps.wanted(&root);
                     let _ = core.sessions.ensure(&root).await;
                 }
             }));

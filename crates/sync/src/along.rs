@@ -88,7 +88,9 @@ impl Project {
         let (commits, objects) = loop {
             let commits = self.cut(git, root, snapshot, &mut along).await?;
             let objects = commits.iter().chain([&snapshot.commit]);
-            let mut objects = self.objects(git, objects, &clean.sizes, dir).await?;
+            let mut objects = self
+                .objects(git, objects, (&clean.sizes, has_history), dir)
+                .await?;
             if let Some(below) = &snapshot.below {
                 objects.retain(|object| below.takes(object));
             }

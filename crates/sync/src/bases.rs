@@ -290,7 +290,7 @@ impl Project {
             true => goes.objects,
             false => {
                 let commits = goes.commits.iter().copied();
-                let mut found = self.objects(git, commits, goes.sizes, dir).await?;
+                let mut found = self.objects(git, commits, (goes.sizes, true), dir).await?;
                 if let Some(below) = &goes.snapshot.below {
                     found.retain(|object| below.takes(object));
                 }

@@ -178,13 +178,13 @@ pub(crate) fn bytes(hash: &[u8]) -> Option<[u8; 32]> {
 }
 
 impl Project {
-    /// The objects of commits, trees and tags. Of a commit no parents; of what is not here, nothing. Git
-    /// is not asked again for sizes that are known.
+    /// The objects of commits, trees and tags. Of a commit no parents. What is not here is left out, unless
+    /// `is_whole` says that all must be. Git is not asked again for sizes that are known.
     pub(crate) async fn objects(
         &self,
         git: &Git<'_>,
         tips: impl IntoIterator<Item = &String>,
-        known: &Sizes,
+        (known, is_whole): (&Sizes, bool),
         dir: &str,
     ) -> Result<Objects, Error> {
         let names = format!("{dir}/objects");
@@ -193,13 +193,10 @@ impl Project {
             list.push_str(tip);
             list.push('\n');
         }
-        let args = [
-            "rev-list",
-            "--objects",
-            "--no-walk=unsorted",
-            "--missing=allow-any",
-            "--stdin",
-        ];
+        let mut args = vec!["rev-list", "--objects", "--no-walk=unsorted", "--stdin"];
+        if !is_whole {
+            args.push("--missing=allow-any");
+        }
         git.to_file(&args, &list, &names).await?;
         let (mut objects, mut lines) = (Objects::default(), Vec::new());
         self.in_records(&names, b'\n', |line| {

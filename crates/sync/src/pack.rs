@@ -249,7 +249,10 @@ impl Project {
             true => {
                 let more: Vec<&String> = along.more().chain(&lfs).collect();
                 if !more.is_empty() {
-                    objects.add_all(self.objects(&git, more, &clean.sizes, dir).await?);
+                    objects.add_all(
+                        self.objects(&git, more, (&clean.sizes, !kind.is_partial), dir)
+                            .await?,
+                    );
                     self.fits(&objects)?;
                 }
                 let (tips, commits) = self.own(&git, root, &snapshot, &along).await?;

@@ -235,7 +235,12 @@ impl Project {
         let largest: Vec<&Staged> = largest.into_iter().map(|(_, file)| file).collect();
         let mut blobs = Objects::default();
         self.sized(git, lines(&largest), &mut blobs, dir).await?;
-        self.fits(&blobs)
+        self.fits(&blobs).map_err(|mut error| {
+            if let Error::TooLarge { files: count, .. } = &mut error {
+                *count = files.len();
+            }
+            error
+        })
     }
 
     /// A commit of the tree: HEAD, if it has that, and else one on top of it.

@@ -460,3 +460,17 @@ fn a_pack_that_is_given_up_leaves_nothing() {
         assert_eq!(host.temps(), [""; 0]);
     });
 }
+
+#[test]
+fn a_repository_that_lacks_an_object_is_refused_with_gits_words() {
+    let world = World::new(&[("a", 1_000)]);
+    let lost = git(&world.path(), &["rev-parse", "HEAD:a"]);
+    world.write("a", 7, 1_000);
+    world.commit("second");
+    let (dir, name) = lost.split_at(2);
+    let object = world.path().join(".git/objects").join(dir).join(name);
+    fs::remove_file(object).expect("it is loose");
+    let error = world.pack(&with_history()).expect_err("it is damaged");
+    assert!(error.to_string().contains(&lost), "{error}");
+    world.pack(&Start::default()).expect("what goes is whole");
+}
