@@ -66,6 +66,18 @@ describe("files", () => {
     assert.ok(existsSync(other))
   })
 
+  test("a directory that is made is private, with those above it", async () => {
+    const path = join(dir, "made/below")
+    const mask = process.umask(0)
+    try {
+      await machine.makeDir(path)
+    } finally {
+      process.umask(mask)
+    }
+    for (const made of [path, join(dir, "made")]) assert.equal(statSync(made).mode & 0o777, 0o700, made)
+    await machine.makeDir(path)
+  })
+
   test("sizes are those of files, and links are not followed", async () => {
     writeFileSync(join(dir, "six"), "123456")
     symlinkSync("six", join(dir, "link"))
@@ -77,8 +89,11 @@ describe("files", () => {
 describe("http", () => {
   let server, url
   const seen = []
+  /** Those that wait for an answer, by path. */
+  const waiting = new Map()
   before(async () => {
     server = createServer(async (req, res) => {
+      if (req.url.startsWith("/held")) return waiting.get(req.url)({ socket: req.socket, res })
       const chunks = []
       for await (const chunk of req) chunks.push(chunk)
       seen.push({ url: req.url, headers: req.headers, body: Buffer.concat(chunks).toString("latin1") })
@@ -95,7 +110,7 @@ describe("http", () => {
   after(() => (server.closeAllConnections(), server.close()))
 
   const call = (path, more = {}) =>
-    machine.http(0, JSON.stringify({ method: "POST", url: url + path, headers: [["authorization", "Bearer k"]], timeoutMs: 5000, maxBytes: 1000, saveTo: null, json: null, parts: null, ...more }), more.bytes ?? [])
+    machine.http(more.id ?? 0, JSON.stringify({ method: "POST", url: url + path, headers: [["authorization", "Bearer k"]], timeoutMs: 5000, maxBytes: 1000, saveTo: null, json: null, parts: null, ...more }), more.bytes ?? [])
 
   test("status, headers and body come back", async () => {
     const { head, body } = await call("/", { json: '{"a":1}' })
@@ -122,6 +137,35 @@ describe("http", () => {
     const order = ['name="files[0].path"', "/a", 'name="files[0].file"', "from a file", 'name="files[1].path"', "/b", 'name="files[1].file"', "\x01\x02\xff"]
     const at = order.map((text) => body.indexOf(text))
     assert.ok(at.every((position, index) => position >= 0 && (index === 0 || position > at[index - 1])), JSON.stringify(at))
+  })
+
+  for (const [start, end] of [[0, 3], [3, 7], [7, 100], [0, 10]]) {
+    test(`of a file from ${start} to ${end}, exactly these bytes are uploaded`, async () => {
+      const file = join(dir, "sliced")
+      const content = Buffer.from([0, 1, 2, 253, 254, 255, 13, 10, 45, 45])
+      writeFileSync(file, content)
+      await call("/", { parts: [{ name: "part", text: null, file, slice: [start, end], bytes: null }] })
+      const { headers, body } = seen.at(-1)
+      const form = await new Response(Buffer.from(body, "latin1"), { headers: { "content-type": headers["content-type"] } }).formData()
+      assert.deepEqual(Buffer.from(await form.get("part").arrayBuffer()), content.subarray(start, end))
+    })
+  }
+
+  test("a request that is ended fails, and its connection is closed; another one goes on", { timeout: 20_000 }, async () => {
+    const held = (path) => new Promise((arrived) => waiting.set(path, arrived))
+    const [ending, other] = [held("/held/ended"), held("/held/other")]
+    const ended = assert.rejects(call("/held/ended", { id: 7, timeoutMs: 20_000 }), { name: "AbortError" })
+    const answered = call("/held/other", { id: 8, timeoutMs: 20_000 })
+    const { socket } = await ending
+    const { res } = await other
+    const closed = new Promise((done) => socket.once("close", done))
+    machine.end(7)
+    await ended
+    await closed
+    res.end("whole")
+    assert.equal(Buffer.from((await answered).body).toString(), "whole")
+    machine.end(7)
+    machine.end(9)
   })
 
   test("a successful answer goes to a private file, and only there", async () => {
@@ -160,8 +204,8 @@ describe("http", () => {
 })
 
 describe("git", () => {
-  const git = (args, { stdin = "", ...more } = {}) =>
-    machine.git(0, JSON.stringify({ args, cwd: dir, env: [], keep: [], timeoutMs: 60_000, stdinFile: null, stdoutFile: null, ...more }), Buffer.from(stdin))
+  const git = (args, { id = 0, stdin = "", listener, ...more } = {}) =>
+    machine.git(id, JSON.stringify({ args, cwd: dir, env: [], keep: [], timeoutMs: 60_000, stdinFile: null, stdoutFile: null, ...more }), Buffer.from(stdin), listener)
   const text = ({ body }) => Buffer.from(body).toString().trim()
 
   test("code, output and error text", async () => {
@@ -231,6 +275,35 @@ describe("git", () => {
       await assert.rejects(git(endless, { timeoutMs, stdoutFile: join(dir, "number") }), { code: "ETIMEDOUT" })
     }
     await ended(number())
+  })
+
+  test("what git says is told while it runs, and is in the result as well", async () => {
+    // It waits for a file that is made when it has been heard.
+    const heard = join(dir, "heard")
+    const alias = `alias.say=!echo first >&2; while ! test -e '${heard}'; do sleep 0.01; done; printf last >&2; exit 3`
+    let told = ""
+    const listener = (text) => {
+      told += text
+      if (told === "first\n") writeFileSync(heard, "")
+    }
+    const { code, stderr } = JSON.parse((await git(["-c", alias, "say"], { listener, timeoutMs: 20_000 })).head)
+    assert.deepEqual([code, stderr, told], [3, "first\nlast", "first\nlast"])
+  })
+
+  test("a git that is ended ends at once, with what it has started; another one goes on", async () => {
+    rmSync(join(dir, "number"), { force: true })
+    // What it starts holds its output open, so that the result waits for the end of both.
+    const both = ["-c", "alias.both=!sleep 1000 & echo $!; wait", "both"]
+    const ending = git(both, { id: 7, timeoutMs: 20_000, stdoutFile: join(dir, "number") })
+    const open = join(dir, "open")
+    const other = git(["-c", `alias.wait=!while ! test -e '${open}'; do sleep 0.01; done`, "wait"], { id: 8 })
+    await until(() => number() !== 0)
+    machine.end(7)
+    assert.notEqual(JSON.parse((await ending).head).code, 0)
+    await ended(number())
+    writeFileSync(open, "")
+    assert.equal(JSON.parse((await other).head).code, 0)
+    machine.end(7)
   })
 
   for (const signal of ["SIGTERM", "SIGKILL"]) {

@@ -23,7 +23,7 @@ export const PROGRAMS = [
   { names: "python3", package: "python3", why: "the server in a sandbox that a preview is shown of" },
   { names: "pgrep ps", package: "procps", why: "OpenCode ends the processes of a server of its own with pgrep; tests look who is there" },
   { names: "strace", package: "strace", why: "the audit's trace of processes" },
-  { names: "setpriv setsid kill nsenter unshare", package: "util-linux", why: "tests that need another user, another session or mounts of their own" },
+  { names: "setpriv setsid kill nsenter unshare taskset", package: "util-linux", why: "tests that need another user, another session, mounts of their own or fewer cores" },
   { names: "mount", package: "mount", why: "tests with disks that do not run programs, or are full" },
   { names: "tmux", package: "tmux", why: "a terminal for the test of OpenCode's terminal UI" },
   { names: "tar", package: "tar", why: "unpacks what `npm pack` made" },

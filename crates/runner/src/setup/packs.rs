@@ -13,7 +13,7 @@ use crate::partial;
 use protocol::{Base, Code, ToolError, Whole};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 /// Removes what was uploaded.
@@ -30,10 +30,23 @@ pub(super) fn unpack(git: &Git, base: &Base) -> Result<(), ToolError> {
     if base.partial {
         partial::declare(git)?;
     }
+    let mut placed = None;
     if let Some(whole) = &base.whole {
-        place(git, whole, base.partial)
+        placed = place(git, whole, base.partial)
             .map_err(|why| sandbox(format!("The uploaded pack cannot be put in place: {why}")))?;
     }
+    let complete = complete(git, base);
+    if let (Err(_), Some(placed)) = (&complete, placed) {
+        // It may be damaged. Git sees a pack by its index.
+        for kind in ["idx", "pack", "promisor"] {
+            let _ = fs::remove_file(placed.with_extension(kind));
+        }
+    }
+    complete
+}
+
+/// Adds the objects of the other pack, and fails if there are not all that the commit needs.
+fn complete(git: &Git, base: &Base) -> Result<(), ToolError> {
     if !base.pack.is_empty() {
         index(git, base)?;
     }
@@ -54,16 +67,32 @@ pub(super) fn unpack(git: &Git, base: &Base) -> Result<(), ToolError> {
     }
 }
 
-/// Puts a pack and its index where git finds them, under git's own name for them.
-fn place(git: &Git, whole: &Whole, is_partial: bool) -> io::Result<()> {
+/// Puts a pack and its index where git finds them, under git's own name for them; gives that, unless they
+/// were there.
+fn place(git: &Git, whole: &Whole, is_partial: bool) -> io::Result<Option<PathBuf>> {
     let packs = git.dir.join(".git/objects/pack");
     fs::create_dir_all(&packs)?;
     let arriving = packs.join("tmp_pack_opencode");
-    let is_tight = is_tight(&packs, whole.size);
-    let _ = fs::remove_file(&arriving);
-    let is_linked = whole.parts.len() == 1 && fs::hard_link(&whole.parts[0], &arriving).is_ok();
+    let placed = place_by(git, whole, is_partial, &packs, &arriving);
+    if placed.is_err() {
+        let _ = fs::remove_file(&arriving);
+    }
+    placed
+}
+
+/// The same, by way of the file `arriving`.
+fn place_by(
+    git: &Git,
+    whole: &Whole,
+    is_partial: bool,
+    packs: &Path,
+    arriving: &Path,
+) -> io::Result<Option<PathBuf>> {
+    let is_tight = is_tight(packs, whole.size);
+    let _ = fs::remove_file(arriving);
+    let is_linked = whole.parts.len() == 1 && fs::hard_link(&whole.parts[0], arriving).is_ok();
     if !is_linked {
-        let mut pack = File::create(&arriving)?;
+        let mut pack = File::create(arriving)?;
         for part in &whole.parts {
             io::copy(&mut File::open(part)?, &mut pack)?;
             if is_tight {
@@ -72,7 +101,7 @@ fn place(git: &Git, whole: &Whole, is_partial: bool) -> io::Result<()> {
         }
     }
     let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_string());
-    let mut pack = File::open(&arriving)?;
+    let mut pack = File::open(arriving)?;
     if pack.metadata()?.len() != whole.size {
         return Err(damaged("it is not as long as what was sent"));
     }
@@ -87,16 +116,34 @@ fn place(git: &Git, whole: &Whole, is_partial: bool) -> io::Result<()> {
     if named != Some(&own[..]) {
         return Err(damaged("it and its index are not of the same pack"));
     }
+    let mut start = [0; 4];
+    pack.rewind()?;
+    pack.read_exact(&mut start)?;
+    if start != *b"PACK" {
+        return Err(damaged("it does not begin as a pack does"));
+    }
     let name: String = own.iter().map(|byte| format!("{byte:02x}")).collect();
-    fs::rename(&arriving, packs.join(format!("pack-{name}.pack")))?;
+    let placed = packs.join(format!("pack-{name}.pack"));
+    let there = fs::metadata(&placed).map(|there| there.len());
+    let is_there = there.is_ok_and(|size| size == whole.size);
+    // One that the image brought is not replaced: this one has not been checked.
+    let is_there = is_there && placed.with_extension("idx").exists();
+    match is_there {
+        true => fs::remove_file(arriving)?,
+        false => fs::rename(arriving, &placed)?,
+    }
     if is_partial {
         // What its objects refer to may be nowhere.
-        File::create(packs.join(format!("pack-{name}.promisor")))?;
+        File::create(placed.with_extension("promisor"))?;
+    }
+    if is_there {
+        return Ok(None);
     }
     // Git sees a pack by its index.
-    let arriving = packs.join("tmp_idx_opencode");
-    fs::write(&arriving, index)?;
-    fs::rename(&arriving, packs.join(format!("pack-{name}.idx")))
+    let index_arriving = packs.join("tmp_idx_opencode");
+    fs::write(&index_arriving, index)?;
+    fs::rename(&index_arriving, placed.with_extension("idx"))?;
+    Ok(Some(placed))
 }
 
 /// True if hashes are those of SHA-256.

@@ -11,6 +11,7 @@ mod jobs;
 mod large;
 mod left;
 mod lfs;
+mod packs;
 mod requests;
 mod setup;
 mod undo;
