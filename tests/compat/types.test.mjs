@@ -164,7 +164,7 @@ test("every request of our own client is one that the official clients could sen
   const target = process.env.CARGO_TARGET_DIR ?? join(root, "target")
   const text = execFileSync(join(target, "debug/examples/requests"), { encoding: "utf8" })
   const requests = text.trim().split("\n").map((line) => JSON.parse(line))
-  assert.equal(requests.length, 10)
+  assert.equal(requests.length, 13)
   const lines = []
   for (const { side, method, path, body, parts } of requests) {
     const found = operation(side, method, path)

@@ -401,9 +401,11 @@ fn a_death_at_any_step_leaves_no_sandbox_and_no_name_taken() {
                 world.sandboxes().await.is_empty()
             })
             .await;
-            for dir in dying.host.temps() {
-                std::fs::remove_dir_all(dir).expect("removed");
-            }
+            until("what the dead process left is swept", async || {
+                let left = dying.host.temps();
+                left.iter().all(|dir| !std::path::Path::new(dir).exists())
+            })
+            .await;
             if let Some((exit, said)) = done {
                 assert_eq!(exit, 0, "{said}");
                 assert!(step > 15, "only {step} steps were seen");
