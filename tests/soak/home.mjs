@@ -3,7 +3,8 @@
 
 import { execFileSync } from "node:child_process"
 import { createHash } from "node:crypto"
-import { existsSync, readdirSync } from "node:fs"
+import { existsSync, readdirSync, statSync } from "node:fs"
+import { join } from "node:path"
 
 const run = (cwd, ...args) => execFileSync("git", args, { cwd, encoding: "utf8", maxBuffer: 1 << 29, stdio: ["ignore", "pipe", "pipe"] })
 
@@ -61,4 +62,33 @@ export function strays(store, sandboxes) {
   ]
 }
 
-export const temporary = (dir) => (existsSync(dir) ? readdirSync(dir).filter((name) => name.startsWith("opencode-daytona-")) : [])
+/** Directories for temporary files, which the plugin has beside its stores; those of one process, if it is named. */
+export function temporary(storeDir, pid) {
+  const dir = join(storeDir, "temporary")
+  const names = existsSync(dir) ? readdirSync(dir) : []
+  return names.filter((name) => pid === undefined || name.split("-").at(-2) === `${pid}`).map((name) => join(dir, name))
+}
+
+/** How long a pack that nobody has finished may be kept: another process may be at it. */
+const UNFINISHED_MS = 24 * 60 * 60 * 1000
+
+/** What is wrong with the packs that are kept beside the stores: one that is described must be whole and sound. */
+export function unsound(storeDir, now = Date.now()) {
+  const complaints = []
+  for (const dir of readdirSync(storeDir).filter((name) => name.endsWith("-packs")).map((name) => join(storeDir, name))) {
+    const names = readdirSync(dir)
+    const isDescribed = (name) => names.includes(`${name.split(".")[0]}.base`)
+    for (const name of names.filter((name) => name.endsWith(".base"))) {
+      try {
+        run(dir, "verify-pack", name.replace(/base$/, "idx"))
+      } catch (error) {
+        complaints.push(`${join(dir, name)} describes a pack that is not whole: ${error.stderr}`)
+      }
+    }
+    for (const name of names.filter((name) => !isDescribed(name))) {
+      const age = now - statSync(join(dir, name)).mtimeMs
+      if (age > UNFINISHED_MS) complaints.push(`${join(dir, name)} was never finished, and is kept for ${Math.round(age / 3_600_000)} hours`)
+    }
+  }
+  return complaints
+}

@@ -72,17 +72,33 @@ function processOf(slot, processes) {
 
 /**
  * Which repository a slot's sessions are in: 0 is the soak's own, which the sandboxes with little room and
- * the image are for; the others are drawn from the table of repositories.
+ * the image are for; the next are drawn from the table of repositories; and behind those are the large ones,
+ * each with a slot of its own behind the others.
  */
-export const repositoryOf = (slot, processes, repositories) => (kindOf(processOf(slot, processes), processes) === "plain" ? slot % (repositories + 1) : 0)
+export function repositoryOf(slot, { sessions, processes, repositories }) {
+  if (slot >= sessions) return 1 + repositories + slot - sessions
+  return kindOf(processOf(slot, processes), processes) === "plain" ? slot % (repositories + 1) : 0
+}
 
 /** The turns, in order. */
-export function plan({ seed, turns, sessions, processes, faults, killEvery }) {
+export function plan({ seed, turns, sessions, processes, faults, killEvery, large }) {
   const random = dice(seed)
   // Per slot: the files that an edit may expect, as far as a plan can know.
-  const known = Array.from({ length: sessions }, () => [])
+  const known = Array.from({ length: sessions + large }, () => [])
+  const inLarge = largeTurns({ seed, turns, sessions, processes, killEvery, large })
   const out = []
   for (let index = 0; index < turns; index++) {
+    if (inLarge.has(index)) {
+      const turn = inLarge.get(index)
+      const files = known[turn.slot]
+      // It is in a new session.
+      if (turn.aim) files.length = 0
+      const planned = steps(random, index, turn.slot, files)
+      // Without a call there is no sandbox.
+      if (!planned.steps.length) planned.steps = [[make.write(random, { tag: `t${index}-0`, path: `f/s${turn.slot}-t${index}-0.txt`, index })]]
+      out.push({ index, ...turn, ...planned, early: "nothing", after: "nothing" })
+      continue
+    }
     const slot = random.below(sessions)
     const turn = { index, slot, process: processOf(slot, processes), ...steps(random, index, slot, known[slot]) }
     // What happens in the first second of the slot's session, if this turn is its first.
@@ -97,6 +113,29 @@ export function plan({ seed, turns, sessions, processes, faults, killEvery }) {
     out.push(turn)
   }
   return out
+}
+
+/**
+ * The turns in large repositories, by number. Those of a repository begin with kills during packing, since
+ * what was packed once is not packed again, and go on with kills during upload. Each of these is in a new
+ * session, which works on in a later turn.
+ */
+function largeTurns({ seed, turns, sessions, processes, killEvery, large }) {
+  const random = dice(seed + 1)
+  const plain = processes < 3 ? processes : processes - 2
+  const queues = Array.from({ length: large }, (_, n) => {
+    const times = () => random.between(1, 1 + Math.floor(turns / 50))
+    const at = { slot: sessions + n, process: n % plain }
+    // When so many of a hundred bytes are there.
+    const aimed = (what, most) => ({ ...at, aim: { what, percent: random.chance(40) ? 0 : random.below(most) } })
+    const packing = Array.from({ length: times() }, () => aimed("packing", 25))
+    const upload = Array.from({ length: times() }, () => [aimed("upload", 75), at])
+    return [...packing, at, ...upload.flat()]
+  })
+  const free = Array.from({ length: turns }, (_, index) => index).filter((index) => index % killEvery !== killEvery - 1)
+  const wanted = Math.min(free.length, queues.flat().length)
+  const chosen = Array.from({ length: wanted }, () => free.splice(random.below(free.length), 1)[0]).sort((a, b) => a - b)
+  return new Map(chosen.map((index) => [index, random.pick(queues.filter((queue) => queue.length)).shift()]))
 }
 
 function fault(random) {

@@ -2,6 +2,8 @@
 // project, for long, while Daytona fails in every way that it can and processes are killed; then
 // everything that the model was told it had written must be in the user's repository.
 //
+// Some kills are aimed at the packing and at the upload of large repositories (aim.mjs).
+//
 // The plan follows from the seed alone (plan.mjs); how it interleaves follows from the machine.
 // What must be true at the end is in home.mjs.
 
@@ -13,16 +15,19 @@ import { ensureLocal, ensurePackage, ensurePackages, ensurePrograms, ensureTools
 import { createWorld, eventually, git, startLocal } from "../lib/world.mjs"
 import { build, committed, prepareUser, snapshot, userGit } from "../repositories/build.mjs"
 import { plainKinds } from "../repositories/kinds.mjs"
-import { changes, halfMade, missing, strays, temporary, unsettled } from "./home.mjs"
+import { MB, buildLarge, orphans, packing, uploading } from "./aim.mjs"
+import { changes, halfMade, missing, strays, temporary, unsettled, unsound } from "./home.mjs"
 import { dice, kindOf, plan, repositoryOf } from "./plan.mjs"
 
-const DEFAULTS = { seed: 1, turns: 500, sessions: 20, processes: 4, faults: 5, "kill-every": 50, repositories: 6 }
+const DEFAULTS = { seed: 1, turns: 500, sessions: 20, processes: 4, faults: 5, "kill-every": 50, repositories: 6, large: 2, megabytes: 40 }
 /** Turns at once. */
 const WIDTH = 3
 /** A fault or a kill may be felt by turns this far before or after it; unused faults are healed then. */
 const NEAR = 4
 const TURN_SECONDS = 180
 const SETTLE_SECONDS = 300
+/** How long what a kill left may still be there. */
+const LEFT_SECONDS = 30
 
 const text = (content) => (typeof content === "string" ? content : (content ?? []).map((part) => part.text ?? "").join("\n"))
 
@@ -32,13 +37,14 @@ export async function soak({ say = () => {}, ...sizes }) {
   const data = mkdtempSync(join(tmpdir(), "soak-"))
   const tmp = join(data, "tmp")
   mkdirSync(tmp)
-  const local = await startLocal({ data: join(data, "daytona-local") })
+  const localData = join(data, "daytona-local")
+  const local = await startLocal({ data: localData })
   const files = projectFiles(seed)
   const world = await createWorld({ local, files, env: { TMPDIR: tmp } })
   await makeImage(local)
   for (const name of ["one", "two", "three"]) git(world.project, "commit", "--quiet", "--allow-empty", `--message=History ${name}`)
   prepareUser(world.home)
-  const places = [{ name: "the soak's own", root: world.project, dir: world.project, top: world.project }, ...drawn(sizes, world)]
+  const places = [{ name: "the soak's own", root: world.project, dir: world.project, top: world.project }, ...drawn(sizes, world), ...largeOnes(sizes, world)]
   for (const place of places) {
     place.wanted = committed(world.home, place).files
     // Of the user's own commits, also with a detached HEAD.
@@ -46,7 +52,7 @@ export async function soak({ say = () => {}, ...sizes }) {
     place.before = snapshot(world.home, place)
   }
   say(`repositories: ${places.map(({ name }) => name).join("; ")}`)
-  const state = new Soak(world, { tmp, say, sizes, places })
+  const state = new Soak(world, { localData, say, sizes, places })
   let complaints = { soak: ["it did not end"] }
   try {
     await state.start(processes)
@@ -59,7 +65,7 @@ export async function soak({ say = () => {}, ...sizes }) {
     await local.stop()
     if (!failed) rmSync(data, { recursive: true, force: true })
   }
-  return { turns, sessions, promises: state.promises.length, kills: state.kills, faults: state.faults, early: state.early, complaints }
+  return { turns, sessions, promises: state.promises.length, kills: state.kills, aimed: state.aimed, left: state.left, faults: state.faults, early: state.early, complaints }
 }
 
 /** Repositories of the table, which one follows from the seed. */
@@ -71,6 +77,14 @@ function drawn({ seed, repositories }, world) {
     const base = join(world.base, `repository${n}`)
     mkdirSync(base)
     return { name: kind.name, ...build(kind, base, world.home, n) }
+  })
+}
+
+function largeOnes({ seed, large, megabytes }, world) {
+  return Array.from({ length: large }, (_, n) => {
+    const base = join(world.base, `large${n}`)
+    mkdirSync(base)
+    return { name: `a large one (${n})`, isLarge: true, ...buildLarge(base, world.home, seed, n, megabytes) }
   })
 }
 
@@ -103,30 +117,34 @@ class Soak {
   /** Turns that failed without an excuse. */
   failures = []
   kills = 0
+  /** Of the kills, those that fell where they were aimed at. */
+  aimed = { packing: 0, upload: 0 }
+  /** Temporary directories that killed processes left behind. */
+  left = 0
   faults = 0
   /** Undos, forks and deletions in the first second of a session. */
   early = 0
   /** Numbers of the turns at which something was made to fail. */
   disturbed = []
   #world
-  #tmp
+  #localData
   #places
   #say
   #sizes
   #processes = []
   #slots
-  /** Temporary directories that a killed process left behind. */
-  #orphaned = new Set()
+  /** The sessions, with their slots, in which a process was killed during packing or upload. */
+  #struck = []
   #written = { planned: 0, told: 0 }
 
-  constructor(world, { tmp, say, sizes, places }) {
+  constructor(world, { localData, say, sizes, places }) {
     this.#places = places
     this.#world = world
-    this.#tmp = tmp
+    this.#localData = localData
     this.#say = say
     this.#sizes = sizes
-    const place = (slot) => places[repositoryOf(slot, sizes.processes, sizes.repositories)]
-    this.#slots = Array.from({ length: sizes.sessions }, (_, slot) => ({ last: Promise.resolve(), place: place(slot) }))
+    const place = (slot) => places[repositoryOf(slot, sizes)]
+    this.#slots = Array.from({ length: sizes.sessions + sizes.large }, (_, slot) => ({ last: Promise.resolve(), place: place(slot) }))
   }
 
   async start(processes) {
@@ -167,7 +185,7 @@ class Soak {
 
   async #disturb(turn) {
     if (this.disturbed.some((index) => index === turn.index - NEAR)) await this.#world.local.heal()
-    if (turn.kill) this.disturbed.push(turn.index)
+    if (turn.kill || turn.aim) this.disturbed.push(turn.index)
     if (!turn.fault) return
     const { method, path, action, times, skip } = turn.fault
     await this.#world.local.fault(method, path, action, { times, skip })
@@ -182,12 +200,16 @@ class Soak {
   async #turn(turn, slot) {
     const process = this.#processes[turn.process]
     const opencode = await process.ready
+    if (turn.aim) slot.session = undefined
     const early = slot.session ? "nothing" : turn.early
     if (early === "sync") turn.steps.unshift([{ tool: "sync", args: {} }, ...(turn.steps.shift() ?? [])])
     this.#script(turn, process)
     let killed = false
     let meanwhile
+    let isOver = false
+    let aiming
     try {
+      if (turn.aim) aiming = this.#aim(turn, slot, process, opencode, () => isOver)
       slot.session ??= await opencode.at(slot.place.dir).session()
       const session = slot.session
       meanwhile = this.#early(early, turn, slot, opencode).catch((error) => void (process.killed === opencode || this.failures.push(`turn ${turn.index}: ${early} in the first second of ${session}: ${error.message}`)))
@@ -206,11 +228,36 @@ class Soak {
       }
     } finally {
       await meanwhile
+      isOver = true
+      await aiming
       // A turn may end before the step at which it was to be killed.
-      if (turn.kill) await (turn.killing ??= this.#kill(process))
+      if (turn.kill || turn.aim) await (turn.killing ??= this.#kill(process))
       killed ||= process.killed === opencode
       for (const promise of this.promises) if (promise.turn === turn.index) promise.killed = killed
       delete this.#world.model.scripts[`t${turn.index}`]
+    }
+  }
+
+  /** Kills the process while the project of a new session is packed, or uploaded: when so many of a hundred bytes are. */
+  async #aim(turn, slot, process, opencode, isOver) {
+    const { what, percent } = turn.aim
+    const all = this.#sizes.megabytes * MB
+    const { pid } = opencode.child
+    const looks = {
+      packing: () => packing(join(this.#world.storeDir, "temporary"), pid),
+      upload: () => uploading(this.#localData, this.#store().sessions[slot.session]?.sandboxId, all),
+    }
+    while (!isOver() && process.killed !== opencode) {
+      const seen = looks[what]()
+      if (seen?.bytes >= (all * percent) / 100) {
+        // It cannot end by itself then; whoever ends it must do so by force.
+        if (seen.git) signal(seen.git, "SIGSTOP")
+        this.aimed[what]++
+        this.#struck.push({ slot: turn.slot, process: turn.process, session: slot.session })
+        turn.killing = this.#kill(process)
+        return
+      }
+      await new Promise((go) => setTimeout(go, 2))
     }
   }
 
@@ -307,7 +354,14 @@ class Soak {
     process.killed = opencode
     process.ready = (async () => {
       await opencode.stop("SIGKILL")
-      for (const name of temporary(this.#tmp)) this.#orphaned.add(name)
+      const alive = () => orphans(this.#world.base)
+      await eventually("the end of git", () => alive().length === 0, LEFT_SECONDS).catch(() => {
+        for (const { pid, command } of alive()) {
+          this.failures.push(`a git outlived its OpenCode by ${LEFT_SECONDS} s: ${command}`)
+          signal(pid, "SIGKILL")
+        }
+      })
+      this.left += temporary(this.#world.storeDir, opencode.child.pid).length
       return this.#serve(process.kind)
     })()
     this.kills++
@@ -318,17 +372,15 @@ class Soak {
   async complaints() {
     const world = this.#world
     await world.local.heal()
-    for (const process of this.#processes) {
-      await (await process.ready).stop()
-      for (const name of temporary(this.#tmp)) this.#orphaned.add(name)
-    }
+    for (const process of this.#processes) await (await process.ready).stop()
     this.#processes = []
     this.#say("restarting; waiting for the work to come home …")
     await this.start(this.#sizes.processes)
+    const failed = await this.#lastTurns()
     const left = async () => unsettled(this.#store(), await sandboxes(world.local))
     const settled = await eventually("rest", async () => (await left()).length === 0, SETTLE_SECONDS).then(() => [], left)
-    const gone = () => temporary(this.#tmp).filter((name) => !this.#orphaned.has(name))
-    await eventually("the end of temporary directories", () => gone().length === 0, 10).catch(() => {})
+    // Those of dead processes were swept at the start, and nobody is at work any more.
+    await eventually("the end of temporary directories", () => temporary(world.storeDir).length === 0, LEFT_SECONDS).catch(() => {})
     const at = (what) => this.#places.flatMap((place) => what(place, this.#branches(place)).map((complaint) => (typeof complaint === "string" ? `${place.name}: ${complaint}` : complaint)))
     const absent = at((place, repository) => missing(repository, this.promises.filter(({ slot }) => this.#slots[slot].place === place)))
     const { planned, told } = this.#written
@@ -340,8 +392,40 @@ class Soak {
       "sandboxes and sessions match": strays(this.#store(), await sandboxes(world.local)),
       "the user's own is untouched, and sound": at((place) => changes(place.before, snapshot(world.home, place))),
       "no tree that nobody made": at((place, repository) => halfMade(repository, place.wanted, place.heads)),
-      "nothing temporary is left": gone().map((name) => `${join(this.#tmp, name)} was left`),
+      "sessions of large repositories work": failed,
+      "packs that are kept are whole": unsound(world.storeDir),
+      "nothing temporary is left": temporary(world.storeDir).map((dir) => `${dir} was left`),
     }
+  }
+
+  /** One more turn in each session with a kill during packing or upload, and in a new one of each large repository; gives what failed. */
+  async #lastTurns() {
+    const large = this.#slots.flatMap((slot, number) => (slot.place.isLarge ? [{ slot: number, process: 0 }] : []))
+    const complaints = []
+    for (const [n, { slot, process, session }] of [...this.#struck, ...large].entries()) {
+      const { place } = this.#slots[slot]
+      const content = `the end of ${slot}, ${n}\n`
+      const call = { tool: "write", args: { filePath: `end${n}.txt`, content }, told: /^Wrote file successfully/, content }
+      const turn = { index: `end${n}`, slot, process, steps: [[call]] }
+      this.#script(turn, this.#processes[process])
+      try {
+        const opencode = (await this.#processes[process].ready).at(place.dir)
+        await within(TURN_SECONDS, opencode.prompt(session ?? (await opencode.session()), `script:t${turn.index}`), `the last turn in ${place.name}`)
+      } catch (error) {
+        complaints.push(`${place.name}, ${session ?? "a new session"}: ${error.message}`)
+      }
+      if (!call.heard) complaints.push(`${place.name}, ${session ?? "a new session"}: nothing was written`)
+    }
+    return complaints
+  }
+}
+
+/** Sends a signal to a process, which may have ended. */
+function signal(pid, name) {
+  try {
+    process.kill(pid, name)
+  } catch (error) {
+    if (error.code !== "ESRCH") throw error
   }
 }
 
@@ -398,7 +482,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   }
   const failed = Object.values(result.complaints).filter((complaints) => complaints.length).length
   const passed = Object.keys(result.complaints).length - failed
-  console.log(`${result.turns} turns, ${result.promises} promises, ${result.kills} kills, ${result.faults} faults, ${result.early} early, ${passed} passed, ${failed} failed`)
+  console.log(`${result.turns} turns, ${result.promises} promises, ${result.kills} kills (${result.aimed.packing} during packing, ${result.aimed.upload} during upload; ${result.left} temporary directories were left by them), ${result.faults} faults, ${result.early} early, ${passed} passed, ${failed} failed`)
   if (failed) console.log(`The same again: npm run soak -- ${replay}`)
   process.exit(failed ? 1 : 0)
 }
