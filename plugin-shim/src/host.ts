@@ -268,7 +268,6 @@ export class Machine {
     const file = call.stdoutFile === null ? undefined : await open(call.stdoutFile, "w", 0o600)
     const child = start("git", call.args, { cwd: call.cwd, env }, file?.fd)
     this.#running.set(id, () => kill(child))
-    await file?.close()
     let late = false
     const timer = call.timeoutMs > 0 ? setTimeout(() => ((late = true), kill(child)), call.timeoutMs) : undefined
     timer?.unref()
@@ -286,7 +285,8 @@ export class Machine {
     const fed = call.stdinFile === null ? undefined : feed(child.stdin, ...call.stdinFile)
     if (!fed) child.stdin.end(stdin)
     child.stdout?.on("data", (data) => chunks.push(data))
-    const [code] = await Promise.all([ended, fed]).finally(() => {
+    // Nothing waits between the start and here: what a git that ends at once says would not be heard.
+    const [code] = await Promise.all([ended, fed, file?.close()]).finally(() => {
       clearTimeout(timer)
       this.#running.delete(id)
     })
