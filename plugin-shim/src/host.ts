@@ -1,7 +1,7 @@
 // The machine, for the core: HTTP, files, git, clock. Every method does one thing and throws what
 // the system throws; the core decides what it means. See `Host` in crates/host.
 
-import { constants, createReadStream, createWriteStream, lstatSync, openAsBlob } from "node:fs"
+import { closeSync, constants, createReadStream, createWriteStream, lstatSync, openAsBlob, openSync } from "node:fs"
 import { mkdir, open, readdir, readFile, realpath, rename, rm, stat } from "node:fs/promises"
 import { hostname } from "node:os"
 import { basename, dirname, join } from "node:path"
@@ -250,7 +250,7 @@ export class Machine {
   }
 
   async fileSizes(dir: string, names: string[]): Promise<number[]> {
-    // One by one, a thousand files take six times as long, with OpenCode's other work in between.
+    // The core asks for a bounded number at a time: a promise for each file would cost more than the look.
     return names.map((name) => {
       const found = lstatSync(join(dir, name), { throwIfNoEntry: false })
       return found?.isFile() ? found.size : 0
@@ -265,8 +265,11 @@ export class Machine {
     const call: GitCall = JSON.parse(json)
     const env = { ...environment(call.keep), LC_ALL: "C", GIT_TERMINAL_PROMPT: "0", ...Object.fromEntries(call.env) }
     // Git writes the file itself: Bun would hold in memory what a disk is slower to take.
-    const file = call.stdoutFile === null ? undefined : await open(call.stdoutFile, "w", 0o600)
-    const child = start("git", call.args, { cwd: call.cwd, env }, file?.fd)
+    // Nothing is waited for before there are listeners: a git that ends at once would not be heard, and one
+    // that nobody wants any more would not be ended.
+    const file = call.stdoutFile === null ? undefined : openSync(call.stdoutFile, "w", 0o600)
+    const child = start("git", call.args, { cwd: call.cwd, env }, file)
+    if (file !== undefined) closeSync(file)
     this.#running.set(id, () => kill(child))
     let late = false
     const timer = call.timeoutMs > 0 ? setTimeout(() => ((late = true), kill(child)), call.timeoutMs) : undefined
@@ -285,8 +288,7 @@ export class Machine {
     const fed = call.stdinFile === null ? undefined : feed(child.stdin, ...call.stdinFile)
     if (!fed) child.stdin.end(stdin)
     child.stdout?.on("data", (data) => chunks.push(data))
-    // Nothing waits between the start and here: what a git that ends at once says would not be heard.
-    const [code] = await Promise.all([ended, fed, file?.close()]).finally(() => {
+    const [code] = await Promise.all([ended, fed]).finally(() => {
       clearTimeout(timer)
       this.#running.delete(id)
     })
