@@ -7,7 +7,7 @@
 use crate::carry::Carry;
 use crate::config::Sync as Mode;
 use crate::patience::Patience;
-use crate::remote::OTHER;
+use crate::remote::{OTHER, PART};
 use crate::trust;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,9 +19,6 @@ use sync::{Applied, Incoming, Landed, Take, Tip};
 
 /// How often another branch number is tried: others may take one at the same moment.
 const NUMBERS: usize = 20;
-/// Bytes of a large bundle that are fetched at once: the runtime of OpenCode holds in memory what it is
-/// sent faster than it is written, and what has arrived is not fetched again.
-const PART: u64 = 16 * 1024 * 1024;
 /// How often a part that is not whole is fetched.
 const DOWNLOADS: u32 = 4;
 /// Most files that are named where there is too much.

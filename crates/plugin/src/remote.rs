@@ -27,8 +27,9 @@ use tools::catalog;
 const DAMAGED_RETRIES: u32 = 3;
 /// How often a runner is installed for one call.
 const INSTALLS: u32 = 2;
-/// A larger file goes up in parts: one that breaks is sent again without the others.
-const PART: u64 = 16 * 1024 * 1024;
+/// A larger file travels in parts, either way: one that breaks is sent again without the others, and the
+/// runtime of OpenCode holds in memory what it is sent faster than it is written.
+pub(crate) const PART: u64 = 16 * 1024 * 1024;
 /// How many parts are under way at a time.
 const AT_ONCE: usize = 2;
 /// Nearly every sandbox is of this machine; another one says so, and gets its own.

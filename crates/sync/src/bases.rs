@@ -68,6 +68,11 @@ struct Base {
 struct Names(Vec<[u8; 32]>);
 
 impl Names {
+    fn new(mut names: Vec<[u8; 32]>) -> Names {
+        names.sort_unstable();
+        Names(names)
+    }
+
     fn has(&self, name: &str) -> bool {
         bytes(name.as_bytes()).is_some_and(|name| self.0.binary_search(&name).is_ok())
     }
@@ -94,22 +99,14 @@ impl Project {
         listener: &Listener,
     ) -> Result<Vec<PackFile>, Error> {
         if goes.objects.disk() < WORTH {
-            let lines = goes.objects.lines();
+            let lines = goes.objects.lines(|_| true);
             return Ok(vec![self.one(git, lines, dir, listener).await?]);
         }
         let (base, names) = match self.fitting(git, goes, dir).await? {
             Some(found) => found,
             None => self.make(git, goes, dir, listener).await?,
         };
-        let mut rest = Vec::new();
-        for object in goes.objects.iter() {
-            if !names.has(object.name) {
-                rest.extend_from_slice(object.name.as_bytes());
-                rest.push(b' ');
-                rest.extend_from_slice(object.path);
-                rest.push(b'\n');
-            }
-        }
+        let rest = goes.objects.lines(|object| !names.has(object.name));
         let mut packs = vec![self.file(&base).await?];
         if !rest.is_empty() {
             packs.push(self.one(git, rest, dir, listener).await?);
@@ -269,8 +266,7 @@ impl Project {
         })
         .await?;
         self.host.remove_file(&list).await?;
-        names.sort_unstable();
-        Ok(Names(names))
+        Ok(Names::new(names))
     }
 
     /// Makes a base of what goes.
@@ -314,7 +310,7 @@ impl Project {
             .told_to(listener.clone())
             .with("GIT_OBJECT_DIRECTORY", made)
             .with("GIT_ALTERNATE_OBJECT_DIRECTORIES", depot);
-        let made = packing.feed(&args, objects.lines()).await?;
+        let made = packing.feed(&args, objects.lines(|_| true)).await?;
         let hash = crate::git::text(&packing.check(&args, made)?.stdout);
         let key = format!("{:016x}", self.host.random());
         let (pack, index) = (format!("{pack}-{hash}.pack"), format!("{pack}-{hash}.idx"));
@@ -343,8 +339,8 @@ impl Project {
         }
         self.describe(&base).await?;
         self.host.remove_file(&claim).await?;
-        let names = self.names(git, &key, dir).await?;
-        Ok((key, names))
+        let names = objects.iter().map(|object| object.name.as_bytes());
+        Ok((key, Names::new(names.filter_map(bytes).collect())))
     }
 
     /// Makes room for `size` bytes, and removes what was never finished.

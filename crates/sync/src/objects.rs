@@ -71,17 +71,23 @@ impl Objects {
         let known: HashSet<String> = self.iter().map(|object| object.name.into()).collect();
         for entry in &others.entries {
             if !known.contains(others.object(entry).name) {
-                let start = self.text.len();
                 let line = &others.text[entry.start..entry.end];
-                self.text.extend_from_slice(line);
-                let end = self.text.len();
-                self.entries.push(Entry {
-                    start,
-                    end,
-                    ..*entry
-                });
+                self.push(line, entry.is_blob, (entry.size, entry.disk));
             }
         }
+    }
+
+    /// Adds one: its line, and its size and that on disk.
+    fn push(&mut self, line: &[u8], is_blob: bool, (size, disk): (u64, u64)) {
+        let start = self.text.len();
+        self.text.extend_from_slice(line);
+        self.entries.push(Entry {
+            start,
+            end: self.text.len(),
+            is_blob,
+            size,
+            disk,
+        });
     }
 
     /// Leaves those that `keep` says.
@@ -91,11 +97,14 @@ impl Objects {
         self.entries = entries;
     }
 
-    /// A line for each, as `pack-objects` reads them.
-    pub(crate) fn lines(&self) -> Vec<u8> {
-        let size = self.entries.iter().map(|entry| entry.end - entry.start + 1);
-        let mut lines = Vec::with_capacity(size.sum());
-        for entry in &self.entries {
+    /// A line for each that `goes` says, as `pack-objects` reads them.
+    pub(crate) fn lines(&self, goes: impl Fn(&Object<'_>) -> bool) -> Vec<u8> {
+        let mut lines = Vec::new();
+        for entry in self
+            .entries
+            .iter()
+            .filter(|entry| goes(&self.object(entry)))
+        {
             lines.extend_from_slice(&self.text[entry.start..entry.end]);
             lines.push(b'\n');
         }
@@ -113,19 +122,6 @@ impl Objects {
         blobs.take(MAX_NAMED).collect()
     }
 
-    /// A blob whose size is known.
-    fn add_known(&mut self, line: &[u8], (size, disk): (u64, u64)) {
-        let start = self.text.len();
-        self.text.extend_from_slice(line);
-        self.entries.push(Entry {
-            start,
-            end: self.text.len(),
-            is_blob: true,
-            size,
-            disk,
-        });
-    }
-
     /// A line of `cat-file` with [`CHECK`]; one of an object that is not there is left out.
     fn add(&mut self, line: &[u8]) {
         let mut fields = line.splitn(4, |byte| *byte == b' ');
@@ -136,15 +132,8 @@ impl Objects {
         let (Ok(size), Ok(disk), Some(rest)) = (size.parse(), disk.parse(), fields.next()) else {
             return;
         };
-        let start = self.text.len();
-        self.text.extend_from_slice(rest);
-        self.entries.push(Entry {
-            start,
-            end: self.text.len(),
-            is_blob: kind == "blob",
-            size,
-            disk,
-        });
+        let is_blob = kind == "blob";
+        self.push(rest, is_blob, (size, disk));
     }
 }
 
@@ -202,7 +191,7 @@ impl Project {
         self.in_records(&names, b'\n', |line| {
             let name = line.split(|byte| *byte == b' ').next().unwrap_or_default();
             match known.of(name) {
-                Some(size) => objects.add_known(line, size),
+                Some(size) => objects.push(line, true, size),
                 None => lines.extend([line, b"\n"].concat()),
             }
         })
