@@ -19,7 +19,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdout, Command, Output, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Output, Stdio};
 
 /// What a repository's own settings could start, refuse, or make of the files, and what holds instead.
 const OURS: &[&str] = &[
@@ -223,12 +223,24 @@ impl Git {
 
     /// Runs it with `input` on stdin, to whatever end.
     pub(crate) fn output(&self, args: &[&str], input: &[u8]) -> Result<Output, ToolError> {
+        match input.is_empty() {
+            true => self
+                .command(args)
+                .output()
+                .map_err(|why| not_started(args, &why)),
+            false => self.written_to(args, |stdin| stdin.write_all(input)),
+        }
+    }
+
+    /// Runs it with what `write` writes on stdin, to whatever end.
+    pub(crate) fn written_to(
+        &self,
+        args: &[&str],
+        write: impl FnOnce(&mut ChildStdin) -> io::Result<()> + Send,
+    ) -> Result<Output, ToolError> {
         let run = || -> io::Result<Output> {
-            let mut command = self.command(args);
-            if input.is_empty() {
-                return command.output();
-            }
-            let mut child = command
+            let mut child = self
+                .command(args)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
@@ -237,17 +249,11 @@ impl Git {
             std::thread::scope(|scope| {
                 // Git may answer before it has read everything; what it did not want is its own
                 // business and shows in how it ends.
-                scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input)));
+                scope.spawn(move || stdin.map(|mut stdin| write(&mut stdin)));
                 child.wait_with_output()
             })
         };
-        run().map_err(|why| {
-            let what = args.first().copied().unwrap_or_default();
-            error(
-                Code::Sandbox,
-                format!("git {what} cannot be started in the sandbox: {why}"),
-            )
-        })
+        run().map_err(|why| not_started(args, &why))
     }
 
     /// Runs it and gives what it prints to `take`, a part after the other, until that wants no more:
@@ -349,6 +355,15 @@ impl Git {
 fn version(said: &str) -> Option<(u32, u32)> {
     let mut numbers = said.strip_prefix("git version ")?.split(['.', '-', ' ']);
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// What is said of a git that did not run.
+fn not_started(args: &[&str], why: &io::Error) -> ToolError {
+    let what = args.first().copied().unwrap_or_default();
+    error(
+        Code::Sandbox,
+        format!("git {what} cannot be started in the sandbox: {why}"),
+    )
 }
 
 /// What a command that failed said.

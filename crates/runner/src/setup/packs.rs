@@ -169,33 +169,20 @@ fn index(git: &Git, base: &Base) -> Result<(), ToolError> {
             .map_err(|why| sandbox(format!("The uploaded pack {part} cannot be opened: {why}")))
     };
     let parts: Vec<File> = base.pack.iter().map(open).collect::<Result<_, _>>()?;
-    let mut command = git.command(&args);
-    let run = || -> io::Result<std::process::Output> {
-        let mut parts = parts;
-        if parts.len() == 1 {
-            return command.stdin(Stdio::from(parts.remove(0))).output();
+    let out = match parts.len() {
+        1 => {
+            let part = parts.into_iter().next();
+            let mut command = git.command(&args);
+            command.stdin(part.map_or_else(Stdio::null, Stdio::from));
+            command.output().map_err(io_failed)?
         }
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let stdin = child.stdin.take();
-        std::thread::scope(|scope| {
-            // What git did not want shows in how it ends.
-            scope.spawn(move || -> io::Result<()> {
-                let Some(mut stdin) = stdin else {
-                    return Ok(());
-                };
-                for mut part in parts {
-                    io::copy(&mut part, &mut stdin)?;
-                }
-                stdin.flush()
-            });
-            child.wait_with_output()
-        })
+        _ => git.written_to(&args, |stdin| {
+            for mut part in parts {
+                io::copy(&mut part, stdin)?;
+            }
+            stdin.flush()
+        })?,
     };
-    let out = run().map_err(io_failed)?;
     if out.status.success() {
         return Ok(());
     }
