@@ -19,7 +19,7 @@ export class Alone extends Machine {
   async parent(): Promise<undefined> {}
   progress(_: number, json: string): void {
     const { output }: Progress = JSON.parse(json)
-    process.stdout.write(output)
+    process.stdout.write(output ?? "")
   }
   toast(): void {}
   terminal(): boolean {

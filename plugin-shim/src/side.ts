@@ -103,7 +103,7 @@ export class Side extends Machine {
     try {
       const { constructor, context } = running.fiber
       const fiber = Reflect.construct(constructor, [context, true])
-      fiber.evaluate(running.context.metadata({ title, metadata: { output } }))
+      fiber.evaluate(running.context.metadata(output === null ? {} : { title, metadata: { output } }))
     } catch {
       running.fiber = undefined
     }

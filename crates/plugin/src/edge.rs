@@ -233,10 +233,12 @@ edge! {
         pub metadata: Value,
     }
 
-    /// What a running command has printed so far.
+    /// What is shown of a call while it runs.
     struct Progress {
         pub title: String,
-        pub output: String,
+        /// What a command has printed so far, or what the call waits for. None shows what OpenCode shows
+        /// of a call that has said nothing.
+        pub output: Option<String>,
     }
 
     /// A line for the user's eyes.

@@ -35,7 +35,7 @@ use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::rc::Rc;
 
-use calls::Cancel;
+use calls::{Cancel, UnderWay};
 
 /// An unused sandbox is deleted when its session has been idle this long.
 const IDLE_MS: u64 = 10 * 60 * 1000;
@@ -81,8 +81,8 @@ pub struct Plugin {
     /// Parents of the sessions this instance has heard of; a root session has none.
     parents: RefCell<HashMap<String, Option<String>>>,
     aborts: RefCell<HashMap<u32, oneshot::Sender<()>>>,
-    /// Calls that are under way: session and title.
-    under_way: RefCell<HashMap<u32, (String, String)>>,
+    /// Calls that are under way.
+    under_way: RefCell<HashMap<u32, UnderWay>>,
     /// Counts up when a session does anything, so that an idle timer knows it is out of date.
     activity: RefCell<HashMap<String, u64>>,
     /// Instruction files that a session has seen: OpenCode shows each once.
@@ -223,9 +223,13 @@ impl Plugin {
         let plugin = Rc::downgrade(self);
         let steps = {
             let plugin = plugin.clone();
-            let show = Box::new(move |session: &str, text: &str| {
-                if let Some(plugin) = plugin.upgrade() {
-                    plugin.step(session, text);
+            let show = Box::new(move |session: &str, text: Option<&str>| {
+                let Some(plugin) = plugin.upgrade() else {
+                    return;
+                };
+                match text {
+                    Some(text) => plugin.step(session, text),
+                    None => plugin.nothing_waits_any_more(session),
                 }
             });
             Steps::new(Rc::clone(&self.host), show)

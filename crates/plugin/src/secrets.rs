@@ -510,7 +510,10 @@ impl OpenCode for Screen<dyn OpenCode> {
     fn progress(&self, call: u32, progress: &Progress) {
         let shown = Progress {
             title: self.secrets.hide(&progress.title).into_owned(),
-            output: self.secrets.hide(&progress.output).into_owned(),
+            output: progress
+                .output
+                .as_ref()
+                .map(|output| self.secrets.hide(output).into_owned()),
         };
         self.inner.progress(call, &shown);
     }

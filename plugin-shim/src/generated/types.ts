@@ -163,7 +163,12 @@ settings: Record<string, unknown>, };
 
 export type Permission = { permission: string, patterns: Array<string>, always: Array<string>, metadata: Record<string, unknown>, };
 
-export type Progress = { title: string, output: string, };
+export type Progress = { title: string, 
+/**
+ * What a command has printed so far, or what the call waits for. None shows what OpenCode shows
+ * of a call that has said nothing.
+ */
+output: string | null, };
 
 export type Toast = { title: string, message: string, 
 /**

@@ -19,8 +19,8 @@ pub(crate) const STOPPED: &str =
 
 /// How large a project is, and a disk in GiB, as far as it is known.
 type Known = (Option<Size>, Option<f64>);
-/// Shows a text to a session.
-type Show = Box<dyn Fn(&str, &str)>;
+/// Shows a text to a session, or takes it away.
+type Show = Box<dyn Fn(&str, Option<&str>)>;
 
 /// The preparations of all sessions.
 pub(crate) struct Steps {
@@ -59,7 +59,10 @@ impl Steps {
 
     /// It has ended.
     pub(crate) fn end(&self, session: &str) {
-        self.times.borrow_mut().remove(session);
+        let times = self.times.borrow_mut().remove(session);
+        if times.is_some_and(|(_, said, _)| said > 0) {
+            (self.show)(session, None);
+        }
         if let Some((size, _)) = self.sizes.borrow_mut().get_mut(session) {
             *size = None;
         }
@@ -92,7 +95,7 @@ impl Steps {
         *said = now;
         *before = what.into();
         drop(times);
-        (self.show)(session, &format!("{what}{how_far}."));
+        (self.show)(session, Some(&format!("{what}{how_far}.")));
     }
 
     /// A session wants its sandbox.

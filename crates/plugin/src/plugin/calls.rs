@@ -36,6 +36,16 @@ pub(super) const ABORTED: &str = "Tool execution aborted";
 const REPLACED: &str = "\n\n<system-reminder>\nThe sandbox of this session had been deleted. This call ran in a new one, which holds the \
     project as it is on the user's machine now: whatever was done only in the old sandbox is lost.\n</system-reminder>";
 
+/// A call that is under way, and what is shown of it.
+pub(super) struct UnderWay {
+    session: String,
+    title: String,
+    /// What its command has printed so far; none as long as it has none.
+    output: Option<String>,
+    /// The text on the screen says what the call waits for.
+    waits: bool,
+}
+
 pub(super) type Cancel = Shared<LocalBoxFuture<'static, ()>>;
 
 impl Plugin {
@@ -52,6 +62,7 @@ impl Plugin {
         let id = call.call;
         let cancel = self.cancellable(id);
         let result = self.run(call, cancel).await;
+        self.waits_no_more(id);
         self.aborts.borrow_mut().remove(&id);
         self.under_way.borrow_mut().remove(&id);
         result
@@ -59,13 +70,47 @@ impl Plugin {
 
     /// Shows a line at every call of a session and its subagents.
     pub(super) fn show_to_all(&self, root: &str, text: &str) {
-        for (call, (session, title)) in &*self.under_way.borrow() {
-            if self.known_root(session) == root {
-                let (title, output) = (title.clone(), text.to_string());
-                let progress = Progress { title, output };
-                self.opencode.progress(*call, &progress);
+        for (call, under_way) in &mut *self.under_way.borrow_mut() {
+            if self.known_root(&under_way.session) == root {
+                under_way.waits = true;
+                let (title, output) = (under_way.title.clone(), Some(text.to_string()));
+                self.opencode.progress(*call, &Progress { title, output });
             }
         }
+    }
+
+    /// Takes away what a call was said to wait for. OpenCode keeps what it showed last of a call that fails.
+    fn waits_no_more(&self, call: u32) {
+        let mut all = self.under_way.borrow_mut();
+        if let Some(under_way) = all.get_mut(&call).filter(|under_way| under_way.waits) {
+            under_way.waits = false;
+            let (title, output) = (under_way.title.clone(), under_way.output.clone());
+            self.opencode.progress(call, &Progress { title, output });
+        }
+    }
+
+    /// Does so for every call of a session and its subagents.
+    pub(super) fn nothing_waits_any_more(&self, root: &str) {
+        let calls: Vec<u32> = {
+            let all = self.under_way.borrow();
+            let of_root = all
+                .iter()
+                .filter(|(_, at)| self.known_root(&at.session) == root);
+            of_root.map(|(call, _)| *call).collect()
+        };
+        for call in calls {
+            self.waits_no_more(call);
+        }
+    }
+
+    /// Shows what a command has printed.
+    fn show(&self, call: u32, title: &str, printed: &str) {
+        let (title, output) = (title.to_string(), Some(printed.to_string()));
+        if let Some(under_way) = self.under_way.borrow_mut().get_mut(&call) {
+            under_way.waits = false;
+            under_way.output = output.clone();
+        }
+        self.opencode.progress(call, &Progress { title, output });
     }
 
     /// Shows how far the preparation of a session's sandbox is: at its calls, and now and then in the
@@ -86,7 +131,7 @@ impl Plugin {
         let mut calls = under_way
             .iter()
             .filter(|(call, _)| aborts.contains_key(call));
-        calls.any(|(_, (session, _))| self.known_root(session) == root)
+        calls.any(|(_, at)| self.known_root(&at.session) == root)
     }
 
     /// The root of a session's tree, as far as it was worked out.
@@ -140,7 +185,12 @@ impl Plugin {
         {
             return failed(daytona::Error::ReservedPort(args.port).to_string());
         }
-        let under_way = (call.session_id.clone(), title(&args));
+        let under_way = UnderWay {
+            session: call.session_id.clone(),
+            title: title(&args),
+            output: None,
+            waits: false,
+        };
         self.under_way.borrow_mut().insert(call.call, under_way);
         let replaced = match self.permit(&core, &call, &args, &cancel).await {
             Ok(replaced) => replaced,
@@ -166,13 +216,7 @@ impl Plugin {
             let mut show = |fresh: &str| {
                 shown.push_str(fresh);
                 keep_tail(&mut shown, LIVE_CHARS);
-                plugin.opencode.progress(
-                    call.call,
-                    &Progress {
-                        title: title.clone(),
-                        output: shown.clone(),
-                    },
-                );
+                plugin.show(call.call, &title, &shown);
             };
             if matches!(args, ToolArgs::Bash(_)) {
                 // As OpenCode does: the terminal shows the command before it prints, and an error

@@ -122,7 +122,7 @@ impl Plugin {
     }
 
     fn print(&self, text: &str) {
-        let (title, output) = (String::new(), text.into());
+        let (title, output) = (String::new(), Some(text.into()));
         self.opencode.progress(0, &Progress { title, output });
     }
 

@@ -99,7 +99,7 @@ impl Plugin {
                 shell.call,
                 &Progress {
                     title: String::new(),
-                    output: fresh.into(),
+                    output: Some(fresh.into()),
                 },
             );
         };

@@ -520,10 +520,7 @@ fn a_network_that_goes_in_mid_command_is_told_once_and_so_is_its_return() {
                 .await
             }
         });
-        let has_begun = async || {
-            let shown = open.opencode.shown.borrow();
-            shown.iter().any(|text| text.contains("begun"))
-        };
+        let has_begun = async || open.opencode.printed().contains("begun");
         until("the command runs", has_begun).await;
         // Minutes without a network, without the minutes.
         open.host.fast.set(true);
@@ -657,7 +654,7 @@ fn a_sandbox_that_takes_long_says_what_it_is_waited_for() {
                 "Sandbox resumed"
             ]
         );
-        let shown = open.opencode.shown.borrow().join("\n");
+        let shown = open.opencode.printed();
         let expected = "Waiting for the sandbox: it is being restored from the archive (";
         assert!(shown.matches(expected).count() > 5, "{shown}");
     });
@@ -673,7 +670,7 @@ fn a_create_that_the_service_holds_says_so_meanwhile() {
         open.host.fast.set(true);
         open.bash("s", "true").await;
         assert_eq!(open.toasts(), ["Sandbox not ready yet", "Sandbox created"]);
-        let shown = open.opencode.shown.borrow().join("\n");
+        let shown = open.opencode.printed();
         assert!(
             shown.contains("it is being created (20 s so far)"),
             "{shown}"

@@ -67,10 +67,7 @@ impl Program {
             directory: self.directory.clone(),
         };
         let done = self.plugin.cli(cli).await;
-        (
-            done.exit,
-            self.terminal.shown.borrow().concat() + &done.output,
-        )
+        (done.exit, self.terminal.printed() + &done.output)
     }
 }
 
@@ -357,16 +354,13 @@ fn a_run_that_is_interrupted_leaves_nothing() {
             let interrupt = async {
                 if when == "the snapshot is made" {
                     until("the command runs", async || {
-                        program.terminal.shown.borrow().concat().contains("begun\n")
+                        program.terminal.printed().contains("begun\n")
                     })
                     .await;
                     let sandbox = world.sandboxes().await.remove(0);
                     world.inside(&sandbox, "touch /tmp/go").await;
                 }
-                until(when, async || {
-                    program.terminal.shown.borrow().concat().contains(part)
-                })
-                .await;
+                until(when, async || program.terminal.printed().contains(part)).await;
                 program.plugin.abort(plugin::Call { call: 1 }).await;
             };
             let ((exit, said), ()) = futures::join!(create, interrupt);

@@ -53,7 +53,7 @@ fn a_part_that_breaks_is_sent_again_alone_and_whoever_waits_hears_how_far_it_is(
         assert_eq!(found.trim(), hash(&world));
         // Three parts, two of them repeated, and one for the runner with the rest.
         assert_eq!(uploads.get(), 6);
-        let shown = open.opencode.shown.borrow().join("\n");
+        let shown = open.opencode.printed();
         for said in [
             "Uploading the project: 17 of 41 MB.",
             "Uploading the project: 41 of 41 MB.",
@@ -162,5 +162,39 @@ fn a_project_that_is_too_large_is_refused_with_the_options_that_help() {
             &["diff", "--stat", "HEAD", branch, "--", "noise.bin"],
         );
         assert_eq!(changed, "");
+    });
+}
+
+#[test]
+fn a_call_that_fails_keeps_nothing_of_what_was_said_while_it_waited() {
+    run(async {
+        let world = World::new();
+        for (session, tool, args, left) in [
+            ("s", "read", json!({ "filePath": "missing.txt" }), None),
+            (
+                "t",
+                "bash",
+                json!({ "command": "true", "workdir": "/missing" }),
+                Some(""),
+            ),
+        ] {
+            let open = world.open().await;
+            let host = Rc::downgrade(&open.host);
+            open.host.fail(move |operation, _| {
+                let host = host.upgrade().expect("a host");
+                let skipped = if operation == "git" { 2_000 } else { 0 };
+                host.skip_ms.set(host.skip_ms.get() + skipped);
+                None
+            });
+            open.error(session, tool, args).await;
+            let shown = open.opencode.shown.borrow();
+            let said = shown
+                .iter()
+                .flatten()
+                .any(|text| text.contains("Unpacking"));
+            assert!(said, "{tool}: {shown:?}");
+            let last = shown.last().expect("something").as_deref();
+            assert_eq!(last, left, "{tool}: {shown:?}");
+        }
     });
 }

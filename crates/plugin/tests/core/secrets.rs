@@ -19,7 +19,7 @@ fn said(world: &World, open: &Open) -> String {
     [
         open.host.logged().join("\n"),
         opencode.told.borrow().join("\n"),
-        opencode.shown.borrow().join("\n"),
+        opencode.printed(),
         Value::from(asked).to_string(),
         store,
     ]

@@ -328,7 +328,8 @@ pub(crate) struct Fake {
     pub(crate) toasts: RefCell<Vec<String>>,
     /// What they said.
     pub(crate) told: RefCell<Vec<String>>,
-    pub(crate) shown: RefCell<Vec<String>>,
+    /// What was shown of calls: none takes it away.
+    pub(crate) shown: RefCell<Vec<Option<String>>>,
     /// Lines in the terminal, and how often one was tried.
     pub(crate) lines: RefCell<Vec<String>>,
     pub(crate) screens: Cell<u32>,
@@ -346,6 +347,15 @@ pub(crate) struct Fake {
     pub(crate) sessions: RefCell<BTreeMap<String, (Value, Vec<Value>)>>,
     /// Rules of the agent, after one that allows everything: permission, pattern, action.
     pub(crate) rules: RefCell<Vec<[&'static str; 3]>>,
+}
+
+impl Fake {
+    /// All that was shown of calls.
+    pub(crate) fn printed(&self) -> String {
+        let shown = self.shown.borrow();
+        let texts: Vec<&str> = shown.iter().flatten().map(String::as_str).collect();
+        texts.join("\n")
+    }
 }
 
 #[async_trait(?Send)]

@@ -52,7 +52,7 @@ impl OpenCode for Terminal {
         if matches!(toast.variant.as_str(), "warning" | "info") {
             let (title, output) = (
                 String::new(),
-                format!("{}: {}\n", toast.title, toast.message),
+                Some(format!("{}: {}\n", toast.title, toast.message)),
             );
             self.0.progress(0, &Progress { title, output });
         }
