@@ -1,4 +1,5 @@
-// One state: a world with OpenCode in it, every row tried, and what the watchers saw.
+// One state in one configuration: a world with OpenCode in it, every row tried, and what the watchers
+// saw.
 
 import { createHash } from "node:crypto"
 import { execFileSync } from "node:child_process"
@@ -7,6 +8,7 @@ import { homedir } from "node:os"
 import { basename, dirname, join, relative } from "node:path"
 import { createWorld, git, opencodeBinary, packedPackage } from "../lib/world.mjs"
 import { searchPath } from "../lib/programs.mjs"
+import { demanded, mayRun } from "./releases.mjs"
 import { modelRows } from "./rows-model.mjs"
 import { userRows } from "./rows-user.mjs"
 import { under, whole } from "./trace.mjs"
@@ -21,16 +23,29 @@ const CALLS = 40
 /** Rows of the user's at a time, where there is no sandbox that they must share. */
 const ABREAST = 8
 
-/** The five states, and OpenCode without the plugin, for the self-check. */
+/** The five states. `missing` is not there with a plain configuration: nobody of ours is asked then. */
 export const states = {
   healthy: { what: "the plugin works" },
   "no-key": { what: "no API key", env: { DAYTONA_API_KEY: "", DAYTONA_API_URL: "" } },
   down: { what: "Daytona is down", env: { DAYTONA_API_URL: `${NOWHERE}api` } },
   corrupt: { what: "the plugin's wasm is corrupt", damage: (dist) => writeFileSync(join(dist, "generated/core_bg.wasm"), "not wasm") },
   missing: { what: "the package cannot be installed", install: true },
-  plain: { what: "OpenCode without the plugin", plain: true },
 }
-export const STATES = Object.keys(states).filter((name) => name !== "plain")
+export const STATES = Object.keys(states)
+
+/** What stands in the user's configuration. */
+export const configs = {
+  readme: "what the README says and `init` writes",
+  plain: "the plugin's entry alone",
+}
+export const CONFIGS = Object.keys(configs)
+
+/** The rounds of some configurations and states; the name of each is that of its column. */
+export const rounds = (some = CONFIGS, names = STATES) =>
+  some.flatMap((config) => names.filter((state) => config === "readme" || state !== "missing").map((state) => ({ name: `${config}/${state}`, config, state, ...states[state] })))
+
+/** OpenCode without the plugin, for the self-check. */
+export const WITHOUT = { name: "host", what: "OpenCode without the plugin", without: true }
 
 const merge = (into, from) => {
   for (const [key, value] of Object.entries(from)) {
@@ -48,16 +63,16 @@ const put = (base, files) => {
   }
 }
 
-/** Runs `chosen` rows in a state. Gives `{ effects, requests, results, seconds }`. */
-export async function round(name, { chosen = rows, trace }) {
+/** Runs `chosen` rows. Gives `{ effects, requests, results, closed, seconds }`; `closed` is why OpenCode did nothing at all. */
+export async function round(state, { chosen = rows, trace }) {
   const started = Date.now()
-  const state = states[name]
+  const { name } = state
   const loopback = await startLoopback()
   const secret = salt()
   const world = await createWorld({
     files: {},
     git: false,
-    local: state.env || state.damage || state.install || state.plain ? null : undefined,
+    local: state.env || state.damage || state.install || state.without ? null : undefined,
     env: {
       AUDIT_SECRET: `E${secret}`,
       ...Object.fromEntries(["LSP_TOOL", "PLAN_MODE", "CODE_MODE", "BACKGROUND_SUBAGENTS"].map((flag) => [`OPENCODE_EXPERIMENTAL_${flag}`, "1"])),
@@ -96,12 +111,14 @@ export async function round(name, { chosen = rows, trace }) {
     }
     const main = traceOf("serve")
     const opencode = await world.serve({ under: prefix(main) })
-    const session = await opencode.session()
+    let closed
+    // What a user does is tried all the same where OpenCode refuses its configuration.
+    const session = await opencode.session().catch((error) => void (closed = error.message))
     const results = new Map(chosen.map((row) => [row.id, []]))
     const texts = []
     world.model.scripts["*"] = [{ text: "I see." }]
     world.model.scripts.warm = [{ calls: [["bash", { command: "true" }]] }]
-    await opencode.prompt(session, "script:warm")
+    if (!closed) await opencode.prompt(session, "script:warm")
     for (const { row, t } of tries) {
       change(t)
       expect(t.insideHost)
@@ -114,10 +131,11 @@ export async function round(name, { chosen = rows, trace }) {
       const calls = []
       for (const { row, t } of tries) {
         if (row.by !== "model" || t.family !== family) continue
-        if (row.agent) world.model.scripts[`agent-${row.id}-${family}`] = row.agent(t)
-        calls.push(...row.calls(t, family).map((call) => ({ row, call })))
+        if (row.agent) world.model.scripts[`agent-${row.id}-${family}`] = fitting(row.agent(t))
+        const [{ calls: fit }] = fitting([{ calls: row.calls(t, family) }])
+        calls.push(...fit.map((call) => ({ row, call })))
       }
-      if (!calls.length) continue
+      if (!calls.length || closed) continue
       const steps = []
       for (let at = 0; at < calls.length; at += CALLS) steps.push({ calls: calls.slice(at, at + CALLS).map(({ call }) => call) })
       world.model.scripts[`try-${family}`] = steps
@@ -127,13 +145,13 @@ export async function round(name, { chosen = rows, trace }) {
     }
 
     // With a sandbox, all is tried in the session whose sandbox has the older files.
-    const sessions = [session]
+    const sessions = closed ? [] : [session]
     const open = async () => {
       sessions.push(await opencode.session())
       return sessions.at(-1)
     }
     const user = async ({ row, t }) => {
-      if (row.script) world.model.scripts[row.id] = row.script(t)
+      if (row.script) world.model.scripts[row.id] = fitting(row.script(t))
       const driver = drive({ world, opencode, session: world.local ? session : await open(), open, expect, traced: (file) => ({ under: prefix(traceOf(file)) }) })
       let answer
       let failed
@@ -172,12 +190,16 @@ export async function round(name, { chosen = rows, trace }) {
         }
       }
     }
-    return { name, effects, requests: sent.length, results, tries: tries.length, seconds: (Date.now() - started) / 1000, env }
+    return { name, closed, effects, requests: sent.length, results, tries: tries.length, seconds: (Date.now() - started) / 1000, env }
   } finally {
     await world.close()
     await loopback.close()
   }
 }
+
+/** A script whose calls have the arguments that this release demands. */
+const fitting = (script) => script.map((step) => (step.calls ? { ...step, calls: step.calls.map(([tool, args]) => [tool, isObject(args) ? { ...demanded(tool), ...args } : args]) } : step))
+const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value)
 
 /** Makes project, home and configuration. */
 function configure(world, state, all) {
@@ -187,12 +209,14 @@ function configure(world, state, all) {
   config.permission = { external_directory: "allow", doom_loop: "allow" }
   delete config.plugin
   const plugin = []
+  let ours
   if (state.damage) {
     const copy = join(base, "package")
     cpSync(packedPackage(), copy, { recursive: true })
     state.damage(join(copy, "dist"))
-    plugin.push(`file://${copy}`)
-  } else if (!state.plain && !state.install) plugin.push(`file://${packedPackage()}`)
+    ours = `file://${copy}`
+  } else if (!state.without && !state.install) ours = `file://${packedPackage()}`
+  if (ours && state.config === "plain") plugin.push(ours)
   git(project, "init", "--quiet", "--initial-branch=main")
   for (const { row, t } of all) {
     put(project, { ...harmless(t), ...row.files?.(t) })
@@ -215,14 +239,24 @@ function configure(world, state, all) {
   }
   config.plugin = plugin
   writeFileSync(world.configFile, JSON.stringify(config))
-  // As the README says; without a key, it says so with its exit code and installs all the same.
-  if (state.install) {
-    try {
-      execFileSync(process.execPath, [join(packedPackage(), "dist/cli.js"), "init"], { cwd: project, env: { ...world.environment, DAYTONA_API_KEY: "", DAYTONA_API_URL: "" }, stdio: "pipe" })
-    } catch (error) {
-      if (error.status !== 1) throw error
-    }
+  if (state.config === "readme") install(world, ours)
+}
+
+/** Lets `init` write what the README says, and puts our package in the place of its name if it can be installed. */
+function install(world, ours) {
+  const { project, environment } = world
+  const cli = join(packedPackage(), "dist/cli.js")
+  try {
+    // Without a key it says so with its exit code, and installs all the same.
+    execFileSync(process.execPath, [cli, "init"], { cwd: project, env: { ...environment, DAYTONA_API_KEY: "", DAYTONA_API_URL: "" }, stdio: "pipe" })
+  } catch (error) {
+    if (error.status !== 1) throw error
   }
+  const file = join(project, "opencode.json")
+  const written = readFileSync(file, "utf8")
+  const name = /"opencode-daytona-sandbox@[^"]*"/g
+  if (written.match(name)?.length !== 1) throw new Error(`init wrote no entry, or two: ${written}`)
+  if (ours) writeFileSync(file, written.replace(name, JSON.stringify(ours)))
 }
 
 /** How ripgrep may be run: the search box lists the project's files, the tool `skill` those of a skill. */

@@ -4,6 +4,7 @@
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { root } from "../lib/world.mjs"
+import { ownEffect } from "./releases.mjs"
 import { KINDS } from "./watch.mjs"
 
 /** First cells of the README's table "What still runs on your machine", with the whole lines. */
@@ -21,20 +22,28 @@ export function readmeLine(text) {
   return found[0].line
 }
 
-/** A row in a state: `{ cell, effects, own, opened }`; `effects` are those that count. */
+/** Whether a session was not made because OpenCode does not accept its configuration: then nothing runs. */
+export const refused = (error) => error.includes("ConfigInvalidError")
+
+/** A row in a state: `{ cell, effects, notes }`; `effects` are those that count, `notes` say why others do not. */
 export function judge(row, state, found) {
   const [line, kinds] = row.own ?? (state === "missing" ? (row.missing ?? []) : [])
-  const verdict = { cell: "ok", effects: [], own: [], opened: false }
-  if (line) readmeLine(line)
+  const users = line ? readmeLine(line) : undefined
+  const verdict = { cell: "ok", effects: [], notes: [] }
+  const own = []
   for (const effect of found) {
-    if (kinds?.includes(effect.kind)) verdict.own.push(effect)
-    else if (effect.opened && row.opens) verdict.opened = true
+    const release = ownEffect(row.id, effect.kind)
+    if (kinds?.includes(effect.kind)) own.push(`the user's own: ${users}`)
+    else if (release) own.push(`by itself: ${release.what}${release.line ? ` (${readmeLine(release.line)})` : ""}`)
+    else if (effect.opened && row.opens) verdict.notes.push(`ok: ${row.opens}`)
     else if (effect.kind === "p" && row.unnamed?.[state]) continue
     else verdict.effects.push(effect)
   }
-  if (verdict.own.length) verdict.cell = "user's own"
+  if (own.length) verdict.cell = "user's own"
   else if (row.unnamed?.[state]) verdict.cell = "-"
+  if (verdict.cell === "-") verdict.notes.push(`-: ${row.unnamed[state]}`)
   if (verdict.effects.length) verdict.cell = "HOST EFFECT"
+  verdict.notes.push(...own)
   return verdict
 }
 

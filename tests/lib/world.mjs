@@ -14,9 +14,12 @@ import { searchPath } from "./programs.mjs"
 
 export const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..")
 
+/** Where OpenCode and its plugin API are installed: the pinned release, or that of `OPENCODE_RELEASE` (releases.mjs). */
+export const opencodeModules = () => join(process.env.OPENCODE_RELEASE ?? root, "node_modules")
+
 /** The real binary: npm may or may not have run the package's own install script. */
 export function opencodeBinary() {
-  const modules = join(root, "node_modules")
+  const modules = opencodeModules()
   const names = readdirSync(modules).filter((name) => name.startsWith("opencode-") && !name.startsWith("opencode-ai"))
   for (const name of names.sort((a, b) => a.length - b.length)) {
     const path = join(modules, name, "bin", process.platform === "win32" ? "opencode.exe" : "opencode")
@@ -107,13 +110,29 @@ export function git(cwd, ...args) {
  */
 export function prepareHome(home) {
   const name = "@opencode-ai/plugin"
-  const installed = join(root, "node_modules", name)
+  const installed = join(opencodeModules(), name)
   const dependencies = { [name]: JSON.parse(readFileSync(join(installed, "package.json"), "utf8")).version }
   const config = join(home, ".config/opencode")
   mkdirSync(join(config, "node_modules", dirname(name)), { recursive: true })
   symlinkSync(installed, join(config, "node_modules", name), "junction")
   writeFileSync(join(config, "package.json"), JSON.stringify({ dependencies }))
   writeFileSync(join(config, "package-lock.json"), JSON.stringify({ lockfileVersion: 3, packages: { "": { dependencies } } }))
+}
+
+/**
+ * OpenCode 1.0 installs the package that talks to the model into its cache, and throws a cache of another layout away;
+ * it installs plugins of its own, too. Gives the environment that it needs.
+ */
+function prepareProvider(home) {
+  const name = "@ai-sdk/openai-compatible"
+  const installed = join(opencodeModules(), name)
+  if (!existsSync(installed)) return {}
+  const cache = join(home, ".cache/opencode")
+  mkdirSync(join(cache, "node_modules", dirname(name)), { recursive: true })
+  symlinkSync(installed, join(cache, "node_modules", name), "junction")
+  writeFileSync(join(cache, "package.json"), JSON.stringify({ dependencies: { [name]: "latest" } }))
+  writeFileSync(join(cache, "version"), "9")
+  return { OPENCODE_DISABLE_DEFAULT_PLUGINS: "1" }
 }
 
 /**
@@ -143,7 +162,8 @@ export async function createWorld({ files = {}, git: withGit = true, options = {
     model: "fake/m",
     small_model: "fake/m",
     provider: { fake: provider },
-    plugin: [[spec, options]],
+    // Up to 1.3 an entry must be a text.
+    plugin: [Object.keys(options).length ? [spec, options] : spec],
     ...config,
   }
   const configFile = join(base, "opencode.json")
@@ -161,6 +181,7 @@ export async function createWorld({ files = {}, git: withGit = true, options = {
     OPENCODE_DISABLE_AUTOUPDATE: "1",
     OPENCODE_DISABLE_MODELS_FETCH: "1",
     OPENCODE_DISABLE_LSP_DOWNLOAD: "1",
+    ...prepareProvider(home),
     ...Object.fromEntries(Object.entries(process.env).filter(([name]) => /^(npm_config_|SSL_CERT|NODE_EXTRA_CA|https?_proxy|no_proxy)/i.test(name))),
     ...(server ? { DAYTONA_API_URL: server.url, DAYTONA_API_KEY: server.apiKey } : {}),
     ...env,
