@@ -103,7 +103,7 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
     async "tool.definition"({ toolID }, output) {
       const { description, parameters } = output
       const unknown = () => ({ set: schemas.has(toolID) ? { jsonSchema: schemas.get(toolID) } : {}, theirs: false })
-      const offered = await call("offer", { tool: toolID, builtIn: "fields" in Object(parameters), description }).catch(unknown)
+      const offered = await call("offer", { tool: toolID, builtIn: "fields" in Object(parameters), description, describable: "jsonSchema" in output }).catch(unknown)
       if (offered.theirs) theirs.add(toolID)
       Object.assign(output, offered.set)
     },

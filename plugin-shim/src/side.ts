@@ -52,12 +52,21 @@ export class Side extends Machine {
     die(message)
   }
 
-  async ask(call: number, json: string): Promise<boolean> {
+  /** The release that OpenCode says it is. The client for plugins has no name for this question. */
+  async release(): Promise<string | undefined> {
+    const { _client } = this.client as unknown as { _client: { get(request: { url: string }): Promise<{ data?: { version?: string } }> } }
+    return (await _client.get({ url: "/global/health" })).data?.version
+  }
+
+  /** Undefined if nobody was asked: releases up to 1.15.4 give back something that is no promise, and ask nothing. */
+  async ask(call: number, json: string): Promise<boolean | undefined> {
     const running = this.running.get(call)
     if (!running) return false
     const question: Permission = JSON.parse(json)
     try {
-      await running.context.ask(question)
+      const asked = running.context.ask?.(question) as Promise<unknown> | undefined
+      if (typeof asked?.then !== "function") return undefined
+      await asked
       return true
     } catch (error) {
       running.rejection = error
