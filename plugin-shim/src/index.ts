@@ -10,6 +10,7 @@ import { type Call, load } from "./core.js"
 import type { ToolDefinition as Definition } from "./generated/types.js"
 import { currentFiber, Side } from "./side.js"
 import { message } from "./told.js"
+import { setup } from "./two.js"
 
 const here = dirname(fileURLToPath(import.meta.url))
 const id = "opencode-daytona-sandbox"
@@ -127,4 +128,4 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
   }
 }
 
-export default { id, server } satisfies PluginModule
+export default { id, server, setup } satisfies PluginModule & { setup: unknown }

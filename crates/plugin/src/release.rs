@@ -92,11 +92,50 @@ impl Lack {
     }
 }
 
-/// The refusals, for a release in which the core is not loaded: names and texts, for JavaScript.
+/// Tools up to 1.3 that touch nothing of the machine. Whatever else a model calls there is refused.
+const OLD_HARMLESS: &[&str] = &[
+    "invalid",
+    "plan_enter",
+    "plan_exit",
+    "question",
+    "todoread",
+    "todowrite",
+];
+/// Tools up to 1.3 that touch the machine, beside those of which the sandbox has its own.
+const OLD_TOOLS: &[&str] = &[
+    "batch",
+    "codesearch",
+    "list",
+    "lsp",
+    "multiedit",
+    "patch",
+    "skill",
+    "task",
+];
+/// Tools of OpenCode 2 that touch the machine. Not among them: `execute`, which only calls other tools and
+/// whose name nobody can take, and `subagent`, whose tools are these again (2.3, November 2026).
+const TWO_TOOLS: &[&str] = &[
+    "edit",
+    "glob",
+    "grep",
+    "patch",
+    "read",
+    "shell",
+    "skill",
+    "webfetch",
+    "websearch",
+    "write",
+];
+
+/// What JavaScript needs to refuse where the core is not loaded: names of tools, and the texts, in which
+/// `{release}` stands for the release.
 pub fn refusals() -> serde_json::Value {
+    let ours = tools::catalog::TOOLS.iter().map(|tool| tool.name);
+    let mut old: Vec<&str> = ours.chain(OLD_TOOLS.iter().copied()).collect();
+    old.sort_unstable();
     serde_json::json!({
-        "tooOld": too_old(PLACE),
-        "two": two(PLACE),
+        "tooOld": { "text": too_old(PLACE), "tools": old, "harmless": OLD_HARMLESS },
+        "two": { "text": two(PLACE), "tools": TWO_TOOLS },
     })
 }
 
