@@ -8,14 +8,16 @@ import { homedir } from "node:os"
 import { basename, dirname, join, relative } from "node:path"
 import { createWorld, git, opencodeBinary, packedPackage } from "../lib/world.mjs"
 import { searchPath } from "../lib/programs.mjs"
-import { demanded, mayRun } from "./releases.mjs"
+import { fitting, fittingScript, mayRun } from "./releases.mjs"
+import { faces } from "./faces.mjs"
 import { modelRows } from "./rows-model.mjs"
+import { faceRows } from "./rows-faces.mjs"
 import { userRows } from "./rows-user.mjs"
 import { under, whole } from "./trace.mjs"
 import { canaries, change, harmless, plant, requested, salt, startLoopback, told, traced, tree, written } from "./watch.mjs"
 
 export const FAMILIES = ["m", "gpt-5"]
-export const rows = [...modelRows.map((row) => ({ ...row, by: "model" })), ...userRows.map((row) => ({ ...row, by: "user" }))]
+export const rows = [...modelRows.map((row) => ({ ...row, by: "model" })), ...[...userRows, ...faceRows].map((row) => ({ ...row, by: "user" }))]
 
 const NOWHERE = "http://127.0.0.1:9/"
 /** Tool calls in one reply of the model: they run at the same time. */
@@ -93,6 +95,7 @@ export async function round(state, { chosen = rows, trace }) {
   if (world.local) world.environment.DAYTONA_API_KEY = world.local.apiKey
   const { base, project, home } = world
   const traces = []
+  let others
   try {
     // All rows are set up, as some use what another configures; the chosen ones are tried.
     const all = rows.flatMap((row) => (row.by === "model" ? FAMILIES : ["m"]).map((family) => ({ row, t: { ...canaries(base, secret, row.id, family, loopback.port), row: row.id } })))
@@ -103,14 +106,14 @@ export async function round(state, { chosen = rows, trace }) {
     const expect = (path) => before.set(relative(base, path), createHash("sha256").update(readFileSync(path)).digest("hex"))
 
     const env = { ...world.environment }
-    const prefix = (file) => (trace ? under(file) : [])
+    const starts = (file) => (trace ? { under: under(file), file } : { under: [] })
     const traceOf = (name) => {
       const file = join(base, `trace-${name}-${traces.length}`)
       if (trace) traces.push(file)
       return file
     }
     const main = traceOf("serve")
-    const opencode = await world.serve({ under: prefix(main) })
+    const opencode = await world.serve(starts(main))
     let closed
     // What a user does is tried all the same where OpenCode refuses its configuration.
     const session = await opencode.session().catch((error) => void (closed = error.message))
@@ -131,9 +134,8 @@ export async function round(state, { chosen = rows, trace }) {
       const calls = []
       for (const { row, t } of tries) {
         if (row.by !== "model" || t.family !== family) continue
-        if (row.agent) world.model.scripts[`agent-${row.id}-${family}`] = fitting(row.agent(t))
-        const [{ calls: fit }] = fitting([{ calls: row.calls(t, family) }])
-        calls.push(...fit.map((call) => ({ row, call })))
+        if (row.agent) world.model.scripts[`agent-${row.id}-${family}`] = fittingScript(row.agent(t))
+        calls.push(...fitting(row.calls(t, family)).map((call) => ({ row, call })))
       }
       if (!calls.length || closed) continue
       const steps = []
@@ -150,9 +152,10 @@ export async function round(state, { chosen = rows, trace }) {
       sessions.push(await opencode.session())
       return sessions.at(-1)
     }
+    others = faces({ world, opencode, start: (name) => starts(traceOf(name)) })
     const user = async ({ row, t }) => {
-      if (row.script) world.model.scripts[row.id] = fitting(row.script(t))
-      const driver = drive({ world, opencode, session: world.local ? session : await open(), open, expect, traced: (file) => ({ under: prefix(traceOf(file)) }) })
+      if (row.script) world.model.scripts[row.id] = fittingScript(row.script(t))
+      const driver = drive({ world, opencode, session: world.local ? session : await open(), open, expect, faces: others, start: (name) => starts(traceOf(name)) })
       let answer
       let failed
       try {
@@ -173,6 +176,7 @@ export async function round(state, { chosen = rows, trace }) {
     }
 
     const messages = await Promise.all(sessions.map((id) => opencode.request("GET", `/session/${id}/message`)))
+    await others.close()
     await opencode.stop()
     if (trace) await whole(main, opencode.child.pid)
 
@@ -192,14 +196,11 @@ export async function round(state, { chosen = rows, trace }) {
     }
     return { name, closed, effects, requests: sent.length, results, tries: tries.length, seconds: (Date.now() - started) / 1000, env }
   } finally {
+    await others?.close().catch(() => {})
     await world.close()
     await loopback.close()
   }
 }
-
-/** A script whose calls have the arguments that this release demands. */
-const fitting = (script) => script.map((step) => (step.calls ? { ...step, calls: step.calls.map(([tool, args]) => [tool, isObject(args) ? { ...demanded(tool), ...args } : args]) } : step))
-const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value)
 
 /** Makes project, home and configuration. */
 function configure(world, state, all) {
@@ -259,37 +260,35 @@ function install(world, ours) {
   if (ours) writeFileSync(file, written.replace(name, JSON.stringify(ours)))
 }
 
-/** How ripgrep may be run: the search box lists the project's files, the tool `skill` those of a skill. */
-const LISTS = ['"--files", "--glob=!**/.git/**"', '"--files", "--hidden", "--glob=!**/SKILL.md", "--glob=!**/.git/**"']
-
 /** The programs that OpenCode's processes may run: git for both, the plugin's watcher that ends a git with its caller, what `sandbox-shell` is made of, and `pgrep` to end processes. */
 function programs(world, state) {
   const shell = join(state.damage ? join(world.base, "package") : packedPackage(), "dist/sandbox-shell")
   const typed = join(dirname(shell), "shell.js")
   return (path, line) => {
-    if (path === opencodeBinary()) return /^execve\("[^"]*", \["[^"]*", "(serve|run)"/.test(line) || line.includes(`, "${typed}"`)
+    if (path === opencodeBinary()) return /^execve\("[^"]*", \["[^"]*", "(serve|run|attach|web|acp)"/.test(line) || line.includes(`, "${typed}"`)
     if (path === shell) return true
     if (path === "/bin/sh") return /\["\/bin\/sh", "-c", "live=\s*while read -r what pid; do\s/.test(line)
-    if (basename(path) === "rg") return LISTS.some((args) => line.includes(`"--no-config", ${args}, "."]`))
+    if (mayRun(basename(path), line)) return true
     const place = path === join(searchPath(), basename(path)) || /^\/(usr\/)?(local\/)?s?bin\/|^\/usr\/lib(exec)?\/git-core\//.test(path)
     return place && ["git", "od", "tr", "false", "pgrep"].includes(basename(path))
   }
 }
 
 /** What a row of the user's can do. */
-function drive({ world, opencode, session, open, expect, traced }) {
+function drive({ world, opencode, session, open, expect, faces, start }) {
   const fake = { providerID: "fake", modelID: "m" }
   const { request } = opencode
   const output = ({ parts }) => parts.map(({ state, text }) => state?.output ?? state?.error ?? text ?? "").join("\n")
   return {
     model: world.model,
     expect,
+    faces,
     request,
     open,
     say: (id, text) => opencode.prompt(id, text),
     shell: async (command) => output(await request("POST", `/session/${session}/shell`, { agent: "build", command, model: fake })),
     command: (command, text) => request("POST", `/session/${session}/command`, { command, arguments: text, model: "fake/m" }),
     attach: (...parts) => request("POST", `/session/${session}/message`, { parts: [{ type: "text", text: "look" }, ...parts], model: fake }),
-    run: async (prompt) => (await world.run(prompt, traced("run"))).stdout,
+    run: async (prompt) => (await world.run(prompt, start("run"))).stdout,
   }
 }

@@ -2,7 +2,7 @@
 // for `act`, which does it: `world` has `shell`, `command`, `attach`, `request` and the model. What
 // it returns is searched for secrets, like all that the model is sent.
 //
-// unnamed    states in which paths may be named, and why
+// unnamed    states in which paths may be named, and why; `refused`: any, on a release that the plugin refuses
 // missing    like `own`, in the state in which the plugin is not there
 
 import { writeFileSync } from "node:fs"
@@ -76,7 +76,7 @@ export const userRows = [
     world.expect(path)
     await world.request("POST", `/session/${session}/unrevert`)
   } },
-  { id: "system-prompt", what: "the system prompt names no path of the host", plain: "p", quiet: true, unnamed: { corrupt: NOBODY, missing: NOBODY }, act: (t, world) =>
+  { id: "system-prompt", what: "the system prompt names no path of the host", plain: "p", quiet: true, unnamed: { corrupt: NOBODY, missing: NOBODY, refused: NOBODY }, act: (t, world) =>
     world.model.requests.flatMap(({ messages }) => messages.filter(({ role }) => role === "system").map(({ content }) => JSON.stringify(content))) },
   { id: "git-host", what: "git hooks and filters of the repository", plain: "wx",
     repository: (t) => ({ hooks: ["pre-commit", "post-commit", "post-checkout", "reference-transaction", "post-index-change", "pre-auto-gc"], program: t.program, config: { "filter.audit.clean": t.program, "filter.audit.smudge": t.program, "diff.external": t.program, "gpg.program": t.program, "commit.gpgSign": "true" } }),
@@ -86,7 +86,7 @@ export const userRows = [
   { id: "mcp-server", what: "an MCP server of the user's", plain: "x", own: [CONFIGURED, "x"],
     config: (t) => ({ mcp: { echo: { type: "local", command: ["node", fileURLToPath(new URL("../lib/mcp-echo.mjs", import.meta.url)), t.token], enabled: true } } }), act: (t, world) => world.request("GET", "/mcp") },
   { id: "other-plugin", what: "another plugin", plain: "rw", own: [CONFIGURED, "rw"],
-    plugin: (t) => `import { readFileSync, writeFileSync } from "node:fs"\nexport default { id: "other", server: async () => ({ event: async () => writeFileSync(${JSON.stringify(t.mark("plugin"))}, readFileSync(${JSON.stringify(t.file)})) }) }\n`, act: () => {} },
+    plugin: (t) => `import { readFileSync, writeFileSync } from "node:fs"\nexport default async () => ({ event: async () => writeFileSync(${JSON.stringify(t.mark("plugin"))}, readFileSync(${JSON.stringify(t.file)})) })\n`, act: () => {} },
   { id: "pty", what: "a terminal: POST /pty", plain: "x", own: [INTERFACES, "rwxn"], act: (t, world) => world.request("POST", "/pty", { command: t.program, args: [] }) },
   { id: "file-view", what: "file views: GET /file, /file/content", plain: "r", own: [INTERFACES, "r"], act: (t, world) =>
     Promise.all([world.request("GET", `/file/content?path=${encodeURIComponent(t.inside)}`), world.request("GET", `/file?path=${encodeURIComponent("inside")}`)]) },

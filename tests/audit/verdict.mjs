@@ -4,6 +4,7 @@
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { root } from "../lib/world.mjs"
+import { expected } from "../lib/releases.mjs"
 import { ownEffect } from "./releases.mjs"
 import { KINDS } from "./watch.mjs"
 
@@ -29,19 +30,22 @@ export const refused = (error) => error.includes("ConfigInvalidError")
 export function judge(row, state, found) {
   const [line, kinds] = row.own ?? (state === "missing" ? (row.missing ?? []) : [])
   const users = line ? readmeLine(line) : undefined
+  const unnamed = row.unnamed?.[state] ?? (expected() === "refuses" ? row.unnamed?.refused : undefined)
   const verdict = { cell: "ok", effects: [], notes: [] }
   const own = []
   for (const effect of found) {
-    const release = ownEffect(row.id, effect.kind)
+    const release = ownEffect(row.id, effect)
     if (kinds?.includes(effect.kind)) own.push(`the user's own: ${users}`)
     else if (release) own.push(`by itself: ${release.what}${release.line ? ` (${readmeLine(release.line)})` : ""}`)
     else if (effect.opened && row.opens) verdict.notes.push(`ok: ${row.opens}`)
-    else if (effect.kind === "p" && row.unnamed?.[state]) continue
+    else if (effect.kind === "p" && unnamed) continue
     else verdict.effects.push(effect)
   }
   if (own.length) verdict.cell = "user's own"
-  else if (row.unnamed?.[state]) verdict.cell = "-"
-  if (verdict.cell === "-") verdict.notes.push(`-: ${row.unnamed[state]}`)
+  else if (unnamed) {
+    verdict.cell = "-"
+    verdict.notes.push(`-: ${unnamed}`)
+  }
   if (verdict.effects.length) verdict.cell = "HOST EFFECT"
   verdict.notes.push(...own)
   return verdict

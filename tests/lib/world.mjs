@@ -10,6 +10,7 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { startModel } from "./model.mjs"
 import { pack } from "./packed.mjs"
+import { below, release } from "./releases.mjs"
 import { searchPath } from "./programs.mjs"
 
 export const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..")
@@ -120,19 +121,20 @@ export function prepareHome(home) {
 }
 
 /**
- * OpenCode 1.0 installs the package that talks to the model into its cache, and throws a cache of another layout away;
- * it installs plugins of its own, too. Gives the environment that it needs.
+ * OpenCode 1.0 installs the package that talks to the model into its cache, and throws a cache of another layout away.
+ * Up to 1.3 it installs plugins of its own, too, if the environment does not forbid it: gives that.
  */
 function prepareProvider(home) {
   const name = "@ai-sdk/openai-compatible"
   const installed = join(opencodeModules(), name)
-  if (!existsSync(installed)) return {}
+  const environment = below(release(), "1.14.0") ? { OPENCODE_DISABLE_DEFAULT_PLUGINS: "1" } : {}
+  if (!existsSync(installed)) return environment
   const cache = join(home, ".cache/opencode")
   mkdirSync(join(cache, "node_modules", dirname(name)), { recursive: true })
   symlinkSync(installed, join(cache, "node_modules", name), "junction")
   writeFileSync(join(cache, "package.json"), JSON.stringify({ dependencies: { [name]: "latest" } }))
   writeFileSync(join(cache, "version"), "9")
-  return { OPENCODE_DISABLE_DEFAULT_PLUGINS: "1" }
+  return environment
 }
 
 /**
@@ -212,9 +214,9 @@ export async function createWorld({ files = {}, git: withGit = true, options = {
       const [program, ...rest] = [...under, opencodeBinary(), "run", "--format", "json", ...args, prompt]
       return run(program, rest, { cwd, env: { ...environment, ...more } })
     },
-    /** `opencode serve`: a client of its HTTP API. */
-    async serve({ cwd = project, env: more = {}, under = [], address = "127.0.0.1" } = {}) {
-      const opencode = await serve(cwd, { ...environment, ...more }, under, address)
+    /** `opencode serve`, or another command that serves: a client of its HTTP API. */
+    async serve({ cwd = project, env: more = {}, under = [], address = "127.0.0.1", as = "serve" } = {}) {
+      const opencode = await serve(cwd, { ...environment, ...more }, under, address, as)
       servers.push(opencode)
       return opencode
     },
@@ -265,19 +267,19 @@ export function toolResult(part) {
   return { tool: part.tool, status, output, error, title, metadata, input, attachments, text: output ?? error }
 }
 
-async function serve(cwd, env, under, address) {
-  const [program, ...args] = [...under, opencodeBinary(), "serve", "--port", "0", "--hostname", address]
+async function serve(cwd, env, under, address, as) {
+  const [program, ...args] = [...under, opencodeBinary(), as, "--port", "0", "--hostname", address]
   const child = spawn(program, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] })
   let output = ""
   const url = await new Promise((done, fail) => {
     const read = (data) => {
       output += data
-      const found = output.match(/listening on (http:\S+)/)
+      const found = output.match(/(?:listening on|Web interface:) .*?(http:\/\/[^\s/]+)/s)
       if (found) done(found[1])
     }
     child.stdout.on("data", read)
     child.stderr.on("data", read)
-    child.once("exit", (code) => fail(new Error(`opencode serve ended with ${code}: ${output}`)))
+    child.once("exit", (code) => fail(new Error(`opencode ${as} ended with ${code}: ${output}`)))
   })
   const opencode = {
     ...client(url, cwd),
