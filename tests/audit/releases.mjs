@@ -1,25 +1,6 @@
-// What differs from release to release of OpenCode, in one place.
+// What the audit must know of each release of OpenCode: in one place, and in the footnotes of its table.
 
-import { below, release } from "../lib/releases.mjs"
-
-/** Whether this process tests with a release that an entry is about: from `from` on, and below `below`. */
-const concerns = ({ from, below: end }) => !(from && below(release(), from)) && !(end && !below(release(), end))
-
-/** Arguments that a release's own tools demand, and today's do not. */
-const DEMANDED = [{ below: "1.17.0", tool: "bash", args: { description: "x" } }]
-
-/** Calls that a release cannot be given: it is asked for the turn again and again, or its messages cannot be read any more. */
-const STUCK = [{ below: "1.15.13", what: "arguments that are a list", is: (args) => typeof args === "string" && args.startsWith("[") }]
-
-const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value)
-const demanded = (tool) => Object.assign({}, ...DEMANDED.filter((entry) => entry.tool === tool.toLowerCase() && concerns(entry)).map(({ args }) => args))
-
-/** Tool calls as this release can take them. */
-export const fitting = (calls) =>
-  calls.filter(([, args]) => !STUCK.some((entry) => concerns(entry) && entry.is(args))).map(([tool, args]) => [tool, isObject(args) ? { ...demanded(tool), ...args } : args])
-
-/** Scripts of the model, likewise. */
-export const fittingScript = (script) => script.map((step) => (step.calls ? { ...step, calls: fitting(step.calls) } : step))
+import { concerns } from "../lib/releases.mjs"
 
 /** Rows that a release cannot do even without the plugin, and why. */
 const CANNOT = [{ below: "1.15.0", rows: ["vcs-apply"], why: "no such route" }]

@@ -56,6 +56,25 @@ export const release = () => installed(process.env.OPENCODE_RELEASE ? join(proce
 /** What is expected of the release that this process tests with. */
 export const expected = () => RELEASES.find(({ version }) => version === release())?.expect ?? "serves"
 
+/** Whether this process tests with a release that an entry of a table is about: from `from` on, and below `below`. */
+export const concerns = ({ from, below: end }) => !(from && below(release(), from)) && !(end && !below(release(), end))
+
+/** Arguments that a release's own tools demand, and today's do not. */
+const DEMANDED = [{ below: "1.17.0", tool: "bash", args: { description: "x" } }]
+
+/** Calls that a release cannot be given: it is asked for the turn again and again, or its messages cannot be read any more. */
+const STUCK = [{ below: "1.15.13", what: "arguments that are a list", is: (args) => typeof args === "string" && args.startsWith("[") }]
+
+const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value)
+const demanded = (tool) => Object.assign({}, ...DEMANDED.filter((entry) => entry.tool === tool.toLowerCase() && concerns(entry)).map(({ args }) => args))
+
+/** Tool calls as this release can take them. */
+export const fitting = (calls) =>
+  calls.filter(([, args]) => !STUCK.some((entry) => concerns(entry) && entry.is(args))).map(([tool, args]) => [tool, isObject(args) ? { ...demanded(tool), ...args } : args])
+
+/** Scripts of the model, likewise. */
+export const fittingScript = (script) => script.map((step) => (step.calls ? { ...step, calls: fitting(step.calls) } : step))
+
 /** Where a release is, or will be, installed: the pinned one with the packages of the repository. */
 export const releaseDirectory = (version) => (version === PINNED ? root : join(root, ".cache/opencode", version))
 
