@@ -5,8 +5,9 @@ import { readdirSync } from "node:fs"
 import { join, resolve, dirname } from "node:path"
 import { fileURLToPath } from "node:url"
 import { Count } from "./lib/count.mjs"
+import { NPM_TEST } from "./lib/releases.mjs"
 import { buildRust, runRust } from "./lib/rust.mjs"
-import { ensurePackages, ensurePrograms, ensureTools, enterPrograms, must, step, xtask, xtaskProgram } from "./lib/setup.mjs"
+import { ensurePackages, ensurePrograms, ensureReleases, ensureTools, enterPrograms, must, step, xtask, xtaskProgram } from "./lib/setup.mjs"
 import { packedPackage } from "./lib/world.mjs"
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..")
@@ -66,6 +67,7 @@ step("set-up", () => {
   ensureTools()
   ensurePackages()
   ensurePrograms()
+  ensureReleases(NPM_TEST)
   for (const component of ["rustfmt", "clippy"]) {
     if (spawnSync("cargo", [component === "rustfmt" ? "fmt" : "clippy", "--version"], { stdio: "ignore" }).status !== 0) {
       must("rustup", ["component", "add", component])

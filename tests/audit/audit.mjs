@@ -22,8 +22,8 @@ import { kept, KINDS } from "./watch.mjs"
 /** As many rounds at a time. */
 const LANES = 2
 
-/** Runs the audit. Gives `{ lines, effects, secrets, problems, rows, rounds, closed }`. */
-export async function audit({ chosen = rows, states = STATES, configs = CONFIGS, say = () => {} } = {}) {
+/** Runs the audit, in the rounds of these configurations and states that `some` takes. Gives `{ lines, effects, secrets, problems, rows, rounds, closed }`. */
+export async function audit({ chosen = rows, states = STATES, configs = CONFIGS, some = () => true, say = () => {} } = {}) {
   const lines = [`OpenCode ${release()}`]
   const problems = []
   const trace = canTrace()
@@ -32,7 +32,7 @@ export async function audit({ chosen = rows, states = STATES, configs = CONFIGS,
     if (process.env.CI) problems.push("no process trace, which CI must have")
   }
   packedPackage()
-  const all = rounds(configs, states)
+  const all = rounds(configs, states).filter(some)
   const done = await runAll(all, { chosen, trace, say })
   problems.push(...selfCheck(chosen, done, trace, lines))
   for (const { name, state } of all) {
@@ -72,11 +72,11 @@ async function runAll(all, { chosen, trace, say }) {
 
 /** What the watchers see where nothing holds; gives what they should have seen and did not. */
 function selfCheck(chosen, done, trace, lines) {
-  const { effects } = done.get(WITHOUT.name)
+  const { effects, results } = done.get(WITHOUT.name)
   const there = chosen.filter((row) => (trace || !row.plain.includes("x")) && !cannot(row.id))
   const kinds = Object.entries(KINDS).map(([kind, name]) => `${name} ${new Set(effects.filter((effect) => effect.kind === kind).map(({ row }) => row)).size}`)
   lines.push(`self-check: without the plugin, effects in ${chosen.filter(({ id }) => effects.some(({ row }) => row === id)).length} of ${chosen.length} rows (${kinds.join(", ")})`, "")
-  return unseen(there, effects).map((missed) => `self-check: the watchers did not see OpenCode do this without the plugin: ${missed}`)
+  return unseen(there, effects, results).map((missed) => `self-check: the watchers did not see OpenCode do this without the plugin: ${missed}`)
 }
 
 /** Adds the table to `lines`, with its footnotes; gives the effects that count. */

@@ -12,8 +12,8 @@ import { whole } from "./trace.mjs"
 
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`
 
-/** `start(name)` gives `{ under, file }` of a new trace; `file` is nothing where there is none. */
-export function faces({ world, opencode, start }) {
+/** `start(name)` gives `{ under, file }` of a new trace; `file` is nothing where there is none. `closed`: why there are no sessions. */
+export function faces({ world, opencode, closed, start }) {
   const started = new Map()
   const once = (name, open) => started.get(name) ?? started.set(name, open(start(name))).get(name)
   let last = Promise.resolve()
@@ -23,7 +23,11 @@ export function faces({ world, opencode, start }) {
     run: async (prompt, ...args) => (await world.run(prompt, { ...start("run-attach"), args: ["--attach", opencode.url, ...args] })).stdout,
     web: () => once("web", (trace) => openWeb(world, trace)),
     acp: (work) => alone(async () => work(await once("acp", (trace) => openEditor(world, trace)))),
-    attach: (work) => alone(async () => work(await once("attach", (trace) => openTerminal(world, opencode, trace)))),
+    attach: async (work) => {
+      // The terminal would wait for a session for ever.
+      if (closed) throw new Error(closed)
+      return alone(async () => work(await once("attach", (trace) => openTerminal(world, opencode, trace))))
+    },
     /** Ends them all, and waits until their traces are whole. */
     async close() {
       for (const open of started.values()) await (await open.catch(() => undefined))?.close()

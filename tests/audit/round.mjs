@@ -153,7 +153,7 @@ export async function round(state, { chosen = rows, trace }) {
       sessions.push(await opencode.session())
       return sessions.at(-1)
     }
-    others = faces({ world, opencode, start: (name) => starts(traceOf(name)) })
+    others = faces({ world, opencode, closed, start: (name) => starts(traceOf(name)) })
     const user = async ({ row, t }) => {
       if (row.script) world.model.scripts[row.id] = fittingScript(row.script(t))
       const driver = drive({ world, opencode, session: world.local ? session : await open(), open, expect, faces: others, start: (name) => starts(traceOf(name)) })

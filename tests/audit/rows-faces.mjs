@@ -41,7 +41,8 @@ export const faceRows = [
   }) },
   { id: "face-attach-shell", what: "opencode attach: !command", plain: "wx", act: (t, world) => world.faces.attach(async (terminal) => {
     const typed = async () => (await tools(world, (text) => text.includes(t.token))).filter(({ tool, state }) => tool === "bash" && state.input.command?.includes(t.program))
-    await terminal.type("!", t.program)
+    // A path alone would be completed as one of OpenCode's own commands.
+    await terminal.type("!", `exec ${t.program}`)
     await terminal.waits("the command's end", async () => (await typed()).some(({ state }) => ["completed", "error"].includes(state.status)))
     return typed()
   }) },

@@ -51,12 +51,12 @@ export function judge(row, state, found) {
   return verdict
 }
 
-/** What the watchers failed to see in plain OpenCode: one text for each row. */
-export function unseen(rows, found) {
+/** What the watchers failed to see in plain OpenCode: one text for each row, with what came of its first try. */
+export function unseen(rows, found, results) {
   return rows.flatMap((row) => {
     const seen = new Set(found.filter((effect) => effect.row === row.id).map(({ kind }) => kind))
     const missed = [...row.plain].filter((kind) => !seen.has(kind))
-    return missed.length ? [`${row.id}: ${missed.map((kind) => KINDS[kind]).join(", ")}`] : []
+    return missed.length ? [`${row.id}: ${missed.map((kind) => KINDS[kind]).join(", ")}; it came to ${JSON.stringify(results.get(row.id)[0])?.slice(0, 600)}`] : []
   })
 }
 

@@ -41,6 +41,12 @@ export const RELEASES = [
   { version: PINNED, expect: "serves", why: "the pinned one" },
 ]
 
+/** The oldest release that is served. */
+export const FLOOR = "1.15.13"
+
+/** What `npm test` runs of them, beside the pinned one. */
+export const NPM_TEST = ["1.3.2", FLOOR]
+
 /** Of two versions, which is newer: negative, zero or positive, as `sort` wants it. */
 export function compareVersions(a, b) {
   const [left, right] = [a, b].map((version) => version.split(".").map(Number))

@@ -8,6 +8,7 @@ import { join, resolve, dirname } from "node:path"
 import { fileURLToPath } from "node:url"
 import { installedAsLocked } from "./lock.mjs"
 import { providePrograms, searchPath } from "./programs.mjs"
+import { ensureRelease, NPM_TEST } from "./releases.mjs"
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..")
 
@@ -63,6 +64,17 @@ export function ensurePackages({ quiet = false } = {}) {
   return true
 }
 
+/** Installs releases of OpenCode beside the pinned one: see `releases.mjs`. */
+export function ensureReleases(versions) {
+  for (const version of versions) {
+    try {
+      ensureRelease(version)
+    } catch (error) {
+      fail(error.message)
+    }
+  }
+}
+
 export const packageIsBuilt = () => existsSync(join(root, "dist/runners/runners.json")) && existsSync(join(root, "dist/index.js"))
 
 /** The build, as a program that `buildRust` has made: `cargo xtask` would compile it once more, with fewer features. */
@@ -88,5 +100,8 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const packagesOnly = process.argv[2] === "packages"
   if (!packagesOnly) ensureTools()
   ensurePackages()
-  if (!packagesOnly) ensurePrograms()
+  if (!packagesOnly) {
+    ensurePrograms()
+    ensureReleases(NPM_TEST)
+  }
 }

@@ -4,6 +4,7 @@
 
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
+import { fitting } from "../lib/releases.mjs"
 import { createWorld, toolResult } from "../lib/world.mjs"
 import { agents, files, sessions } from "./table.mjs"
 
@@ -84,7 +85,7 @@ async function side({ plain, sets }) {
         const script = `s-${id}`
         world.model.scripts[script] = indexes.map((index) => {
           const [, tool, args] = rows[index]
-          return { calls: [[tool, JSON.parse(JSON.stringify(args).replaceAll("ROOT", place.root))]] }
+          return { calls: fitting([[tool, JSON.parse(JSON.stringify(args).replaceAll("ROOT", place.root))]]) }
         })
         const body = { parts: [{ type: "text", text: `script:${script}` }], model: { providerID: "fake", modelID: model }, agent }
         await opencode.request("POST", `/session/${id}/message`, body)
