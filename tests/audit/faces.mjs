@@ -10,6 +10,9 @@ import { createInterface } from "node:readline"
 import { eventually, opencodeBinary } from "../lib/world.mjs"
 import { whole } from "./trace.mjs"
 
+/** How long something may take that has to come. */
+const SECONDS = 90
+
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`
 
 /** `start(name)` gives `{ under, file }` of a new trace; `file` is nothing where there is none. `closed`: why there are no sessions. */
@@ -73,6 +76,7 @@ async function openEditor(world, trace) {
   const request = (method, params) =>
     new Promise((done, fail) => {
       waiting.set(++serial, { done, fail })
+      setTimeout(() => fail(new Error(`opencode acp does not answer ${method}`)), SECONDS * 1000).unref()
       child.once("exit", (code) => fail(new Error(`opencode acp ended with ${code}`)))
       send({ id: serial, method, params })
     })
@@ -90,7 +94,7 @@ async function openEditor(world, trace) {
     async close() {
       if (child.exitCode === null && child.signalCode === null) {
         const gone = new Promise((done) => child.once("exit", done))
-        child.kill("SIGTERM")
+        child.kill("SIGKILL")
         await gone
       }
       await ended(trace, child.pid)
@@ -107,14 +111,18 @@ async function openTerminal(world, opencode, trace) {
   const pid = Number(tmux("display-message", "-p", "-t", "t", "#{pane_pid}"))
   const screen = () => tmux("capture-pane", "-p", "-t", "t")
   /** Waits for something; says what the terminal showed if it does not come. */
-  const waits = (what, check, seconds = 90) =>
+  const waits = (what, check, seconds = SECONDS) =>
     eventually(what, check, seconds).catch((error) => {
       throw new Error(`${error.message}\n${screen()}`)
     })
   const close = async () => {
-    try {
-      tmux("kill-server")
-    } catch {}
+    for (const end of [() => process.kill(pid, "SIGKILL"), () => tmux("kill-server")]) {
+      try {
+        end()
+      } catch {
+        // It has ended by itself.
+      }
+    }
     await ended(trace, pid)
   }
   const type = async (...keys) => {

@@ -118,6 +118,9 @@ export async function round(state, { chosen = rows, trace }) {
     let closed
     // What a user does is tried all the same where OpenCode refuses its configuration.
     const session = await opencode.session().catch((error) => void (closed = error.message))
+    // OpenCode 1.0 asks about calls that repeat themselves, whatever is allowed.
+    const allow = ({ type, properties: { id, sessionID } }) => type === "permission.updated" && void opencode.request("POST", `/session/${sessionID}/permissions/${id}`, { response: "always" }).catch(() => {})
+    const unwatch = closed ? () => {} : await opencode.watch(allow)
     const results = new Map(chosen.map((row) => [row.id, []]))
     const texts = []
     world.model.scripts["*"] = [{ text: "I see." }]
@@ -177,6 +180,7 @@ export async function round(state, { chosen = rows, trace }) {
     }
 
     const messages = await Promise.all(sessions.map((id) => opencode.request("GET", `/session/${id}/message`)))
+    unwatch()
     await others.close()
     await opencode.stop()
     if (trace) await whole(main, opencode.child.pid)
@@ -266,10 +270,10 @@ function programs(world, state) {
   const shell = join(state.damage ? join(world.base, "package") : packedPackage(), "dist/sandbox-shell")
   const typed = join(dirname(shell), "shell.js")
   return (path, line) => {
+    if (mayRun(basename(path), line)) return true
     if (path === opencodeBinary()) return /^execve\("[^"]*", \["[^"]*", "(serve|run|attach|web|acp)"/.test(line) || line.includes(`, "${typed}"`)
     if (path === shell) return true
     if (path === "/bin/sh") return /\["\/bin\/sh", "-c", "live=\s*while read -r what pid; do\s/.test(line)
-    if (mayRun(basename(path), line)) return true
     const place = path === join(searchPath(), basename(path)) || /^\/(usr\/)?(local\/)?s?bin\/|^\/usr\/lib(exec)?\/git-core\//.test(path)
     return place && ["git", "od", "tr", "false", "pgrep"].includes(basename(path))
   }

@@ -25,8 +25,13 @@ export async function startModel(scripts = {}, { title = "A title" } = {}) {
     requests.push(request)
     const step = request.tools?.length ? await next(scripts, request) : { text: title }
     if (step.delayMs) await new Promise((r) => setTimeout(r, step.delayMs))
-    res.writeHead(200, { "content-type": "text/event-stream" })
     const id = `chatcmpl-${++serial}`
+    // OpenCode 1.0 asks for a title in one piece.
+    if (!request.stream) {
+      const choices = [{ index: 0, message: { role: "assistant", content: step.text ?? "" }, finish_reason: "stop" }]
+      return res.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ id, object: "chat.completion", created: 0, model: request.model, choices }))
+    }
+    res.writeHead(200, { "content-type": "text/event-stream" })
     const send = (delta, finish = null) =>
       res.write(
         `data: ${JSON.stringify({ id, object: "chat.completion.chunk", created: 0, model: request.model, choices: [{ index: 0, delta, finish_reason: finish }] })}\n\n`,
