@@ -208,7 +208,7 @@ async function beside(world, plugins, calls) {
 }
 
 describe("another plugin has tools with the names of ours", () => {
-  const ours = (world, options = {}) => [JSON.parse(readFileSync(world.configFile, "utf8")).plugin[0][0], options]
+  const ours = (world, options = {}) => [JSON.parse(readFileSync(world.configFile, "utf8")).plugin.flat()[0], options]
   const calls = [["bash", { command: "echo in the sandbox" }], ["write", { filePath: "f", content: "x" }], ["job", {}], ["mine", {}]]
 
   test("registered after ours they are refused, and the user hears of each once", async () => {

@@ -116,12 +116,8 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   for (const entry of list) done.push({ entry, results: await matrix(entry, { short: values.short, only: values.part, say: console.log }) })
   if (process.env.OPENCODE2_BIN) done.push({ entry: { version: "2.x", expect: "refuses" }, results: new Map([["smoke", await two(process.env.OPENCODE2_BIN, console.log)]]) })
   const all = done.flatMap(({ results }) => [...results.values()])
-  console.log(`\n${done.map(({ entry, results }) => line(entry, results)).join("\n")}`)
-  if (values.write) {
-    const whole = !values.short && !values.part && done.every(({ results }) => !results.has("installation"))
-    if (whole) write(done)
-    else console.log("README.md stays as it is: the table is of whole runs, without --short and --part, of releases that were installed.")
-  }
+  console.log(`\n${done.map(({ entry, results }) => line(entry, results, values.short)).join("\n")}`)
+  if (values.write) write(done, values.short)
   if (!process.env.OPENCODE2_BIN && !values.release) console.log("OpenCode 2 was not tried: OPENCODE2_BIN names none.")
   const failed = all.reduce((sum, { problems }) => sum + problems.length, problems.length)
   console.log(`${all.reduce((sum, { passed }) => sum + passed, 0)} passed, ${failed} failed`)

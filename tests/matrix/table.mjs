@@ -13,8 +13,8 @@ const of = (result, text) => (!result ? "–" : result.problems.length ? `**${re
 
 const configurations = ({ rounds, closed }) => (closed ? `0 host effects in ${rounds} rounds; OpenCode refuses the README's configuration` : `0 host effects in ${rounds} rounds`)
 
-/** The line of one release. */
-export function line({ version, expect }, results) {
+/** The line of one release, which says how it was tested: of a `short` run only a few rows. */
+export function line({ version, expect }, results, short = false) {
   if (results.has("installation")) return `| ${version} | ${expect} | **could not be installed** | – | – | – | – |`
   const serves = expect === "serves"
   const cells = [
@@ -24,7 +24,7 @@ export function line({ version, expect }, results) {
     serves ? of(results.get("permissions"), ({ passed }) => `as without the plugin, ${passed} of ${passed}`) : "–",
     of(results.get("audit"), configurations),
     serves ? of(results.get("smoke"), () => "yes") : "–",
-    [...results.keys()].join(", "),
+    `${[...results.keys()].join(", ")}${short ? ", in short" : ""}`,
   ]
   return `| ${cells.join(" | ")} |`
 }
@@ -39,8 +39,8 @@ export function table(text = readFileSync(README, "utf8")) {
 }
 
 /** Puts what was run into the README; lines of other releases stay. */
-export function write(done) {
+export function write(done, short) {
   const { before, after, lines } = table()
-  for (const { entry, results } of done) lines.set(entry.version, line(entry, results))
+  for (const { entry, results } of done) lines.set(entry.version, line(entry, results, short))
   writeFileSync(README, `${before}${BEGIN}\n${[...HEAD, ...lines.values()].join("\n")}\n${END}${after}`)
 }
