@@ -68,15 +68,18 @@ export const concerns = ({ from, below: end }) => !(from && below(release(), fro
 /** Arguments that a release's own tools demand, and today's do not. */
 const DEMANDED = [{ below: "1.17.0", tool: "bash", args: { description: "x" } }]
 
-/** Calls that a release cannot be given: it is asked for the turn again and again, or its messages cannot be read any more. */
-const STUCK = [{ below: "1.15.13", what: "arguments that are a list", is: (args) => typeof args === "string" && args.startsWith("[") }]
+/** Calls that a release cannot be given: the turn does not end, or its messages cannot be read any more. */
+const STUCK = [
+  { below: "1.15.13", what: "arguments that are a list", is: (tool, args) => typeof args === "string" && args.startsWith("[") },
+  { from: "1.1.0", below: "1.2.0", what: "a question whose answer is the end of the turn", is: (tool) => tool === "plan_enter" },
+]
 
 const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value)
 const demanded = (tool) => Object.assign({}, ...DEMANDED.filter((entry) => entry.tool === tool.toLowerCase() && concerns(entry)).map(({ args }) => args))
 
 /** Tool calls as this release can take them. */
 export const fitting = (calls) =>
-  calls.filter(([, args]) => !STUCK.some((entry) => concerns(entry) && entry.is(args))).map(([tool, args]) => [tool, isObject(args) ? { ...demanded(tool), ...args } : args])
+  calls.filter(([tool, args]) => !STUCK.some((entry) => concerns(entry) && entry.is(tool, args))).map(([tool, args]) => [tool, isObject(args) ? { ...demanded(tool), ...args } : args])
 
 /** Scripts of the model, likewise. */
 export const fittingScript = (script) => script.map((step) => (step.calls ? { ...step, calls: fitting(step.calls) } : step))
