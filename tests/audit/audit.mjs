@@ -35,9 +35,9 @@ export async function audit({ chosen = rows, states = STATES, configs = CONFIGS,
   const all = rounds(configs, states).filter(some)
   const done = await runAll(all, { chosen, trace, say })
   problems.push(...selfCheck(chosen, done, trace, lines))
-  for (const { name, state } of all) {
+  for (const { name, state } of [WITHOUT, ...all]) {
     const { closed, results } = done.get(name)
-    if (closed && !refused(closed)) problems.push(`${name}: OpenCode made no session, and not because it refuses the configuration: ${closed.slice(0, 400)}`)
+    if (closed && (name === WITHOUT.name || !refused(closed))) problems.push(`${name}: OpenCode made no session, and not because it refuses its configuration: ${closed.slice(0, 400)}`)
     if (state === "healthy" && expected() === "serves") for (const what of idle(chosen, results)) problems.push(`this try proves nothing, for the sandbox did not do it: ${name} ${what}`)
   }
   const effects = tabulate(chosen, all, done, lines)

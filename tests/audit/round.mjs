@@ -15,6 +15,7 @@ import { modelRows } from "./rows-model.mjs"
 import { faceRows } from "./rows-faces.mjs"
 import { userRows } from "./rows-user.mjs"
 import { under, whole } from "./trace.mjs"
+import { refused } from "./verdict.mjs"
 import { canaries, change, harmless, plant, requested, salt, startLoopback, told, traced, tree, written } from "./watch.mjs"
 
 export const FAMILIES = ["m", "gpt-5"]
@@ -117,7 +118,7 @@ export async function round(state, { chosen = rows, trace }) {
     const opencode = await world.serve(starts(main))
     let closed
     // What a user does is tried all the same where OpenCode refuses its configuration.
-    const session = await opencode.session().catch((error) => void (closed = error.message))
+    const session = await firstSession(opencode).catch((error) => void (closed = error.message))
     // OpenCode 1.0 asks about calls that repeat themselves, whatever is allowed.
     const allow = ({ type, properties: { id, sessionID } }) => type === "permission.updated" && void opencode.request("POST", `/session/${sessionID}/permissions/${id}`, { response: "always" }).catch(() => {})
     const unwatch = closed ? () => {} : await opencode.watch(allow)
@@ -204,6 +205,16 @@ export async function round(state, { chosen = rows, trace }) {
     await others?.close().catch(() => {})
     await world.close()
     await loopback.close()
+  }
+}
+
+/** The first session; once, on a busy machine, OpenCode 1.15.13 without the plugin failed to make it and made the next. */
+async function firstSession(opencode) {
+  try {
+    return await opencode.session()
+  } catch (error) {
+    if (refused(error.message)) throw error
+    return opencode.session()
   }
 }
 
