@@ -27,7 +27,7 @@ import { two } from "./two.mjs"
 /** What is run end to end with another release than the pinned one, where the plugin serves. */
 const E2E = ["session", "home", "closed", "typed", "carry"]
 /** Rows of the audit in a short run: each kind of effect, of the model and of the user. */
-const SHORT_ROWS = ["bash", "read", "write", "apply-patch", "task-at", "shell", "command-file", "attach", "run", "face-run", "face-acp"]
+export const SHORT_ROWS = ["bash", "read", "write", "apply-patch", "task-at", "shell", "command-file", "attach", "run", "face-run", "face-acp"]
 
 /** Of checks `{ name, error }`: how many passed, and what failed. */
 const tally = (checks) => ({ passed: checks.filter(({ error }) => !error).length, problems: checks.filter(({ error }) => error).map(({ name, error }) => `${name}: ${error}`) })
