@@ -313,6 +313,10 @@ export class Machine {
     return process.env[name]
   }
 
+  platform(): string {
+    return process.platform
+  }
+
   machine(): string {
     return hostname()
   }

@@ -7,9 +7,11 @@
 //! Surprise: futures are not `Send`. OpenCode runs the plugin on one JavaScript thread.
 
 mod http;
+mod platform;
 pub mod proxy;
 
 pub use http::{CertificateFault, HttpError, Thrown};
+pub use platform::Platform;
 
 use async_trait::async_trait;
 use std::future::Future;
@@ -99,6 +101,9 @@ pub trait Host {
 
     /// An environment variable; empty counts as unset.
     fn env(&self, name: &str) -> Option<String>;
+
+    /// The operating system.
+    fn platform(&self) -> Platform;
 
     /// This process.
     fn pid(&self) -> u32;

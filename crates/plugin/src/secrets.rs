@@ -456,6 +456,10 @@ impl Host for Screen<dyn Host> {
         self.inner.env(name)
     }
 
+    fn platform(&self) -> Platform {
+        self.inner.platform()
+    }
+
     fn pid(&self) -> u32 {
         self.inner.pid()
     }

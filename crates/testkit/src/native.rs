@@ -38,6 +38,8 @@ pub struct TestHost {
     pub skip_ms: Cell<u64>,
     /// Sleeps end at once and move the clock instead.
     pub fast: Cell<bool>,
+    /// The operating system whose rules hold.
+    pub platform: Cell<Platform>,
     /// Number of this process, if a test plays several.
     pub pid: Cell<Option<u32>>,
     seed: Cell<u64>,
@@ -596,6 +598,10 @@ impl Host for TestHost {
             .get(name)
             .filter(|value| !value.is_empty())
             .cloned()
+    }
+
+    fn platform(&self) -> Platform {
+        self.platform.get()
     }
 
     fn pid(&self) -> u32 {

@@ -83,6 +83,8 @@ extern "C" {
     #[wasm_bindgen(method)]
     fn env(this: &JsHost, name: &str) -> Option<String>;
     #[wasm_bindgen(method)]
+    fn platform(this: &JsHost) -> String;
+    #[wasm_bindgen(method)]
     fn pid(this: &JsHost) -> u32;
     #[wasm_bindgen(method)]
     fn machine(this: &JsHost) -> String;
@@ -512,6 +514,10 @@ impl Host for JsSide {
 
     fn env(&self, name: &str) -> Option<String> {
         self.0.env(name).filter(|value| !value.is_empty())
+    }
+
+    fn platform(&self) -> Platform {
+        Platform::named(&self.0.platform())
     }
 
     fn pid(&self) -> u32 {
