@@ -430,7 +430,6 @@ fn what_is_no_project_or_too_large_is_refused() {
             for (worktree, repository) in [
                 ("/", true),
                 ("", true),
-                ("C:\\", false),
                 (&path, true),
                 (&slash, false),
                 (&parent, false),
@@ -444,6 +443,46 @@ fn what_is_no_project_or_too_large_is_refused() {
         let error = pack(&[], "/no/such/directory", false, sync::MAX_PACK).await;
         assert!(error.to_string().contains("git"), "{error}");
     });
+}
+
+#[test]
+fn a_home_or_a_root_is_no_project_on_any_platform() {
+    use host::Platform::{Linux, Mac, Windows};
+    let me = r"C:\Users\me";
+    for (platform, name, home, worktree, is_repository, is_none) in [
+        (Linux, "HOME", "/home/me", "/", true, true),
+        (Linux, "HOME", "/home/me", "/home/me/", true, true),
+        (Linux, "HOME", "/home/me", "/home", false, true),
+        (Linux, "HOME", "/home/me", "/home", true, false),
+        (Linux, "HOME", "/home/me", "/home/me/app", false, false),
+        (Linux, "HOME", "/home/me", "/home/ME", true, false),
+        (Mac, "HOME", "/Users/me", "/Users/me", true, true),
+        (Mac, "HOME", "/Users/me", "/Users/me/app", true, false),
+        (Windows, "USERPROFILE", me, r"C:\", true, true),
+        (Windows, "USERPROFILE", me, "D:", true, true),
+        (Windows, "USERPROFILE", me, r"\\server\share\", true, true),
+        (
+            Windows,
+            "USERPROFILE",
+            me,
+            r"\\server\share\app",
+            true,
+            false,
+        ),
+        (Windows, "USERPROFILE", me, r"C:\Users\me", true, true),
+        // As git writes it.
+        (Windows, "USERPROFILE", me, "c:/users/ME", true, true),
+        (Windows, "HOME", "C:/Users/me/", r"C:\Users\me", true, true),
+        (Windows, "USERPROFILE", me, "C:/Users", false, true),
+        (Windows, "USERPROFILE", me, "C:/Users", true, false),
+        (Windows, "USERPROFILE", me, "C:/Users/me/app", false, false),
+        (Windows, "USERPROFILE", me, "C:/Users/men", false, false),
+    ] {
+        let host = TestHost::new(&[(name, home)]);
+        host.platform.set(platform);
+        let found = sync::is_no_project(&host, worktree, is_repository);
+        assert_eq!(found, is_none, "{platform:?} {worktree} {is_repository}");
+    }
 }
 
 /// Six commits in a row, and a merge on top.
