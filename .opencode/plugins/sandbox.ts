@@ -3,6 +3,7 @@
 // own on this machine.
 
 import { catalog } from "../../plugin-shim/src/generated/catalog.ts"
+import { setup } from "../../plugin-shim/src/two.ts"
 
 const refuse = async () => {
   throw new Error("the plugin of this repository is not built: run `npm run build`, then start OpenCode again")
@@ -12,6 +13,7 @@ const refusing = {
   server: async () => ({
     tool: Object.fromEntries(catalog.map(({ name, description }) => [name, { description, args: {}, execute: refuse }])),
   }),
+  setup,
 }
 
 export default await import("../../dist/index.js").then((built) => built.default).catch(() => refusing)

@@ -10,6 +10,7 @@ import { type Call, load } from "./core.js"
 import type { ToolDefinition as Definition } from "./generated/types.js"
 import { currentFiber, Side } from "./side.js"
 import { message } from "./told.js"
+import { setup } from "./two.js"
 
 const here = dirname(fileURLToPath(import.meta.url))
 const id = "opencode-daytona-sandbox"
@@ -103,7 +104,7 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
     async "tool.definition"({ toolID }, output) {
       const { description, parameters } = output
       const unknown = () => ({ set: schemas.has(toolID) ? { jsonSchema: schemas.get(toolID) } : {}, theirs: false })
-      const offered = await call("offer", { tool: toolID, builtIn: "fields" in Object(parameters), description }).catch(unknown)
+      const offered = await call("offer", { tool: toolID, builtIn: "fields" in Object(parameters), description, describable: "jsonSchema" in output }).catch(unknown)
       if (offered.theirs) theirs.add(toolID)
       Object.assign(output, offered.set)
     },
@@ -127,4 +128,4 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
   }
 }
 
-export default { id, server } satisfies PluginModule
+export default { id, server, setup } satisfies PluginModule & { setup: unknown }

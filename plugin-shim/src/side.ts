@@ -6,7 +6,8 @@ import { isatty } from "node:tty"
 import type { PluginInput, ToolContext } from "@opencode-ai/plugin"
 import { Machine } from "./host.js"
 import { die } from "./mortal.js"
-import type { Permission, Progress, Toast } from "./generated/types.js"
+import { log, release, toast } from "./opencode.js"
+import type { Permission, Progress } from "./generated/types.js"
 
 /**
  * The task (a fiber of the library Effect) in which OpenCode runs a tool. `context.metadata()` only
@@ -33,13 +34,6 @@ export interface Running {
   rejection?: unknown
 }
 
-/** Whatever goes wrong with a word to the user is no reason to fail, least of all while loading. */
-async function quietly(say: () => Promise<unknown>): Promise<void> {
-  try {
-    await say()
-  } catch {}
-}
-
 export class Side extends Machine {
   readonly running = new Map<number, Running>()
   #agents: Promise<unknown> | undefined
@@ -52,12 +46,19 @@ export class Side extends Machine {
     die(message)
   }
 
-  async ask(call: number, json: string): Promise<boolean> {
+  async release(): Promise<string | undefined> {
+    return release(this.client)
+  }
+
+  /** Undefined if nobody was asked: releases up to 1.15.4 give back something that is no promise, and ask nothing. */
+  async ask(call: number, json: string): Promise<boolean | undefined> {
     const running = this.running.get(call)
     if (!running) return false
     const question: Permission = JSON.parse(json)
     try {
-      await running.context.ask(question)
+      const asked = running.context.ask?.(question) as Promise<unknown> | undefined
+      if (typeof asked?.then !== "function") return undefined
+      await asked
       return true
     } catch (error) {
       running.rejection = error
@@ -109,11 +110,8 @@ export class Side extends Machine {
     }
   }
 
-  // Neither is awaited: OpenCode must not wait for a toast, nor a toast for its terminal.
   toast(json: string): void {
-    const toast: Toast = JSON.parse(json)
-    const variant = toast.variant as "info" | "success" | "warning" | "error"
-    void quietly(() => this.client.tui.showToast({ body: { ...toast, variant } }))
+    toast(this.client, JSON.parse(json))
   }
 
   terminal(line: string): boolean {
@@ -126,7 +124,6 @@ export class Side extends Machine {
   }
 
   log(level: string, message: string): void {
-    const body = { service: "opencode-daytona-sandbox", level: level as "debug" | "info" | "warn" | "error", message }
-    void quietly(() => this.client.app.log({ body }))
+    log(this.client, level, message)
   }
 }

@@ -39,6 +39,23 @@ test("a session that cannot be looked up is an error, not a root session", async
   await assert.rejects(new Side({ session: { get } }).parent("s"))
 })
 
+for (const [what, ask, expected] of [
+  ["a promise that holds", async () => {}, true],
+  ["a promise that breaks", rejects, false],
+  ["an error", throws, false],
+  // Up to 1.15.4 it is a description of what would be done, and nobody does it.
+  ["an object that is no promise", () => ({ pipe() {} }), undefined],
+  ["nothing", () => undefined, undefined],
+  // 1.0 has no such function.
+  ["no function", undefined, undefined],
+]) {
+  test(`a permission question whose answer is ${what} counts as ${expected === undefined ? "not asked" : expected ? "allowed" : "rejected"}`, async () => {
+    const side = new Side({})
+    side.running.set(1, { context: { ask }, fiber: undefined })
+    assert.equal(await side.ask(1, "{}"), expected)
+  })
+}
+
 test("a call settles as it would, and when the core dies so does every call, also one that starts later", async () => {
   assert.equal(await mortal(Promise.resolve("answer")), "answer")
   await assert.rejects(mortal(Promise.reject(new Error("its own"))), /its own/)

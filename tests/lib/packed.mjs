@@ -31,7 +31,7 @@ export async function problems(dir) {
   } catch {
     found.push("dist/sandbox-shell is not there or not executable")
   }
-  return [...found, ...runners(join(dir, "dist/runners")), ...(await loading(join(dir, manifest.main), manifest.version))]
+  return [...found, ...runners(join(dir, "dist/runners")), ...(await loading(join(dir, manifest.exports["./server"].default), manifest.version)), ...(await old(join(dir, manifest.main)))]
 }
 
 function runners(dir) {
@@ -64,6 +64,13 @@ async function loading(main, version) {
   } finally {
     rmSync(home, { recursive: true, force: true })
   }
+}
+
+/** What releases up to 1.3 load: each thing that `main` exports is called. */
+async function old(main) {
+  const exported = Object.entries(await import(pathToFileURL(main).href))
+  const functions = exported.filter(([name, value]) => name === "default" && typeof value === "function")
+  return exported.length === 1 && functions.length === 1 ? [] : [`main exports more than one function, or none: ${exported.map(([name]) => name)}`]
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

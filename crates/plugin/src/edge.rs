@@ -188,6 +188,8 @@ edge! {
         pub built_in: bool,
         /// What OpenCode would tell the model of it.
         pub description: String,
+        /// A plugin can say what its arguments are.
+        pub describable: bool,
     }
 
     /// What becomes of such an offer.

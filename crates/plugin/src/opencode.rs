@@ -12,11 +12,16 @@ pub enum Asked {
     Allowed,
     /// The user or a rule said no; the edge kept OpenCode's error.
     Rejected,
+    /// Nobody was asked: this OpenCode does not do it for plugins.
+    Unasked,
 }
 
 /// OpenCode, as far as the plugin talks back to it.
 #[async_trait(?Send)]
 pub trait OpenCode {
+    /// The release that OpenCode says it is; none if it does not say.
+    async fn release(&self) -> Option<String>;
+
     /// Asks a permission question for a running call.
     async fn ask(&self, call: u32, question: &Permission) -> Asked;
 

@@ -1,6 +1,7 @@
 //! The plugin itself: hooks in, decisions out.
 
 mod calls;
+mod gate;
 mod ground;
 mod permit;
 mod running;
@@ -20,6 +21,7 @@ use crate::paths::Paths;
 use crate::permission::rules::Approvals;
 use crate::prepared::{self, Carried};
 use crate::prompt;
+use crate::release::Lack;
 use crate::remote::Remote;
 use crate::secrets::{Screen, Secrets};
 use daytona::Client;
@@ -152,7 +154,8 @@ impl Plugin {
     /// Reads the configuration and says which tools there are. They are the same whether it works
     /// or not: without a sandbox they refuse.
     pub async fn start(self: &Rc<Self>, _: Nothing) -> Started {
-        let problem = match self.load().await {
+        let (loaded, refusal) = join(self.load(), self.gate()).await;
+        let problem = match refusal.map_or(loaded, Err) {
             Ok(core) => {
                 let core = Rc::new(core);
                 *self.state.borrow_mut() = State::Working(Rc::clone(&core));
@@ -461,11 +464,15 @@ impl Plugin {
             tool,
             built_in,
             description,
+            describable,
         } = offer;
         let maker = self.guard.offered(&tool, built_in, &description);
         let mut set = Map::new();
         let own = tools::catalog::find(&tool);
         if let Some(own) = own.filter(|_| maker == Maker::Ours) {
+            if !describable {
+                self.lacks(Lack::Arguments);
+            }
             // OpenCode would call every plain property required.
             set.insert("jsonSchema".into(), own.schema());
             match self.guard.unmarked(&description) {

@@ -479,6 +479,10 @@ impl Host for Screen<dyn Host> {
 
 #[async_trait(?Send)]
 impl OpenCode for Screen<dyn OpenCode> {
+    async fn release(&self) -> Option<String> {
+        self.inner.release().await
+    }
+
     async fn ask(&self, call: u32, question: &Permission) -> Asked {
         let mut question = question.clone();
         let all = question.patterns.iter_mut().chain(&mut question.always);

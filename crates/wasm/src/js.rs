@@ -93,6 +93,8 @@ extern "C" {
     #[wasm_bindgen(method)]
     fn log(this: &JsHost, level: &str, message: &str);
     #[wasm_bindgen(method, catch)]
+    async fn release(this: &JsHost) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
     async fn ask(this: &JsHost, call: u32, question: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch)]
     async fn parent(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
@@ -539,9 +541,14 @@ impl Host for JsSide {
 
 #[async_trait(?Send)]
 impl OpenCode for JsSide {
+    async fn release(&self) -> Option<String> {
+        self.0.release().await.ok()?.as_string()
+    }
+
     async fn ask(&self, call: u32, question: &Permission) -> Asked {
         match self.0.ask(call, &json(question)).await {
             Ok(answer) if answer.as_bool() == Some(true) => Asked::Allowed,
+            Ok(answer) if answer.is_undefined() => Asked::Unasked,
             // Whatever goes wrong with the question is not a yes.
             _ => Asked::Rejected,
         }

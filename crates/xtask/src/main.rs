@@ -120,8 +120,16 @@ fn types(check: bool) -> Result<()> {
         "// Generated from crates/tools by `cargo xtask types`. Do not edit.\n// Registered, to refuse, when the core cannot be loaded.\n\nimport type {{ ToolDefinition }} from \"./types.js\"\n\nexport const catalog: ToolDefinition[] = {}\n",
         pretty(&plugin::catalog_json())?
     );
+    let refusals = format!(
+        "// Generated from crates/plugin/src/release.rs by `cargo xtask types`. Do not edit.\n// Said where the core is not loaded: by releases up to 1.3, and by OpenCode 2.\n\nexport const refusals = {}\n",
+        serde_json::to_string_pretty(&plugin::refusals())?
+    );
     fs::create_dir_all(&dir)?;
-    for (name, text) in [("types.ts", plugin::typescript()), ("catalog.ts", catalog)] {
+    for (name, text) in [
+        ("types.ts", plugin::typescript()),
+        ("catalog.ts", catalog),
+        ("refusals.ts", refusals),
+    ] {
         let path = dir.join(name);
         if check {
             let found = fs::read_to_string(&path).unwrap_or_default();

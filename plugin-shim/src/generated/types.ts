@@ -127,7 +127,11 @@ builtIn: boolean,
 /**
  * What OpenCode would tell the model of it.
  */
-description: string, };
+description: string, 
+/**
+ * A plugin can say what its arguments are.
+ */
+describable: boolean, };
 
 export type Offered = { 
 /**

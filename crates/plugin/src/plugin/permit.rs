@@ -4,6 +4,7 @@ use super::calls::{ABORTED, Cancel, failed};
 use super::{Asked, Core, Plugin};
 use crate::edge::*;
 use crate::permission::{self, Facts, Needed, Step, rules};
+use crate::release::Lack;
 use crate::remote::OTHER;
 use crate::trust;
 use futures::channel::oneshot;
@@ -51,6 +52,9 @@ impl Plugin {
             match select(asked, cancel.clone()).await {
                 Either::Left((Asked::Allowed, _)) => {}
                 Either::Left((Asked::Rejected, _)) => return Err(Executed::Rejected),
+                Either::Left((Asked::Unasked, _)) => {
+                    return Err(failed(self.lacks(Lack::Questions)));
+                }
                 Either::Right(_) => return Err(failed(ABORTED.into())),
             }
         }

@@ -6,6 +6,7 @@
 mod bash;
 mod deaths;
 mod faults;
+mod gate;
 mod ground;
 mod half;
 mod home;

@@ -185,6 +185,7 @@ fn a_tool_of_nobody_knows_whom_does_not_run() {
                 tool,
                 built_in,
                 description,
+                describable: true,
             };
             open.plugin.offer(offer).await;
         };

@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) deleted: RefCell<Vec<String>>,
     /// Options of every OpenCode that is given none.
     pub(crate) options: Value,
+    /// The release that every OpenCode says it is; it does not answer as long as there is none.
+    pub(crate) release: Rc<Cell<Option<&'static str>>>,
 }
 
 impl World {
@@ -55,6 +57,7 @@ impl World {
             project_id: "project".into(),
             deleted: RefCell::default(),
             options: json!({}),
+            release: Rc::new(Cell::new(Some(plugin::TESTED))),
         }
     }
 
@@ -115,6 +118,7 @@ impl World {
     pub(crate) async fn open_as(&self, init: Init, host: Rc<TestHost>) -> Open {
         let opencode = Rc::new(Fake {
             deleted: self.deleted.borrow().clone(),
+            release: Rc::clone(&self.release),
             ..Fake::default()
         });
         let plugin = Plugin::new(host.clone(), opencode.clone(), init);
@@ -333,6 +337,10 @@ pub(crate) struct Fake {
     /// Lines in the terminal, and how often one was tried.
     pub(crate) lines: RefCell<Vec<String>>,
     pub(crate) screens: Cell<u32>,
+    /// The release that it says it is; it does not answer as long as there is none.
+    release: Rc<Cell<Option<&'static str>>>,
+    /// It gives an answer to a permission question without asking anybody.
+    pub(crate) unasking: Cell<bool>,
     /// Permissions that are refused.
     pub(crate) rejects: RefCell<Vec<String>>,
     /// Parents of subagents' sessions.
@@ -360,10 +368,19 @@ impl Fake {
 
 #[async_trait(?Send)]
 impl OpenCode for Fake {
+    async fn release(&self) -> Option<String> {
+        let says = async || self.release.get().is_some();
+        until("it says which release it is", says).await;
+        self.release.get().map(str::to_string)
+    }
+
     async fn ask(&self, _: u32, question: &Permission) -> Asked {
         self.asked.borrow_mut().push(question.clone());
         if self.silent.get() {
             std::future::pending::<()>().await;
+        }
+        if self.unasking.get() {
+            return Asked::Unasked;
         }
         match self.rejects.borrow().contains(&question.permission) {
             true => Asked::Rejected,

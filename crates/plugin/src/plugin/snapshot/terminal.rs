@@ -14,6 +14,10 @@ const NONE: &str = "there is no OpenCode";
 
 #[async_trait(?Send)]
 impl OpenCode for Terminal {
+    async fn release(&self) -> Option<String> {
+        None
+    }
+
     async fn ask(&self, _: u32, _: &Permission) -> Asked {
         Asked::Rejected
     }
