@@ -87,6 +87,16 @@ pub trait Host {
     /// never outlives this process, the call's time limit, or the future that this gives.
     async fn git(&self, call: GitCall) -> Result<GitOutput, GitError>;
 
+    /// Runs a program of the user's in a directory, without input, and gives what it writes to its standard
+    /// output. It is ended after `timeout_ms`. The error is why there is none.
+    async fn output_of(
+        &self,
+        program: &str,
+        args: &[&str],
+        cwd: &str,
+        timeout_ms: u64,
+    ) -> Result<String, String>;
+
     /// Milliseconds since the Unix epoch.
     fn now_ms(&self) -> u64;
 

@@ -5,7 +5,6 @@ use host::*;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::rc::Rc;
@@ -67,7 +66,7 @@ impl TestHost {
     }
 
     /// From now on `fault` is asked first: for `read`, `replace`, `create`, `rename`, `remove`,
-    /// `list` and `temp` with a path, `http` with `METHOD URL`, `git` with its arguments, joined by
+    /// `list` and `temp` with a path, `run` with a program, `http` with `METHOD URL`, `git` with its arguments, joined by
     /// spaces. What it says becomes the error. For `http` it is the code that a runtime would throw,
     /// or `timeout` or `connect`; every other word is a dropped connection.
     pub fn fail(&self, fault: impl Fn(&str, &str) -> Option<String> + 'static) {
@@ -179,7 +178,7 @@ const READING: &[&str] = &[
 /// True if the world is another one afterwards.
 fn is_effect(operation: &str, what: &str) -> bool {
     match operation {
-        "read" | "list" => false,
+        "read" | "list" | "run" => false,
         "git" => !READING.iter().any(|reading| what.contains(reading)),
         _ => true,
     }
@@ -214,7 +213,9 @@ fn written_at(path: &str, offset: u64) -> std::io::Result<std::fs::File> {
 /// An empty file that only its owner reads.
 fn private_file(path: &str) -> std::io::Result<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
 }
 
@@ -560,6 +561,27 @@ impl Host for TestHost {
             stdout: output.stdout,
             stderr: String::from_utf8_lossy(&[output.stderr, said.take()].concat()).into_owned(),
         })
+    }
+
+    async fn output_of(
+        &self,
+        program: &str,
+        args: &[&str],
+        cwd: &str,
+        timeout_ms: u64,
+    ) -> Result<String, String> {
+        if let Some(reason) = self.planted("run", program).await {
+            return Err(reason);
+        }
+        let mut command = tokio::process::Command::new(program);
+        command.args(args).current_dir(cwd).kill_on_drop(true);
+        let output = tokio::time::timeout(Duration::from_millis(timeout_ms), command.output());
+        let output = output.await.map_err(|late| late.to_string())?;
+        let output = output.map_err(|error| error.to_string())?;
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(output.status.to_string()),
+        }
     }
 
     fn now_ms(&self) -> u64 {

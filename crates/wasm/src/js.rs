@@ -74,6 +74,14 @@ extern "C" {
         stdin: Uint8Array,
         listener: Option<&js_sys::Function>,
     ) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = outputOf)]
+    async fn output_of(
+        this: &JsHost,
+        program: &str,
+        args: Array,
+        cwd: &str,
+        timeout_ms: f64,
+    ) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method)]
     fn now(this: &JsHost) -> f64;
     #[wasm_bindgen(method)]
@@ -496,6 +504,18 @@ impl Host for JsSide {
             stdout: framed.body().to_vec(),
             stderr: head.stderr,
         })
+    }
+
+    async fn output_of(
+        &self,
+        program: &str,
+        args: &[&str],
+        cwd: &str,
+        timeout_ms: u64,
+    ) -> Result<String, String> {
+        let args = args.iter().copied().map(JsValue::from_str).collect();
+        let output = self.0.output_of(program, args, cwd, timeout_ms as f64);
+        output.await.map(text).map_err(|error| reason(&error).1)
     }
 
     fn now_ms(&self) -> u64 {
