@@ -9,6 +9,7 @@ import { catalog } from "./generated/catalog.js"
 import { type Call, load } from "./core.js"
 import type { ToolDefinition as Definition } from "./generated/types.js"
 import { currentFiber, Side } from "./side.js"
+import { beforeSignal } from "./signals.js"
 import { message } from "./told.js"
 import { setup } from "./two.js"
 
@@ -74,6 +75,9 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
     { description: description + mark, args: {}, execute: (args, context) => execute(name, args, context) },
   ]
 
+  const dispose = () => call("dispose", {}).catch(() => {})
+  const forget = beforeSignal(dispose)
+
   return {
     tool: Object.fromEntries(definitions.map(define)),
     async config(config: Config & { shell?: string }) {
@@ -123,7 +127,8 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
       output.system.splice(0, output.system.length, ...system)
     },
     async dispose() {
-      await call("dispose", {}).catch(() => {})
+      await dispose()
+      forget()
     },
   }
 }

@@ -12,6 +12,7 @@ import { eventually } from "../lib/world.mjs"
 import { command } from "./rows-model.mjs"
 
 const FILES = "`@file` outside the project, and files that only your machine has"
+const ENGINE = "sessions of the second engine in OpenCode 1.18"
 const INTERFACES = "terminals and file views of OpenCode's web and desktop interfaces, its HTTP API"
 const CONFIGURED = "MCP servers, other plugins, custom tools"
 /** OpenCode's reader is asked by the user and cannot be stopped; what it read is thrown away. */
@@ -92,7 +93,7 @@ export const userRows = [
     Promise.all([world.request("GET", `/file/content?path=${encodeURIComponent(t.inside)}`), world.request("GET", `/file?path=${encodeURIComponent("inside")}`)]) },
   { id: "vcs-apply", what: "POST /vcs/apply", plain: "w", own: [INTERFACES, "w"], act: (t, world) =>
     world.request("POST", "/vcs/apply", { patch: `diff --git a/inside/mark${t.token} b/inside/mark${t.token}\nnew file mode 100644\n--- /dev/null\n+++ b/inside/mark${t.token}\n@@ -0,0 +1 @@\n+x\n` }) },
-  { id: "engine-2", what: "OpenCode's second engine: /api/session", plain: "r", own: [INTERFACES, "rwxn"], script: (t) => [{ calls: [["bash", { command: command(t) }], ["shell", { command: command(t) }], ["read", { path: t.inside }]] }],
+  { id: "engine-2", what: "OpenCode's second engine: /api/session", plain: "r", own: [ENGINE, "rwxn"], script: (t) => [{ calls: [["bash", { command: command(t) }], ["shell", { command: command(t) }], ["read", { path: t.inside }]] }],
     act: async (t, world) => {
       const created = await world.request("POST", "/api/session", { location: { directory: t.project }, model: { id: "m", providerID: "fake" } })
       const id = (created.data ?? created).id
