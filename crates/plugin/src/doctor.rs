@@ -583,5 +583,6 @@ fn is_local(url: &str) -> bool {
         .any(|local| url.starts_with(local))
 }
 
-#[cfg(test)]
+// They have shell scripts in the place of OpenCode.
+#[cfg(all(test, unix))]
 mod tests;

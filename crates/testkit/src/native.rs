@@ -55,6 +55,11 @@ impl TestHost {
         static HOSTS: AtomicU64 = AtomicU64::new(0);
         let number = HOSTS.fetch_add(1, Ordering::Relaxed);
         let process = u64::from(std::process::id()) << 32;
+        host.platform.set(match std::env::consts::OS {
+            "windows" => Platform::Windows,
+            "macos" => Platform::Mac,
+            _ => Platform::Linux,
+        });
         host.seed
             .set(host.now_ms() ^ process ^ number.rotate_right(16));
         host
@@ -635,7 +640,17 @@ impl Host for TestHost {
     }
 
     fn pid_alive(&self, pid: u32) -> bool {
-        Path::new(&format!("/proc/{pid}")).exists()
+        if cfg!(target_os = "linux") {
+            return Path::new(&format!("/proc/{pid}")).exists();
+        }
+        #[cfg(unix)]
+        if let Some(pid) = i32::try_from(pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+        {
+            return rustix::process::test_kill_process(pid).is_ok();
+        }
+        pid == std::process::id()
     }
 
     fn log(&self, level: Level, message: &str) {
