@@ -348,7 +348,7 @@ impl<'a> Setup<'a> {
             (Some((key, (file, entry))), _) => {
                 let text = format!("{} names {} under `{key}`", file.path, entry.spec);
                 findings.push(Finding::good("plugin", text));
-                let (verdict, text, fix) = self.version(&entry.spec).await;
+                let (verdict, text, fix) = self.version(installed, &entry.spec).await;
                 let mut found = Finding::new("version", verdict, text);
                 found.fix = fix;
                 findings.push(found);
@@ -385,7 +385,7 @@ impl<'a> Setup<'a> {
     }
 
     /// Is the version named, and is it the one that OpenCode has?
-    async fn version(&self, spec: &str) -> (Verdict, String, Option<Fix>) {
+    async fn version(&self, installed: &Installed, spec: &str) -> (Verdict, String, Option<Fix>) {
         if let Some(dir) = files::directory(spec) {
             return match self.version_in(&dir).await {
                 Some(version) => (Verdict::Good, format!("{version}, from a directory"), None),
@@ -403,6 +403,10 @@ impl<'a> Setup<'a> {
                 Some(Fix::Pin),
             );
         };
+        // OpenCode 2 has it under a number that only OpenCode 2 knows.
+        if installed.is_two() {
+            return (Verdict::Good, format!("{wanted} is named"), None);
+        }
         let cache = self
             .env("XDG_CACHE_HOME")
             .unwrap_or_else(|| format!("{}/.cache", self.home()));

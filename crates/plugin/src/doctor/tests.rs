@@ -258,6 +258,30 @@ fn the_key_that_the_release_reads_is_named_and_one_that_it_ignores_is_found() {
 }
 
 #[test]
+fn a_version_that_is_named_is_looked_for_where_the_release_has_it() {
+    testkit::run(async {
+        for (release, spec, expected) in [
+            (
+                "1.18.33",
+                SPEC,
+                "note  version    0.1.0 is not installed yet",
+            ),
+            ("2.3.2", SPEC, "ok    version    0.1.0 is named"),
+            (
+                "2.3.2",
+                "opencode-daytona-sandbox",
+                "BAD   version    No version is named",
+            ),
+        ] {
+            let world = World::new(Some(release));
+            world.config(json!({ "plugin": [spec] }));
+            let found = world.found("version").await;
+            assert!(found[0].starts_with(expected), "{release}: {found:?}");
+        }
+    });
+}
+
+#[test]
 fn the_second_engine_is_named_with_what_it_may_do() {
     testkit::run(async {
         let ruled = json!({ "plugin": [SPEC], "permission": { "bash": { "rm *": "ask" } } });
