@@ -26,14 +26,6 @@ impl Platform {
         }
     }
 
-    /// By a variable that Windows sets for every process, where only the environment is at hand.
-    pub fn by_environment(env: impl Fn(&str) -> Option<String>) -> Platform {
-        match env("OS").as_deref() {
-            Some("Windows_NT") => Platform::Windows,
-            _ => Platform::Linux,
-        }
-    }
-
     /// By the form of an absolute path.
     pub fn of_path(path: &str) -> Platform {
         let is_share = path.starts_with("\\\\") || path.starts_with("//");
@@ -341,9 +333,6 @@ mod tests {
             ("freebsd", Linux),
         ] {
             assert_eq!(Platform::named(name), platform);
-        }
-        for (os, platform) in [(&[("OS", "Windows_NT")][..], Windows), (&[], Linux)] {
-            assert_eq!(Platform::by_environment(environment(os)), platform);
         }
     }
 }

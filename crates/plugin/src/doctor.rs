@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::rc::Rc;
 
-pub(crate) use guards::NO_SHELL;
+pub(crate) use guards::is_no_shell;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) const HELP: &str = "\

@@ -17,5 +17,5 @@ pub use manager::{
 };
 pub use store::{
     Cleanup, Creating, Document, Entry, Home, PreparedSnapshot, Snapshotting, Store, StoreError,
-    Undo, Unsynced, Version, file_name, store_dir, store_dir_on,
+    Undo, Unsynced, Version, file_name, store_dir,
 };

@@ -328,13 +328,8 @@ pub enum StoreError {
     Newer(String),
 }
 
-/// Directory of all project files.
-pub fn store_dir(env: impl Fn(&str) -> Option<String>) -> Result<String, StoreError> {
-    store_dir_on(Platform::by_environment(&env), env)
-}
-
-/// The same by the rules of a platform.
-pub fn store_dir_on(
+/// Directory of all project files, by the rules of a platform.
+pub fn store_dir(
     platform: Platform,
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<String, StoreError> {

@@ -3,7 +3,7 @@
 
 use host::{Host, Platform};
 use serde_json::{Value, json};
-use sessions::{Entry, Store, StoreError, file_name, store_dir, store_dir_on};
+use sessions::{Entry, Store, StoreError, file_name, store_dir};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -215,15 +215,20 @@ fn every_project_has_a_file_of_its_own_in_the_data_directory() {
         assert_eq!(file_name(id), name);
     }
     // `data_is_where_each_platform_has_it` in crates/host has the whole table.
-    let windows = ("OS", "Windows_NT");
-    for (env, expected) in [
-        (&[("XDG_DATA_HOME", "/d"), ("HOME", "/h")][..], Some("/d")),
+    use Platform::{Linux, Mac, Windows};
+    for (platform, env, expected) in [
         (
+            Linux,
+            &[("XDG_DATA_HOME", "/d"), ("HOME", "/h")][..],
+            Some("/d"),
+        ),
+        (
+            Mac,
             &[("HOME", "/h"), ("LOCALAPPDATA", "/l")],
             Some("/h/.local/share"),
         ),
-        (&[windows, ("HOME", "/h"), ("APPDATA", "/a")], Some("/a")),
-        (&[("APPDATA", "/a")], None),
+        (Windows, &[("HOME", "/h"), ("APPDATA", "/a")], Some("/a")),
+        (Linux, &[("APPDATA", "/a")], None),
     ] {
         let value = |name: &str| {
             let found = env.iter().find(|(known, _)| *known == name);
@@ -231,12 +236,7 @@ fn every_project_has_a_file_of_its_own_in_the_data_directory() {
         };
         let expected = expected.map(|dir| format!("{dir}/opencode/storage/daytona"));
         let expected = expected.ok_or(StoreError::NoDirectory);
-        assert_eq!(store_dir(value), expected);
-        let platform = match env[0] == windows {
-            true => Platform::Windows,
-            false => Platform::Mac,
-        };
-        assert_eq!(store_dir_on(platform, value), expected);
+        assert_eq!(store_dir(platform, value), expected);
     }
     let dir = tempfile::tempdir().expect("a directory");
     let (_, store, path) = store(dir.path());

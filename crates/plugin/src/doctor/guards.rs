@@ -7,10 +7,15 @@ use host::Platform;
 use serde_json::Value;
 
 /// The program that stands in for a shell when the plugin does not load.
-pub(crate) const NO_SHELL: &str = "false";
+const NO_SHELL: &str = "false";
 /// The same where there is no program `false`, as on Windows: there OpenCode takes PowerShell for what it
 /// does not find. Like `false` it runs nothing of what it is given, wherever it is.
 const NO_SHELL_ANYWHERE: &str = "whoami";
+
+/// True for a program that stands in for a shell, on any platform.
+pub(crate) fn is_no_shell(shell: &str) -> bool {
+    matches!(shell, NO_SHELL | NO_SHELL_ANYWHERE)
+}
 
 /// What stands in for a shell on a platform.
 pub(super) fn no_shell(platform: Platform) -> &'static str {
