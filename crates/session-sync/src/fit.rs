@@ -25,7 +25,8 @@ fn cut(given: &str, max: usize) -> String {
     if given.len() <= max {
         return given.into();
     }
-    let kept = &given[..given.floor_char_boundary(max)];
+    let end = (0..=max).rev().find(|at| given.is_char_boundary(*at));
+    let kept = &given[..end.unwrap_or_default()];
     format!(
         "{kept}\n[cut here: {} of {} bytes are left out]",
         given.len() - kept.len(),
