@@ -7,9 +7,11 @@
 //! Surprise: futures are not `Send`. OpenCode runs the plugin on one JavaScript thread.
 
 mod http;
+mod lock;
 pub mod proxy;
 
 pub use http::{CertificateFault, HttpError, Thrown};
+pub use lock::Lock;
 
 use async_trait::async_trait;
 use std::future::Future;

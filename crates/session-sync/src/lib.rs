@@ -6,3 +6,6 @@
 pub mod fit;
 pub mod opencode;
 pub mod record;
+pub mod send;
+pub mod spool;
+pub mod store;
