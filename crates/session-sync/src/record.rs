@@ -6,6 +6,7 @@
 
 use crate::fit;
 use crate::opencode::{Conversation, Message, Part, ToolState};
+use crate::redact::Redactor;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -22,6 +23,25 @@ pub struct Include {
     pub reasoning: bool,
     /// Names and types of attached files. Their content never leaves.
     pub files: bool,
+}
+
+/// What leaves the machine, and how.
+pub struct Policy {
+    /// What of a message.
+    pub include: Include,
+    /// Takes secrets out of it.
+    pub redactor: Redactor,
+}
+
+impl Policy {
+    /// A text as it leaves. A secret at the place of a cut would be found by nobody, so it is cut last.
+    fn text(&self, given: &str) -> String {
+        fit::text(&self.redactor.text(given))
+    }
+
+    fn value(&self, given: &Value) -> Value {
+        fit::value(&self.redactor.value(given))
+    }
 }
 
 /// A session. Fields that are none are not sent: the store keeps what it has then.
@@ -85,14 +105,14 @@ pub struct PartRecord {
 /// What a conversation is in the store: the session, and its messages in their order.
 pub fn records(
     conversation: &Conversation,
-    include: Include,
+    policy: &Policy,
 ) -> (SessionRecord, Vec<MessageRecord>) {
     let messages = conversation.messages.iter();
-    let messages = messages.filter_map(|message| message_record(conversation, message, include));
-    (session_record(conversation), messages.collect())
+    let messages = messages.filter_map(|message| message_record(conversation, message, policy));
+    (session_record(conversation, policy), messages.collect())
 }
 
-fn session_record(conversation: &Conversation) -> SessionRecord {
+fn session_record(conversation: &Conversation, policy: &Policy) -> SessionRecord {
     let Conversation { info, messages } = conversation;
     let assistants = || messages.iter().map(|message| &message.info);
     let last = assistants().rev().find(|info| info.model.is_some());
@@ -118,9 +138,9 @@ fn session_record(conversation: &Conversation) -> SessionRecord {
         });
     SessionRecord {
         external_id: info.id.clone(),
-        title: fit::text(&info.title),
-        project_path: info.directory.clone(),
-        project_name: name(&info.directory),
+        title: policy.text(&info.title),
+        project_path: policy.text(&info.directory),
+        project_name: policy.text(&name(&info.directory)),
         model: model.or_else(|| last.and_then(|info| info.model.clone())),
         provider: provider.or_else(|| last.and_then(|info| info.provider.clone())),
         source: SOURCE,
@@ -144,7 +164,7 @@ fn name(path: &str) -> String {
 fn message_record(
     conversation: &Conversation,
     message: &Message,
-    include: Include,
+    policy: &Policy,
 ) -> Option<MessageRecord> {
     let Message { info, parts } = message;
     let role = match info.role.as_str() {
@@ -154,13 +174,13 @@ fn message_record(
     };
     let mut records: Vec<PartRecord> = parts
         .iter()
-        .flat_map(|part| part_records(part, include))
+        .flat_map(|part| part_records(part, policy))
         .collect();
     if let Some(error) = &info.error {
         let why = error.data.get("message").and_then(Value::as_str);
         let why = why.map_or_else(String::new, |why| format!(": {why}"));
         let text = format!("[{}{why}]", error.name);
-        records.push(part("text", text.into()));
+        records.push(part("text", policy.text(&text).into()));
     }
     if records.is_empty() {
         return None;
@@ -193,7 +213,7 @@ fn part(kind: &'static str, content: Value) -> PartRecord {
     PartRecord { kind, content }
 }
 
-fn part_records(given: &Part, include: Include) -> Vec<PartRecord> {
+fn part_records(given: &Part, policy: &Policy) -> Vec<PartRecord> {
     match given {
         // What OpenCode adds to a prompt is the content of attached files.
         Part::Text {
@@ -202,28 +222,33 @@ fn part_records(given: &Part, include: Include) -> Vec<PartRecord> {
         | Part::Text { ignored: true, .. }
         | Part::Other => Vec::new(),
         Part::Text { text, .. } if text.is_empty() => Vec::new(),
-        Part::Text { text, .. } => vec![part("text", fit::text(text).into())],
-        Part::Reasoning { text } if include.reasoning && !text.is_empty() => {
-            vec![part("reasoning", fit::text(text).into())]
+        Part::Text { text, .. } => vec![part("text", policy.text(text).into())],
+        Part::Reasoning { text } if policy.include.reasoning && !text.is_empty() => {
+            vec![part("reasoning", policy.text(text).into())]
         }
         Part::Reasoning { .. } => Vec::new(),
-        Part::File { mime, filename } if include.files => {
+        Part::File { mime, filename } if policy.include.files => {
             let name = filename.as_deref().unwrap_or_default();
-            vec![part("file", json!({ "name": name, "mime": mime }))]
+            vec![part(
+                "file",
+                json!({ "name": policy.text(name), "mime": mime }),
+            )]
         }
         Part::File { .. } => Vec::new(),
-        Part::Tool { tool, state } => tool_records(tool, state, include),
+        Part::Tool { tool, state } => tool_records(tool, state, policy),
     }
 }
 
-fn tool_records(tool: &str, state: &ToolState, include: Include) -> Vec<PartRecord> {
-    let args = fit::value(&state.input);
+fn tool_records(tool: &str, state: &ToolState, policy: &Policy) -> Vec<PartRecord> {
+    let args = policy.value(&state.input);
     let call = json!({ "name": tool, "args": args });
     let mut records = vec![part("tool-call", call)];
     // An error is told in any case; it is OpenCode's or the tool's sentence, not its output.
     let result = match (&state.output, &state.error) {
-        (Some(output), _) if include.tool_output => Some(json!({ "result": fit::text(output) })),
-        (_, Some(error)) => Some(json!({ "result": fit::text(error) })),
+        (Some(output), _) if policy.include.tool_output => {
+            Some(json!({ "result": policy.text(output) }))
+        }
+        (_, Some(error)) => Some(json!({ "result": policy.text(error) })),
         _ => None,
     };
     records.extend(result.map(|result| part("tool-result", result)));
@@ -271,8 +296,13 @@ mod tests {
         json!({ "info": info, "parts": parts })
     }
 
+    fn policy(include: Include) -> Policy {
+        let redactor = Redactor::new([]);
+        Policy { include, redactor }
+    }
+
     fn of(messages: Value, include: Include) -> (SessionRecord, Vec<MessageRecord>) {
-        records(&conversation(messages), include)
+        records(&conversation(messages), &policy(include))
     }
 
     #[test]
@@ -307,7 +337,7 @@ mod tests {
         conversation.info.tokens = None;
         conversation.info.cost = None;
         conversation.info.model = None;
-        let session = session_record(&conversation);
+        let session = session_record(&conversation, &policy(CAREFUL));
         assert_eq!(
             (session.prompt_tokens, session.completion_tokens),
             (2000.0, 400.0)
@@ -385,6 +415,28 @@ mod tests {
         );
         assert_eq!(messages.len(), 1);
         assert_eq!(messages[0].text_content, "[MessageAbortedError: Aborted]");
+    }
+
+    #[test]
+    fn no_secret_is_in_any_field_of_a_record() {
+        let secret = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
+        let parts = json!([
+            { "type": "text", "text": format!("use {secret}") }, { "type": "reasoning", "text": format!("use {secret}") },
+            { "type": "file", "mime": "text/plain", "filename": secret },
+            { "type": "tool", "tool": "bash", "callID": "c", "state": { "status": "completed", "input": { "command": format!("login {secret}"), secret: 1 }, "output": format!("{}{secret}", "x ".repeat(299_990)) } },
+            { "type": "tool", "tool": "bash", "callID": "d", "state": { "status": "error", "input": {}, "error": format!("bad {secret}") } },
+        ]);
+        let error = json!({ "error": { "name": "APIError", "data": { "message": format!("key {secret}") } } });
+        let mut conversation = conversation(json!([assistant(parts, error)]));
+        conversation.info.title = format!("Use {secret}");
+        let sent =
+            serde_json::to_string(&records(&conversation, &policy(ALL))).expect("it serializes");
+        assert!(!sent.contains("ghp_"), "{}", &sent[..2_000]);
+        assert!(
+            sent.matches("[redacted]").count() >= 8,
+            "{}",
+            sent.matches("[redacted]").count()
+        );
     }
 
     #[test]

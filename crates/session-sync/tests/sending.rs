@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use session_sync::opencode::Conversation;
-use session_sync::record::{Include, records};
+use session_sync::record::{Include, Policy, records};
+use session_sync::redact::Redactor;
 use session_sync::send::{Pass, SendError, Sender};
 use session_sync::spool::Spool;
 use session_sync::store::{Failure, Store};
@@ -116,7 +117,9 @@ impl Process {
     async fn want(&self, conversation: &Value) {
         let conversation: Conversation =
             serde_json::from_value(conversation.clone()).expect("a conversation");
-        let (session, messages) = records(&conversation, ALL);
+        let (include, redactor) = (ALL, Redactor::new([]));
+        let policy = Policy { include, redactor };
+        let (session, messages) = records(&conversation, &policy);
         let want = self
             .spool
             .update("ses_1", |entry| entry.want(&session, &messages));
