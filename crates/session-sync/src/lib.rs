@@ -4,6 +4,7 @@
 //! ([`record`]), without the secrets in it ([`redact`]) and made to fit the store's limits ([`fit`]). Records wait on disk
 //! ([`spool`]) until they were seen in the store ([`send`], [`store`]).
 
+pub mod config;
 pub mod fit;
 pub mod opencode;
 pub mod record;
