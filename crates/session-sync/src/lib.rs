@@ -7,6 +7,7 @@
 pub mod config;
 pub mod fit;
 pub mod opencode;
+pub mod plugin;
 pub mod record;
 pub mod redact;
 pub mod send;

@@ -4,6 +4,7 @@
 
 use crate::spool::{Entry, Spool};
 use crate::store::{Failure, Store, Stored, StoredMessage};
+use futures::lock::Mutex;
 use host::{FileError, Host};
 use serde_json::{Value, json};
 use std::cell::Cell;
@@ -43,6 +44,8 @@ pub struct Sender {
     spool: Spool,
     /// How far the store's clock is ahead of this machine's.
     ahead_ms: Cell<Option<f64>>,
+    /// One pass at a time: another would send what this one has not read back yet.
+    turn: Mutex<()>,
 }
 
 impl Sender {
@@ -53,6 +56,7 @@ impl Sender {
             store,
             spool,
             ahead_ms: Cell::new(None),
+            turn: Mutex::default(),
         }
     }
 
@@ -67,6 +71,7 @@ impl Sender {
 
     /// Sends what waits of a session. An error leaves what was accepted until then accepted.
     pub async fn session(&self, session: &str) -> Result<Pass, SendError> {
+        let _turn = self.turn.lock().await;
         let entry = self.spool.entry(session).await?;
         if !entry.is_due() {
             return Ok(count(&entry, 0, 0));

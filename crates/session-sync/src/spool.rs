@@ -20,6 +20,9 @@ pub struct Entry {
     pub store_id: Option<String>,
     /// The title that the store was given last.
     pub title: Option<String>,
+    /// When the session had changed last, as OpenCode says, when it was compared.
+    #[serde(default)]
+    pub updated: f64,
     /// The session itself.
     pub session: Item,
     /// Its messages by their ids.

@@ -1,0 +1,5 @@
+//! Session sync, natively, against a fake store.
+
+mod plugin;
+mod sending;
+mod world;
