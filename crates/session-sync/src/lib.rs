@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod fit;
+pub mod history;
 pub mod opencode;
 pub mod plugin;
 pub mod record;
