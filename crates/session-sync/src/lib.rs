@@ -4,11 +4,13 @@
 //! ([`record`]), without the secrets in it ([`redact`]) and made to fit the store's limits ([`fit`]). Records wait on disk
 //! ([`spool`]) until they were seen in the store ([`send`], [`store`]).
 
+pub mod cli;
 pub mod config;
 pub mod fit;
 pub mod history;
 pub mod opencode;
 pub mod plugin;
+pub mod push;
 pub mod record;
 pub mod redact;
 pub mod send;

@@ -85,6 +85,17 @@ pub struct StoredMessage {
     pub completion_tokens: Option<f64>,
 }
 
+/// An account's totals. Only what is shown is read; a server may name more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, serde::Serialize)]
+#[serde(default, rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names are the interface's own")]
+pub struct Totals {
+    pub total_sessions: f64,
+    pub total_messages: f64,
+    pub total_tokens: f64,
+    pub total_cost: f64,
+}
+
 /// The store, with a key.
 #[derive(Clone)]
 pub struct Store {
@@ -157,6 +168,11 @@ impl Store {
         let path = format!("/api/sessions?limit={limit}");
         let found: Found = self.ask("GET", &path, Body::Empty).await?;
         Ok(found.sessions)
+    }
+
+    /// The account's totals.
+    pub async fn totals(&self) -> Result<Totals, Failure> {
+        self.ask("GET", "/api/stats", Body::Empty).await
     }
 
     async fn ask<T: DeserializeOwned>(
