@@ -5,7 +5,7 @@
 //! does not parse is moved aside, never overwritten, and one of a newer layout is left as it is: who
 //! wrote it may be at work beside us.
 
-use host::{FileError, FileErrorKind, Host, Level};
+use host::{FileError, FileErrorKind, Host, Level, Lock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

@@ -238,7 +238,7 @@ fn a_key_that_is_not_taken_is_told_once_and_everything_waits() {
             .await;
         }
         assert_eq!(open.plugin.dispose().await, 1);
-        let toasts = open.opencode.toasts.borrow();
+        let toasts = open.opencode.toasts.borrow().clone();
         assert_eq!(toasts.len(), 1);
         assert!(toasts[0].contains("opencode-sync login"), "{}", toasts[0]);
         let refused = world.store.requests().await.len();
