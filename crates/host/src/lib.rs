@@ -7,10 +7,12 @@
 //! Surprise: futures are not `Send`. OpenCode runs the plugin on one JavaScript thread.
 
 mod http;
+mod lock;
 mod platform;
 pub mod proxy;
 
 pub use http::{CertificateFault, HttpError, Thrown};
+pub use lock::Lock;
 pub use platform::Platform;
 
 use async_trait::async_trait;

@@ -5,8 +5,7 @@
 //! does not parse is moved aside, never overwritten, and one of a newer layout is left as it is: who
 //! wrote it may be at work beside us.
 
-use crate::lock::Lock;
-use host::{FileError, FileErrorKind, Host, Level, Platform};
+use host::{FileError, FileErrorKind, Host, Level, Lock, Platform};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

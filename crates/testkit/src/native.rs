@@ -455,7 +455,11 @@ impl Host for TestHost {
 
     async fn make_dir(&self, path: &str) -> Result<(), FileError> {
         self.check("temp", path).await?;
-        self.file("temp", path, std::fs::create_dir_all(path))?;
+        let mut private = std::fs::DirBuilder::new();
+        private.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut private, 0o700);
+        self.file("temp", path, private.create(path))?;
         self.temps.borrow_mut().insert(path.into());
         Ok(())
     }
