@@ -31,9 +31,9 @@ function tell(what: "start" | "end", pid: number): void {
 }
 
 /** Starts a program in a process group of its own: a Ctrl-C of the terminal is not for it. It writes to the file `stdout`, or to this process. */
-export function start(program: string, args: string[], options: { cwd: string; env: Record<string, string | undefined> }, stdout?: number): Child {
+export function start(program: string, args: string[], options: { cwd: string; env: Record<string, string | undefined>; shell?: boolean }, stdout?: number): Child {
   const isWindows = process.platform === "win32"
-  const child = spawn(program, args, { ...options, detached: !isWindows, stdio: ["pipe", stdout ?? "pipe", "pipe"] }) as Child
+  const child = spawn(program, args, { ...options, detached: !isWindows, windowsHide: true, stdio: ["pipe", stdout ?? "pipe", "pipe"] }) as Child
   const { pid } = child
   if (pid !== undefined && !isWindows) {
     tell("start", pid)
@@ -45,8 +45,10 @@ export function start(program: string, args: string[], options: { cwd: string; e
 /** Kills a child and whatever it has started. */
 export function kill(child: Child): void {
   try {
-    if (child.pid !== undefined && process.platform !== "win32") process.kill(-child.pid, "SIGKILL")
-    else child.kill("SIGKILL")
+    if (child.pid === undefined) child.kill("SIGKILL")
+    else if (process.platform !== "win32") process.kill(-child.pid, "SIGKILL")
+    // Windows has no process groups. Git's `git.exe` starts the one that works.
+    else spawn("taskkill", ["/pid", String(child.pid), "/t", "/f"], { stdio: "ignore", windowsHide: true }).on("error", () => child.kill("SIGKILL"))
   } catch {
     // It has ended.
   }

@@ -37,6 +37,7 @@ interface GitCall {
 }
 
 const MAX_STDERR = 64 * 1024
+const MAX_OUTPUT = 64 * 1024
 /** After so many bytes of a file memory is freed. */
 const FREED = 64 * 1024 * 1024
 const FIRST_LINE_MS = 5_000
@@ -296,6 +297,26 @@ export class Machine {
     return { head: JSON.stringify({ code, stderr }), body: Buffer.concat(chunks) }
   }
 
+  /** What a program writes to its standard output. */
+  async outputOf(program: string, args: string[], cwd: string, timeoutMs: number): Promise<string> {
+    // Windows starts a batch file only by cmd.exe.
+    const shell = /\.(cmd|bat)$/i.test(program)
+    const child = start(shell ? `"${program}"` : program, args, { cwd, env: process.env, shell })
+    let late = false
+    const timer = setTimeout(() => ((late = true), kill(child)), timeoutMs)
+    let output = ""
+    child.stdout?.on("data", (data) => (output = (output + data).slice(0, MAX_OUTPUT)))
+    child.stderr.resume()
+    child.stdin.on("error", () => {}).end()
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.on("error", reject)
+      child.on("close", resolve)
+    }).finally(() => clearTimeout(timer))
+    if (late) throw new TimedOut(`it did not end within ${timeoutMs / 1000} s`)
+    if (code !== 0) throw new Error(`it ended with exit code ${code}`)
+    return output
+  }
+
   now(): number {
     return Date.now()
   }
@@ -311,6 +332,10 @@ export class Machine {
 
   env(name: string): string | undefined {
     return process.env[name]
+  }
+
+  platform(): string {
+    return process.platform
   }
 
   machine(): string {

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict"
 import { execFileSync, spawn } from "node:child_process"
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { createServer } from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -15,6 +15,23 @@ let dir
 
 before(() => (dir = mkdtempSync(join(tmpdir(), "shim-"))))
 after(() => rmSync(dir, { recursive: true, force: true }))
+
+describe("a program of the user's", () => {
+  const run = (script, ms = 60_000) => machine.outputOf(process.execPath, ["--eval", script], dir, ms)
+
+  test("gives what it writes to its standard output, in the directory that is named", async () => {
+    assert.equal(await run("console.error('no'); process.stdin.on('data', () => {}).on('end', () => console.log(process.cwd()))"), `${realpathSync(dir)}\n`)
+  })
+
+  test("says why there is no output", async () => {
+    await assert.rejects(run("process.exit(3)"), /exit code 3/)
+    await assert.rejects(machine.outputOf(join(dir, "nothing"), [], dir, 60_000), { code: "ENOENT" })
+  })
+
+  test("is ended at its time, with what it has started", async () => {
+    await assert.rejects(run("require('node:child_process').spawnSync(process.execPath, ['--eval', 'setInterval(() => {}, 1000)'], { stdio: 'inherit' })", 300), { code: "ETIMEDOUT" })
+  })
+})
 
 describe("files", () => {
   test("a replaced file is new as a whole, private, and leaves no temporary file", async () => {

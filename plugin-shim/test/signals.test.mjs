@@ -33,10 +33,23 @@ test("another signal ends the process at once", async () => {
   assert.deepEqual(await child.ended(), { how: [null, "SIGTERM"], said: ["waits"] })
 })
 
-test("where somebody else listens, the signal is theirs", async () => {
-  const child = await start(`beforeSignal(async () => say("ours")); process.on("SIGTERM", () => { say("theirs"); process.exit(7) })`)
+test("somebody else who listens may end the process in another way, and sooner", async () => {
+  const child = await start(`beforeSignal(() => (say("ours"), new Promise(() => {}))); process.on("SIGTERM", () => { say("theirs"); process.exit(7) })`)
   child.kill("SIGTERM")
-  assert.deepEqual(await child.ended(), { how: [7, null], said: ["theirs"] })
+  assert.deepEqual(await child.ended(), { how: [7, null], said: ["ours", "theirs"] })
+})
+
+test("somebody else who ends the process only where nobody else listens hears the signal again", async () => {
+  const child = await start(`beforeSignal(async () => say("ours")); process.on("SIGTERM", () => process.listenerCount("SIGTERM") === 1 && process.exit(7))`)
+  child.kill("SIGTERM")
+  assert.deepEqual(await child.ended(), { how: [7, null], said: ["ours"] })
+})
+
+test("two copies of this file wait for each other", async () => {
+  const copy = `const { beforeSignal: another } = await import(${JSON.stringify(`${module}?copy`)}); if (another === beforeSignal) throw new Error("it is no copy")`
+  const child = await start(`${copy}; beforeSignal(async () => say("one")); another(async () => { await new Promise((done) => setTimeout(done, 20)); say("two") })`)
+  child.kill("SIGTERM")
+  assert.deepEqual(await child.ended(), { how: [null, "SIGTERM"], said: ["one", "two"] })
 })
 
 test("what was taken back is not done", async () => {

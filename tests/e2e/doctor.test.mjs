@@ -4,9 +4,9 @@
 import assert from "node:assert/strict"
 import { execFile } from "node:child_process"
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { after, before, describe, test } from "node:test"
-import { createWorld, git, packedPackage, startLocal } from "../lib/world.mjs"
+import { createWorld, git, opencodeBinary, packedPackage, startLocal } from "../lib/world.mjs"
 
 const program = () => join(packedPackage(), "dist/cli.js")
 
@@ -55,7 +55,7 @@ describe("doctor", () => {
 
   test("the key `plugins`, which OpenCode ignores, is found and corrected", async () => {
     config({ plugins: [["opencode-daytona-sandbox@0.1.0", { prewarm: false }]] })
-    assert.match((await run(world, ["doctor"])).text, /^BAD {3}plugin .*under `plugins`, which OpenCode ignores/m)
+    assert.match((await run(world, ["doctor"])).text, /^BAD {3}plugin .*under `plugins`, which OpenCode ignores without a word: OpenCode 1 reads `plugin`/m)
     assert.equal((await run(world, ["doctor", "--fix"])).code, 0)
     const fixed = JSON.parse(readFileSync(path(), "utf8"))
     assert.deepEqual(fixed.plugin, [["opencode-daytona-sandbox@0.1.0", { prewarm: false }]])
@@ -89,6 +89,13 @@ describe("doctor", () => {
       assert.match(text, expected)
     })
   }
+
+  test("the OpenCode that is installed says its release", async () => {
+    config({ plugin: [spec] })
+    assert.match((await run(world, ["doctor"])).text, /^note {2}opencode .*no `opencode` is on the PATH/m)
+    const PATH = `${dirname(opencodeBinary())}:${world.environment.PATH}`
+    assert.match((await run(world, ["doctor"], { PATH })).text, /^ok {4}opencode {3}\d+\.\d+\.\d+ \(.*opencode\)$/m)
+  })
 
   test("anything else is explained", async () => {
     assert.match((await run(world, ["--version"])).text, /^\d+\.\d+\.\d+\n$/)

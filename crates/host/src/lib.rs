@@ -7,9 +7,13 @@
 //! Surprise: futures are not `Send`. OpenCode runs the plugin on one JavaScript thread.
 
 mod http;
+mod lock;
+mod platform;
 pub mod proxy;
 
 pub use http::{CertificateFault, HttpError, Thrown};
+pub use lock::Lock;
+pub use platform::Platform;
 
 use async_trait::async_trait;
 use std::future::Future;
@@ -85,6 +89,16 @@ pub trait Host {
     /// never outlives this process, the call's time limit, or the future that this gives.
     async fn git(&self, call: GitCall) -> Result<GitOutput, GitError>;
 
+    /// Runs a program of the user's in a directory, without input, and gives what it writes to its standard
+    /// output. It is ended after `timeout_ms`. The error is why there is none.
+    async fn output_of(
+        &self,
+        program: &str,
+        args: &[&str],
+        cwd: &str,
+        timeout_ms: u64,
+    ) -> Result<String, String>;
+
     /// Milliseconds since the Unix epoch.
     fn now_ms(&self) -> u64;
 
@@ -99,6 +113,9 @@ pub trait Host {
 
     /// An environment variable; empty counts as unset.
     fn env(&self, name: &str) -> Option<String>;
+
+    /// The operating system.
+    fn platform(&self) -> Platform;
 
     /// This process.
     fn pid(&self) -> u32;

@@ -5,17 +5,21 @@
 //! Nothing that is printed holds a key: it leaves the core by a call (`edge.rs`), as everything does.
 
 mod files;
+mod guards;
+mod release;
 
 use crate::edge::{Cli, CliDone};
-use crate::guard::SERVED;
 use crate::secrets::Secrets;
 use daytona::Client;
-use files::{File, PACKAGE};
-use host::Host;
+use files::{Entry, File, KEYS, PACKAGE};
+use host::{Host, Platform};
+use release::Installed;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::rc::Rc;
+
+pub(crate) use guards::is_no_shell;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) const HELP: &str = "\
@@ -24,7 +28,7 @@ Checks that OpenCode works in a Daytona sandbox and nowhere else.
 Usage: opencode-daytona-sandbox <command>
 
   init            add the plugin to opencode.json here, with the denials that hold if it does not load
-  doctor          check this project: configuration, version, key, API, snapshot, runners
+  doctor          check this project: OpenCode, configuration, version, key, API, snapshot, runners
   doctor --fix    correct what can be corrected in OpenCode's configuration
   snapshot create NAME
                   make a Daytona snapshot with this project in it; its later sessions start from that
@@ -39,8 +43,6 @@ Usage: opencode-daytona-sandbox <command>
 ";
 /// A label that no sandbox carries: a list by it only shows whether the key is accepted.
 const NOBODY: (&str, &str) = ("opencode-daytona-sandbox-doctor", "none");
-/// The program that stands in for a shell when the plugin does not load.
-pub(crate) const NO_SHELL: &str = "false";
 
 /// What was found about one matter.
 struct Finding {
@@ -48,6 +50,26 @@ struct Finding {
     verdict: Verdict,
     text: String,
     fix: Option<Fix>,
+}
+
+impl Finding {
+    fn new(what: &'static str, verdict: Verdict, text: impl Into<String>) -> Finding {
+        Finding {
+            what,
+            verdict,
+            text: text.into(),
+            fix: None,
+        }
+    }
+
+    fn good(what: &'static str, text: impl Into<String>) -> Finding {
+        Finding::new(what, Verdict::Good, text)
+    }
+
+    fn corrected_by(mut self, fix: Fix) -> Finding {
+        self.fix = Some(fix);
+        self
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -75,6 +97,7 @@ struct Setup<'a> {
     secrets: &'a Secrets,
     assets: &'a str,
     shell: &'a str,
+    platform: Platform,
     directory: String,
     root: String,
 }
@@ -101,15 +124,13 @@ pub(crate) async fn run(
             );
         }
     };
-    let setup = Setup {
-        host,
-        secrets,
-        assets,
-        shell,
-        root: root(host, &cli.directory).await,
-        directory: cli.directory,
-    };
-    let (mut output, mut findings) = (format!("{PACKAGE} {VERSION}\n\n"), setup.examine().await);
+    let setup = Setup::new(host, secrets, assets, shell, &cli.directory).await;
+    let installed = release::installed(&**host, &setup.directory).await;
+    let mut output = format!("{PACKAGE} {VERSION}\n\n");
+    if fix && let Some(why) = installed.refuses_settings() {
+        return done(format!("{output}Nothing was changed: {why}\n"), 1);
+    }
+    let mut findings = setup.examine(&installed).await;
     if fix {
         let fixes: Vec<Fix> = findings
             .iter()
@@ -120,7 +141,7 @@ pub(crate) async fn run(
                 Ok(path) => writeln!(output, "Changed {path}.\n").expect("a string takes all"),
                 Err(why) => return done(format!("{output}Nothing was changed: {why}\n"), 1),
             }
-            findings = setup.examine().await;
+            findings = setup.examine(&installed).await;
         }
     }
     let count = |verdict| {
@@ -163,18 +184,11 @@ pub(crate) async fn options(
     assets: &str,
     directory: &str,
 ) -> Result<Value, String> {
-    let setup = Setup {
-        host,
-        secrets,
-        assets,
-        shell: "",
-        root: root(host, directory).await,
-        directory: directory.into(),
-    };
+    let setup = Setup::new(host, secrets, assets, "", directory).await;
     let files = setup.files().await?;
     let directories = setup.directories(&files).await;
     let mut entries = files.iter().rev();
-    let entry = entries.find_map(|file| file.entry("plugin", &directories));
+    let entry = entries.find_map(|file| file.entry(KEYS[0], &directories));
     Ok(entry.map_or(Value::Null, |entry| entry.options))
 }
 
@@ -186,21 +200,41 @@ async fn root(host: &Rc<dyn Host>, directory: &str) -> String {
         if names.iter().any(|name| name == ".git") {
             return dir.to_string();
         }
-        match dir.rsplit_once('/') {
-            Some((parent, _)) if !parent.is_empty() => dir = parent,
-            _ => return directory.to_string(),
+        match host.platform().parent(dir) {
+            Some(parent) => dir = parent,
+            None => return directory.to_string(),
         }
     }
 }
 
-impl Setup<'_> {
+impl<'a> Setup<'a> {
+    async fn new(
+        host: &'a Rc<dyn Host>,
+        secrets: &'a Secrets,
+        assets: &'a str,
+        shell: &'a str,
+        directory: &str,
+    ) -> Setup<'a> {
+        let platform = host.platform();
+        let directory = platform.slashed(directory);
+        Setup {
+            host,
+            secrets,
+            assets,
+            shell,
+            platform,
+            root: root(host, &directory).await,
+            directory,
+        }
+    }
+
     fn env(&self, name: &str) -> Option<String> {
         self.host.env(name).filter(|value| !value.is_empty())
     }
 
     fn home(&self) -> String {
-        self.env("HOME")
-            .or_else(|| self.env("USERPROFILE"))
+        self.platform
+            .home(|name| self.env(name))
             .unwrap_or_default()
     }
 
@@ -225,12 +259,12 @@ impl Setup<'_> {
         Ok(found)
     }
 
-    /// Entries of `plugin` that are directories which hold this package.
+    /// Entries that are directories which hold this package.
     async fn directories(&self, files: &[File]) -> Vec<String> {
         let mut ours = Vec::new();
         for spec in files.iter().flat_map(File::directories) {
             let dir = files::directory(&spec).unwrap_or_default();
-            if self.version_in(dir).await.is_some() {
+            if self.version_in(&dir).await.is_some() {
                 ours.push(spec);
             }
         }
@@ -252,131 +286,108 @@ impl Setup<'_> {
             .map(str::to_string)
     }
 
-    async fn examine(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        let mut say = |what, verdict, text: String, fix| {
-            findings.push(Finding {
-                what,
-                verdict,
-                text,
-                fix,
-            })
-        };
+    async fn examine(&self, installed: &Installed) -> Vec<Finding> {
+        let (verdict, text) = installed.served();
+        let mut findings = vec![Finding::new("opencode", verdict, text)];
         let files = match self.files().await {
             Ok(files) => files,
             Err(why) => {
-                say(
-                    "config",
-                    Verdict::Bad,
-                    format!("{why}. OpenCode does not start with it: correct the file."),
-                    None,
-                );
+                let text = format!("{why}. OpenCode does not start with it: correct the file.");
+                findings.push(Finding::new("config", Verdict::Bad, text));
                 return findings;
             }
         };
-        let directories = self.directories(&files).await;
-        let named = files
-            .iter()
-            .rev()
-            .find_map(|file| Some((file, file.entry("plugin", &directories)?)));
-        let misnamed = files
-            .iter()
-            .find(|file| file.entry("plugins", &directories).is_some());
-        let mut options = Value::Null;
-        match (&named, misnamed) {
-            (Some((file, entry)), _) => {
-                options = entry.options.clone();
-                say("plugin", Verdict::Good, format!("{} names {}", file.path, entry.spec), None);
-                let (verdict, text, fix) = self.version(&entry.spec).await;
-                say("version", verdict, text, fix);
-            }
-            (None, Some(file)) => say(
-                "plugin",
-                Verdict::Bad,
-                format!("{} names it under `plugins`, which OpenCode ignores: the key is `plugin`.", file.path),
-                Some(Fix::Rename),
-            ),
-            (None, None) => say(
-                "plugin",
-                Verdict::Bad,
-                "No configuration file of OpenCode names it, so the agent's tools run on this machine.".into(),
-                Some(Fix::Add),
-            ),
+        let options = self.entries(installed, &files, &mut findings).await;
+        let config = files::merged(&files);
+        findings.extend(guards::examine(&config, self.platform));
+        let (mut open, ruled) = guards::denials(&config);
+        open.extend(ruled);
+        if let Some((verdict, text)) = installed.engine(&open) {
+            findings.push(Finding::new("engine", verdict, text));
         }
-
-        let all = files::merged(&files);
-        let (open, ruled) = denials(&all);
-        if open.is_empty() {
-            say(
-                "denials",
-                Verdict::Good,
-                "If the plugin does not load, OpenCode has no tools for this machine.".into(),
-                None,
-            );
-        } else {
-            let text = format!(
-                "If the plugin does not load, these run on this machine: {}.",
-                open.join(", ")
-            );
-            say("denials", Verdict::Bad, text, Some(Fix::Deny(open)));
-        }
-        if !ruled.is_empty() {
-            let text = format!(
-                "Your own rules for {} hold in the sandbox; if the plugin does not load, they are all that guards this machine.",
-                ruled.join(", ")
-            );
-            say("denials", Verdict::Note, text, None);
-        }
-        match all.get("shell").and_then(Value::as_str) {
-            Some(NO_SHELL) => say("shell", Verdict::Good, "If the plugin does not load, `!command` runs nothing.".into(), None),
-            Some(_) => say("shell", Verdict::Note, "You name a shell: if the plugin does not load, `!command` runs in it on this machine.".into(), None),
-            None => say(
-                "shell",
-                Verdict::Bad,
-                "If the plugin does not load, `!command` runs on this machine.".into(),
-                Some(Fix::Shell),
-            ),
-        }
-
-        match all.get("snapshot") {
-            Some(Value::Bool(false)) => say(
-                "undo",
-                Verdict::Good,
-                "If the plugin does not load, undo and redo write no file.".into(),
-                None,
-            ),
-            _ => say(
-                "undo",
-                Verdict::Bad,
-                "If the plugin does not load, undo and redo of messages write files of this machine."
-                    .into(),
-                Some(Fix::Undo),
-            ),
-        }
-
-        for (what, good, text) in self.package().await {
-            say(
-                what,
-                if good { Verdict::Good } else { Verdict::Bad },
-                text,
-                None,
-            );
-        }
-        for (what, good, text) in self.service(&options).await {
-            say(
-                what,
-                if good { Verdict::Good } else { Verdict::Bad },
-                text,
-                None,
-            );
-        }
+        let package = self.package().await;
+        let service = self.service(&options).await;
+        findings.extend(
+            package
+                .into_iter()
+                .chain(service)
+                .map(|(what, good, text)| {
+                    let verdict = if good { Verdict::Good } else { Verdict::Bad };
+                    Finding::new(what, verdict, text)
+                }),
+        );
         findings
     }
 
+    /// Where the plugin is named, and whether OpenCode reads it there; gives its options.
+    async fn entries(
+        &self,
+        installed: &Installed,
+        files: &[File],
+        findings: &mut Vec<Finding>,
+    ) -> Value {
+        let directories = self.directories(files).await;
+        let [one, two] = KEYS;
+        let under = |key: &'static str| -> Vec<(&File, Entry)> {
+            let named = |file: &'_ File| file.entry(key, &directories);
+            let found = files.iter().rev();
+            found
+                .filter_map(|file| Some((file, named(file)?)))
+                .collect()
+        };
+        let (named, misnamed) = (under(one), under(two));
+        let key = installed.key();
+        // The last file counts, and of one file `plugin` comes first.
+        let mut read = named.iter().map(|found| (one, found));
+        let mut read_by_two = misnamed.iter().map(|found| (two, found));
+        let found = match installed.is_two() {
+            true => read.next().or_else(|| read_by_two.next()),
+            false => read.next(),
+        };
+        let options = match (found, misnamed.first()) {
+            (Some((key, (file, entry))), _) => {
+                let text = format!("{} names {} under `{key}`", file.path, entry.spec);
+                findings.push(Finding::good("plugin", text));
+                let (verdict, text, fix) = self.version(installed, &entry.spec).await;
+                let mut found = Finding::new("version", verdict, text);
+                found.fix = fix;
+                findings.push(found);
+                entry.options.clone()
+            }
+            (None, Some((file, _))) => {
+                let text = format!(
+                    "{} names it under `{two}`, which OpenCode ignores without a word: {key}.",
+                    file.path
+                );
+                let found = Finding::new("plugin", Verdict::Bad, text);
+                findings.push(found.corrected_by(Fix::Rename));
+                return Value::Null;
+            }
+            (None, None) => {
+                let text = format!(
+                    "No configuration file of OpenCode names it ({key}), so the agent's tools run on this machine."
+                );
+                let found = Finding::new("plugin", Verdict::Bad, text);
+                findings.push(found.corrected_by(Fix::Add));
+                return Value::Null;
+            }
+        };
+        if !installed.is_two() {
+            for (file, entry) in &misnamed {
+                let text = format!(
+                    "{} names {} under `{two}`, too, which OpenCode ignores without a word: {key}. What stands there, options as well, has no effect.",
+                    file.path, entry.spec
+                );
+                findings.push(Finding::new("plugin", Verdict::Note, text));
+            }
+        }
+        options
+    }
+
     /// Is the version named, and is it the one that OpenCode has?
-    async fn version(&self, spec: &str) -> (Verdict, String, Option<Fix>) {
+    async fn version(&self, installed: &Installed, spec: &str) -> (Verdict, String, Option<Fix>) {
         if let Some(dir) = files::directory(spec) {
-            return match self.version_in(dir).await {
+            return match self.version_in(&dir).await {
                 Some(version) => (Verdict::Good, format!("{version}, from a directory"), None),
                 None => (
                     Verdict::Bad,
@@ -392,6 +403,10 @@ impl Setup<'_> {
                 Some(Fix::Pin),
             );
         };
+        // OpenCode 2 has it under a number that only OpenCode 2 knows.
+        if installed.is_two() {
+            return (Verdict::Good, format!("{wanted} is named"), None);
+        }
         let cache = self
             .env("XDG_CACHE_HOME")
             .unwrap_or_else(|| format!("{}/.cache", self.home()));
@@ -515,8 +530,8 @@ impl Setup<'_> {
     }
 
     async fn in_path(&self, program: &str) -> bool {
-        for dir in self.env("PATH").unwrap_or_default().split(':') {
-            if self.exists(&format!("{dir}/{program}")).await {
+        for place in self.platform.places_of(program, |name| self.env(name)) {
+            if self.exists(&place).await {
                 return true;
             }
         }
@@ -528,8 +543,7 @@ impl Setup<'_> {
         let files = self.files().await?;
         let directories = self.directories(&files).await;
         let names_us = |file: &File| {
-            ["plugin", "plugins"]
-                .iter()
+            KEYS.iter()
                 .any(|key| file.entry(key, &directories).is_some())
         };
         let here = |file: &File| {
@@ -551,12 +565,10 @@ impl Setup<'_> {
         for fix in fixes {
             match fix {
                 Fix::Add => file.add(&spec),
-                Fix::Rename => file.rename(),
+                Fix::Rename => file.rename(&directories),
                 Fix::Pin => file.pin(&spec),
                 Fix::Deny(names) => file.deny(names),
-                Fix::Shell => {
-                    file.set("shell", NO_SHELL);
-                }
+                Fix::Shell => file.set("shell", guards::no_shell(self.platform)),
                 Fix::Undo => file.turn_off("snapshot"),
             }
         }
@@ -569,24 +581,12 @@ impl Setup<'_> {
     }
 }
 
-/// Served permissions that nothing denies, and those that have rules of the user's own.
-fn denials(config: &Value) -> (Vec<&'static str>, Vec<&'static str>) {
-    let rules = config.get("permission");
-    let (mut open, mut ruled) = (Vec::new(), Vec::new());
-    for name in SERVED {
-        match rules.and_then(|rules| rules.get(*name)) {
-            Some(Value::String(rule)) if rule == "deny" => {}
-            Some(Value::Object(rule))
-                if rule.len() == 1 && rule.get("*").is_some_and(|rule| rule == "deny") => {}
-            Some(_) => ruled.push(*name),
-            None => open.push(*name),
-        }
-    }
-    (open, ruled)
-}
-
 fn is_local(url: &str) -> bool {
     ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"]
         .iter()
         .any(|local| url.starts_with(local))
 }
+
+// They have shell scripts in the place of OpenCode.
+#[cfg(all(test, unix))]
+mod tests;

@@ -5,7 +5,7 @@
 //! looked at, never what is in it: links of the project are the sandbox's.
 
 use crate::paths::Paths;
-use host::Host;
+use host::{Host, Platform};
 use protocol::ToolArgs;
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ const MAX_LENGTH: usize = 4096;
 /// reached it.
 pub(crate) async fn start(host: &dyn Host, paths: &mut Paths, directory: &str) {
     if let Ok(real) = host.real_path(paths.host()).await
-        && real != paths.host()
+        && !paths.platform().is_same(&real, paths.host())
     {
         paths.is_really(real);
     }
@@ -37,16 +37,19 @@ pub(crate) async fn learn(host: &dyn Host, paths: &Paths, args: &ToolArgs) {
 
 /// Learns whether an absolute path leads into the project through a link.
 pub(crate) async fn follow(host: &dyn Host, paths: &Paths, path: &str) {
-    if !path.starts_with('/') || paths.is_known(path) || path.len() > MAX_LENGTH {
+    let platform = paths.platform();
+    if !platform.is_absolute(path) || paths.is_known(path) || path.len() > MAX_LENGTH {
         return;
     }
-    let ends = path.match_indices('/').map(|(at, _)| at).skip(1);
-    for end in ends.chain([path.len()]) {
+    let path = platform.slashed(path);
+    let root = platform.root_length(&path);
+    let ends = path.match_indices('/').map(|(at, _)| at);
+    for end in ends.filter(|end| *end > root).chain([path.len()]) {
         let way = &path[..end];
         let Ok(real) = host.real_path(way).await else {
             return;
         };
-        if real != way && paths.links_to(way, &real) {
+        if !platform.is_same(&real, way) && paths.links_to(way, &real) {
             return;
         }
     }
@@ -74,7 +77,7 @@ fn named(paths: &Paths, args: &ToolArgs) -> BTreeSet<String> {
         ToolArgs::Grep(a) => a.path.iter().for_each(|path| one(path)),
         ToolArgs::Bash(a) => {
             a.workdir.iter().for_each(|path| one(path));
-            found.extend(absolute(&a.command));
+            found.extend(absolute(paths.platform(), &a.command));
         }
         ToolArgs::Job(_)
         | ToolArgs::Preview(_)
@@ -86,20 +89,40 @@ fn named(paths: &Paths, args: &ToolArgs) -> BTreeSet<String> {
 }
 
 /// Words of a command that begin as absolute paths do.
-pub(crate) fn absolute(text: &str) -> Vec<String> {
-    let is_end = |c: char| c.is_whitespace() || "'\"`;|&<>()=:,$".contains(c);
+pub(crate) fn absolute(platform: Platform, text: &str) -> Vec<String> {
+    // A drive has a `:` of its own.
+    let ends = if platform.is_windows() {
+        "'\"`;|&<>()=,$"
+    } else {
+        "'\"`;|&<>()=:,$"
+    };
+    let is_end = |c: char| c.is_whitespace() || ends.contains(c);
     let words = text.split(is_end).filter(|word| word.len() > 1);
-    let paths = words.filter(|word| word.starts_with('/'));
+    let paths = words.filter(|word| platform.is_absolute(word));
     paths.take(MAX_PATHS).map(str::to_string).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::absolute;
+    use host::Platform::{Linux, Windows};
 
     #[test]
     fn absolute_paths_are_found_in_a_command() {
-        let command = "cd '/a/b' && X=/c cat </d/e.txt>/f; ls a/b / \"/g\"";
-        assert_eq!(absolute(command), ["/a/b", "/c", "/d/e.txt", "/f", "/g"]);
+        for (platform, command, expected) in [
+            (
+                Linux,
+                "cd '/a/b' && X=/c cat </d/e.txt>/f; ls a/b / \"/g\"",
+                &["/a/b", "/c", "/d/e.txt", "/f", "/g"][..],
+            ),
+            (Linux, r"cd C:\a", &[]),
+            (
+                Windows,
+                r#"cd 'C:\a' && X=d:/b cat <\\s\h\e.txt; dir "E:\""#,
+                &[r"C:\a", "d:/b", r"\\s\h\e.txt", r"E:\"],
+            ),
+        ] {
+            assert_eq!(absolute(platform, command), expected);
+        }
     }
 }

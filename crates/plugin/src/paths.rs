@@ -3,8 +3,10 @@
 //!
 //! Only the host's worktree is translated. Any other path is simply a path in the sandbox: no
 //! argument ever names a file of the host. A path that leads into the worktree through a link is one
-//! in the worktree (`links.rs` finds them).
+//! in the worktree (`links.rs` finds them). The form of the worktree tells whether it is on Windows,
+//! where a path has two separators and letters of any case, and Git's shell writes `/c/w` for `C:\w`.
 
+use host::Platform;
 use protocol::ToolArgs;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,8 +15,9 @@ use std::rc::Rc;
 /// The two roots, and where in them the session works.
 #[derive(Clone, Debug)]
 pub(crate) struct Paths {
-    /// The worktree on the host, without a final separator.
+    /// The worktree on the host, in the core's form, without a final separator.
     host: String,
+    platform: Platform,
     /// The project in the sandbox.
     root: String,
     /// The session's directory in the sandbox.
@@ -38,16 +41,16 @@ pub(crate) fn normalize(path: &str) -> String {
     parts.join("/")
 }
 
-/// Free text with every mention of one path replaced by another.
-fn replace(text: &str, path: &str, by: &str) -> String {
-    if path.is_empty() || !text.contains(path) {
+/// Free text with every mention of one path, and on Windows of what is below it, replaced.
+fn replace(platform: Platform, text: &str, path: &str, by: &str) -> String {
+    if path.is_empty() {
         return text.to_string();
     }
     let part_of_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(path) {
-        let after = &rest[at + path.len()..];
+    while let Some((at, length)) = find(platform, rest, path) {
+        let after = &rest[at + length..];
         let starts = !out
             .chars()
             .chain(rest[..at].chars())
@@ -60,11 +63,52 @@ fn replace(text: &str, path: &str, by: &str) -> String {
             Some(c) => !part_of_name(c),
             None => true,
         };
+        let is_it = starts && ends;
         out.push_str(&rest[..at]);
-        out.push_str(if starts && ends { by } else { path });
-        rest = after;
+        out.push_str(if is_it { by } else { &rest[at..at + length] });
+        let below = match is_it && platform.is_windows() {
+            true => after.find(ends_path).unwrap_or(after.len()),
+            false => 0,
+        };
+        out.push_str(&after[..below].replace("\\\\", "/").replace('\\', "/"));
+        rest = &after[below..];
     }
     out + rest
+}
+
+/// Stands behind a path in free text.
+fn ends_path(c: char) -> bool {
+    c.is_whitespace() || "'\"`;|&<>()*?,$".contains(c)
+}
+
+/// Where a path is mentioned first, and how long the mention is.
+fn find(platform: Platform, text: &str, path: &str) -> Option<(usize, usize)> {
+    if !platform.is_windows() {
+        return text.find(path).map(|at| (at, path.len()));
+    }
+    let starts = text.char_indices().map(|(at, _)| at);
+    let mut found = starts.filter_map(|at| Some((at, mention(&text[at..], path)?)));
+    found.next()
+}
+
+/// How much of the text's start is a path of Windows, whose separators may be doubled, as in JSON.
+fn mention(text: &str, path: &str) -> Option<usize> {
+    let mut rest = text;
+    for wanted in path.chars() {
+        let found = rest.chars().next()?;
+        rest = &rest[found.len_utf8()..];
+        let is_same = match wanted {
+            '/' => matches!(found, '/' | '\\'),
+            _ => found == wanted || found.to_lowercase().eq(wanted.to_lowercase()),
+        };
+        if !is_same {
+            return None;
+        }
+        if found == '\\' {
+            rest = rest.strip_prefix('\\').unwrap_or(rest);
+        }
+    }
+    Some(text.len() - rest.len())
 }
 
 impl Paths {
@@ -75,9 +119,11 @@ impl Paths {
         } else {
             worktree
         };
-        let host = host.trim_end_matches(['/', '\\']).to_string();
+        let platform = Platform::of_path(host);
+        let host = platform.slashed(host);
         let mut paths = Paths {
-            host,
+            host: host.trim_end_matches('/').into(),
+            platform,
             root: project_dir.to_string(),
             cwd: project_dir.to_string(),
             real: None,
@@ -94,8 +140,14 @@ impl Paths {
         }
     }
 
+    /// The rules that paths of the host have.
+    pub(crate) fn platform(&self) -> Platform {
+        self.platform
+    }
+
     /// The worktree has this path without links.
     pub(crate) fn is_really(&mut self, real: String) {
+        let real = self.platform.slashed(&real);
         self.links_to(&real, &self.host.clone());
         self.real = Some(real);
     }
@@ -103,13 +155,13 @@ impl Paths {
     /// Notes that `way` leads to `real` through a link; false if that is not in the worktree.
     pub(crate) fn links_to(&self, way: &str, real: &str) -> bool {
         let below = |root: &String| {
-            let rest = real.strip_prefix(root.as_str())?;
-            (rest.is_empty() || rest.starts_with('/')).then(|| format!("{}{rest}", self.root))
+            let rest = self.platform.below(real, root)?;
+            Some(format!("{}{rest}", self.root))
         };
         let place = below(&self.host).or_else(|| below(self.real.as_ref()?));
         let place = place.filter(|_| !self.host.is_empty() && way.len() > 1);
         let is_found = place.is_some();
-        let new = place.map(|place| (way.to_string(), place));
+        let new = place.map(|place| (self.platform.slashed(way), place));
         self.links.borrow_mut().extend(new);
         is_found
     }
@@ -122,7 +174,17 @@ impl Paths {
     /// A path of a call as an absolute one of the host.
     pub(crate) fn on_host(&self, path: &str) -> String {
         let below = self.cwd.strip_prefix(&self.root).unwrap_or_default();
-        self.absolute_from(&format!("{}{below}", self.host), path)
+        let cwd = format!("{}{below}", self.host);
+        if !self.platform.is_windows() {
+            return self.absolute_from(&cwd, path);
+        }
+        let path = self.platform.slashed(path);
+        let path = match self.platform.is_absolute(&path) || path.starts_with('/') {
+            true => path,
+            false => format!("{cwd}/{path}"),
+        };
+        let (root, rest) = path.split_at(self.platform.root_length(&path));
+        format!("{root}/{}", normalize(rest))
     }
 
     /// The worktree on the host.
@@ -149,11 +211,11 @@ impl Paths {
     fn linked(&self, path: &str) -> Option<String> {
         let links = self.links.borrow();
         let found = links.iter().rev().find_map(|(way, place)| {
-            let rest = path.strip_prefix(way.as_str())?;
-            (rest.is_empty() || rest.starts_with('/')).then_some((place, rest))
+            let rest = self.platform.below(path, way)?;
+            Some((place, rest))
         });
         let (place, rest) = found?;
-        Some(match normalize(rest).as_str() {
+        Some(match normalize(&rest).as_str() {
             "" => place.clone(),
             rest => format!("{place}/{rest}"),
         })
@@ -163,26 +225,19 @@ impl Paths {
         if self.host.is_empty() {
             return None;
         }
-        // On Windows a model writes either separator, and both mean the same.
-        let slashes = |path: &str| path.replace('\\', "/");
-        let rest = match self.host.contains('\\') {
-            true => slashes(path)
-                .strip_prefix(&slashes(&self.host))?
-                .to_string(),
-            false => path.strip_prefix(&self.host)?.to_string(),
-        };
-        match rest.chars().next() {
-            None => Some(self.root.clone()),
-            Some('/' | '\\') => {
-                let rest = normalize(&rest.replace('\\', "/"));
-                Some(if rest.is_empty() {
-                    self.root.clone()
-                } else {
-                    format!("{}/{rest}", self.root)
-                })
-            }
-            Some(_) => None,
-        }
+        let by = |host: &str| self.platform.below(path, host);
+        let rest = by(&self.host).or_else(|| by(&self.unix_form()?))?;
+        Some(match normalize(&rest).as_str() {
+            "" => self.root.clone(),
+            rest => format!("{}/{rest}", self.root),
+        })
+    }
+
+    /// The worktree as Git's shell on Windows writes it.
+    fn unix_form(&self) -> Option<String> {
+        let (drive, rest) = self.host.split_once(':')?;
+        let is_drive = self.platform.is_windows() && drive.len() == 1;
+        is_drive.then(|| format!("/{drive}{rest}"))
     }
 
     /// A path argument as the sandbox knows it. One that leaves the worktree may come back through a
@@ -201,8 +256,14 @@ impl Paths {
         let links = self.links.borrow();
         // The longest first: one way may begin with another.
         let links = links.iter().rev();
-        let text = replace(text, &self.host, &self.root);
-        links.fold(text, |text, (way, place)| replace(&text, way, place))
+        let by_unix = |text: String| match self.unix_form() {
+            Some(form) => replace(self.platform, &text, &form, &self.root),
+            None => text,
+        };
+        let text = by_unix(replace(self.platform, text, &self.host, &self.root));
+        links.fold(text, |text, (way, place)| {
+            replace(self.platform, &text, way, place)
+        })
     }
 
     /// All arguments as the sandbox knows them. File content is never touched.
@@ -332,18 +393,88 @@ mod tests {
             assert_eq!(paths().path(host), sandbox);
         }
         assert_eq!(paths().cwd(), "/home/daytona/project/sub");
-        for path in [
-            "C:\\w\\app\\src\\a.rs",
-            "C:/w/app/src/a.rs",
-            "C:\\w/app/src\\a.rs",
-        ] {
-            let windows = Paths::new("C:\\w\\app", "C:\\w\\app", "/p");
-            assert_eq!(windows.path(path), "/p/src/a.rs");
-        }
         assert_eq!(
             Paths::new("/", "/srv/notes", "/p").path("/srv/notes/a"),
             "/p/a"
         );
+    }
+
+    #[test]
+    fn paths_of_a_worktree_on_windows_are_translated_in_every_spelling() {
+        for (worktree, path, sandbox) in [
+            (r"C:\w\app", r"C:\w\app\src\a.rs", "/p/src/a.rs"),
+            (r"C:\w\app", "C:/w/app/src/a.rs", "/p/src/a.rs"),
+            (r"C:\w\app", r"C:\w/app/src\a.rs", "/p/src/a.rs"),
+            (r"C:\w\app", r"c:\W\App\Src\a.rs", "/p/Src/a.rs"),
+            (r"C:\w\app", "/c/w/app/src/a.rs", "/p/src/a.rs"),
+            (r"C:\w\app", r"\\?\C:\w\app\a", "/p/a"),
+            (r"C:\w\app\", r"C:\w\app", "/p"),
+            ("C:/w/app", r"C:\w\app\src\..\a", "/p/a"),
+            (r"C:\", r"C:\a", "/p/a"),
+            (r"\\srv\share\app", r"\\SRV\share\app\a", "/p/a"),
+            (r"\\srv\share\app", "//srv/share/app/a", "/p/a"),
+            // None of the worktree's.
+            (r"C:\w\app", r"C:\w\application", r"C:\w\application"),
+            (r"C:\w\app", r"D:\w\app\a", r"D:\w\app\a"),
+            (r"C:\w\app", "/w/app/a", "/w/app/a"),
+            (r"C:\w\app", "/etc/passwd", "/etc/passwd"),
+            (r"C:\w\app", "src/a.rs", "src/a.rs"),
+            ("/w/app", "/W/app/a", "/W/app/a"),
+            ("/w/app", r"\w\app\a", r"\w\app\a"),
+        ] {
+            let paths = Paths::new(worktree, worktree, "/p");
+            assert_eq!(paths.path(path), sandbox, "{worktree} {path}");
+        }
+        let paths = Paths::new(r"C:\w\app", r"C:\w\app", "/p");
+        assert!(paths.links_to(r"S:\link", r"c:\W\app\sub"));
+        assert!(!paths.links_to(r"S:\other", r"C:\w\application"));
+        assert_eq!(paths.path(r"s:\Link\x\a"), "/p/sub/x/a");
+        assert_eq!(paths.text(r"dir S:\link\x"), "dir /p/sub/x");
+        for (worktree, directory, cwd) in [
+            (r"C:\w\app", r"C:\w\app\sub\x", "/p/sub/x"),
+            ("C:/w/app", r"c:\w\app\sub", "/p/sub"),
+            (r"\\srv\share\app", r"\\srv\share\app\sub", "/p/sub"),
+            // Outside git.
+            ("/", r"C:\notes", "/p"),
+            ("", r"\\srv\share", "/p"),
+        ] {
+            let paths = Paths::new(worktree, directory, "/p");
+            assert_eq!(paths.cwd(), cwd, "{worktree} {directory}");
+            assert!(!paths.host().contains('\\'), "{}", paths.host());
+        }
+    }
+
+    #[test]
+    fn a_path_of_a_call_is_one_of_the_host() {
+        for (directory, path, expected) in [
+            ("/w/app/sub", "../a", "/w/app/a"),
+            ("/w/app/sub", "/x/./y", "/x/y"),
+            (r"C:\w\app\sub", r"..\a", "C:/w/app/a"),
+            (r"C:\w\app\sub", r"D:\x\.\y", "D:/x/y"),
+            (r"C:\w\app\sub", r"\\s\h\x\..\y", "//s/h/y"),
+            (r"C:\w\app\sub", "/etc/x", "/etc/x"),
+        ] {
+            let worktree = directory.trim_end_matches(['s', 'u', 'b']);
+            let paths = Paths::new(worktree, directory, "/p");
+            assert_eq!(paths.on_host(path), expected, "{directory} {path}");
+        }
+    }
+
+    #[test]
+    fn text_with_paths_of_windows_is_translated() {
+        let paths = Paths::new(r"C:\w\app", r"C:\w\app", "/p");
+        for (text, expected) in [
+            (r"cd C:\w\app && dir", "cd /p && dir"),
+            (r"type 'c:\W\app\src\a b'", r"type '/p/src/a b'"),
+            (r#""C:\\w\\app\\src\\a.rs""#, r#""/p/src/a.rs""#),
+            ("cat /c/w/app/src/a.rs", "cat /p/src/a.rs"),
+            ("in C:/w/app.", "in /p."),
+            (r"C:\w\app2 xC:\w\app", r"C:\w\app2 xC:\w\app"),
+            (r"C:\w\app\a C:\w\app\b\c", "/p/a /p/b/c"),
+            (r"echo \n; é C:\w\app\é", r"echo \n; é /p/é"),
+        ] {
+            assert_eq!(paths.text(text), expected);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod work;
 use crate::carry::Carry;
 use crate::carry::steps::{STOPPED, Steps};
 use crate::config::{Config, DEFAULT_PROJECT_DIR, Network, Sync};
-use crate::doctor::{self, NO_SHELL};
+use crate::doctor::{self, is_no_shell};
 use crate::edge::*;
 use crate::guard::{self, Guard, Maker};
 use crate::links;
@@ -212,7 +212,8 @@ impl Plugin {
         let config = config.await.map_err(|e| e.to_string())?;
         let mut paths = Paths::new(&worktree, &init.directory, &config.project_dir);
         links::start(&*self.host, &mut paths, &init.directory).await;
-        let dir = sessions::store_dir(|name| self.host.env(name)).map_err(|e| e.to_string())?;
+        let dir = sessions::store_dir(self.host.platform(), |name| self.host.env(name))
+            .map_err(|e| e.to_string())?;
         let client = Client::new(Rc::clone(&self.host), config.settings.clone());
         let remote = Rc::new(Remote::new(
             Rc::clone(&self.host),
@@ -445,7 +446,7 @@ impl Plugin {
         }
         if !self.core().is_ok_and(|core| core.config.shell_on_host) {
             settings.insert("shell".into(), json!(self.init.shell));
-        } else if now.shell.as_deref() == Some(NO_SHELL) {
+        } else if now.shell.as_deref().is_some_and(is_no_shell) {
             // It stands for no shell while the plugin is not there; no name is the user's own.
             settings.insert("shell".into(), json!(""));
         }

@@ -436,6 +436,16 @@ impl Host for Screen<dyn Host> {
         self.inner.git(call).await
     }
 
+    async fn output_of(
+        &self,
+        program: &str,
+        args: &[&str],
+        cwd: &str,
+        timeout_ms: u64,
+    ) -> Result<String, String> {
+        self.inner.output_of(program, args, cwd, timeout_ms).await
+    }
+
     fn now_ms(&self) -> u64 {
         self.inner.now_ms()
     }
@@ -454,6 +464,10 @@ impl Host for Screen<dyn Host> {
 
     fn env(&self, name: &str) -> Option<String> {
         self.inner.env(name)
+    }
+
+    fn platform(&self) -> Platform {
+        self.inner.platform()
     }
 
     fn pid(&self) -> u32 {

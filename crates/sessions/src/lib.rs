@@ -8,7 +8,6 @@
 //! The order of every step is: write down what is about to exist, make it, write down that it
 //! exists. So a kill at any moment leaves either an entry or a note that the next start cleans up.
 
-mod lock;
 mod manager;
 mod store;
 

@@ -5,8 +5,7 @@
 //! does not parse is moved aside, never overwritten, and one of a newer layout is left as it is: who
 //! wrote it may be at work beside us.
 
-use crate::lock::Lock;
-use host::{FileError, FileErrorKind, Host, Level};
+use host::{FileError, FileErrorKind, Host, Level, Lock, Platform};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -15,6 +14,10 @@ use std::rc::Rc;
 /// The layout of the file. A new field does not change it, because everybody keeps what it does not
 /// know; a change that others would misread does.
 const LAYOUT: u64 = 1;
+/// On Windows a file that somebody reads at that moment cannot be replaced: how often that is tried
+/// again, and after how long.
+const REPLACES: usize = 40;
+const REPLACE_MS: u64 = 25;
 
 /// Which layout a file has: a number, or one that begins a text, such as `"2.1"`. Files of earlier
 /// plugins do not say; they have the first.
@@ -324,13 +327,12 @@ pub enum StoreError {
     Newer(String),
 }
 
-/// Directory of all project files.
-pub fn store_dir(env: impl Fn(&str) -> Option<String>) -> Result<String, StoreError> {
-    let data = env("XDG_DATA_HOME")
-        .or_else(|| env("HOME").map(|home| format!("{home}/.local/share")))
-        .or_else(|| env("LOCALAPPDATA"))
-        .or_else(|| env("APPDATA"))
-        .ok_or(StoreError::NoDirectory)?;
+/// Directory of all project files, by the rules of a platform.
+pub fn store_dir(
+    platform: Platform,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<String, StoreError> {
+    let data = platform.data_dir(env).ok_or(StoreError::NoDirectory)?;
     Ok(format!("{data}/opencode/storage/daytona"))
 }
 
@@ -472,8 +474,22 @@ impl Store {
         }
         if after != before {
             let text = serde_json::to_string_pretty(&after).expect("plain data serializes");
-            self.host.replace_file(&self.path, text.as_bytes()).await?;
+            self.replace(text.as_bytes()).await?;
         }
         Ok(result)
+    }
+
+    async fn replace(&self, content: &[u8]) -> Result<(), FileError> {
+        let mut left = match self.host.platform() {
+            Platform::Windows => REPLACES,
+            Platform::Linux | Platform::Mac => 0,
+        };
+        loop {
+            match self.host.replace_file(&self.path, content).await {
+                Err(_) if left > 0 => left -= 1,
+                done => return done,
+            }
+            self.host.sleep(REPLACE_MS).await;
+        }
     }
 }

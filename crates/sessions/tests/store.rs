@@ -1,7 +1,7 @@
 //! The store's file and its lock: what cannot be read is never taken for nothing, and a lock that
 //! somebody holds is waited for.
 
-use host::Host;
+use host::{Host, Platform};
 use serde_json::{Value, json};
 use sessions::{Entry, Store, StoreError, file_name, store_dir};
 use std::cell::Cell;
@@ -178,6 +178,32 @@ fn what_changes_nothing_writes_nothing() {
 }
 
 #[test]
+fn on_windows_a_file_that_is_read_at_that_moment_is_replaced_a_little_later() {
+    run(async {
+        for (platform, failures, is_written) in [
+            (Platform::Windows, 3, true),
+            (Platform::Windows, usize::MAX, false),
+            (Platform::Linux, 1, false),
+            (Platform::Mac, 1, false),
+        ] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let (host, store, path) = store(dir.path());
+            host.platform.set(platform);
+            host.fast.set(true);
+            let left = Cell::new(failures);
+            host.fail(move |operation, _| {
+                let fails = operation == "replace" && left.get() > 0;
+                left.set(left.get().saturating_sub(usize::from(fails)));
+                fails.then(|| "EPERM".into())
+            });
+            let update = store.update(|d| d.sessions.insert("s".into(), Entry::default()));
+            assert_eq!(update.await.is_ok(), is_written, "{platform:?} {failures}");
+            assert_eq!(path.exists(), is_written);
+        }
+    });
+}
+
+#[test]
 fn every_project_has_a_file_of_its_own_in_the_data_directory() {
     for (id, name) in [
         ("3f2a_B-9", "3f2a_B-9.json"),
@@ -188,22 +214,29 @@ fn every_project_has_a_file_of_its_own_in_the_data_directory() {
     ] {
         assert_eq!(file_name(id), name);
     }
-    for (env, expected) in [
-        (&[("XDG_DATA_HOME", "/d"), ("HOME", "/h")][..], Some("/d")),
+    // `data_is_where_each_platform_has_it` in crates/host has the whole table.
+    use Platform::{Linux, Mac, Windows};
+    for (platform, env, expected) in [
         (
-            &[("HOME", "/h"), ("APPDATA", "/a")],
+            Linux,
+            &[("XDG_DATA_HOME", "/d"), ("HOME", "/h")][..],
+            Some("/d"),
+        ),
+        (
+            Mac,
+            &[("HOME", "/h"), ("LOCALAPPDATA", "/l")],
             Some("/h/.local/share"),
         ),
-        (&[("APPDATA", "/a"), ("LOCALAPPDATA", "/l")], Some("/l")),
-        (&[("APPDATA", "/a")], Some("/a")),
-        (&[], None),
+        (Windows, &[("HOME", "/h"), ("APPDATA", "/a")], Some("/a")),
+        (Linux, &[("APPDATA", "/a")], None),
     ] {
         let value = |name: &str| {
             let found = env.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| value.to_string())
         };
         let expected = expected.map(|dir| format!("{dir}/opencode/storage/daytona"));
-        assert_eq!(store_dir(value), expected.ok_or(StoreError::NoDirectory));
+        let expected = expected.ok_or(StoreError::NoDirectory);
+        assert_eq!(store_dir(platform, value), expected);
     }
     let dir = tempfile::tempdir().expect("a directory");
     let (_, store, path) = store(dir.path());

@@ -74,6 +74,11 @@ impl Project {
                 "it changes .gitattributes, which decides what programs git runs on files".into(),
             ));
         }
+        if let Some((one, other)) = self.collide(&users, &names).await? {
+            return Ok(Applied::No(format!(
+                "{one} and {other} differ only in the case of letters, which this file system does not tell apart"
+            )));
+        }
         // A filter is a program on this machine; it runs on nothing that comes from a sandbox.
         let filters = users
             .clone()

@@ -73,7 +73,7 @@ async fn within(
     if is_no_project(host, &top, true) {
         return Ok(Ground::Plain);
     }
-    if directory.trim_end_matches('/') == top {
+    if host.platform().is_same(directory, &top) {
         return Ok(Ground::Worktree(top));
     }
     // Nothing that is done in an ignored directory would come home. One with files that are tracked
@@ -99,7 +99,7 @@ async fn no_worktree(git: &Git<'_>, directory: &str) -> Error {
         let is_bare = block.lines().any(|line| line == "bare");
         worktrees.extend(path.filter(|_| !is_bare).map(str::to_string));
     }
-    worktrees.retain(|path| path != directory);
+    worktrees.retain(|path| !git.host.platform().is_same(path, directory));
     let help = match worktrees.len() {
         0 => "a worktree of it (`git worktree add` makes one)".to_string(),
         _ => {
@@ -140,7 +140,7 @@ async fn refused(
     }
     // Git passes by a directory `.git` that is no repository, and stops at a file.
     let is_file = host.read_part(&dir, 0, 1).await.is_ok();
-    let is_own = place == directory.trim_end_matches('/');
+    let is_own = host.platform().is_same(&place, directory);
     let is_empty = !is_file
         && host
             .list_dir(&dir)
@@ -159,7 +159,8 @@ async fn refused(
 /// git directory.
 async fn nearest(host: &dyn Host, directory: &str) -> Option<(String, String)> {
     let real = host.real_path(directory).await;
-    let real = real.unwrap_or_else(|_| directory.into());
+    let platform = host.platform();
+    let real = platform.slashed(&real.unwrap_or_else(|_| directory.into()));
     let mut place = real.trim_end_matches('/');
     loop {
         let names = host
@@ -173,6 +174,10 @@ async fn nearest(host: &dyn Host, directory: &str) -> Option<(String, String)> {
         if has("HEAD") && has("objects") && has("refs") {
             return Some((place.into(), place.into()));
         }
-        place = &place[..place.rfind('/')?];
+        place = match platform.parent(place) {
+            Some(parent) => parent,
+            None if !place.is_empty() && !platform.is_windows() => "",
+            None => return None,
+        };
     }
 }

@@ -8,6 +8,7 @@
 use crate::git::{self, Git, text};
 use crate::listing::Listing;
 use crate::snapshot::{EDITS, US};
+use crate::spelling::is_other_case;
 use crate::{Error, Project, header, is_hash, kept};
 use std::collections::BTreeMap;
 
@@ -355,12 +356,18 @@ impl Project {
         let users = self.users().await?;
         let prefix = format!("refs/heads/{prefix}");
         let pattern = format!("{prefix}*");
-        let listed = users
-            .checked(&["for-each-ref", "--format=%(refname)", &pattern], "")
-            .await?;
+        let list = [
+            "for-each-ref",
+            "--ignore-case",
+            "--format=%(refname)",
+            &pattern,
+        ];
+        let listed = users.checked(&list, "").await?;
         let listed = text(&listed.stdout);
         let numbers = listed.lines().filter_map(|name| {
-            let number = name.strip_prefix(&prefix)?;
+            // In letters of another case it may be the same file.
+            let (before, number) = name.split_at_checked(prefix.len())?;
+            let number = Some(number).filter(|_| before.eq_ignore_ascii_case(&prefix))?;
             number.split('-').next()?.parse().ok()
         });
         Ok(numbers
@@ -403,6 +410,8 @@ impl Project {
         if let Some(from) = tip.last.map(str::to_string).or(base) {
             files = self.files(&private, &from, &incoming.tip).await?;
             notes = self.filtered(&private, &from, &incoming.tip).await?;
+            let crowded = self.crowded(&private, &users, &incoming.tip, &files);
+            notes.extend(crowded.await?);
         }
         Ok(Landed {
             branch,
@@ -457,6 +466,9 @@ impl Project {
         base: Option<&str>,
     ) -> Result<(String, Option<String>, Vec<String>), Error> {
         let mut existing = self.branches(users, tip.branch).await?;
+        if is_in_the_way(&existing, tip.branch) {
+            return Err(Error::Taken(tip.branch.into()));
+        }
         if tip.last.is_none()
             && tip.beside.is_none()
             && let Some(own) = existing.get(tip.branch)
@@ -541,7 +553,7 @@ impl Project {
         result
     }
 
-    /// The branch and those whose names begin with it.
+    /// The branch and those whose names begin with it, in letters of any case.
     async fn branches(
         &self,
         users: &Git<'_>,
@@ -551,7 +563,10 @@ impl Project {
         let beside = format!("{own}-*");
         let format = "--format=%(objectname)%00%(worktreepath)%00%(refname)";
         let listed = users
-            .checked(&["for-each-ref", format, &own, &beside], "")
+            .checked(
+                &["for-each-ref", "--ignore-case", format, &own, &beside],
+                "",
+            )
             .await?;
         let all = text(&listed.stdout);
         let read = |line: &str| {
@@ -582,6 +597,9 @@ impl Project {
                 n => format!("{}-{n}", tip.branch),
             };
             let old = existing.get(&name);
+            if is_in_the_way(existing, &name) {
+                continue;
+            }
             if let Some(old) = old
                 && old.commit != commit
             {
@@ -678,6 +696,9 @@ impl Project {
         let plain = format!("{}-{}", tip.branch, plain_name(name));
         let names = [plain.clone(), format!("{plain}-{}", &commit[..10])];
         for name in names {
+            if is_in_the_way(existing, &name) {
+                continue;
+            }
             let old = match existing.get(&name) {
                 Some(old) if old.commit == commit => return Ok(name),
                 Some(old) if old.checked_out => continue,
@@ -715,6 +736,12 @@ impl Project {
             .map(|name| String::from_utf8_lossy(name).into_owned())
             .collect())
     }
+}
+
+/// True if the branch is not there, but one whose file it would have on many systems.
+fn is_in_the_way(existing: &BTreeMap<String, Existing>, name: &str) -> bool {
+    let is_other = |other: &String| is_other_case(other, name);
+    !existing.contains_key(name) && existing.keys().any(is_other)
 }
 
 /// Letters, digits, `.`, `_` and `-` of a branch's name; never a number, which means another thing.

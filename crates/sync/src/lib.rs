@@ -40,6 +40,7 @@ mod secret;
 mod settings;
 mod snapshot;
 mod sparse;
+mod spelling;
 mod temporary;
 mod uncommitted;
 mod under_way;

@@ -117,19 +117,16 @@ impl Packed {
 /// True for a root of a file system, the home directory, and, unless it is a repository, for a
 /// directory that holds the home directory.
 pub fn is_no_project(host: &dyn Host, worktree: &str, is_repository: bool) -> bool {
-    let trim = |path: &str| path.trim_end_matches(['/', '\\']).to_string();
-    let worktree = trim(worktree);
-    let is_drive = worktree.len() == 2 && worktree.ends_with(':');
+    let platform = host.platform();
+    let worktree = platform.slashed(worktree);
+    let worktree = worktree.trim_end_matches('/');
     let homes = ["HOME", "USERPROFILE"]
         .into_iter()
         .filter_map(|n| host.env(n));
-    worktree.is_empty()
-        || is_drive
-        || homes.map(|home| trim(&home)).any(|home| {
-            let below = home.strip_prefix(&worktree);
-            below.is_some_and(|rest| {
-                rest.is_empty() || (!is_repository && rest.starts_with(['/', '\\']))
-            })
+    worktree.len() <= platform.root_length(worktree)
+        || homes.into_iter().any(|home| {
+            let below = platform.below(home.trim_end_matches(['/', '\\']), worktree);
+            below.is_some_and(|rest| rest.is_empty() || !is_repository)
         })
 }
 

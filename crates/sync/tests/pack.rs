@@ -430,7 +430,6 @@ fn what_is_no_project_or_too_large_is_refused() {
             for (worktree, repository) in [
                 ("/", true),
                 ("", true),
-                ("C:\\", false),
                 (&path, true),
                 (&slash, false),
                 (&parent, false),
@@ -444,6 +443,46 @@ fn what_is_no_project_or_too_large_is_refused() {
         let error = pack(&[], "/no/such/directory", false, sync::MAX_PACK).await;
         assert!(error.to_string().contains("git"), "{error}");
     });
+}
+
+#[test]
+fn a_home_or_a_root_is_no_project_on_any_platform() {
+    use host::Platform::{Linux, Mac, Windows};
+    let me = r"C:\Users\me";
+    for (platform, name, home, worktree, is_repository, is_none) in [
+        (Linux, "HOME", "/home/me", "/", true, true),
+        (Linux, "HOME", "/home/me", "/home/me/", true, true),
+        (Linux, "HOME", "/home/me", "/home", false, true),
+        (Linux, "HOME", "/home/me", "/home", true, false),
+        (Linux, "HOME", "/home/me", "/home/me/app", false, false),
+        (Linux, "HOME", "/home/me", "/home/ME", true, false),
+        (Mac, "HOME", "/Users/me", "/Users/me", true, true),
+        (Mac, "HOME", "/Users/me", "/Users/me/app", true, false),
+        (Windows, "USERPROFILE", me, r"C:\", true, true),
+        (Windows, "USERPROFILE", me, "D:", true, true),
+        (Windows, "USERPROFILE", me, r"\\server\share\", true, true),
+        (
+            Windows,
+            "USERPROFILE",
+            me,
+            r"\\server\share\app",
+            true,
+            false,
+        ),
+        (Windows, "USERPROFILE", me, r"C:\Users\me", true, true),
+        // As git writes it.
+        (Windows, "USERPROFILE", me, "c:/users/ME", true, true),
+        (Windows, "HOME", "C:/Users/me/", r"C:\Users\me", true, true),
+        (Windows, "USERPROFILE", me, "C:/Users", false, true),
+        (Windows, "USERPROFILE", me, "C:/Users", true, false),
+        (Windows, "USERPROFILE", me, "C:/Users/me/app", false, false),
+        (Windows, "USERPROFILE", me, "C:/Users/men", false, false),
+    ] {
+        let host = TestHost::new(&[(name, home)]);
+        host.platform.set(platform);
+        let found = sync::is_no_project(&host, worktree, is_repository);
+        assert_eq!(found, is_none, "{platform:?} {worktree} {is_repository}");
+    }
 }
 
 /// Six commits in a row, and a merge on top.
@@ -564,6 +603,67 @@ fn settings_of_the_repository_hold_while_it_is_read() {
         git(carried.sandbox.path(), &["diff", "--name-only", "HEAD^"]),
         "x.bin"
     );
+}
+
+#[test]
+fn a_worktree_as_windows_or_macos_has_it_goes_in_as_git_has_it() {
+    let windows = &[
+        ("core.autocrlf", "true"),
+        ("core.fileMode", "false"),
+        ("core.symlinks", "false"),
+        ("core.ignoreCase", "true"),
+    ][..];
+    let mac = &[
+        ("core.precomposeUnicode", "true"),
+        ("core.ignoreCase", "true"),
+    ][..];
+    for (settings, line_end) in [(windows, "\r\n"), (mac, "\n")] {
+        let case = Case::repository();
+        let path = case.path();
+        // Composed, and not: git on macOS keeps the first of an accented letter's two forms.
+        let names = ["\u{e9}.txt", "e\u{301}.txt"];
+        for name in ["run.sh", "edited.sh", names[0], names[1]] {
+            fs::write(path.join(name), "one\ntwo\n").expect("written");
+        }
+        for name in ["run.sh", "edited.sh"] {
+            fs::set_permissions(path.join(name), fs::Permissions::from_mode(0o755)).expect("set");
+        }
+        symlink("a.txt", path.join("way")).expect("linked");
+        git(&path, &["add", "."]);
+        git(&path, &["commit", "--quiet", "-m", "all kinds"]);
+        for (name, value) in settings {
+            git(&path, &["config", name, value]);
+        }
+        if settings == windows {
+            // As a checkout there leaves them: no mode, no link, and other line ends.
+            for name in ["run.sh", "edited.sh"] {
+                let mode = fs::Permissions::from_mode(0o644);
+                fs::set_permissions(path.join(name), mode).expect("set");
+            }
+            fs::remove_file(path.join("way")).expect("removed");
+            fs::write(path.join("way"), "a.txt").expect("written");
+            fs::write(path.join("run.sh"), "one\r\ntwo\r\n").expect("written");
+        }
+        let edited = ["one", "TWO", ""].join(line_end);
+        fs::write(path.join("edited.sh"), &edited).expect("written");
+        let carried = carry(&path, &history(5));
+        let file = |content: &str, executable| Node::File {
+            executable,
+            content: content.into(),
+        };
+        let expected = [
+            ("run.sh", file("one\ntwo\n", true)),
+            ("edited.sh", file("one\nTWO\n", true)),
+            (names[0], file("one\ntwo\n", false)),
+            (names[1], file("one\ntwo\n", false)),
+            ("way", Node::Link("a.txt".into())),
+        ];
+        for (name, node) in expected {
+            assert_eq!(carried.files[name.as_bytes()], node, "{settings:?} {name}");
+        }
+        let changed = git(carried.sandbox.path(), &["diff", "--name-only", "HEAD^"]);
+        assert_eq!(changed, "edited.sh", "{settings:?}");
+    }
 }
 
 #[test]

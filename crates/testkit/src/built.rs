@@ -55,6 +55,7 @@ fn build(path: &Path, args: &[&str]) {
     }
     let target = profile_dir().parent().expect("target").to_path_buf();
     let lock = File::create(target.join("testkit.lock")).expect("a lock in the target directory");
+    #[cfg(unix)]
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("locked");
     if path.exists() {
         return;

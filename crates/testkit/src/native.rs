@@ -5,7 +5,6 @@ use host::*;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::rc::Rc;
@@ -38,6 +37,8 @@ pub struct TestHost {
     pub skip_ms: Cell<u64>,
     /// Sleeps end at once and move the clock instead.
     pub fast: Cell<bool>,
+    /// The operating system whose rules hold.
+    pub platform: Cell<Platform>,
     /// Number of this process, if a test plays several.
     pub pid: Cell<Option<u32>>,
     seed: Cell<u64>,
@@ -54,6 +55,11 @@ impl TestHost {
         static HOSTS: AtomicU64 = AtomicU64::new(0);
         let number = HOSTS.fetch_add(1, Ordering::Relaxed);
         let process = u64::from(std::process::id()) << 32;
+        host.platform.set(match std::env::consts::OS {
+            "windows" => Platform::Windows,
+            "macos" => Platform::Mac,
+            _ => Platform::Linux,
+        });
         host.seed
             .set(host.now_ms() ^ process ^ number.rotate_right(16));
         host
@@ -65,7 +71,7 @@ impl TestHost {
     }
 
     /// From now on `fault` is asked first: for `read`, `replace`, `create`, `rename`, `remove`,
-    /// `list` and `temp` with a path, `http` with `METHOD URL`, `git` with its arguments, joined by
+    /// `list` and `temp` with a path, `run` with a program, `http` with `METHOD URL`, `git` with its arguments, joined by
     /// spaces. What it says becomes the error. For `http` it is the code that a runtime would throw,
     /// or `timeout` or `connect`; every other word is a dropped connection.
     pub fn fail(&self, fault: impl Fn(&str, &str) -> Option<String> + 'static) {
@@ -177,7 +183,7 @@ const READING: &[&str] = &[
 /// True if the world is another one afterwards.
 fn is_effect(operation: &str, what: &str) -> bool {
     match operation {
-        "read" | "list" => false,
+        "read" | "list" | "run" => false,
         "git" => !READING.iter().any(|reading| what.contains(reading)),
         _ => true,
     }
@@ -212,7 +218,9 @@ fn written_at(path: &str, offset: u64) -> std::io::Result<std::fs::File> {
 /// An empty file that only its owner reads.
 fn private_file(path: &str) -> std::io::Result<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
 }
 
@@ -447,7 +455,11 @@ impl Host for TestHost {
 
     async fn make_dir(&self, path: &str) -> Result<(), FileError> {
         self.check("temp", path).await?;
-        self.file("temp", path, std::fs::create_dir_all(path))?;
+        let mut private = std::fs::DirBuilder::new();
+        private.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut private, 0o700);
+        self.file("temp", path, private.create(path))?;
         self.temps.borrow_mut().insert(path.into());
         Ok(())
     }
@@ -560,6 +572,27 @@ impl Host for TestHost {
         })
     }
 
+    async fn output_of(
+        &self,
+        program: &str,
+        args: &[&str],
+        cwd: &str,
+        timeout_ms: u64,
+    ) -> Result<String, String> {
+        if let Some(reason) = self.planted("run", program).await {
+            return Err(reason);
+        }
+        let mut command = tokio::process::Command::new(program);
+        command.args(args).current_dir(cwd).kill_on_drop(true);
+        let output = tokio::time::timeout(Duration::from_millis(timeout_ms), command.output());
+        let output = output.await.map_err(|late| late.to_string())?;
+        let output = output.map_err(|error| error.to_string())?;
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(output.status.to_string()),
+        }
+    }
+
     fn now_ms(&self) -> u64 {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -598,6 +631,10 @@ impl Host for TestHost {
             .cloned()
     }
 
+    fn platform(&self) -> Platform {
+        self.platform.get()
+    }
+
     fn pid(&self) -> u32 {
         self.pid.get().unwrap_or_else(std::process::id)
     }
@@ -607,7 +644,17 @@ impl Host for TestHost {
     }
 
     fn pid_alive(&self, pid: u32) -> bool {
-        Path::new(&format!("/proc/{pid}")).exists()
+        if cfg!(target_os = "linux") {
+            return Path::new(&format!("/proc/{pid}")).exists();
+        }
+        #[cfg(unix)]
+        if let Some(pid) = i32::try_from(pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+        {
+            return rustix::process::test_kill_process(pid).is_ok();
+        }
+        pid == std::process::id()
     }
 
     fn log(&self, level: Level, message: &str) {

@@ -74,6 +74,14 @@ extern "C" {
         stdin: Uint8Array,
         listener: Option<&js_sys::Function>,
     ) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = outputOf)]
+    async fn output_of(
+        this: &JsHost,
+        program: &str,
+        args: Array,
+        cwd: &str,
+        timeout_ms: f64,
+    ) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method)]
     fn now(this: &JsHost) -> f64;
     #[wasm_bindgen(method)]
@@ -82,6 +90,8 @@ extern "C" {
     async fn sleep(this: &JsHost, ms: f64) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method)]
     fn env(this: &JsHost, name: &str) -> Option<String>;
+    #[wasm_bindgen(method)]
+    fn platform(this: &JsHost) -> String;
     #[wasm_bindgen(method)]
     fn pid(this: &JsHost) -> u32;
     #[wasm_bindgen(method)]
@@ -496,6 +506,18 @@ impl Host for JsSide {
         })
     }
 
+    async fn output_of(
+        &self,
+        program: &str,
+        args: &[&str],
+        cwd: &str,
+        timeout_ms: u64,
+    ) -> Result<String, String> {
+        let args = args.iter().copied().map(JsValue::from_str).collect();
+        let output = self.0.output_of(program, args, cwd, timeout_ms as f64);
+        output.await.map(text).map_err(|error| reason(&error).1)
+    }
+
     fn now_ms(&self) -> u64 {
         self.0.now() as u64
     }
@@ -514,6 +536,10 @@ impl Host for JsSide {
 
     fn env(&self, name: &str) -> Option<String> {
         self.0.env(name).filter(|value| !value.is_empty())
+    }
+
+    fn platform(&self) -> Platform {
+        Platform::named(&self.0.platform())
     }
 
     fn pid(&self) -> u32 {

@@ -1,13 +1,16 @@
 //! OpenCode's configuration files: which there are, what they say together, and changes to one of
 //! them that leave comments and layout as they are.
 
-use host::{FileErrorKind, Host};
+use host::{FileErrorKind, Host, Platform};
 use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstInputValue, CstRootNode};
 use serde_json::{Map, Value};
 
 /// Name of the package, as users write it in `plugin`.
 pub(super) const PACKAGE: &str = "opencode-daytona-sandbox";
+
+/// Where plugins are named: OpenCode 1 reads the first and ignores the second, OpenCode 2 reads both.
+pub(super) const KEYS: [&str; 2] = ["plugin", "plugins"];
 
 /// One configuration file.
 pub(super) struct File {
@@ -104,9 +107,10 @@ impl File {
         entries(&self.value, key).find(|entry| ours(&entry.spec))
     }
 
-    /// Entries of `plugin` that are directories.
+    /// Entries that are directories.
     pub(super) fn directories(&self) -> Vec<String> {
-        let specs = entries(&self.value, "plugin").map(|entry| entry.spec);
+        let entries = KEYS.iter().flat_map(|key| entries(&self.value, key));
+        let specs = entries.map(|entry| entry.spec);
         specs.filter(|spec| directory(spec).is_some()).collect()
     }
 
@@ -117,36 +121,44 @@ impl File {
         self.changed();
     }
 
-    /// Moves the package from `plugins` to `plugin`.
-    pub(super) fn rename(&mut self) {
+    /// Moves the package, by name or as one of `directories`, from `plugins` to `plugin`.
+    pub(super) fn rename(&mut self, directories: &[String]) {
         let object = self.root.object_value_or_set();
-        let Some(wrong) = object.array_value("plugins") else {
+        let Some(wrong) = object.array_value(KEYS[1]) else {
             return;
         };
-        let right = object.array_value_or_set("plugin");
+        let right = object.array_value_or_set(KEYS[0]);
         for element in wrong.elements() {
-            if let Some(value) = element.to_serde_value()
-                && entry(&value).is_some_and(|entry| is_ours(&entry.spec))
+            let entry = element.to_serde_value().and_then(|value| entry(&value));
+            if let Some(entry) = entry
+                && (is_ours(&entry.spec) || directories.contains(&entry.spec))
             {
-                right.append(input(&value));
+                // In the form that OpenCode 1 takes.
+                let spec = Value::String(entry.spec);
+                right.append(input(&match entry.options {
+                    Value::Null => spec,
+                    options => Value::Array(vec![spec, options]),
+                }));
                 element.remove();
             }
         }
         if wrong.elements().is_empty()
-            && let Some(property) = object.get("plugins")
+            && let Some(property) = object.get(KEYS[1])
         {
             property.remove();
         }
         self.changed();
     }
 
-    /// Names the version of the package in `plugin`.
+    /// Names the version of the package wherever it is named.
     pub(super) fn pin(&mut self, spec: &str) {
-        let plugins = self.root.object_value_or_set().array_value_or_set("plugin");
-        for element in plugins.elements() {
-            let name = match element.as_array() {
-                Some(pair) => pair.elements().into_iter().next(),
-                None => Some(element),
+        let object = self.root.object_value_or_set();
+        let lists = KEYS.iter().filter_map(|key| object.array_value(key));
+        for element in lists.flat_map(|list| list.elements()) {
+            let name = match (element.as_array(), element.as_object()) {
+                (Some(pair), _) => pair.elements().into_iter().next(),
+                (_, Some(named)) => named.get("package").and_then(|package| package.value()),
+                _ => Some(element),
             };
             let name = name.and_then(|name| name.as_string_lit());
             if let Some(name) = name
@@ -227,6 +239,11 @@ fn entries(value: &Value, key: &str) -> impl Iterator<Item = Entry> {
 fn entry(value: &Value) -> Option<Entry> {
     let (spec, options) = match value {
         Value::Array(pair) => (pair.first()?.as_str()?, pair.get(1).cloned()),
+        // OpenCode 2's own form.
+        Value::Object(named) => (
+            named.get("package")?.as_str()?,
+            named.get("options").cloned(),
+        ),
         value => (value.as_str()?, None),
     };
     Some(Entry {
@@ -236,16 +253,22 @@ fn entry(value: &Value) -> Option<Entry> {
 }
 
 /// The absolute directory that a spec names, if it names one.
-pub(super) fn directory(spec: &str) -> Option<&str> {
+pub(super) fn directory(spec: &str) -> Option<String> {
     let path = spec.strip_prefix("file://").unwrap_or(spec);
-    path.starts_with('/').then_some(path)
+    // `file:///C:/x`
+    let path = match path.strip_prefix('/') {
+        Some(rest) if Platform::of_path(rest).is_windows() && !rest.starts_with('/') => rest,
+        _ => path,
+    };
+    let platform = Platform::of_path(path);
+    platform.is_absolute(path).then(|| platform.slashed(path))
 }
 
 /// The package by name, or a directory of that name.
 pub(super) fn is_ours(spec: &str) -> bool {
     let name = spec
-        .trim_end_matches('/')
-        .rsplit('/')
+        .trim_end_matches(['/', '\\'])
+        .rsplit(['/', '\\'])
         .next()
         .unwrap_or(spec);
     name == PACKAGE
@@ -305,7 +328,7 @@ mod tests {
     fn the_wrong_key_is_renamed_and_other_plugins_stay_where_they_are() {
         let out = changed(
             r#"{"plugins": ["other", ["opencode-daytona-sandbox", {"sync": "off"}]], "plugin": ["mine"]}"#,
-            File::rename,
+            |file| file.rename(&[]),
         );
         let file = File::parse("x", &out).expect("parses");
         assert_eq!(file.value["plugins"], serde_json::json!(["other"]));
@@ -316,8 +339,27 @@ mod tests {
                 options: serde_json::json!({ "sync": "off" })
             })
         );
-        let out = changed(r#"{"plugins": ["opencode-daytona-sandbox"]}"#, File::rename);
-        assert!(!out.contains("plugins"), "{out}");
+        for (plugins, plugin) in [
+            (
+                r#""opencode-daytona-sandbox""#,
+                serde_json::json!(["opencode-daytona-sandbox"]),
+            ),
+            (r#""/x/ours""#, serde_json::json!(["/x/ours"])),
+            (
+                r#"{"package": "opencode-daytona-sandbox", "options": {"sync": "off"}}"#,
+                serde_json::json!([["opencode-daytona-sandbox", {"sync": "off"}]]),
+            ),
+            (
+                r#"{"package": "opencode-daytona-sandbox"}"#,
+                serde_json::json!(["opencode-daytona-sandbox"]),
+            ),
+        ] {
+            let text = format!("{{\"plugins\": [{plugins}]}}");
+            let out = changed(&text, |file| file.rename(&["/x/ours".into()]));
+            assert!(!out.contains("plugins"), "{out}");
+            let file = File::parse("x", &out).expect("parses");
+            assert_eq!(file.value["plugin"], plugin);
+        }
     }
 
     #[test]
@@ -325,9 +367,14 @@ mod tests {
         for text in [
             r#"{"plugin": ["opencode-daytona-sandbox"]}"#,
             r#"{"plugin": [["opencode-daytona-sandbox@0.0.1", {"sync": "off"}]]}"#,
+            r#"{"plugins": [{"package": "opencode-daytona-sandbox"}]}"#,
         ] {
             let out = changed(text, |file| file.pin("opencode-daytona-sandbox@2.0.0"));
             assert!(out.contains("\"opencode-daytona-sandbox@2.0.0\""), "{out}");
+            assert_eq!(
+                out.matches("plugin\"").count(),
+                text.matches("plugin\"").count()
+            );
         }
     }
 
@@ -361,11 +408,49 @@ mod tests {
     }
 
     #[test]
+    fn directories_are_told_from_names() {
+        for (spec, directory_of) in [
+            ("/x/y", Some("/x/y")),
+            ("file:///x/y", Some("/x/y")),
+            (r"C:\x\y", Some("C:/x/y")),
+            ("C:/x/y", Some("C:/x/y")),
+            ("file:///C:/x/y", Some("C:/x/y")),
+            (r"\\server\share\y", Some("//server/share/y")),
+            ("./y", None),
+            ("opencode-daytona-sandbox@0.1.0", None),
+            ("@scope/name", None),
+        ] {
+            assert_eq!(directory(spec).as_deref(), directory_of, "{spec}");
+        }
+    }
+
+    #[test]
+    fn an_entry_has_three_forms() {
+        let file = |plugins: &str| File::parse("x", &format!("{{\"plugins\": [{plugins}]}}"));
+        for (text, options) in [
+            (r#""opencode-daytona-sandbox""#, Value::Null),
+            (
+                r#"["opencode-daytona-sandbox", {"a": 1}]"#,
+                serde_json::json!({"a": 1}),
+            ),
+            (
+                r#"{"package": "opencode-daytona-sandbox", "options": {"a": 1}}"#,
+                serde_json::json!({"a": 1}),
+            ),
+        ] {
+            let found = file(text).expect("parses").entry("plugins", &[]);
+            assert_eq!(found.expect(text).options, options);
+        }
+    }
+
+    #[test]
     fn who_is_ours() {
         for (spec, ours) in [
             ("opencode-daytona-sandbox", true),
             ("opencode-daytona-sandbox@1.2.3", true),
             ("file:///x/opencode-daytona-sandbox", true),
+            (r"C:\x\opencode-daytona-sandbox\", true),
+            (r".\opencode-daytona-sandbox", true),
             ("opencode-daytona-sandbox-extra", false),
             ("other", false),
         ] {

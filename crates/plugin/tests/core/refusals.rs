@@ -235,3 +235,27 @@ fn a_worktree_that_does_not_hold_the_directory_is_not_believed() {
         }
     });
 }
+
+#[test]
+fn what_stands_for_no_shell_is_not_taken_for_the_users_own() {
+    run(async {
+        let mut world = World::new();
+        world.options = json!({ "shellMode": "host" });
+        let open = world.open().await;
+        for (named, expected) in [
+            (Some("false"), json!("")),
+            (Some("whoami"), json!("")),
+            (Some("/bin/zsh"), json!(null)),
+            (None, json!(null)),
+        ] {
+            let now = plugin::ConfigNow {
+                permission: json!(null),
+                tools: json!(null),
+                shell: named.map(str::to_string),
+                servers: Vec::new(),
+            };
+            let settings = open.plugin.config(now).await.settings;
+            assert_eq!(settings["shell"], expected, "{named:?}");
+        }
+    });
+}

@@ -44,6 +44,24 @@ const APPLIED: &[Application] = &[
         true,
     ),
     (
+        "two names in two cases, where the file system does not tell them apart",
+        |w| drop(git(&w.path(), &["config", "core.ignoreCase", "true"])),
+        &[("F", Some((FILE, b"1\n"))), ("f", Some((FILE, b"2\n")))],
+        false,
+    ),
+    (
+        "a file under the same name in another case, there",
+        |w| drop(git(&w.path(), &["config", "core.ignoreCase", "true"])),
+        &[("A.txt", Some((FILE, b"1\n"))), ("a.txt", None)],
+        false,
+    ),
+    (
+        "names that differ in more than case, there",
+        |w| drop(git(&w.path(), &["config", "core.ignoreCase", "true"])),
+        &[("F", Some((FILE, b"1\n"))), ("g", Some((FILE, b"2\n")))],
+        true,
+    ),
+    (
         "a file behind a link that leads out",
         |w| symlink(w.outside(), w.path().join("way")).expect("linked"),
         &[("way/x", Some((FILE, b"x\n")))],

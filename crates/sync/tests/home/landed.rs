@@ -185,6 +185,147 @@ fn a_branch_whose_name_is_in_the_way_is_named_and_the_work_waits() {
 }
 
 #[test]
+fn bytes_modes_and_names_come_home_as_they_are_whatever_the_host_does_with_its_own() {
+    let changes: &[Change] = &[
+        ("crlf", Some((FILE, b"1\r\n2\r\n"))),
+        ("lf", Some((FILE, b"1\n2\n"))),
+        ("mixed", Some((FILE, b"1\r\n2\n3\r"))),
+        ("run", Some(("100755", b"#!/bin/sh\n"))),
+        ("way", Some((LINK, b"lf"))),
+        ("e\u{cc}\u{81}", Some((FILE, b"not composed\n"))),
+        ("\u{c3}\u{a9}", Some((FILE, b"composed\n"))),
+        // No names on Windows, and one that is another file's there.
+        ("aux", Some((FILE, b"1\n"))),
+        ("a b.", Some((FILE, b"2\n"))),
+        ("c:d", Some((FILE, b"3\n"))),
+    ];
+    for settings in [
+        &[
+            ("core.autocrlf", "true"),
+            ("core.fileMode", "false"),
+            ("core.symlinks", "false"),
+        ][..],
+        &[("core.autocrlf", "input"), ("core.eol", "crlf")],
+        &[("core.precomposeUnicode", "true")],
+    ] {
+        let world = World::new();
+        let attributes = world.path().join(".git/info/attributes");
+        fs::create_dir_all(attributes.parent().expect("one")).expect("made");
+        fs::write(attributes, "* text=auto eol=crlf\n").expect("written");
+        for (name, value) in settings {
+            git(&world.path(), &["config", name, value]);
+        }
+        run(async {
+            let sent = world.change(&world.base, changes);
+            world.home(&sent, None).await.expect("lands");
+            let tree = |git_dir: &std::path::Path, commit: &str| {
+                let list = ["ls-tree", "-r", "-z", commit];
+                let output = std::process::Command::new("git")
+                    .args(list)
+                    .current_dir(git_dir)
+                    .output();
+                output.expect("git runs").stdout
+            };
+            let found = tree(&world.path(), BRANCH);
+            assert_eq!(found, tree(&world.sandbox(), &sent.tip), "{settings:?}");
+            assert!(found.windows(6).any(|mode| mode == b"100755"));
+            world.check("settings");
+        });
+    }
+}
+
+#[test]
+fn a_branch_in_letters_of_another_case_has_the_name_and_the_number() {
+    let world = World::new();
+    git(&world.path(), &["branch", "OpenCode/1"]);
+    git(&world.path(), &["branch", "OPENCODE/7-x"]);
+    run(async {
+        let sent = world.good("f");
+        let error = world.home(&sent, None).await.expect_err("it is taken");
+        assert!(matches!(error, Error::Taken(_)), "{error:?}");
+        let last = world.project().last_number("opencode/").await;
+        assert_eq!(last.expect("counted"), 7);
+        // Where both are there, each is its own.
+        git(&world.path(), &["branch", "-m", "OpenCode/1", "mine"]);
+        world.home(&sent, None).await.expect("lands");
+        git(&world.path(), &["branch", "-m", "mine", "OpenCode/1"]);
+        let second = world.change(&sent.tip, &[("f", Some((FILE, b"2\n")))]);
+        let landed = world.home(&second, Some(&sent.tip)).await.expect("lands");
+        assert_eq!(landed.branch, BRANCH);
+        world.check("another case");
+    });
+}
+
+#[test]
+fn files_that_differ_only_in_case_are_told_where_one_of_them_has_a_place() {
+    for (ignores, changes, told) in [
+        (
+            "true",
+            &[
+                ("F", Some((FILE, &b"1\n"[..]))),
+                ("f", Some((FILE, b"2\n"))),
+            ][..],
+            Some("F and f"),
+        ),
+        (
+            "true",
+            &[("A.txt", Some((FILE, b"1\n")))],
+            Some("A.txt and a.txt"),
+        ),
+        (
+            "true",
+            &[("Dir/b.txt", Some((FILE, b"1\n")))],
+            Some("Dir/b.txt and dir/b.txt"),
+        ),
+        (
+            "true",
+            &[
+                ("\u{c3}\u{84}", Some((FILE, b"1\n"))),
+                ("\u{c3}\u{a4}", Some((FILE, b"2\n"))),
+            ],
+            Some("Ä and ä"),
+        ),
+        (
+            "true",
+            &[("a.txt", Some((FILE, b"1\n"))), ("F", Some((FILE, b"2\n")))],
+            None,
+        ),
+        (
+            "true",
+            &[("A.txt", Some((FILE, b"1\n"))), ("a.txt", None)],
+            None,
+        ),
+        (
+            "false",
+            &[("F", Some((FILE, b"1\n"))), ("f", Some((FILE, b"2\n")))],
+            None,
+        ),
+    ] {
+        let world = World::new();
+        git(&world.path(), &["config", "core.ignoreCase", ignores]);
+        run(async {
+            let sent = world.change(&world.base, changes);
+            let landed = world.home(&sent, None).await.expect("lands");
+            let notes = landed.notes.join("\n");
+            match told {
+                Some(pair) => assert!(notes.starts_with(&format!("{pair} differ only")), "{notes}"),
+                None => assert_eq!(notes, "", "{changes:?}"),
+            }
+            // Whatever has a place here, the branch has all.
+            for (path, change) in changes {
+                if let Some((_, content)) = change {
+                    let path: String =
+                        String::from_utf8_lossy(&path.chars().map(|c| c as u8).collect::<Vec<_>>())
+                            .into();
+                    let text = git(&world.path(), &["show", &format!("{BRANCH}:{path}")]);
+                    assert_eq!(text.as_bytes(), content.trim_ascii_end(), "{path}");
+                }
+            }
+        });
+    }
+}
+
+#[test]
 fn a_branch_that_somebody_moved_on_stays_and_one_that_the_agent_took_back_is_kept_beside() {
     let world = World::new();
     run(async {

@@ -7,7 +7,7 @@
 //! a living process loses its announcement only after [`STALE_MS`], far longer than any update
 //! takes.
 
-use host::{FileError, Host};
+use crate::{FileError, Host};
 
 /// An announcement older than this is void even if a process of that number lives (numbers are
 /// used again, and an aborted task leaves its file behind). Updates take milliseconds.
@@ -18,7 +18,7 @@ const GRACE_MS: u64 = 2_000;
 
 /// The right to change one file. Release it with [`Lock::release`].
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub struct Lock {
     path: String,
 }
 
@@ -30,7 +30,7 @@ fn parse(name: &str) -> Option<(u32, u64)> {
 
 impl Lock {
     /// Waits for the lock on `file`.
-    pub(crate) async fn acquire(host: &dyn Host, file: &str) -> Result<Lock, FileError> {
+    pub async fn acquire(host: &dyn Host, file: &str) -> Result<Lock, FileError> {
         let dir = format!("{file}.lock");
         loop {
             if !Self::others(host, &dir, None).await? {
@@ -72,7 +72,7 @@ impl Lock {
     }
 
     /// Gives the lock back.
-    pub(crate) async fn release(self, host: &dyn Host) {
+    pub async fn release(self, host: &dyn Host) {
         // If this fails the announcement goes stale by itself.
         let _ = host.remove_file(&self.path).await;
     }

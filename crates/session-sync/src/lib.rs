@@ -1,0 +1,18 @@
+//! OpenCode's sessions in a store of the user's choice.
+//!
+//! What OpenCode has of a session ([`opencode`]) becomes records in the shapes of the store
+//! ([`record`]), without the secrets in it ([`redact`]) and made to fit the store's limits ([`fit`]). Records wait on disk
+//! ([`spool`]) until they were seen in the store ([`send`], [`store`]).
+
+pub mod cli;
+pub mod config;
+pub mod fit;
+pub mod history;
+pub mod opencode;
+pub mod plugin;
+pub mod push;
+pub mod record;
+pub mod redact;
+pub mod send;
+pub mod spool;
+pub mod store;

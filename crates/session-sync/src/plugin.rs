@@ -1,0 +1,326 @@
+//! The plugin: OpenCode's events wake it, and what OpenCode says of a session then counts. Nothing of it
+//! is waited for by OpenCode but its end, for a bounded time.
+//!
+//! While a turn runs it is only noted that something has changed: the messages are read, compared with what was
+//! sent, and spooled when the turn has ended, and seldom before, if it is long. What a killed process has not read is found
+//! at the next start, because the session's own date is newer than the one that was compared.
+
+use crate::config::{Config, is_excluded, is_private};
+use crate::opencode::{Conversation, Session};
+use crate::record::{Policy, records};
+use crate::send::{Pass, SendError, Sender};
+use crate::spool::Spool;
+use crate::store::{Failure, Store};
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use futures::future::{Either, select};
+use host::{Host, Level};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::rc::Rc;
+
+/// Events that say that a session may have changed.
+pub const EVENTS: &[&str] = &[
+    "session.created",
+    "session.updated",
+    "session.idle",
+    "session.error",
+    "session.compacted",
+    "session.status",
+    "message.updated",
+    "message.removed",
+    "message.part.updated",
+    "message.part.removed",
+];
+/// After a turn OpenCode still writes totals, a title, a summary: so long they are waited for.
+const SETTLE_MS: u64 = 1_000;
+/// A long turn is looked at so often.
+const LONG_MS: u64 = 30_000;
+/// The first pause after a failure, and the longest.
+const PAUSE_MS: (u64, u64) = (2_000, 300_000);
+/// So many failures one after the other are told.
+const TOLD_TRIES: u32 = 3;
+/// How long OpenCode's end may be held up.
+const DISPOSE_MS: u64 = 4_000;
+/// An interrupted answer is stored so long after OpenCode's end began.
+const INTERRUPTED_MS: u64 = 300;
+
+/// OpenCode, as far as the plugin asks it.
+#[async_trait(?Send)]
+pub trait OpenCode {
+    /// A session with its messages; none if there is no such session. An error says why it is not known.
+    async fn conversation(&self, session: &str) -> Result<Option<Conversation>, String>;
+
+    /// The project's sessions.
+    async fn sessions(&self) -> Result<Vec<Session>, String>;
+
+    /// Shows a line to the user.
+    fn toast(&self, message: &str);
+}
+
+/// What is to be done about a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Job {
+    /// When, in milliseconds since the Unix epoch.
+    at: u64,
+    /// It is to be read and compared; else only sent.
+    reads: bool,
+    /// Failures one after the other.
+    tries: u32,
+}
+
+/// One plugin per OpenCode instance.
+pub struct Plugin {
+    host: Rc<dyn Host>,
+    opencode: Rc<dyn OpenCode>,
+    exclude: Vec<String>,
+    policy: Policy,
+    spool: Spool,
+    sender: Sender,
+    jobs: RefCell<BTreeMap<String, Job>>,
+    /// The session that is worked on.
+    current: RefCell<Option<String>>,
+    /// Sessions with a turn under way.
+    busy: RefCell<BTreeMap<String, bool>>,
+    wake: UnboundedSender<()>,
+    woken: RefCell<Option<UnboundedReceiver<()>>>,
+    /// The user has heard that something is wrong.
+    told: Cell<bool>,
+    /// The store does not take the key: nothing is sent by this process any more.
+    locked: Cell<bool>,
+}
+
+impl Plugin {
+    /// A plugin for a store that `config` names; an error says what is missing.
+    pub fn new(
+        host: Rc<dyn Host>,
+        opencode: Rc<dyn OpenCode>,
+        config: Config,
+        policy: Policy,
+        spool: Spool,
+    ) -> Result<Rc<Plugin>, String> {
+        let (Some(url), Some(key)) = (&config.url, &config.key) else {
+            return Err("no store is set up: run `opencode-sync login`".into());
+        };
+        let store = Store::new(Rc::clone(&host), url, key);
+        let sender = Sender::new(Rc::clone(&host), store, spool.clone());
+        let (wake, woken) = unbounded();
+        Ok(Rc::new(Plugin {
+            host,
+            opencode,
+            exclude: config.exclude,
+            policy,
+            spool,
+            sender,
+            jobs: RefCell::default(),
+            current: RefCell::default(),
+            busy: RefCell::default(),
+            wake,
+            woken: RefCell::new(Some(woken)),
+            told: Cell::new(false),
+            locked: Cell::new(false),
+        }))
+    }
+
+    /// Starts to work, and comes back at once.
+    pub fn start(self: &Rc<Self>) {
+        let Some(mut woken) = self.woken.borrow_mut().take() else {
+            return;
+        };
+        let plugin = Rc::clone(self);
+        self.host.spawn(Box::pin(async move {
+            plugin.catch_up().await;
+            loop {
+                let wait = plugin.work().await;
+                let sleep = plugin.host.sleep(wait);
+                if let Either::Left((None, _)) = select(woken.next(), pin!(sleep)).await {
+                    return;
+                }
+            }
+        }));
+    }
+
+    /// What has changed while no plugin looked, and what still waits.
+    async fn catch_up(&self) {
+        let sessions = self.opencode.sessions().await;
+        for session in sessions.unwrap_or_else(|why| self.warn(&why)) {
+            let entry = self.spool.entry(&session.id).await;
+            if entry.is_ok_and(|entry| entry.updated < session.time.updated) {
+                self.plan(&session.id, 0, true);
+            }
+        }
+        let spooled = self.spool.sessions().await;
+        for session in spooled.unwrap_or_else(|why| self.warn(&why.to_string())) {
+            let entry = self.spool.entry(&session).await;
+            if entry.is_ok_and(|entry| entry.is_due()) {
+                self.plan(&session, 0, false);
+            }
+        }
+    }
+
+    fn warn<T: Default>(&self, why: &str) -> T {
+        self.host.log(Level::Warn, why);
+        T::default()
+    }
+
+    /// Something has happened to a session. Takes microseconds.
+    pub fn event(&self, kind: &str, session: &str, status: Option<&str>) {
+        match (kind, status) {
+            ("session.status", Some("busy" | "retry")) => {
+                self.busy.borrow_mut().insert(session.into(), true);
+            }
+            ("session.idle" | "session.error", _) => drop(self.busy.borrow_mut().remove(session)),
+            _ => {}
+        }
+        let is_busy = self.busy.borrow().contains_key(session);
+        self.plan(session, if is_busy { LONG_MS } else { SETTLE_MS }, true);
+    }
+
+    /// Plans a job so many milliseconds from now, or leaves it where it is planned sooner.
+    fn plan(&self, session: &str, after_ms: u64, reads: bool) {
+        let at = self.host.now_ms() + after_ms;
+        let mut jobs = self.jobs.borrow_mut();
+        let job = jobs.entry(session.into()).or_insert(Job {
+            at,
+            ..Job::default()
+        });
+        job.at = job.at.min(at);
+        job.reads |= reads;
+        drop(jobs);
+        let _ = self.wake.unbounded_send(());
+    }
+
+    /// Does what is to be done now; gives how long nothing is, in milliseconds.
+    async fn work(&self) -> u64 {
+        loop {
+            let now = self.host.now_ms();
+            let next = self
+                .jobs
+                .borrow()
+                .iter()
+                .min_by_key(|(_, job)| job.at)
+                .map(|(session, job)| (session.clone(), *job));
+            match next {
+                Some((session, job)) if job.at <= now => {
+                    self.jobs.borrow_mut().remove(&session);
+                    *self.current.borrow_mut() = Some(session.clone());
+                    self.do_job(&session, job).await;
+                    *self.current.borrow_mut() = None;
+                }
+                Some((_, job)) => return job.at - now,
+                None => return PAUSE_MS.1,
+            }
+        }
+    }
+
+    async fn do_job(&self, session: &str, job: Job) {
+        let is_idle = !self.busy.borrow().contains_key(session);
+        let done = async {
+            if job.reads {
+                self.read(session, is_idle).await?;
+            }
+            self.send(session).await
+        };
+        match done.await {
+            Ok(pass) if pass.left > 0 => self.plan(session, pass.later_ms.max(SETTLE_MS), false),
+            Ok(_) => {}
+            Err(why) => {
+                let tries = job.tries + 1;
+                let pause = PAUSE_MS.0 << tries.min(8);
+                self.plan(session, pause.min(PAUSE_MS.1), job.reads);
+                if let Some(job) = self.jobs.borrow_mut().get_mut(session) {
+                    job.tries = tries;
+                }
+                self.tell(&why, tries);
+            }
+        }
+    }
+
+    /// What OpenCode has of a session is to be in the store.
+    async fn read(&self, session: &str, is_idle: bool) -> Result<bool, String> {
+        let Some(mut conversation) = self.opencode.conversation(session).await? else {
+            return Ok(true);
+        };
+        let info = &conversation.info;
+        if is_excluded(&self.exclude, &info.directory) || is_private(&info.title) {
+            return Ok(true);
+        }
+        let is_whole = |message: &crate::opencode::Message| {
+            message.info.role != "assistant" || message.info.time.completed.is_some()
+        };
+        let all_whole = conversation.messages.iter().all(is_whole);
+        if !is_idle {
+            conversation.messages.retain(is_whole);
+        }
+        let (record, messages) = records(&conversation, &self.policy);
+        let updated = conversation.info.time.updated;
+        let want = self.spool.update(session, |entry| {
+            entry.updated = if is_idle { updated } else { entry.updated };
+            entry.want(&record, &messages);
+        });
+        want.await.map_err(|error| error.to_string())?;
+        Ok(all_whole)
+    }
+
+    async fn send(&self, session: &str) -> Result<Pass, String> {
+        if self.locked.get() {
+            return Ok(Pass::default());
+        }
+        match self.sender.session(session).await {
+            Ok(pass) => Ok(pass),
+            Err(SendError::Store(Failure::Key(why))) => {
+                self.locked.set(true);
+                let why = Failure::Key(why).to_string();
+                self.tell(&why, TOLD_TRIES);
+                Ok(Pass::default())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// One toast when something is wrong for a while, and a line in the log each time.
+    fn tell(&self, why: &str, tries: u32) {
+        self.host.log(Level::Warn, why);
+        if tries >= TOLD_TRIES && !self.told.replace(true) {
+            self.opencode.toast(&format!("Sessions are not synced: {why}. They wait on this machine; `opencode-sync status` says more."));
+        }
+    }
+
+    /// OpenCode ends. Gives how many sessions are not in the store yet; they are on disk.
+    pub async fn dispose(&self) -> usize {
+        let end = self.host.sleep(DISPOSE_MS);
+        let work = async {
+            let mut jobs = std::mem::take(&mut *self.jobs.borrow_mut());
+            if let Some(session) = self.current.borrow().clone() {
+                jobs.entry(session).or_default().reads = true;
+            }
+            let reading = jobs.iter().filter(|(_, job)| job.reads);
+            let mut interrupted = Vec::new();
+            for (session, _) in reading {
+                if !matches!(self.read(session, true).await, Ok(true)) {
+                    interrupted.push(session.clone());
+                }
+            }
+            if !interrupted.is_empty() {
+                self.host.sleep(INTERRUPTED_MS).await;
+                for session in &interrupted {
+                    let _ = self.read(session, true).await;
+                }
+            }
+            for session in jobs.keys() {
+                while matches!(self.send(session).await, Ok(pass) if pass.left > 0) {
+                    self.host.sleep(SETTLE_MS).await;
+                }
+            }
+        };
+        select(pin!(work), pin!(end)).await;
+        let mut left = 0;
+        for session in self.spool.sessions().await.unwrap_or_default() {
+            let entry = self.spool.entry(&session).await;
+            left += usize::from(entry.is_ok_and(|entry| entry.is_due()));
+        }
+        left
+    }
+}

@@ -1,0 +1,454 @@
+//! Records in the shapes of the store's interface (OpenSync's `/sync/session` and `/sync/message`, February
+//! 2026), made of what OpenCode has of a session.
+//!
+//! The store shows a message's parts if it can show any, and searches parts and text in different
+//! places: so a text is in both.
+
+use crate::fit;
+use crate::opencode::{Conversation, Message, Part, ToolState};
+use crate::redact::Redactor;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// What the store calls sessions of OpenCode.
+const SOURCE: &str = "opencode";
+
+/// What of a message leaves the machine, beside what was typed and written, and the names of tools with their
+/// arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Include {
+    /// What tools gave: files that were read, output of commands.
+    pub tool_output: bool,
+    /// What the model thought.
+    pub reasoning: bool,
+    /// Names and types of attached files. Their content never leaves.
+    pub files: bool,
+}
+
+/// What leaves the machine, and how.
+pub struct Policy {
+    /// What of a message.
+    pub include: Include,
+    /// Takes secrets out of it.
+    pub redactor: Redactor,
+}
+
+impl Policy {
+    /// A text as it leaves. A secret at the place of a cut would be found by nobody, so it is cut last.
+    fn text(&self, given: &str) -> String {
+        fit::text(&self.redactor.text(given))
+    }
+
+    fn value(&self, given: &Value) -> Value {
+        fit::value(&self.redactor.value(given))
+    }
+}
+
+/// A session. Fields that are none are not sent: the store keeps what it has then.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names are the interface's own")]
+pub struct SessionRecord {
+    pub external_id: String,
+    pub title: String,
+    pub project_path: String,
+    pub project_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    pub source: &'static str,
+    pub prompt_tokens: f64,
+    pub completion_tokens: f64,
+    /// In USD. None if it is not known: a zero would be taken for a price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<f64>,
+    /// From the first message to the end of the last.
+    pub duration_ms: f64,
+    /// In milliseconds since the Unix epoch; counts only in the request that makes the session.
+    pub created_at: f64,
+}
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names are the interface's own")]
+pub struct MessageRecord {
+    pub session_external_id: String,
+    pub external_id: String,
+    pub role: &'static str,
+    pub text_content: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_tokens: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<f64>,
+    pub source: &'static str,
+    pub parts: Vec<PartRecord>,
+    /// In milliseconds since the Unix epoch; counts only in the request that makes the message.
+    pub created_at: f64,
+}
+
+/// A part of a message.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PartRecord {
+    /// `text`, `tool-call` and `tool-result` are shown; others are only kept.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Its content.
+    pub content: Value,
+}
+
+/// What a conversation is in the store: the session, and its messages in their order.
+pub fn records(
+    conversation: &Conversation,
+    policy: &Policy,
+) -> (SessionRecord, Vec<MessageRecord>) {
+    let messages = conversation.messages.iter();
+    let messages = messages.filter_map(|message| message_record(conversation, message, policy));
+    (session_record(conversation, policy), messages.collect())
+}
+
+fn session_record(conversation: &Conversation, policy: &Policy) -> SessionRecord {
+    let Conversation { info, messages } = conversation;
+    let assistants = || messages.iter().map(|message| &message.info);
+    let last = assistants().rev().find(|info| info.model.is_some());
+    let model = info.model.as_ref().map(|model| model.id.clone());
+    let provider = info.model.as_ref().map(|model| model.provider.clone());
+    // Releases that do not keep sums have them in the messages.
+    let (prompt, completion) = match &info.tokens {
+        Some(tokens) => (tokens.prompt(), tokens.completion()),
+        None => assistants().filter_map(|info| info.tokens).fold(
+            (0.0, 0.0),
+            |(prompt, completion), tokens| {
+                (prompt + tokens.prompt(), completion + tokens.completion())
+            },
+        ),
+    };
+    let costs: Vec<f64> = assistants().filter_map(|info| info.cost).collect();
+    let sum = (!costs.is_empty()).then(|| costs.iter().sum());
+    let start = assistants().next().map(|info| info.time.created);
+    let end = assistants()
+        .filter_map(|info| info.time.completed)
+        .fold(None, |end: Option<f64>, at| {
+            Some(end.map_or(at, |end| end.max(at)))
+        });
+    SessionRecord {
+        external_id: info.id.clone(),
+        title: policy.text(&info.title),
+        project_path: policy.text(&info.directory),
+        project_name: policy.text(&name(&info.directory)),
+        model: model.or_else(|| last.and_then(|info| info.model.clone())),
+        provider: provider.or_else(|| last.and_then(|info| info.provider.clone())),
+        source: SOURCE,
+        prompt_tokens: prompt,
+        completion_tokens: completion,
+        cost: info.cost.or(sum).filter(|cost| *cost > 0.0),
+        duration_ms: start
+            .zip(end)
+            .map_or(0.0, |(start, end)| (end - start).max(0.0)),
+        created_at: info.time.created,
+    }
+}
+
+/// The last name in a path of any platform.
+fn name(path: &str) -> String {
+    let mut names = path.split(['/', '\\']).filter(|name| !name.is_empty());
+    names.next_back().unwrap_or(path).into()
+}
+
+/// None for a message of which nothing would be in the store.
+fn message_record(
+    conversation: &Conversation,
+    message: &Message,
+    policy: &Policy,
+) -> Option<MessageRecord> {
+    let Message { info, parts } = message;
+    let role = match info.role.as_str() {
+        "user" => "user",
+        "assistant" => "assistant",
+        _ => "unknown",
+    };
+    let mut records: Vec<PartRecord> = parts
+        .iter()
+        .flat_map(|part| part_records(part, policy))
+        .collect();
+    if let Some(error) = &info.error {
+        let why = error.data.get("message").and_then(Value::as_str);
+        let why = why.map_or_else(String::new, |why| format!(": {why}"));
+        let text = format!("[{}{why}]", error.name);
+        records.push(part("text", policy.text(&text).into()));
+    }
+    if records.is_empty() {
+        return None;
+    }
+    let texts = records.iter().filter(|part| part.kind == "text");
+    let texts: Vec<&str> = texts.filter_map(|part| part.content.as_str()).collect();
+    let text_content = fit::text(&texts.join("\n\n"));
+    fit::parts(&mut records);
+    let is_assistant = role == "assistant";
+    let tokens = info.tokens.filter(|_| is_assistant);
+    Some(MessageRecord {
+        session_external_id: conversation.info.id.clone(),
+        external_id: info.id.clone(),
+        role,
+        text_content,
+        model: info.model.clone(),
+        prompt_tokens: tokens.map(|tokens| tokens.prompt()),
+        completion_tokens: tokens.map(|tokens| tokens.completion()),
+        duration_ms: info
+            .time
+            .completed
+            .map(|completed| (completed - info.time.created).max(0.0)),
+        source: SOURCE,
+        parts: records,
+        created_at: info.time.created,
+    })
+}
+
+fn part(kind: &'static str, content: Value) -> PartRecord {
+    PartRecord { kind, content }
+}
+
+fn part_records(given: &Part, policy: &Policy) -> Vec<PartRecord> {
+    match given {
+        // What OpenCode adds to a prompt is the content of attached files.
+        Part::Text {
+            synthetic: true, ..
+        }
+        | Part::Text { ignored: true, .. }
+        | Part::Other => Vec::new(),
+        Part::Text { text, .. } if text.is_empty() => Vec::new(),
+        Part::Text { text, .. } => vec![part("text", policy.text(text).into())],
+        Part::Reasoning { text } if policy.include.reasoning && !text.is_empty() => {
+            vec![part("reasoning", policy.text(text).into())]
+        }
+        Part::Reasoning { .. } => Vec::new(),
+        Part::File { mime, filename } if policy.include.files => {
+            let name = filename.as_deref().unwrap_or_default();
+            vec![part(
+                "file",
+                json!({ "name": policy.text(name), "mime": mime }),
+            )]
+        }
+        Part::File { .. } => Vec::new(),
+        Part::Tool { tool, state } => tool_records(tool, state, policy),
+    }
+}
+
+fn tool_records(tool: &str, state: &ToolState, policy: &Policy) -> Vec<PartRecord> {
+    let args = policy.value(&state.input);
+    let call = json!({ "name": tool, "args": args });
+    let mut records = vec![part("tool-call", call)];
+    // An error is told in any case; it is OpenCode's or the tool's sentence, not its output.
+    let result = match (&state.output, &state.error) {
+        (Some(output), _) if policy.include.tool_output => {
+            Some(json!({ "result": policy.text(output) }))
+        }
+        (_, Some(error)) => Some(json!({ "result": policy.text(error) })),
+        _ => None,
+    };
+    records.extend(result.map(|result| part("tool-result", result)));
+    records
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Include = Include {
+        tool_output: true,
+        reasoning: true,
+        files: true,
+    };
+    const CAREFUL: Include = Include {
+        tool_output: false,
+        reasoning: false,
+        files: false,
+    };
+
+    fn conversation(messages: Value) -> Conversation {
+        let info = json!({
+            "id": "ses_1", "projectID": "p", "directory": "/home/me/shop", "title": "Fix the till", "version": "1.18.33",
+            "model": { "id": "m", "providerID": "fake", "variant": "default" }, "cost": 0.25,
+            "tokens": { "input": 700, "output": 150, "reasoning": 50, "cache": { "read": 300, "write": 0 }, "total": 1200 },
+            "time": { "created": 1000, "updated": 9000 },
+        });
+        serde_json::from_value(json!({ "info": info, "messages": messages })).expect("it parses")
+    }
+
+    fn user(parts: Value) -> Value {
+        json!({ "info": { "id": "msg_1", "sessionID": "ses_1", "role": "user", "time": { "created": 1100 }, "agent": "build" }, "parts": parts })
+    }
+
+    fn assistant(parts: Value, more: Value) -> Value {
+        let mut info = json!({
+            "id": "msg_2", "sessionID": "ses_1", "role": "assistant", "parentID": "msg_1", "modelID": "m", "providerID": "fake",
+            "cost": 0.25, "tokens": { "input": 700, "output": 150, "reasoning": 50, "cache": { "read": 300, "write": 0 } },
+            "time": { "created": 1200, "completed": 5200 },
+        });
+        for (key, value) in more.as_object().expect("an object") {
+            info[key] = value.clone();
+        }
+        json!({ "info": info, "parts": parts })
+    }
+
+    fn policy(include: Include) -> Policy {
+        let redactor = Redactor::new([]);
+        Policy { include, redactor }
+    }
+
+    fn of(messages: Value, include: Include) -> (SessionRecord, Vec<MessageRecord>) {
+        records(&conversation(messages), &policy(include))
+    }
+
+    #[test]
+    fn a_session_has_its_title_project_model_sums_and_dates() {
+        let messages = json!([
+            user(json!([{ "type": "text", "text": "hi" }])),
+            assistant(json!([{ "type": "text", "text": "hello" }]), json!({}))
+        ]);
+        let (session, _) = of(messages, CAREFUL);
+        let sent = serde_json::to_value(session).expect("it serializes");
+        let expected = json!({
+            "externalId": "ses_1", "title": "Fix the till", "projectPath": "/home/me/shop", "projectName": "shop", "model": "m",
+            "provider": "fake", "source": "opencode", "promptTokens": 1000.0, "completionTokens": 200.0, "cost": 0.25,
+            "durationMs": 4100.0, "createdAt": 1000.0,
+        });
+        assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn sums_of_releases_that_keep_none_come_from_the_messages_and_no_price_is_not_zero() {
+        let messages = json!([
+            assistant(
+                json!([{ "type": "text", "text": "one" }]),
+                json!({ "cost": 0 })
+            ),
+            assistant(
+                json!([{ "type": "text", "text": "two" }]),
+                json!({ "cost": 0 })
+            )
+        ]);
+        let mut conversation = conversation(messages);
+        conversation.info.tokens = None;
+        conversation.info.cost = None;
+        conversation.info.model = None;
+        let session = session_record(&conversation, &policy(CAREFUL));
+        assert_eq!(
+            (session.prompt_tokens, session.completion_tokens),
+            (2000.0, 400.0)
+        );
+        assert_eq!(session.cost, None);
+        assert_eq!(session.model.as_deref(), Some("m"));
+        assert_eq!(session.provider.as_deref(), Some("fake"));
+    }
+
+    #[test]
+    fn a_message_has_text_and_parts_and_counts_the_cache_and_reasoning() {
+        let parts = json!([
+            { "type": "step-start" }, { "type": "reasoning", "text": "hm" }, { "type": "text", "text": "I look." },
+            { "type": "tool", "tool": "bash", "callID": "c", "state": { "status": "completed", "input": { "command": "ls" }, "output": "a.txt\n", "title": "ls", "metadata": {} } },
+            { "type": "tool", "tool": "read", "callID": "d", "state": { "status": "error", "input": { "filePath": "/b" }, "error": "File not found: /b" } },
+            { "type": "text", "text": "Done." }, { "type": "step-finish", "reason": "stop" }, { "type": "something-new" },
+        ]);
+        let (_, messages) = of(json!([assistant(parts, json!({}))]), ALL);
+        let message = &messages[0];
+        assert_eq!(message.text_content, "I look.\n\nDone.");
+        assert_eq!(
+            (message.prompt_tokens, message.completion_tokens),
+            (Some(1000.0), Some(200.0))
+        );
+        assert_eq!(
+            (message.created_at, message.duration_ms),
+            (1200.0, Some(4000.0))
+        );
+        let parts = serde_json::to_value(&message.parts).expect("it serializes");
+        let expected = json!([
+            { "type": "reasoning", "content": "hm" }, { "type": "text", "content": "I look." },
+            { "type": "tool-call", "content": { "name": "bash", "args": { "command": "ls" } } },
+            { "type": "tool-result", "content": { "result": "a.txt\n" } },
+            { "type": "tool-call", "content": { "name": "read", "args": { "filePath": "/b" } } },
+            { "type": "tool-result", "content": { "result": "File not found: /b" } },
+            { "type": "text", "content": "Done." },
+        ]);
+        assert_eq!(parts, expected);
+    }
+
+    #[test]
+    fn what_the_user_did_not_include_stays() {
+        let parts = json!([
+            { "type": "reasoning", "text": "secret thought" },
+            { "type": "tool", "tool": "read", "callID": "c", "state": { "status": "completed", "input": { "filePath": "/a" }, "output": "secret file" } },
+        ]);
+        let files = json!([{ "type": "text", "text": "look" }, { "type": "file", "mime": "text/plain", "filename": "a.txt", "url": "data:text/plain,secret" }]);
+        let (_, messages) = of(json!([user(files), assistant(parts, json!({}))]), CAREFUL);
+        let sent = serde_json::to_string(&messages).expect("it serializes");
+        assert!(!sent.contains("secret"), "{sent}");
+        assert!(sent.contains("filePath"), "{sent}");
+    }
+
+    #[test]
+    fn an_attached_file_is_not_taken_for_the_prompt() {
+        let parts = json!([
+            { "type": "text", "text": "What is in it?" }, { "type": "text", "text": "Called the Read tool with …", "synthetic": true },
+            { "type": "text", "text": "the file's content", "synthetic": true }, { "type": "file", "mime": "text/plain", "filename": "a.txt", "url": "file:///a.txt" },
+        ]);
+        let (_, messages) = of(json!([user(parts)]), ALL);
+        assert_eq!(messages[0].text_content, "What is in it?");
+        assert_eq!(messages[0].parts.len(), 2);
+    }
+
+    #[test]
+    fn an_error_is_a_text_and_an_empty_message_is_no_record() {
+        let error =
+            json!({ "error": { "name": "MessageAbortedError", "data": { "message": "Aborted" } } });
+        let (_, messages) = of(
+            json!([
+                assistant(json!([]), error),
+                assistant(json!([{ "type": "text", "text": "" }]), json!({}))
+            ]),
+            ALL,
+        );
+        assert_eq!(messages.len(), 1);
+        assert_eq!(messages[0].text_content, "[MessageAbortedError: Aborted]");
+    }
+
+    #[test]
+    fn no_secret_is_in_any_field_of_a_record() {
+        let secret = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
+        let parts = json!([
+            { "type": "text", "text": format!("use {secret}") }, { "type": "reasoning", "text": format!("use {secret}") },
+            { "type": "file", "mime": "text/plain", "filename": secret },
+            { "type": "tool", "tool": "bash", "callID": "c", "state": { "status": "completed", "input": { "command": format!("login {secret}"), secret: 1 }, "output": format!("{}{secret}", "x ".repeat(299_990)) } },
+            { "type": "tool", "tool": "bash", "callID": "d", "state": { "status": "error", "input": {}, "error": format!("bad {secret}") } },
+        ]);
+        let error = json!({ "error": { "name": "APIError", "data": { "message": format!("key {secret}") } } });
+        let mut conversation = conversation(json!([assistant(parts, error)]));
+        conversation.info.title = format!("Use {secret}");
+        let sent =
+            serde_json::to_string(&records(&conversation, &policy(ALL))).expect("it serializes");
+        assert!(!sent.contains("ghp_"), "{}", &sent[..2_000]);
+        assert!(
+            sent.matches("[redacted]").count() >= 8,
+            "{}",
+            sent.matches("[redacted]").count()
+        );
+    }
+
+    #[test]
+    fn the_name_of_a_project_is_the_last_of_its_path() {
+        for (path, expected) in [
+            ("/home/me/shop", "shop"),
+            ("/home/me/shop/", "shop"),
+            (r"C:\Users\me\shop", "shop"),
+            ("/", "/"),
+            ("", ""),
+        ] {
+            assert_eq!(name(path), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! One session on its way into the store: the session first, so that it has its date and its title; its
+//! messages in their order; the session's sums last, because the store makes its index of meanings then.
+//! Then all of it is read back: only what the store was seen to have is done.
+
+use crate::spool::{Entry, Spool};
+use crate::store::{Failure, Store, Stored, StoredMessage};
+use futures::lock::Mutex;
+use host::{FileError, Host};
+use serde_json::{Value, json};
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// The store drops updates of a message that come sooner after its date.
+const QUIET_MS: f64 = 5_000.0;
+
+/// What came of a pass over one session.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pass {
+    /// Messages that the store has now, and had not before.
+    pub messages: usize,
+    /// Records that are still to be sent.
+    pub left: usize,
+    /// Records that the store does not take.
+    pub refused: usize,
+    /// When it is worth trying what is left, in milliseconds from now.
+    pub later_ms: u64,
+}
+
+/// Why a pass was given up.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SendError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] Failure),
+    /// The spool.
+    #[error("the spool cannot be used: {0}")]
+    Spool(#[from] FileError),
+}
+
+/// Sends what waits.
+pub struct Sender {
+    host: Rc<dyn Host>,
+    store: Store,
+    spool: Spool,
+    /// How far the store's clock is ahead of this machine's.
+    ahead_ms: Cell<Option<f64>>,
+    /// One pass at a time: another would send what this one has not read back yet.
+    turn: Mutex<()>,
+}
+
+impl Sender {
+    /// A sender between a spool and a store.
+    pub fn new(host: Rc<dyn Host>, store: Store, spool: Spool) -> Sender {
+        Sender {
+            host,
+            store,
+            spool,
+            ahead_ms: Cell::new(None),
+            turn: Mutex::default(),
+        }
+    }
+
+    /// The store's clock now.
+    async fn clock(&self) -> Result<f64, Failure> {
+        let now = || self.host.now_ms() as f64;
+        if self.ahead_ms.get().is_none() {
+            self.ahead_ms.set(Some(self.store.clock().await? - now()));
+        }
+        Ok(now() + self.ahead_ms.get().unwrap_or_default())
+    }
+
+    /// Sends what waits of a session. An error leaves what was accepted until then accepted.
+    pub async fn session(&self, session: &str) -> Result<Pass, SendError> {
+        let _turn = self.turn.lock().await;
+        let entry = self.spool.entry(session).await?;
+        if !entry.is_due() {
+            return Ok(count(&entry, 0, 0));
+        }
+        let id = self.open(session, &entry).await?;
+        let (sent, later) = self.messages(session, &entry).await?;
+        let sums = entry.session.due();
+        if let Some(record) = sums {
+            let mut record = self.dated(record).await?;
+            // A request with the title that is there could be taken for a repetition, and dropped.
+            record.as_object_mut().map(|fields| fields.remove("title"));
+            self.store.session(&record).await?;
+        }
+        let (stored, found) = self.store.read(&id).await?;
+        let sent: Vec<(String, Value)> = sent
+            .into_iter()
+            .filter(|(id, record)| has_message(&found, id, record))
+            .collect();
+        let sums = sums.filter(|record| has_session(&stored, record)).cloned();
+        let messages = sent.len();
+        let update = self.spool.update(session, move |entry| {
+            if let Some(record) = &sums {
+                entry.session.accept(record);
+            }
+            for (id, record) in &sent {
+                if let Some(item) = entry.messages.get_mut(id) {
+                    item.accept(record);
+                }
+            }
+            entry.clone()
+        });
+        let entry = update.await?;
+        // What the store said that it took and does not have is sent again, when it is taken.
+        let quiet = if entry.is_due() { QUIET_MS as u64 } else { 0 };
+        Ok(count(&entry, messages, later.max(quiet)))
+    }
+
+    /// The session is there, under its title; gives its id in the store.
+    async fn open(&self, session: &str, entry: &Entry) -> Result<String, SendError> {
+        let title = |record: &Value| record["title"].as_str().map(str::to_string);
+        let renamed = |record: &&Value| title(record) != entry.title;
+        match (&entry.store_id, entry.session.due().filter(renamed)) {
+            (Some(id), None) => Ok(id.clone()),
+            (_, due) => {
+                let bare = json!({ "externalId": session, "source": "opencode" });
+                let record = due.unwrap_or(&bare);
+                let id = self.store.session(&self.dated(record).await?).await?;
+                let (kept, title) = (id.clone(), title(record));
+                let update = self.spool.update(session, move |entry| {
+                    entry.store_id = Some(kept);
+                    entry.title = title;
+                });
+                update.await?;
+                Ok(id)
+            }
+        }
+    }
+
+    /// Sends the messages that are due, in their order. Gives those that were sent, and in how many
+    /// milliseconds the others are taken.
+    async fn messages(
+        &self,
+        session: &str,
+        entry: &Entry,
+    ) -> Result<(Vec<(String, Value)>, u64), SendError> {
+        let mut due: Vec<(&String, &Value, bool)> = entry
+            .messages
+            .iter()
+            .filter_map(|(id, item)| Some((id, item.due()?, item.accepted.is_some())))
+            .collect();
+        let date = |record: &Value| record["createdAt"].as_f64().unwrap_or_default();
+        due.sort_by(|a, b| date(a.1).total_cmp(&date(b.1)).then(a.0.cmp(b.0)));
+        let (mut sent, mut later) = (Vec::new(), 0);
+        for (id, record, is_update) in due {
+            let wait = date(record) + QUIET_MS - self.clock().await?;
+            if is_update && wait >= 0.0 {
+                later = later.max(wait as u64 + 1);
+                continue;
+            }
+            match self.store.message(&self.dated(record).await?).await {
+                Ok(()) => sent.push((id.clone(), record.clone())),
+                Err(Failure::Refused(why)) => {
+                    let (id, record) = (id.clone(), record.clone());
+                    let update = self.spool.update(session, move |entry| {
+                        let item = entry.messages.get_mut(&id);
+                        if let Some(item) =
+                            item.filter(|item| item.waiting.as_ref() == Some(&record))
+                        {
+                            item.refused = Some(why);
+                        }
+                    });
+                    update.await?;
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Ok((sent, later))
+    }
+
+    /// A record whose date is not in the store's future: until then the store would take no update.
+    async fn dated(&self, record: &Value) -> Result<Value, Failure> {
+        let mut record = record.clone();
+        if let Some(date) = record.get_mut("createdAt") {
+            let now = self.clock().await?;
+            if date.as_f64().is_some_and(|date| date > now) {
+                *date = now.into();
+            }
+        }
+        Ok(record)
+    }
+}
+
+fn count(entry: &Entry, messages: usize, later_ms: u64) -> Pass {
+    let items = || entry.messages.values().chain([&entry.session]);
+    Pass {
+        messages,
+        left: items().filter(|item| item.due().is_some()).count(),
+        refused: items().filter(|item| item.refused.is_some()).count(),
+        later_ms,
+    }
+}
+
+fn has_message(found: &[StoredMessage], id: &str, record: &Value) -> bool {
+    let Some(stored) = found.iter().find(|message| message.external_id == id) else {
+        return false;
+    };
+    let parts = Value::Array(stored.parts.clone());
+    record["textContent"].as_str() == Some(&stored.text_content)
+        && same(&record["parts"], &parts)
+        && is_number(record, "promptTokens", stored.prompt_tokens)
+        && is_number(record, "completionTokens", stored.completion_tokens)
+}
+
+fn has_session(stored: &Stored, record: &Value) -> bool {
+    // A sum cannot go back to zero in the store.
+    let is_sum =
+        |name: &str, found| record[name].as_f64() == Some(0.0) || is_number(record, name, found);
+    record["title"].as_str() == stored.title.as_deref()
+        && is_sum("promptTokens", stored.prompt_tokens)
+        && is_sum("completionTokens", stored.completion_tokens)
+        && is_number(record, "cost", stored.cost)
+}
+
+/// True if the store has the number that the record has, or the record has none.
+fn is_number(record: &Value, name: &str, found: Option<f64>) -> bool {
+    record[name]
+        .as_f64()
+        .is_none_or(|number| found == Some(number))
+}
+
+/// Equal as JavaScript sees it, which has one kind of number.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            let of_b = |name: &String, a: &Value| b.get(name).is_some_and(|b| same(a, b));
+            a.len() == b.len() && a.iter().all(|(name, a)| of_b(name, a))
+        }
+        (a, b) => a == b,
+    }
+}

@@ -1,0 +1,280 @@
+//! The store: a client of OpenSync's HTTP interface (its Convex functions, February 2026).
+//!
+//! Surprises: bad input is answered with 500, so a 500 is not always worth repeating; an update that comes too
+//! soon after a date is dropped with 200 and `ok: true`; so what was sent is read back.
+
+use host::{Body, Host, HttpError, HttpRequest};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::rc::Rc;
+
+/// How long one request may take.
+const TIMEOUT_MS: u64 = 30_000;
+/// The longest answer: a session with all its messages.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Words of the store's answers to what it will never take. They decide nothing alone: what is refused is kept,
+/// and tried again when it is asked for or when the session changes.
+const REFUSALS: &[&str] = &[
+    "Validator",
+    "ArgumentValidationError",
+    "SyntaxError",
+    "Field name",
+    "too large",
+    "too long",
+    "too many",
+    "too deeply",
+    "surrogate",
+];
+
+/// Why the store did not take something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It was not reached, or its answer was lost.
+    #[error("the store cannot be reached: {0}")]
+    Away(String),
+    /// The key is not accepted.
+    #[error("the store refused the key ({0}): `opencode-sync login` saves another")]
+    Key(String),
+    /// It asks for a pause of so many milliseconds.
+    #[error("the store asks for a pause of {} s ({why})", ms / 1000)]
+    Pause {
+        /// How long; 0 if it does not say.
+        ms: u64,
+        /// Its words.
+        why: String,
+    },
+    /// It does not take this record.
+    #[error("the store refuses it: {0}")]
+    Refused(String),
+    /// Anything else.
+    #[error("the store answers {status}: {text}")]
+    Other {
+        /// The status.
+        status: u16,
+        /// The beginning of the answer.
+        text: String,
+    },
+}
+
+/// A session as the store has it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names are the interface's own")]
+pub struct Stored {
+    pub id: String,
+    pub external_id: String,
+    pub title: Option<String>,
+    pub prompt_tokens: Option<f64>,
+    pub completion_tokens: Option<f64>,
+    pub cost: Option<f64>,
+    pub message_count: Option<f64>,
+}
+
+/// A message as the store has it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names are the interface's own")]
+pub struct StoredMessage {
+    pub external_id: String,
+    #[serde(default)]
+    pub text_content: String,
+    #[serde(default)]
+    pub parts: Vec<Value>,
+    pub prompt_tokens: Option<f64>,
+    pub completion_tokens: Option<f64>,
+}
+
+/// An account's totals. Only what is shown is read; a server may name more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, serde::Serialize)]
+#[serde(default, rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names are the interface's own")]
+pub struct Totals {
+    pub total_sessions: f64,
+    pub total_messages: f64,
+    pub total_tokens: f64,
+    pub total_cost: f64,
+}
+
+/// The store, with a key.
+#[derive(Clone)]
+pub struct Store {
+    host: Rc<dyn Host>,
+    url: String,
+    key: String,
+}
+
+impl Store {
+    /// A store at a URL as [`base_url`] gives it.
+    pub fn new(host: Rc<dyn Host>, url: &str, key: &str) -> Store {
+        let (url, key) = (url.to_string(), key.to_string());
+        Store { host, url, key }
+    }
+
+    /// The store's clock, in milliseconds since the Unix epoch.
+    pub async fn clock(&self) -> Result<f64, Failure> {
+        #[derive(Deserialize)]
+        struct Health {
+            timestamp: f64,
+        }
+        let health: Health = self.ask("GET", "/health", Body::Empty).await?;
+        Ok(health.timestamp)
+    }
+
+    /// Makes or updates a session with a [`SessionRecord`](crate::record::SessionRecord); gives its id in the store.
+    pub async fn session(&self, record: &Value) -> Result<String, Failure> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Done {
+            session_id: String,
+        }
+        let body = Body::Json(record.to_string());
+        let done: Done = self.ask("POST", "/sync/session", body).await?;
+        Ok(done.session_id)
+    }
+
+    /// Makes or updates a message with a [`MessageRecord`](crate::record::MessageRecord).
+    pub async fn message(&self, record: &Value) -> Result<(), Failure> {
+        let body = Body::Json(record.to_string());
+        self.ask::<Value>("POST", "/sync/message", body).await?;
+        Ok(())
+    }
+
+    /// A session by its id in the store, with its messages.
+    pub async fn read(&self, id: &str) -> Result<(Stored, Vec<StoredMessage>), Failure> {
+        #[derive(Deserialize)]
+        struct Found {
+            session: Stored,
+            messages: Vec<StoredMessage>,
+        }
+        let id: String = id.bytes().fold(String::new(), |mut out, byte| {
+            match byte {
+                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' => out.push(byte as char),
+                _ => out.push_str(&format!("%{byte:02X}")),
+            }
+            out
+        });
+        let path = format!("/api/sessions/get?id={id}");
+        let found: Found = self.ask("GET", &path, Body::Empty).await?;
+        Ok((found.session, found.messages))
+    }
+
+    /// The sessions that were updated last, at most so many. One of them tells whether the key is accepted.
+    pub async fn sessions(&self, limit: usize) -> Result<Vec<Stored>, Failure> {
+        #[derive(Deserialize)]
+        struct Found {
+            sessions: Vec<Stored>,
+        }
+        let path = format!("/api/sessions?limit={limit}");
+        let found: Found = self.ask("GET", &path, Body::Empty).await?;
+        Ok(found.sessions)
+    }
+
+    /// The account's totals.
+    pub async fn totals(&self) -> Result<Totals, Failure> {
+        self.ask("GET", "/api/stats", Body::Empty).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        path: &str,
+        body: Body,
+    ) -> Result<T, Failure> {
+        let request = HttpRequest {
+            method,
+            url: format!("{}{path}", self.url),
+            headers: vec![("authorization".into(), format!("Bearer {}", self.key))],
+            body,
+            timeout_ms: TIMEOUT_MS,
+            max_bytes: MAX_BYTES,
+            save_to: None,
+        };
+        let answer = self.host.http(request).await.map_err(away)?;
+        let text = String::from_utf8_lossy(&answer.body);
+        if answer.status == 200 {
+            let what = |error: serde_json::Error| Failure::Other {
+                status: 200,
+                text: format!("{error}: {}", beginning(&text)),
+            };
+            return serde_json::from_str(&text).map_err(what);
+        }
+        let retry = answer
+            .header("retry-after")
+            .and_then(|value| value.parse::<u64>().ok());
+        let said = serde_json::from_str::<Value>(&text).ok();
+        let said = said.as_ref().and_then(|said| said["error"].as_str());
+        let text = beginning(said.unwrap_or(&text));
+        Err(match answer.status {
+            401 | 403 => Failure::Key(text),
+            429 | 503 => Failure::Pause {
+                ms: retry.unwrap_or_default().saturating_mul(1_000),
+                why: text,
+            },
+            400 | 413 => Failure::Refused(text),
+            500 if REFUSALS.iter().any(|word| text.contains(word)) => Failure::Refused(text),
+            status => Failure::Other { status, text },
+        })
+    }
+}
+
+fn away(error: HttpError) -> Failure {
+    Failure::Away(error.to_string())
+}
+
+/// Enough of an answer to know what it is.
+fn beginning(text: &str) -> String {
+    text.chars().take(300).collect()
+}
+
+/// The URL of the HTTP interface, from what a user enters: Convex shows `https://NAME.convex.cloud`, and answers
+/// HTTP at `https://NAME.convex.site`. Addresses of one's own server stay as they are.
+pub fn base_url(entered: &str) -> Result<String, String> {
+    let entered = entered
+        .trim()
+        .trim_matches(['"', '\''])
+        .trim_end_matches('/');
+    let is_url = entered
+        .strip_prefix("https://")
+        .or_else(|| entered.strip_prefix("http://"))
+        .is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace));
+    match is_url {
+        true => Ok(entered.replacen(".convex.cloud", ".convex.site", 1)),
+        false => Err(format!(
+            "{entered:?} is no URL: enter the deployment's, for example https://happy-otter-123.convex.cloud"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base_url;
+
+    #[test]
+    fn the_url_that_a_user_enters_becomes_the_one_that_answers() {
+        for (entered, expected) in [
+            (
+                "https://happy-otter-123.convex.cloud",
+                Some("https://happy-otter-123.convex.site"),
+            ),
+            (
+                " https://happy-otter-123.eu-west-1.convex.cloud/ ",
+                Some("https://happy-otter-123.eu-west-1.convex.site"),
+            ),
+            (
+                "https://happy-otter-123.convex.site",
+                Some("https://happy-otter-123.convex.site"),
+            ),
+            ("http://127.0.0.1:3211", Some("http://127.0.0.1:3211")),
+            (
+                "https://sync.example.org/http/",
+                Some("https://sync.example.org/http"),
+            ),
+            ("happy-otter-123.convex.cloud", None),
+            ("https://", None),
+            ("", None),
+        ] {
+            assert_eq!(base_url(entered).ok().as_deref(), expected, "{entered}");
+        }
+    }
+}

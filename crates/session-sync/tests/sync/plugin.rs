@@ -1,0 +1,302 @@
+//! The plugin: woken by events, it brings what OpenCode says of a session into the store.
+
+use crate::world::{ALL, World, conversation, message, pairs, turn};
+use async_trait::async_trait;
+use futures::FutureExt;
+use serde_json::{Value, json};
+use session_sync::config::{Config, Source};
+use session_sync::opencode::{Conversation, Session};
+use session_sync::plugin::{OpenCode, Plugin};
+use session_sync::record::Policy;
+use session_sync::redact::Redactor;
+use session_sync::spool::Spool;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use testkit::{TestHost, run};
+
+/// OpenCode with one session.
+#[derive(Default)]
+struct Fake {
+    conversation: RefCell<Value>,
+    toasts: RefCell<Vec<String>>,
+}
+
+#[async_trait(?Send)]
+impl OpenCode for Fake {
+    async fn conversation(&self, session: &str) -> Result<Option<Conversation>, String> {
+        let conversation = self.conversation.borrow().clone();
+        let is_there = conversation["info"]["id"] == session;
+        Ok(is_there.then(|| serde_json::from_value(conversation).expect("a conversation")))
+    }
+
+    async fn sessions(&self) -> Result<Vec<Session>, String> {
+        let info = self.conversation.borrow()["info"].clone();
+        Ok(serde_json::from_value(info).into_iter().collect())
+    }
+
+    fn toast(&self, message: &str) {
+        self.toasts.borrow_mut().push(message.into());
+    }
+}
+
+/// One OpenCode process with the plugin.
+struct Open {
+    host: Rc<TestHost>,
+    opencode: Rc<Fake>,
+    plugin: Rc<Plugin>,
+}
+
+impl World {
+    fn open(&self, now: Value) -> Open {
+        self.open_with(now, &self.store.key, &[])
+    }
+
+    fn open_with(&self, now: Value, key: &str, exclude: &[&str]) -> Open {
+        let host = Rc::new(TestHost::new(&[]));
+        let opencode = Rc::new(Fake::default());
+        *opencode.conversation.borrow_mut() = now;
+        let config = Config {
+            url: Some(self.store.url.clone()),
+            key: Some(key.into()),
+            exclude: exclude.iter().map(|pattern| pattern.to_string()).collect(),
+            include: ALL,
+            sources: (Source::File, Source::File),
+        };
+        let policy = Policy {
+            include: ALL,
+            redactor: Redactor::new([]),
+        };
+        let spool = Spool::new(
+            host.clone(),
+            &self.dir.path().join("spool").to_string_lossy(),
+        );
+        let plugin =
+            Plugin::new(host.clone(), opencode.clone(), config, policy, spool).expect("a store");
+        plugin.start();
+        Open {
+            host,
+            opencode,
+            plugin,
+        }
+    }
+
+    async fn arrived(&self) -> usize {
+        self.texts().await.len()
+    }
+}
+
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !is_so().await {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "it never came to be: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn nothing() -> Value {
+    json!({})
+}
+
+#[test]
+fn a_turn_arrives_when_it_has_ended_and_costs_two_requests_more_than_it_has_messages() {
+    run(async {
+        let world = World::new();
+        let open = world.open(nothing());
+        open.plugin.event("session.status", "ses_1", Some("busy"));
+        *open.opencode.conversation.borrow_mut() = conversation(&turn());
+        for _ in 0..50 {
+            open.plugin.event("message.part.updated", "ses_1", None);
+        }
+        open.plugin.event("session.idle", "ses_1", None);
+        until("it arrived", async || world.arrived().await == 3).await;
+        let posts = |requests: Vec<String>| {
+            requests
+                .iter()
+                .filter(|request| request.starts_with("POST"))
+                .count()
+        };
+        until("its sums, too", async || {
+            posts(world.store.requests().await) == 5
+        })
+        .await;
+        // What comes after the end changes nothing more.
+        open.plugin.event("session.updated", "ses_1", None);
+        open.plugin.event("message.updated", "ses_1", None);
+        open.host.skip_ms.set(10_000);
+        assert_eq!(open.plugin.dispose().await, 0);
+        assert_eq!(posts(world.store.requests().await), 5);
+        assert!(open.opencode.toasts.borrow().is_empty());
+    });
+}
+
+#[test]
+fn the_last_answer_of_a_run_arrives_before_opencode_ends() {
+    run(async {
+        let world = World::new();
+        let open = world.open(conversation(&turn()));
+        open.plugin.event("session.idle", "ses_1", None);
+        assert_eq!(open.plugin.dispose().await, 0);
+        assert_eq!(
+            world.texts().await,
+            pairs(&[
+                ("msg_1", "fix it"),
+                ("msg_2", "I look."),
+                ("msg_3", "Done.")
+            ])
+        );
+    });
+}
+
+#[test]
+fn an_interrupted_answer_arrives_as_far_as_it_came() {
+    run(async {
+        let world = World::new();
+        let mut messages = turn();
+        messages[2]["info"]["time"]
+            .as_object_mut()
+            .expect("times")
+            .remove("completed");
+        messages[2]["parts"][0]["text"] = "".into();
+        let open = world.open(conversation(&messages));
+        open.plugin.event("session.status", "ses_1", Some("busy"));
+        // OpenCode stores it while it ends.
+        let stored = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            *open.opencode.conversation.borrow_mut() = conversation(&turn());
+        };
+        let (left, ()) = futures::future::join(open.plugin.dispose(), stored).await;
+        assert_eq!(left, 0);
+        assert_eq!(world.texts().await[2].1, "Done.");
+    });
+}
+
+#[test]
+fn what_could_not_be_sent_waits_on_disk_and_goes_out_at_the_next_start() {
+    run(async {
+        let world = World::new();
+        let open = world.open(conversation(&turn()));
+        world
+            .store
+            .fault(json!({ "drop": "before", "times": -1 }))
+            .await;
+        open.plugin.event("session.idle", "ses_1", None);
+        assert_eq!(open.plugin.dispose().await, 1);
+        assert_eq!(world.arrived().await, 0);
+        world.store.heal().await;
+        // The session itself is gone from OpenCode by then.
+        let _next = world.open(nothing());
+        until("it arrived", async || world.arrived().await == 3).await;
+    });
+}
+
+#[test]
+fn what_a_killed_process_has_not_read_is_found_at_the_next_start() {
+    run(async {
+        let world = World::new();
+        let first = world.open(conversation(&turn()[..1]));
+        first.plugin.event("session.idle", "ses_1", None);
+        assert_eq!(first.plugin.dispose().await, 0);
+        let mut later = conversation(&turn());
+        later["info"]["time"]["updated"] = (crate::world::OLD + 9_000.0).into();
+        let _next = world.open(later);
+        until("it arrived", async || world.arrived().await == 3).await;
+    });
+}
+
+#[test]
+fn private_and_excluded_sessions_stay_here() {
+    run(async {
+        let mut private = conversation(&turn());
+        private["info"]["title"] = "Taxes [private]".into();
+        for (session, exclude) in [(private, vec![]), (conversation(&turn()), vec!["shop"])] {
+            let world = World::new();
+            let open = world.open_with(session, &world.store.key, &exclude);
+            open.plugin.event("session.idle", "ses_1", None);
+            assert_eq!(open.plugin.dispose().await, 0);
+            assert_eq!(world.store.requests().await, Vec::<String>::new());
+            let spooled =
+                std::fs::read_dir(world.dir.path().join("spool")).map_or(0, Iterator::count);
+            assert_eq!(spooled, 0, "{exclude:?}");
+        }
+    });
+}
+
+#[test]
+fn a_key_that_is_not_taken_is_told_once_and_everything_waits() {
+    run(async {
+        let world = World::new();
+        let open = world.open_with(conversation(&turn()), "osk_wrong", &[]);
+        for _ in 0..3 {
+            open.plugin.event("session.idle", "ses_1", None);
+            until("it is told", async || {
+                !open.opencode.toasts.borrow().is_empty()
+            })
+            .await;
+        }
+        assert_eq!(open.plugin.dispose().await, 1);
+        let toasts = open.opencode.toasts.borrow().clone();
+        assert_eq!(toasts.len(), 1);
+        assert!(toasts[0].contains("opencode-sync login"), "{}", toasts[0]);
+        let refused = world.store.requests().await.len();
+        assert!(
+            refused <= 2,
+            "{refused} requests with a key that was refused"
+        );
+    });
+}
+
+#[test]
+fn a_store_that_is_away_is_told_once_and_not_asked_all_the_time() {
+    run(async {
+        let world = World::new();
+        world
+            .store
+            .fault(json!({ "drop": "before", "times": -1 }))
+            .await;
+        let open = world.open(conversation(&turn()));
+        open.host.fast.set(true);
+        open.plugin.event("session.idle", "ses_1", None);
+        let is_told = async || !open.opencode.toasts.borrow().is_empty();
+        until("it is told", is_told).await;
+        until("it was tried for an hour", async || {
+            open.host.skip_ms.get() > 3_600_000
+        })
+        .await;
+        let tries = world.store.requests().await.len();
+        assert!(tries < 40, "{tries} requests in an hour");
+        assert_eq!(open.opencode.toasts.borrow().len(), 1);
+        world.store.heal().await;
+        until("it arrived", async || world.arrived().await == 3).await;
+    });
+}
+
+#[test]
+fn two_processes_of_one_session_send_each_message_once_more_at_most() {
+    run(async {
+        let world = World::new();
+        let mut later = turn();
+        later.push(message(4, "user", "and now"));
+        let one = world.open(conversation(&turn()));
+        let two = world.open(conversation(&later));
+        for open in [&one, &two] {
+            open.plugin.event("session.idle", "ses_1", None);
+        }
+        let ends = futures::future::join(one.plugin.dispose(), two.plugin.dispose());
+        ends.map(drop).await;
+        world.store.forward(60_000).await;
+        let third = world.open(conversation(&later));
+        third.plugin.event("session.idle", "ses_1", None);
+        assert_eq!(third.plugin.dispose().await, 0);
+        let expected = pairs(&[
+            ("msg_1", "fix it"),
+            ("msg_2", "I look."),
+            ("msg_3", "Done."),
+            ("msg_4", "and now"),
+        ]);
+        assert_eq!(world.texts().await, expected);
+    });
+}
