@@ -57,7 +57,7 @@ async function runAudit({ short, configs, say }) {
   const { effects, problems, rows: tried, rounds, closed } = await audit({ chosen, states: short ? ["healthy"] : undefined, configs, say })
   const of = effects.map(({ row, round, kind, what }) => `HOST EFFECT ${round} ${row} ${kind}: ${what}`)
   const cells = new Set(effects.map(({ row, round }) => `${row} ${round}`)).size
-  return { passed: tried * rounds - cells, problems: [...new Set(of), ...problems], effects: cells, rounds, closed }
+  return { passed: tried * rounds - cells, problems: [...new Set(of), ...problems], tried, rounds, closed }
 }
 
 /** Runs one release; gives the result of each part by its name. */

@@ -11,7 +11,7 @@ const HEAD = ["| release | what the plugin does | tools | permissions | audit | 
 /** What a part came to, in the words of the table. */
 const of = (result, text) => (!result ? "–" : result.problems.length ? `**${result.problems.length} failed**` : text(result))
 
-const configurations = ({ rounds, closed }) => (closed ? `0 host effects in ${rounds} rounds; OpenCode refuses the README's configuration` : `0 host effects in ${rounds} rounds`)
+const audited = ({ tried, rounds, closed }) => `0 host effects in ${tried} rows × ${rounds} rounds${closed ? "; OpenCode refuses the README's configuration" : ""}`
 
 /** The line of one release, which says how it was tested: of a `short` run only a few rows. */
 export function line({ version, expect }, results, short = false) {
@@ -22,7 +22,7 @@ export function line({ version, expect }, results, short = false) {
     expect,
     of(results.get("smoke"), () => (serves ? "all work in the sandbox" : "all refuse, in a sentence")),
     serves ? of(results.get("permissions"), ({ passed }) => `as without the plugin, ${passed} of ${passed}`) : "–",
-    of(results.get("audit"), configurations),
+    of(results.get("audit"), audited),
     serves ? of(results.get("smoke"), () => "yes") : "–",
     `${[...results.keys()].join(", ")}${short ? ", in short" : ""}`,
   ]
