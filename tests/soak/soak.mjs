@@ -22,6 +22,8 @@ import { dice, kindOf, plan, repositoryOf } from "./plan.mjs"
 const DEFAULTS = { seed: 1, turns: 500, sessions: 20, processes: 4, faults: 5, "kill-every": 50, repositories: 6, large: 2, megabytes: 40 }
 /** Turns at once. */
 const WIDTH = 3
+/** How often a kill is aimed. */
+const MAX_AIMS = 5
 /** A fault or a kill may be felt by turns this far before or after it; unused faults are healed then. */
 const NEAR = 4
 const TURN_SECONDS = 180
@@ -201,7 +203,7 @@ class Soak {
     const process = this.#processes[turn.process]
     const opencode = await process.ready
     if (turn.aim) slot.session = undefined
-    const early = slot.session ? "nothing" : turn.early
+    const early = slot.session || turn.again ? "nothing" : turn.early
     if (early === "sync") turn.steps.unshift([{ tool: "sync", args: {} }, ...(turn.steps.shift() ?? [])])
     this.#script(turn, process)
     let killed = false
@@ -230,12 +232,16 @@ class Soak {
       await meanwhile
       isOver = true
       await aiming
+      // Another slot's kill may have ended the process before: then this one is aimed again, at the next process.
+      const missed = turn.aim && !turn.hit && process.killed === opencode
       // A turn may end before the step at which it was to be killed.
-      if (turn.kill || turn.aim) await (turn.killing ??= this.#kill(process))
+      if (missed) turn.again = (turn.again ?? 0) + 1
+      else if (turn.kill || turn.aim) await (turn.killing ??= this.#kill(process))
       killed ||= process.killed === opencode
       for (const promise of this.promises) if (promise.turn === turn.index) promise.killed = killed
       delete this.#world.model.scripts[`t${turn.index}`]
     }
+    if (turn.again && !turn.hit && !turn.killing && turn.again <= MAX_AIMS) await this.#turn(turn, slot)
   }
 
   /** Kills the process while the project of a new session is packed, or uploaded: when so many of a hundred bytes are. */
@@ -247,12 +253,15 @@ class Soak {
       packing: () => packing(join(this.#world.storeDir, "temporary"), pid),
       upload: () => uploading(this.#localData, this.#store().sessions[slot.session]?.sandboxId, all),
     }
+    // Each part takes its time, so that there is a while in which some have arrived and some have not.
+    if (what === "upload") await this.#world.local.fault("POST", "/toolbox/*/files/bulk-upload", { kind: "slow", ms: 3_000 }, { times: -1, for_ms: 60_000 })
     while (!isOver() && process.killed !== opencode) {
       const seen = looks[what]()
       if (seen?.bytes >= (all * percent) / 100) {
         // It cannot end by itself then; whoever ends it must do so by force.
         if (seen.git) signal(seen.git, "SIGSTOP")
         this.aimed[what]++
+        turn.hit = true
         this.#struck.push({ slot: turn.slot, process: turn.process, session: slot.session })
         turn.killing = this.#kill(process)
         return
