@@ -13,6 +13,29 @@ const { text, tools, harmless } = refusals.tooOld
 /** OpenCode 1.0 answers no plugin before all are loaded. */
 const ANSWER_MS = 1_500
 
+interface Bun {
+  readonly Bun?: { readonly $?: (texts: TemplateStringsArray) => object }
+}
+
+/** A command in what a user types or a server sends as a template runs in Bun's own shell, where nothing else runs without a directory. */
+function disarm(reason: () => string): void {
+  try {
+    const { $ } = (globalThis as Bun).Bun ?? {}
+    if (!$) return
+    const shell = Object.getPrototypeOf($`true`) as Record<"cwd" | "text", (...args: unknown[]) => unknown>
+    const { cwd, text } = shell
+    const placed = new WeakSet<object>()
+    shell.cwd = function (this: object, ...args) {
+      placed.add(this)
+      return cwd.apply(this, args)
+    }
+    shell.text = function (this: object, ...args) {
+      if (!placed.has(this)) throw new Error(reason())
+      return text.apply(this, args)
+    }
+  } catch {}
+}
+
 export default async function old(input: PluginInput): Promise<Hooks> {
   let reason = text.replace("{release}", "an older one")
   const shell = join(dirname(fileURLToPath(import.meta.url)), "sandbox-shell")
@@ -21,6 +44,7 @@ export default async function old(input: PluginInput): Promise<Hooks> {
     Object.assign(process.env, { SHELL: shell, OPENCODE_DAYTONA_REFUSED: reason })
   }
   say()
+  disarm(() => reason)
   const { client } = input
   const known = async () => {
     const found = await release(client).catch(() => undefined)

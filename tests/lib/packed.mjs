@@ -68,9 +68,13 @@ async function loading(main, version) {
 
 /** What releases up to 1.3 load: each thing that `main` exports is called. */
 async function old(main) {
-  const exported = Object.entries(await import(pathToFileURL(main).href))
-  const functions = exported.filter(([name, value]) => name === "default" && typeof value === "function")
-  return exported.length === 1 && functions.length === 1 ? [] : [`main exports more than one function, or none: ${exported.map(([name]) => name)}`]
+  try {
+    const exported = Object.entries(await import(pathToFileURL(main).href))
+    const functions = exported.filter(([name, value]) => name === "default" && typeof value === "function")
+    return exported.length === 1 && functions.length === 1 ? [] : [`main exports more than one function, or none: ${exported.map(([name]) => name)}`]
+  } catch (error) {
+    return [`what releases up to 1.3 load does not load: ${error.message}`]
+  }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -44,7 +44,7 @@ impl Plugin {
         }
         for step in permission::steps(args, &core.paths, &facts) {
             let question = match step {
-                Step::Ask(question) => question,
+                Step::Ask(question) => self.without_editor(question),
                 Step::Refuse(message) => return Err(failed(trust::text(message))),
             };
             // OpenCode leaves the question of an aborted call open for ever.
@@ -59,6 +59,17 @@ impl Plugin {
             }
         }
         Ok(replaced)
+    }
+
+    /// Under ACP, OpenCode has the editor write the file of an edit that was allowed, by the path and the diff of
+    /// the question: on the user's machine (1.18.33, November 2026). So the question has no path there.
+    fn without_editor(&self, mut question: Permission) -> Permission {
+        if self.host.env("OPENCODE_CLIENT").as_deref() == Some("acp")
+            && let Some(metadata) = question.metadata.as_object_mut()
+        {
+            metadata.remove("filepath");
+        }
+        question
     }
 
     /// True if OpenCode will allow all of it without a word. If the rules are not to be had, that

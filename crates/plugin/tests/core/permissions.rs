@@ -222,3 +222,34 @@ fn a_question_shows_the_files_as_they_are_after_an_undo_that_is_under_way() {
         }
     });
 }
+
+#[test]
+fn under_acp_no_question_names_the_file_that_the_editor_would_write() {
+    run(async {
+        for (client, expected) in [("acp", false), ("cli", true)] {
+            let world = World::new();
+            let host = world.host(&world.local.url);
+            host.set_env("OPENCODE_CLIENT", client);
+            let open = world.open_with(world.options.clone(), host).await;
+            let args = json!({ "filePath": "new.txt", "content": "new\n" });
+            open.ok("s", "write", args).await;
+            let patch = "*** Begin Patch\n*** Add File: other.txt\n+other\n*** End Patch";
+            open.ok("s", "apply_patch", json!({ "patchText": patch }))
+                .await;
+            let asked = open.opencode.asked.borrow();
+            let edits: Vec<_> = asked
+                .iter()
+                .filter(|question| question.permission == "edit")
+                .collect();
+            assert_eq!(edits.len(), 2);
+            for question in edits {
+                assert_eq!(
+                    question.metadata.get("filepath").is_some(),
+                    expected,
+                    "{client}"
+                );
+                assert!(question.metadata.get("diff").is_some(), "{client}");
+            }
+        }
+    });
+}
