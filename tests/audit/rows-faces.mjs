@@ -30,7 +30,7 @@ export const faceRows = [
   } },
   { id: "face-acp", what: "opencode acp", ...works, act: (t, world) => world.faces.acp((editor) => editor.say("script:face-acp")) },
   { id: "face-acp-command", what: "opencode acp: !`command` in what is typed behind a command", plain: "rwxn", act: (t, world) => world.faces.acp((editor) => editor.say(`/audit-say !\`${command(t)}\``)) },
-  { id: "face-acp-editor", what: "opencode acp: files that the editor is asked to write", plain: "w",
+  { id: "face-acp-editor", what: "opencode acp: files that the editor is asked to write", plain: "w", missing: ["a rule of an agent's own that allows or asks", "w"],
     config: () => ({ agent: { "audit-asks": { mode: "primary", prompt: "Work.", permission: { edit: "ask" } } } }),
     script: (t) => [{ calls: [["write", { filePath: t.mark("write"), content: "x\n" }], ["write", { filePath: `inside/new${t.token}.txt`, content: "x\n" }], ["edit", { filePath: `inside/new${t.token}.txt`, oldString: "x", newString: "y" }]] }],
     act: (t, world) => world.faces.acp((editor) => editor.say("script:face-acp-editor", { mode: "audit-asks", mark: t.mark("editor") })) },

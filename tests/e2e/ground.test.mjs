@@ -42,7 +42,7 @@ describe("a place that is not what it seems", () => {
     }))
 
   test("below a home that is a repository, a project is one without a repository", () =>
-    withWorld({ scripts: { make: [{ calls: [["bash", { command: "ls -A; echo made >made.c" }]] }] } }, async (world) => {
+    withWorld({ scripts: { make: [{ calls: [["bash", { command: "ls -A; echo made >made.c" }]] }, { calls: [["sync", {}]] }] } }, async (world) => {
       git(world.home, "init", "--quiet")
       writeFileSync(join(world.home, ".gitignore"), "*\n")
       git(world.home, "add", "--force", ".gitignore")
