@@ -11,7 +11,7 @@ import type { ToolDefinition as Definition } from "./generated/types.js"
 import { currentFiber, Side } from "./side.js"
 import { beforeSignal } from "./signals.js"
 import { message } from "./told.js"
-import { setup } from "./two.js"
+import type { Context } from "./two.js"
 
 const here = dirname(fileURLToPath(import.meta.url))
 const id = "opencode-daytona-sandbox"
@@ -132,5 +132,8 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
     },
   }
 }
+
+/** OpenCode 2's; OpenCode 1 has no use for the file. */
+const setup = async (context: Context): Promise<void> => (await import("./two.js")).setup(context)
 
 export default { id, server, setup } satisfies PluginModule & { setup: unknown }
