@@ -37,17 +37,20 @@ export interface Running {
 export class Side extends Machine {
   readonly running = new Map<number, Running>()
   #agents: Promise<unknown> | undefined
+  readonly #release: Promise<string | undefined>
 
   constructor(readonly client: PluginInput["client"]) {
     super()
+    // Asked before the core is compiled, which takes longer than the answer.
+    this.#release = release(client).catch(() => undefined)
   }
 
   dead(message: string): void {
     die(message)
   }
 
-  async release(): Promise<string | undefined> {
-    return release(this.client)
+  release(): Promise<string | undefined> {
+    return this.#release
   }
 
   /** Undefined if nobody was asked: releases up to 1.15.4 give back something that is no promise, and ask nothing. */
