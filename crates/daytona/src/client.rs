@@ -619,14 +619,7 @@ fn is_web_address(url: &str) -> bool {
 
 /// Percent-encodes one path segment or query value.
 pub(crate) fn segment(text: &str) -> String {
-    text.bytes()
-        .map(|b| match b {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                (b as char).to_string()
-            }
-            _ => format!("%{b:02X}"),
-        })
-        .collect()
+    host::percent_encoded(text, b".~")
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@
 //!
 //! Surprise: futures are not `Send`. OpenCode runs the plugin on one JavaScript thread.
 
+mod encoded;
 mod http;
 mod lock;
 mod platform;
 pub mod proxy;
 
+pub use encoded::{file_name, percent_decoded, percent_encoded};
 pub use http::{CertificateFault, HttpError, Thrown};
 pub use lock::Lock;
 pub use platform::Platform;

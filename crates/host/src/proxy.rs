@@ -1,7 +1,7 @@
 //! The proxy that a request goes through, as the JavaScript runtimes choose it: by variables of the
 //! environment (Bun 1.3, November 2026).
 
-use crate::Host;
+use crate::{Host, percent_decoded};
 
 /// Variables that name proxies.
 pub const VARIABLES: &[&str] = &[
@@ -89,19 +89,6 @@ pub fn authority(url: &str) -> Option<(&str, u16)> {
         Some((host, port)) if is_number(port) => Some((host, port.parse().ok()?)),
         _ => Some((place, default)),
     }
-}
-
-/// A text in which `%XX` stands for a byte.
-pub fn percent_decoded(text: &str) -> String {
-    let (mut out, mut rest) = (Vec::new(), text.as_bytes());
-    while let [first, more @ ..] = rest {
-        let hex = more.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        let byte = byte.filter(|_| *first == b'%');
-        out.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &more[2..] } else { more };
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn is_number(text: &str) -> bool {

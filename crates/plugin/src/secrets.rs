@@ -117,7 +117,7 @@ impl Secrets {
         };
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
         let label = format!("[hidden: password in {name}]");
-        let decoded = [user, password].map(proxy::percent_decoded);
+        let decoded = [user, password].map(host::percent_decoded);
         let pair = format!("{}:{}", decoded[0], decoded[1]);
         let mut all = base64_of(&pair);
         all.extend([format!("{login}@"), format!("{pair}@")]);

@@ -6,7 +6,7 @@ use crate::push::{self, Push};
 use crate::record::Policy;
 use crate::redact::Redactor;
 use crate::send::Sender;
-use crate::spool::{Entry, Item, Spool};
+use crate::spool::{Entry, Spool};
 use crate::store::{Failure, Store, base_url};
 use async_trait::async_trait;
 use host::Host;
@@ -156,7 +156,7 @@ impl Cli {
     }
 
     fn config_path(&self) -> Result<String, String> {
-        config::path(|name| self.host.env(name))
+        config::path(self.host.platform(), |name| self.host.env(name))
     }
 
     async fn config(&self) -> Result<Config, String> {
@@ -255,18 +255,13 @@ impl Cli {
         let store = self.store_of(&config)?;
         let url = config.url.unwrap_or_default();
         let waiting = self.waiting().await?;
-        let (left, refused) = waiting.iter().fold((0, 0), |(left, refused), (_, entry)| {
-            let items = || entry.messages.values().chain([&entry.session]);
-            let due = items().filter(|item| item.due().is_some()).count();
-            (
-                left + due,
-                refused + items().filter(|item| item.refused.is_some()).count(),
-            )
-        });
+        let sum =
+            |of: fn(&Entry) -> usize| waiting.iter().map(|(_, entry)| of(entry)).sum::<usize>();
+        let (left, refused) = (sum(Entry::due), sum(|entry| entry.refusals().count()));
         let last = waiting
             .iter()
             .rev()
-            .find_map(|(_, entry)| refusals(entry).next());
+            .find_map(|(_, entry)| entry.refusals().next());
         let local = format!("{left} records wait, {refused} are not taken by the store.");
         match store.totals().await {
             Ok(totals) => {
@@ -305,7 +300,7 @@ impl Cli {
                 .entry(&session)
                 .await
                 .map_err(|error| error.to_string())?;
-            if entry.is_due() || refusals(&entry).next().is_some() {
+            if entry.is_due() || entry.refusals().next().is_some() {
                 found.push((session, entry));
             }
         }
@@ -458,17 +453,15 @@ impl Cli {
         let waiting = self.waiting().await?;
         let mut text = String::new();
         for (session, entry) in &waiting {
-            let items = || entry.messages.values().chain([&entry.session]);
-            let due = items().filter(|item| item.due().is_some()).count();
-            text += &format!("{session}  {due} records wait\n");
-            for why in refusals(entry) {
+            text += &format!("{session}  {} records wait\n", entry.due());
+            for why in entry.refusals() {
                 text += &format!("    not taken: {why}\n");
             }
         }
         if waiting.is_empty() {
             text += "Nothing waits.\n";
         }
-        let json = waiting.iter().map(|(session, entry)| json!({ "session": session, "refused": refusals(entry).collect::<Vec<_>>() }));
+        let json = waiting.iter().map(|(session, entry)| json!({ "session": session, "refused": entry.refusals().collect::<Vec<_>>() }));
         Ok(Done::new(text, json.collect()))
     }
 
@@ -504,12 +497,6 @@ fn unknown(name: &str) -> Problem {
         "there is no setting {name:?}; there are {}",
         names.join(", ")
     ))
-}
-
-/// Why the store does not take what waits.
-fn refusals(entry: &Entry) -> impl Iterator<Item = String> {
-    let items = entry.messages.values().chain([&entry.session]);
-    items.filter_map(|item: &Item| item.refused.clone())
 }
 
 /// Enough of a key to know it again.

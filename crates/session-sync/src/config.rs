@@ -4,7 +4,7 @@
 use crate::record::Include;
 use crate::store::base_url;
 use fast_glob::glob_match;
-use host::{FileErrorKind, Host};
+use host::{FileErrorKind, Host, Platform};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -106,12 +106,11 @@ pub struct Config {
     pub sources: (Source, Source),
 }
 
-/// Where the file is.
-pub fn path(env: impl Fn(&str) -> Option<String>) -> Result<String, String> {
-    let home = |name: &str| env(name).map(|home| format!("{home}/.config"));
+/// Where the file is, by the rules of a platform.
+pub fn path(platform: Platform, env: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let config = env("XDG_CONFIG_HOME")
-        .or_else(|| home("HOME"))
-        .or_else(|| home("USERPROFILE"))
+        .map(|dir| platform.slashed(&dir))
+        .or_else(|| Some(format!("{}/.config", platform.home(&env)?)))
         .ok_or(
             "neither XDG_CONFIG_HOME nor HOME is set, so there is no place for the configuration",
         )?;

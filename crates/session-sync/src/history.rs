@@ -5,17 +5,21 @@
 use crate::opencode::Conversation;
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 
 /// Bytes of messages and parts that are read at once, as far as one session allows it.
 const BATCH_BYTES: u64 = 16 * 1024 * 1024;
 /// Sessions that are read at once: a query names each.
 const BATCH_SESSIONS: usize = 200;
 
+/// A row, by the names of its columns.
+pub type Row = Map<String, Value>;
+
 /// OpenCode's database.
 #[async_trait(?Send)]
 pub trait Database {
     /// The rows that a query gives, as objects. An error says why there are none.
-    async fn query(&self, sql: &str) -> Result<Vec<Map<String, Value>>, String>;
+    async fn query(&self, sql: &str) -> Result<Vec<Row>, String>;
 }
 
 /// Which sessions.
@@ -46,18 +50,21 @@ pub async fn sessions(database: &dyn Database, filter: &Filter) -> Result<Vec<Fo
     let sizes = database
         .query("SELECT session_id, SUM(LENGTH(data)) AS bytes FROM part GROUP BY session_id")
         .await?;
-    let size = |id: &str| {
-        let row = sizes
-            .iter()
-            .find(|row| row.get("session_id") == Some(&id.into()));
-        row.and_then(|row| row.get("bytes")?.as_u64())
-            .unwrap_or_default()
-    };
+    let mut bytes_of: HashMap<&str, u64> = HashMap::new();
+    for row in &sizes {
+        let (session, bytes) = (row.get("session_id"), row.get("bytes"));
+        if let (Some(session), Some(bytes)) = (
+            session.and_then(Value::as_str),
+            bytes.and_then(Value::as_u64),
+        ) {
+            bytes_of.insert(session, bytes);
+        }
+    }
     let mut found: Vec<Found> = rows
         .into_iter()
         .filter_map(|row| {
             let id = row.get("id")?.as_str()?.to_string();
-            let bytes = size(&id);
+            let bytes = bytes_of.get(id.as_str()).copied().unwrap_or_default();
             let updated = row.get("time_updated")?.as_f64()?;
             let info = session(row);
             Some(Found {
@@ -111,32 +118,35 @@ pub async fn read(database: &dyn Database, batch: &[Found]) -> Result<Vec<Conver
     let ids = ids.join(",");
     // Ids rise with time, and are what OpenCode itself orders by.
     let of = |table: &str| format!("SELECT * FROM {table} WHERE session_id IN ({ids}) ORDER BY id");
-    let messages = database.query(&of("message")).await?;
-    let parts = database.query(&of("part")).await?;
-    let belongs = |row: &Map<String, Value>, field: &str, id: &Value| row.get(field) == Some(id);
+    let mut messages = grouped(database.query(&of("message")).await?, "session_id");
+    let mut parts = grouped(database.query(&of("part")).await?, "message_id");
     let conversation = |found: &Found| {
-        let id = Value::from(found.id.as_str());
-        let messages = messages
-            .iter()
-            .filter(|row| belongs(row, "session_id", &id));
-        let messages = messages.filter_map(|row| {
-            let message = row.get("id")?;
-            let of_message = parts
-                .iter()
-                .filter(|part| belongs(part, "message_id", message));
-            let parts: Vec<Value> = of_message.filter_map(data).collect();
-            let whole = json!({ "info": data(row)?, "parts": parts });
+        let rows = messages.remove(&found.id).unwrap_or_default();
+        let messages = rows.into_iter().filter_map(|row| {
+            let parts = parts.remove(row.get("id")?.as_str()?).unwrap_or_default();
+            let parts: Vec<Value> = parts.iter().filter_map(data).collect();
+            let whole = json!({ "info": data(&row)?, "parts": parts });
             serde_json::from_value(whole).ok()
         });
-        let info = serde_json::from_value(found.info.clone()).ok()?;
         let messages = messages.collect();
+        let info = serde_json::from_value(found.info.clone()).ok()?;
         Some(Conversation { info, messages })
     };
     Ok(batch.iter().filter_map(conversation).collect())
 }
 
+/// Rows by the id in one of their columns, in their order.
+fn grouped(rows: Vec<Row>, column: &str) -> HashMap<String, Vec<Row>> {
+    let mut groups: HashMap<String, Vec<Row>> = HashMap::new();
+    for row in rows {
+        let id = row.get(column).and_then(Value::as_str).unwrap_or_default();
+        groups.entry(id.into()).or_default().push(row);
+    }
+    groups
+}
+
 /// The JSON in a row's column `data`, with the row's id.
-fn data(row: &Map<String, Value>) -> Option<Value> {
+fn data(row: &Row) -> Option<Value> {
     let text = row.get("data")?.as_str()?;
     let mut data: Map<String, Value> = serde_json::from_str(text).ok()?;
     data.insert("id".into(), row.get("id")?.clone());
@@ -144,7 +154,7 @@ fn data(row: &Map<String, Value>) -> Option<Value> {
 }
 
 /// A row of the table of sessions, as OpenCode's interface has it.
-fn session(row: Map<String, Value>) -> Value {
+fn session(row: Row) -> Value {
     let field = |name: &str| row.get(name).cloned().unwrap_or_default();
     let model = field("model");
     let model = model

@@ -17,7 +17,7 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::future::{Either, select};
 use host::{Host, Level};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -83,7 +83,7 @@ pub struct Plugin {
     /// The session that is worked on.
     current: RefCell<Option<String>>,
     /// Sessions with a turn under way.
-    busy: RefCell<BTreeMap<String, bool>>,
+    busy: RefCell<BTreeSet<String>>,
     wake: UnboundedSender<()>,
     woken: RefCell<Option<UnboundedReceiver<()>>>,
     /// The user has heard that something is wrong.
@@ -169,12 +169,14 @@ impl Plugin {
     pub fn event(&self, kind: &str, session: &str, status: Option<&str>) {
         match (kind, status) {
             ("session.status", Some("busy" | "retry")) => {
-                self.busy.borrow_mut().insert(session.into(), true);
+                self.busy.borrow_mut().insert(session.into());
             }
-            ("session.idle" | "session.error", _) => drop(self.busy.borrow_mut().remove(session)),
+            ("session.idle" | "session.error", _) => {
+                self.busy.borrow_mut().remove(session);
+            }
             _ => {}
         }
-        let is_busy = self.busy.borrow().contains_key(session);
+        let is_busy = self.busy.borrow().contains(session);
         self.plan(session, if is_busy { LONG_MS } else { SETTLE_MS }, true);
     }
 
@@ -216,7 +218,7 @@ impl Plugin {
     }
 
     async fn do_job(&self, session: &str, job: Job) {
-        let is_idle = !self.busy.borrow().contains_key(session);
+        let is_idle = !self.busy.borrow().contains(session);
         let done = async {
             if job.reads {
                 self.read(session, is_idle).await?;

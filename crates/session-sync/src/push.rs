@@ -39,6 +39,16 @@ impl Pushed {
     }
 }
 
+/// A session that may leave.
+struct Leaving {
+    session: SessionRecord,
+    messages: Vec<MessageRecord>,
+    /// When it had changed last.
+    updated: f64,
+    /// How many sessions the run looks at.
+    of: usize,
+}
+
 /// Everything a run needs.
 pub struct Push<'a> {
     /// The machine.
@@ -58,11 +68,11 @@ impl Push<'_> {
         is_excluded(self.exclude, &info.directory) || is_private(&info.title)
     }
 
-    /// Shows what would leave, and sends nothing.
-    pub async fn rehearse(
+    /// Gives every session that a filter lets through, and that may leave, to `see`.
+    async fn each(
         &self,
         filter: &Filter,
-        mut see: impl FnMut(&SessionRecord, &[MessageRecord]),
+        mut see: impl AsyncFnMut(Leaving, &mut Pushed) -> Result<(), String>,
     ) -> Result<Pushed, String> {
         let mut pushed = Pushed::default();
         let found = history::sessions(self.database, filter).await?;
@@ -74,11 +84,30 @@ impl Push<'_> {
                     continue;
                 }
                 let (session, messages) = records(&conversation, self.policy);
-                pushed.messages += messages.len();
-                see(&session, &messages);
+                let leaving = Leaving {
+                    session,
+                    messages,
+                    updated: conversation.info.time.updated,
+                    of: found.len(),
+                };
+                see(leaving, &mut pushed).await?;
             }
         }
         Ok(pushed)
+    }
+
+    /// Shows what would leave, and sends nothing.
+    pub async fn rehearse(
+        &self,
+        filter: &Filter,
+        mut see: impl FnMut(&SessionRecord, &[MessageRecord]),
+    ) -> Result<Pushed, String> {
+        self.each(filter, async |leaving: Leaving, pushed: &mut Pushed| {
+            pushed.messages += leaving.messages.len();
+            see(&leaving.session, &leaving.messages);
+            Ok(())
+        })
+        .await
     }
 
     /// Sends what the store does not have. `progress` hears of each session: how many are done, of how many.
@@ -89,28 +118,18 @@ impl Push<'_> {
         sender: &Sender,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Pushed, String> {
-        let mut pushed = Pushed::default();
-        let found = history::sessions(self.database, filter).await?;
-        for batch in history::batches(&found) {
-            for conversation in history::read(self.database, batch).await? {
-                pushed.sessions += 1;
-                if self.is_kept(&conversation) {
-                    pushed.kept += 1;
-                    continue;
-                }
-                let (record, messages) = records(&conversation, self.policy);
-                let session = &conversation.info.id;
-                let updated = conversation.info.time.updated;
-                let want = spool.update(session, |entry| {
-                    entry.updated = updated;
-                    entry.want(&record, &messages);
-                });
-                want.await.map_err(|error| error.to_string())?;
-                pushed.add(&send(self.host, sender, session).await?);
-                progress(pushed.sessions, found.len());
-            }
-        }
-        Ok(pushed)
+        self.each(filter, async |leaving: Leaving, pushed: &mut Pushed| {
+            let session = &leaving.session.external_id;
+            let want = spool.update(session, |entry| {
+                entry.updated = leaving.updated;
+                entry.want(&leaving.session, &leaving.messages);
+            });
+            want.await.map_err(|error| error.to_string())?;
+            pushed.add(&send(self.host, sender, session).await?);
+            progress(pushed.sessions, leaving.of);
+            Ok(())
+        })
+        .await
     }
 }
 

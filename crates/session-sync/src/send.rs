@@ -185,11 +185,10 @@ impl Sender {
 }
 
 fn count(entry: &Entry, messages: usize, later_ms: u64) -> Pass {
-    let items = || entry.messages.values().chain([&entry.session]);
     Pass {
         messages,
-        left: items().filter(|item| item.due().is_some()).count(),
-        refused: items().filter(|item| item.refused.is_some()).count(),
+        left: entry.due(),
+        refused: entry.refusals().count(),
         later_ms,
     }
 }

@@ -2,11 +2,11 @@
 //! change. A file that cannot be read is put aside, and the session is compared as a whole again.
 
 use crate::record::{MessageRecord, PartRecord, SessionRecord};
-use host::{FileError, FileErrorKind, Host, Lock};
+use host::{FileError, FileErrorKind, Host, Lock, file_name};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// The format of the files.
@@ -79,8 +79,10 @@ impl Entry {
             let item = self.messages.entry(message.external_id.clone());
             item.or_default().want(json(message));
         }
+        let ids = messages.iter().map(|message| &message.external_id);
+        let ids: BTreeSet<&String> = ids.collect();
         for (id, item) in &mut self.messages {
-            if messages.iter().any(|message| message.external_id == *id) {
+            if ids.contains(id) {
                 continue;
             }
             match (&item.accepted, &item.waiting) {
@@ -92,9 +94,24 @@ impl Entry {
         self.messages.retain(|_, item| *item != Item::default());
     }
 
+    /// The session and its messages.
+    fn items(&self) -> impl Iterator<Item = &Item> {
+        self.messages.values().chain([&self.session])
+    }
+
+    /// How many records are to be sent.
+    pub fn due(&self) -> usize {
+        self.items().filter(|item| item.due().is_some()).count()
+    }
+
     /// True if something is to be sent.
     pub fn is_due(&self) -> bool {
-        self.session.due().is_some() || self.messages.values().any(|item| item.due().is_some())
+        self.due() > 0
+    }
+
+    /// Why the store does not take what waits, for each record that it does not take.
+    pub fn refusals(&self) -> impl Iterator<Item = &str> {
+        self.items().filter_map(|item| item.refused.as_deref())
     }
 
     /// Everything that the store has refused is tried again.
@@ -140,14 +157,7 @@ impl Spool {
     }
 
     fn path(&self, session: &str) -> String {
-        let name: String = session
-            .bytes()
-            .map(|byte| match byte {
-                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' => (byte as char).to_string(),
-                _ => format!("%{byte:02X}"),
-            })
-            .collect();
-        format!("{}/{name}.json", self.dir)
+        format!("{}/{}", self.dir, file_name(session))
     }
 
     /// A session's entry as it is on disk; a new one if there is none, or none that can be read.

@@ -3,7 +3,7 @@
 //! Surprises: bad input is answered with 500, so a 500 is not always worth repeating; an update that comes too
 //! soon after a date is dropped with 200 and `ok: true`; so what was sent is read back.
 
-use host::{Body, Host, HttpError, HttpRequest};
+use host::{Body, Host, HttpError, HttpRequest, percent_encoded};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -147,13 +147,7 @@ impl Store {
             session: Stored,
             messages: Vec<StoredMessage>,
         }
-        let id: String = id.bytes().fold(String::new(), |mut out, byte| {
-            match byte {
-                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' => out.push(byte as char),
-                _ => out.push_str(&format!("%{byte:02X}")),
-            }
-            out
-        });
+        let id = percent_encoded(id, b"");
         let path = format!("/api/sessions/get?id={id}");
         let found: Found = self.ask("GET", &path, Body::Empty).await?;
         Ok((found.session, found.messages))

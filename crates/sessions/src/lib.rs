@@ -16,5 +16,5 @@ pub use manager::{
 };
 pub use store::{
     Cleanup, Creating, Document, Entry, Home, PreparedSnapshot, Snapshotting, Store, StoreError,
-    Undo, Unsynced, Version, file_name, store_dir,
+    Undo, Unsynced, Version, store_dir,
 };

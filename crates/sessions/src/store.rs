@@ -5,7 +5,7 @@
 //! does not parse is moved aside, never overwritten, and one of a newer layout is left as it is: who
 //! wrote it may be at work beside us.
 
-use host::{FileError, FileErrorKind, Host, Level, Lock, Platform};
+use host::{FileError, FileErrorKind, Host, Level, Lock, Platform, file_name};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -334,19 +334,6 @@ pub fn store_dir(
 ) -> Result<String, StoreError> {
     let data = platform.data_dir(env).ok_or(StoreError::NoDirectory)?;
     Ok(format!("{data}/opencode/storage/daytona"))
-}
-
-/// A project id as one file name: anything but letters, digits, `-` and `_` is percent-encoded, so
-/// that neither `/` nor `..` can lead out of the directory.
-pub fn file_name(project_id: &str) -> String {
-    let name: String = project_id
-        .bytes()
-        .map(|b| match b {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => (b as char).to_string(),
-            _ => format!("%{b:02X}"),
-        })
-        .collect();
-    format!("{}.json", if name.is_empty() { "%" } else { &name })
 }
 
 /// One project's file.

@@ -3,7 +3,7 @@
 
 use host::{Host, Platform};
 use serde_json::{Value, json};
-use sessions::{Entry, Store, StoreError, file_name, store_dir};
+use sessions::{Entry, Store, StoreError, store_dir};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -212,7 +212,7 @@ fn every_project_has_a_file_of_its_own_in_the_data_directory() {
         ("", "%.json"),
         ("é", "%C3%A9.json"),
     ] {
-        assert_eq!(file_name(id), name);
+        assert_eq!(host::file_name(id), name);
     }
     // `data_is_where_each_platform_has_it` in crates/host has the whole table.
     use Platform::{Linux, Mac, Windows};

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use daytona::{Client, Settings};
 use host::Host;
 use serde_json::{Value, json};
-use sessions::{Carrier, Fresh, Notice, Prepared, Project, Sessions, Store, Template, file_name};
+use sessions::{Carrier, Fresh, Notice, Prepared, Project, Sessions, Store, Template};
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -151,7 +151,7 @@ impl World {
     }
 
     fn store_path(&self) -> PathBuf {
-        self.data.path().join(file_name("project"))
+        self.data.path().join(host::file_name("project"))
     }
 
     fn write_store(&self, store: &Value) {
@@ -301,7 +301,7 @@ fn what_could_not_be_deleted_is_tried_again_while_the_process_lives() {
                 // As another process left it that died while its create was under way.
                 let name = "opencode-s-1";
                 let note = json!({ "session": "s", "name": name, "pid": DEAD + 1, "since": host.now_ms() });
-                let path = world.data.path().join(file_name("project"));
+                let path = world.data.path().join(host::file_name("project"));
                 std::fs::write(&path, json!({ "creating": [note] }).to_string()).expect("written");
                 sessions.sweep().await.expect("sweeps");
                 assert_eq!(world.store()["cleanup"][0]["late"], true);
@@ -379,7 +379,8 @@ fn a_store_lost_while_the_sandbox_is_in_use_is_written_again() {
         let world = World::new();
         let (host, a) = world.process(std::process::id());
         let first = a.enter("s", false).await.expect("a sandbox");
-        std::fs::remove_file(world.data.path().join(file_name("project"))).expect("it is there");
+        std::fs::remove_file(world.data.path().join(host::file_name("project")))
+            .expect("it is there");
         host.skip_ms.set(120_000);
         assert_eq!(a.enter("s", false).await.expect("a sandbox"), first);
         let entry = &world.store()["sessions"]["s"];
@@ -404,7 +405,7 @@ fn what_another_process_is_making_is_not_adopted() {
         let (host, b) = world.process(std::process::id());
         let note =
             json!({ "session": "s", "name": "opencode-s-1", "pid": 1, "since": host.now_ms() });
-        let path = world.data.path().join(file_name("project"));
+        let path = world.data.path().join(host::file_name("project"));
         std::fs::write(&path, json!({ "creating": [note] }).to_string()).expect("written");
         let waits = tokio::time::timeout(Duration::from_millis(700), b.ensure("s")).await;
         assert!(waits.is_err(), "it did not wait: {waits:?}");
@@ -464,7 +465,8 @@ fn a_sandbox_known_only_by_its_label_is_remembered_until_it_is_deleted() {
         let world = World::new();
         let (_, a) = world.process(DEAD);
         let toolbox = a.enter("s", false).await.expect("a sandbox");
-        std::fs::remove_file(world.data.path().join(file_name("project"))).expect("it is there");
+        std::fs::remove_file(world.data.path().join(host::file_name("project")))
+            .expect("it is there");
         let (host, b) = world.process(DEAD + 1);
         host.fast.set(true);
         host.fail(|operation, what| {
