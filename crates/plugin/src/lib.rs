@@ -33,4 +33,4 @@ pub use edge::*;
 pub use guard::Registered;
 pub use opencode::{Asked, OpenCode};
 pub use plugin::{Plugin, catalog_json, definitions};
-pub use release::{FLOOR, Lack, Support, TESTED, refusal, refusals, support};
+pub use release::{FLOOR, TESTED, refusals};

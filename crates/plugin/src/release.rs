@@ -18,7 +18,7 @@ const PLACE: &str = "{release}";
 
 /// What the plugin does with a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Support {
+pub(crate) enum Support {
     /// It serves, and all tests ran with this release or with releases around it.
     Tested,
     /// It serves, as long as the release has what is needed: see [`Lack`].
@@ -31,7 +31,7 @@ pub enum Support {
 
 /// What the plugin does with the release that OpenCode says it is. A release that nobody knows (one that was
 /// built from source, say) is judged by what it can do.
-pub fn support(release: &str) -> Support {
+pub(crate) fn support(release: &str) -> Support {
     let parse = |text: &str| Version::parse(text).ok();
     let (Some(release), Some(floor), Some(tested)) = (
         parse(release.trim_start_matches('v')),
@@ -50,7 +50,7 @@ pub fn support(release: &str) -> Support {
 }
 
 /// Why the plugin refuses with this release, in one or two sentences; none if it serves.
-pub fn refusal(release: &str) -> Option<String> {
+pub(crate) fn refusal(release: &str) -> Option<String> {
     match support(release) {
         Support::TooOld => Some(too_old(release)),
         Support::Two => Some(two(release)),
@@ -72,7 +72,7 @@ fn two(release: &str) -> String {
 
 /// What a release may lack, whatever its number is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lack {
+pub(crate) enum Lack {
     /// A permission question is not asked.
     Questions,
     /// The arguments of a tool cannot be described.
