@@ -19,6 +19,8 @@ pub use native::{Fault, TestHost};
 pub use skip::skip;
 pub use tree::{read_tree, write_tree};
 
+use std::time::{Duration, Instant};
+
 /// Runs a future that may spawn others, on one thread, as OpenCode would.
 pub fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -26,4 +28,16 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
         .build()
         .expect("a runtime");
     tokio::task::LocalSet::new().block_on(&runtime, future)
+}
+
+/// Looks until it is so; fails after 30 seconds.
+pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !is_so().await {
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "it never came to be: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

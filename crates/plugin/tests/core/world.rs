@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+pub(crate) use testkit::until;
 use testkit::{Local, TestHost, write_tree};
 
 /// Files of the project, committed; beside them `draft.txt`, which is not.
@@ -134,7 +134,7 @@ impl World {
 
     pub(crate) fn store_path(&self) -> PathBuf {
         let dir = self.data.path().join("opencode/storage/daytona");
-        dir.join(sessions::file_name(&self.project_id))
+        dir.join(host::file_name(&self.project_id))
     }
 
     /// The store as it is on disk; null if there is none.
@@ -477,16 +477,4 @@ pub(crate) fn git(dir: &Path, args: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     text
-}
-
-/// Looks until it is so.
-pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    let start = Instant::now();
-    while !is_so().await {
-        assert!(
-            start.elapsed() < Duration::from_secs(30),
-            "it never came to be: {what}"
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }

@@ -12,8 +12,8 @@ use session_sync::redact::Redactor;
 use session_sync::spool::Spool;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
-use testkit::{TestHost, run};
+use std::time::Duration;
+use testkit::{TestHost, run, until};
 
 /// OpenCode with one session.
 #[derive(Default)]
@@ -83,17 +83,6 @@ impl World {
 
     async fn arrived(&self) -> usize {
         self.texts().await.len()
-    }
-}
-
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    let start = Instant::now();
-    while !is_so().await {
-        assert!(
-            start.elapsed() < Duration::from_secs(60),
-            "it never came to be: {what}"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
