@@ -11,7 +11,7 @@
 
 import { parseArgs } from "node:util"
 import { ensureRelease, expected, release } from "../lib/releases.mjs"
-import { ensureLocal, ensurePackage, ensurePackages, ensurePrograms, ensureTools, enterPrograms } from "../lib/setup.mjs"
+import { prepare } from "../lib/setup.mjs"
 import { packedPackage } from "../lib/world.mjs"
 import { byItself, cannot } from "./releases.mjs"
 import { CONFIGS, FAMILIES, round, rounds, rows, STATES, WITHOUT } from "./round.mjs"
@@ -112,13 +112,8 @@ if (process.argv[1] === new URL(import.meta.url).pathname) {
   for (const name of values.state ?? []) if (!STATES.includes(name)) fail(`There is no state ${name}: ${STATES.join(", ")}`)
   for (const name of values.config ?? []) if (!CONFIGS.includes(name)) fail(`There is no configuration ${name}: ${CONFIGS.join(", ")}`)
   for (const id of values.row ?? []) if (!rows.some((row) => row.id === id)) fail(`There is no row ${id}: ${rows.map((row) => row.id).join(", ")}`)
-  ensureTools()
-  ensurePackages()
-  ensurePrograms()
-  ensurePackage({ reuse: true })
-  ensureLocal()
+  prepare()
   if (values.release) process.env.OPENCODE_RELEASE = ensureRelease(values.release)
-  enterPrograms()
   const chosen = values.row ? rows.filter(({ id }) => values.row.includes(id)) : rows
   const { lines, effects, secrets, problems } = await audit({ chosen, states: values.state, configs: values.config, say: (text) => console.error(text) })
   console.log(lines.join("\n"))

@@ -19,6 +19,12 @@ describe("a release of OpenCode, in a short form:", () => {
   }
 })
 
+test("the floor and the pinned release are those that the plugin names when it refuses", async () => {
+  const { refusals } = await import("../../dist/generated/refusals.js")
+  const { text } = refusals.tooOld
+  assert.ok(text.includes(`needs OpenCode ${FLOOR} or later`) && text.includes(`opencode upgrade ${PINNED}`), text)
+})
+
 test("the list is in order, refuses below the floor and serves from there on, and ends with the pinned release", () => {
   const versions = RELEASES.map(({ version }) => version)
   assert.deepEqual(versions, versions.toSorted(compareVersions))

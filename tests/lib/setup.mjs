@@ -57,6 +57,16 @@ export function enterPrograms() {
   for (const name of Object.keys(process.env)) if (name.startsWith("GIT_")) delete process.env[name]
 }
 
+/** All of it, for a command that runs the real OpenCode with the built package. */
+export function prepare() {
+  ensureTools()
+  ensurePackages()
+  ensurePrograms()
+  ensurePackage({ reuse: true })
+  ensureLocal()
+  enterPrograms()
+}
+
 /** Each of these says whether it had anything to do; `quiet` shows a command's output only if it fails. */
 export function ensurePackages({ quiet = false } = {}) {
   if (installedAsLocked(root)) return false

@@ -17,7 +17,7 @@ import { audit } from "../audit/audit.mjs"
 import { rows } from "../audit/round.mjs"
 import { Count } from "../lib/count.mjs"
 import { ensureRelease, newerThanList, RELEASES } from "../lib/releases.mjs"
-import { ensureLocal, ensurePackage, ensurePackages, ensurePrograms, ensureTools, enterPrograms } from "../lib/setup.mjs"
+import { prepare } from "../lib/setup.mjs"
 import { packedPackage, root } from "../lib/world.mjs"
 import { permissions } from "./permissions.mjs"
 import { smoke } from "./smoke.mjs"
@@ -103,12 +103,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     console.error(`There is no part ${name}: ${Object.keys(parts).join(", ")}`)
     process.exit(2)
   }
-  ensureTools()
-  ensurePackages()
-  ensurePrograms()
-  ensurePackage({ reuse: true })
-  ensureLocal()
-  enterPrograms()
+  prepare()
   packedPackage()
   const { list, problems } = chosen(values.release)
   for (const problem of problems) console.log(`FAILED: ${problem}`)

@@ -11,7 +11,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { ensureLocal, ensurePackage, ensurePackages, ensurePrograms, ensureTools, enterPrograms } from "../lib/setup.mjs"
+import { prepare } from "../lib/setup.mjs"
 import { createWorld, eventually, git, startLocal } from "../lib/world.mjs"
 import { build, committed, prepareUser, snapshot, userGit } from "../repositories/build.mjs"
 import { plainKinds } from "../repositories/kinds.mjs"
@@ -477,12 +477,7 @@ function sizesOf(args) {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { killEvery, ...rest } = sizesOf(process.argv.slice(2))
   const replay = Object.entries({ ...rest, "kill-every": killEvery }).map(([name, value]) => `--${name} ${value}`).join(" ")
-  ensureTools()
-  ensurePackages()
-  ensurePrograms()
-  ensurePackage({ reuse: true })
-  ensureLocal()
-  enterPrograms()
+  prepare()
   console.log(`seed ${rest.seed}; the same again: npm run soak -- ${replay}`)
   const result = await soak({ ...rest, killEvery, say: console.log })
   for (const [check, complaints] of Object.entries(result.complaints)) {
