@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict"
 import { execFileSync, spawn } from "node:child_process"
-import { existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs"
 import { createServer } from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -100,6 +100,14 @@ describe("files", () => {
     symlinkSync("six", join(dir, "link"))
     assert.deepEqual(await machine.fileSizes(dir, ["six", "link", "nothing", "."]), [6, 0, 0, 0])
     assert.ok(Math.abs((await machine.modified(join(dir, "six"))) - Date.now()) < 3_600_000)
+  })
+
+  test("a copy has the content of a file and the time when that was written", async () => {
+    writeFileSync(join(dir, "old"), "was")
+    utimesSync(join(dir, "old"), 1_700_000_000.1239, 1_700_000_000.1239)
+    await machine.copyFile(join(dir, "old"), join(dir, "copy"))
+    assert.equal(readFileSync(join(dir, "copy"), "utf8"), "was")
+    assert.equal(statSync(join(dir, "copy")).mtimeMs, 1_700_000_000_123)
   })
 })
 

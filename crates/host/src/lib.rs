@@ -58,6 +58,10 @@ pub trait Host {
     /// directories are made.
     async fn create_file(&self, path: &str) -> Result<(), FileError>;
 
+    /// Copies a file with the time when it was written last, rounded down to a millisecond. Git
+    /// compares that time of an index with those of files to know which it has to read again.
+    async fn copy_file(&self, from: &str, to: &str) -> Result<(), FileError>;
+
     /// Renames a file.
     async fn rename_file(&self, from: &str, to: &str) -> Result<(), FileError>;
 

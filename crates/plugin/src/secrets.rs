@@ -400,6 +400,10 @@ impl Host for Screen<dyn Host> {
         self.inner.rename_file(from, to).await
     }
 
+    async fn copy_file(&self, from: &str, to: &str) -> Result<(), FileError> {
+        self.inner.copy_file(from, to).await
+    }
+
     async fn remove_file(&self, path: &str) -> Result<(), FileError> {
         self.inner.remove_file(path).await
     }

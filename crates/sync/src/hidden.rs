@@ -28,8 +28,7 @@ impl Project {
             return Ok(Vec::new());
         }
         let seeing = format!("{dir}/seeing");
-        let bytes = self.host.read_file(index).await?;
-        self.host.replace_file(&seeing, &bytes).await?;
+        self.host.copy_file(index, &seeing).await?;
         let git = git.clone().with("GIT_INDEX_FILE", seeing);
         let mut paths: Vec<u8> = Vec::new();
         for path in &flagged {

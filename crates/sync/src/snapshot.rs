@@ -276,9 +276,9 @@ impl Project {
     ) -> Result<(), Error> {
         // A copy of the user's index saves hashing what has not changed, and says what a sparse checkout
         // leaves out. Without one, HEAD says what is tracked even if a rule ignores it.
-        let users = match root {
-            Some(layout) => self.host.read_file(&layout.index).await.ok(),
-            None => None,
+        let copy = async || match root {
+            Some(layout) => self.host.copy_file(&layout.index, index).await.is_ok(),
+            None => false,
         };
         let fresh = async || {
             self.host.remove_file(index).await?;
@@ -287,9 +287,8 @@ impl Project {
                 None => Ok(()),
             }
         };
-        match &users {
-            Some(users) => self.host.replace_file(index, users).await?,
-            None => fresh().await?,
+        if !copy().await {
+            fresh().await?;
         }
         if below.is_empty() {
             return Ok(());
@@ -298,10 +297,9 @@ impl Project {
         if self.add(git, kind, below, dir).await?.code == 0 {
             return Ok(());
         }
-        match users.filter(|_| kind.is_sparse) {
-            // A fresh one would call all that is left out deleted.
-            Some(users) => self.host.replace_file(index, &users).await?,
-            None => fresh().await?,
+        // In a sparse checkout a fresh one would call all that is left out deleted.
+        if !(kind.is_sparse && copy().await) {
+            fresh().await?;
         }
         let again = self.add(git, kind, below, dir).await?;
         // What cannot be read does not travel; git has added the rest.

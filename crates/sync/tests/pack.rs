@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 use sync::Start;
 use testkit::{TestHost, git, run, try_git, unpack, write_tree};
 
-/// Runs git with a fixed identity and none of the machine's configuration.
 /// A file as git sees it: kind and content.
 #[derive(Debug, PartialEq)]
 enum Node {
@@ -664,6 +664,34 @@ fn a_worktree_as_windows_or_macos_has_it_goes_in_as_git_has_it() {
         let changed = git(carried.sandbox.path(), &["diff", "--name-only", "HEAD^"]);
         assert_eq!(changed, "edited.sh", "{settings:?}");
     }
+}
+
+/// Git looks at a file's content again if it may have been written after the index, and tells that by
+/// the times of both in whole seconds. Here it can tell by nothing else: size and time are equal.
+#[test]
+fn an_edit_in_the_second_of_the_index_is_carried() {
+    let case = Case::repository();
+    let path = case.path();
+    git(&path, &["config", "core.trustctime", "false"]);
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let write = |content: &str| {
+        fs::write(path.join("a.txt"), content).expect("written");
+        set_modified(&path.join("a.txt"), then);
+    };
+    write("was\n");
+    git(&path, &["commit", "--quiet", "-am", "second"]);
+    set_modified(&path.join(".git/index"), then);
+    write("now\n");
+    let carried = carry(&path, &history(5));
+    let Node::File { content, .. } = &carried.files[&b"a.txt"[..]] else {
+        panic!("a.txt is no file");
+    };
+    assert_eq!(content, b"now\n");
+}
+
+fn set_modified(path: &Path, time: SystemTime) {
+    let file = fs::File::options().write(true).open(path).expect("opened");
+    file.set_modified(time).expect("set");
 }
 
 #[test]

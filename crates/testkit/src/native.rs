@@ -431,6 +431,17 @@ impl Host for TestHost {
         self.file("rename", from, std::fs::rename(from, to))
     }
 
+    async fn copy_file(&self, from: &str, to: &str) -> Result<(), FileError> {
+        self.check("copy", from).await?;
+        let copy = || {
+            let written = std::fs::metadata(from)?.modified()?;
+            std::fs::copy(from, to)?;
+            let copied = std::fs::File::options().write(true).open(to)?;
+            copied.set_modified(written)
+        };
+        self.file("copy", from, copy())
+    }
+
     async fn remove_file(&self, path: &str) -> Result<(), FileError> {
         self.check("remove", path).await?;
         match std::fs::remove_file(path) {

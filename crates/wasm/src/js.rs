@@ -50,6 +50,8 @@ extern "C" {
     async fn create_file(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = renameFile)]
     async fn rename_file(this: &JsHost, from: &str, to: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = copyFile)]
+    async fn copy_file(this: &JsHost, from: &str, to: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = removeFile)]
     async fn remove_file(this: &JsHost, path: &str) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, catch, js_name = listDir)]
@@ -419,6 +421,11 @@ impl Host for JsSide {
             .await
             .map_err(file_error(from))
             .map(drop)
+    }
+
+    async fn copy_file(&self, from: &str, to: &str) -> Result<(), FileError> {
+        let copied = self.0.copy_file(from, to).await;
+        copied.map_err(file_error(from)).map(drop)
     }
 
     async fn remove_file(&self, path: &str) -> Result<(), FileError> {
