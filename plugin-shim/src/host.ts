@@ -37,7 +37,6 @@ interface GitCall {
 }
 
 const MAX_STDERR = 64 * 1024
-const MAX_OUTPUT = 64 * 1024
 /** After so many bytes of a file memory is freed. */
 const FREED = 64 * 1024 * 1024
 const FIRST_LINE_MS = 5_000
@@ -305,23 +304,28 @@ export class Machine {
   }
 
   /** What a program writes to its standard output. */
-  async outputOf(program: string, args: string[], cwd: string, timeoutMs: number): Promise<string> {
+  async outputOf(program: string, args: string[], cwd: string, timeoutMs: number, maxBytes: number): Promise<string> {
     // Windows starts a batch file only by cmd.exe.
     const shell = /\.(cmd|bat)$/i.test(program)
     const child = start(shell ? `"${program}"` : program, args, { cwd, env: process.env, shell })
-    let late = false
-    const timer = setTimeout(() => ((late = true), kill(child)), timeoutMs)
-    let output = ""
-    child.stdout?.on("data", (data) => (output = (output + data).slice(0, MAX_OUTPUT)))
+    let why: string | undefined
+    const end = (reason: string) => ((why ??= reason), kill(child))
+    const timer = setTimeout(() => end(`it did not end within ${timeoutMs / 1000} s`), timeoutMs)
+    const output: Buffer[] = []
+    let bytes = 0
+    child.stdout?.on("data", (data: Buffer) => {
+      if ((bytes += data.length) <= maxBytes) output.push(data)
+      else end(`it wrote more than ${maxBytes} bytes`)
+    })
     child.stderr.resume()
     child.stdin.on("error", () => {}).end()
     const code = await new Promise<number | null>((resolve, reject) => {
       child.on("error", reject)
       child.on("close", resolve)
     }).finally(() => clearTimeout(timer))
-    if (late) throw new TimedOut(`it did not end within ${timeoutMs / 1000} s`)
+    if (why !== undefined) throw new Error(why)
     if (code !== 0) throw new Error(`it ended with exit code ${code}`)
-    return output
+    return Buffer.concat(output).toString()
   }
 
   now(): number {

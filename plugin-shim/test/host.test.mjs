@@ -17,7 +17,7 @@ before(() => (dir = mkdtempSync(join(tmpdir(), "shim-"))))
 after(() => rmSync(dir, { recursive: true, force: true }))
 
 describe("a program of the user's", () => {
-  const run = (script, ms = 60_000) => machine.outputOf(process.execPath, ["--eval", script], dir, ms)
+  const run = (script, ms = 60_000, bytes = 1024) => machine.outputOf(process.execPath, ["--eval", script], dir, ms, bytes)
 
   test("gives what it writes to its standard output, in the directory that is named", async () => {
     assert.equal(await run("console.error('no'); process.stdin.on('data', () => {}).on('end', () => console.log(process.cwd()))"), `${realpathSync(dir)}\n`)
@@ -25,11 +25,20 @@ describe("a program of the user's", () => {
 
   test("says why there is no output", async () => {
     await assert.rejects(run("process.exit(3)"), /exit code 3/)
-    await assert.rejects(machine.outputOf(join(dir, "nothing"), [], dir, 60_000), { code: "ENOENT" })
+    await assert.rejects(machine.outputOf(join(dir, "nothing"), [], dir, 60_000, 1024), { code: "ENOENT" })
   })
 
   test("is ended at its time, with what it has started", async () => {
-    await assert.rejects(run("require('node:child_process').spawnSync(process.execPath, ['--eval', 'setInterval(() => {}, 1000)'], { stdio: 'inherit' })", 300), { code: "ETIMEDOUT" })
+    await assert.rejects(run("require('node:child_process').spawnSync(process.execPath, ['--eval', 'setInterval(() => {}, 1000)'], { stdio: 'inherit' })", 300), /did not end within 0.3 s/)
+  })
+
+  test("is ended when it writes more than is wanted", async () => {
+    await assert.rejects(run("setInterval(() => process.stdout.write('x'.repeat(1000)), 1)"), /more than 1024 bytes/)
+  })
+
+  test("letters that come in two pieces are whole", async () => {
+    const script = "process.stdout.write(Buffer.from([0xc3]), () => setTimeout(() => process.stdout.write(Buffer.from([0xa9])), 50))"
+    assert.equal(await run(script), "é")
   })
 })
 

@@ -96,13 +96,15 @@ pub trait Host {
     async fn git(&self, call: GitCall) -> Result<GitOutput, GitError>;
 
     /// Runs a program of the user's in a directory, without input, and gives what it writes to its standard
-    /// output. It is ended after `timeout_ms`. The error is why there is none.
+    /// output. It is ended after `timeout_ms`, and when it has written more than `max_bytes`. The error is why
+    /// there is none.
     async fn output_of(
         &self,
         program: &str,
         args: &[&str],
         cwd: &str,
         timeout_ms: u64,
+        max_bytes: usize,
     ) -> Result<String, String>;
 
     /// Milliseconds since the Unix epoch.

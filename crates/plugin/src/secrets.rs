@@ -446,8 +446,12 @@ impl Host for Screen<dyn Host> {
         args: &[&str],
         cwd: &str,
         timeout_ms: u64,
+        max_bytes: usize,
     ) -> Result<String, String> {
-        self.inner.output_of(program, args, cwd, timeout_ms).await
+        let output = self
+            .inner
+            .output_of(program, args, cwd, timeout_ms, max_bytes);
+        output.await
     }
 
     fn now_ms(&self) -> u64 {

@@ -6,6 +6,9 @@
 
 pub mod cli;
 pub mod config;
+pub mod database;
+pub mod drain;
+pub mod edge;
 pub mod fit;
 pub mod history;
 pub mod opencode;

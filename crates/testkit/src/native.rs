@@ -589,6 +589,7 @@ impl Host for TestHost {
         args: &[&str],
         cwd: &str,
         timeout_ms: u64,
+        max_bytes: usize,
     ) -> Result<String, String> {
         if let Some(reason) = self.planted("run", program).await {
             return Err(reason);
@@ -599,6 +600,9 @@ impl Host for TestHost {
         let output = output.await.map_err(|late| late.to_string())?;
         let output = output.map_err(|error| error.to_string())?;
         match output.status.success() {
+            true if output.stdout.len() > max_bytes => {
+                Err(format!("it wrote more than {max_bytes} bytes"))
+            }
             true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
             false => Err(output.status.to_string()),
         }

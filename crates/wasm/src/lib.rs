@@ -1,16 +1,14 @@
-//! The only room that knows JavaScript: one class for OpenCode's side, the JavaScript [`Host`] for
-//! ours, one codec (JSON text; bytes as `Uint8Array`) and one error converter. It holds no logic.
-//!
-//! Surprise: a panic kills the instance, and promises that were pending would stay so for ever.
-//! The panic hook tells the shim before the trap, and the shim fails every call from then on.
+//! The plugin of sandboxes as a WebAssembly module: one class, and OpenCode's side in JavaScript. It holds no
+//! logic.
 
-mod js;
+mod opencode;
 
-use js::{JsHost, JsSide};
+use opencode::{JsOpenCode, Side};
 use plugin::{Init, Plugin};
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
+use wasm_host::{JsHost, JsMachine, report_panics};
 
 /// The plugin of one OpenCode instance.
 #[wasm_bindgen]
@@ -18,13 +16,19 @@ pub struct Core(Rc<Plugin>);
 
 #[wasm_bindgen]
 impl Core {
-    /// `init` is the JSON of `Init`.
+    /// `side` is the shim's object: the host, and OpenCode. `init` is the JSON of `Init`.
     #[wasm_bindgen(constructor)]
-    pub fn new(host: JsHost, init: &str) -> Result<Core, JsError> {
+    pub fn new(side: JsValue, init: &str) -> Result<Core, JsError> {
         let init: Init = serde_json::from_str(init)?;
-        let side = Rc::new(JsSide::new(host));
-        let plugin = Plugin::new(Rc::clone(&side) as _, Rc::clone(&side) as _, init);
-        js::report_panics(side, Rc::downgrade(&plugin));
+        let host: JsHost = side.clone().unchecked_into();
+        let opencode = Side(side.unchecked_into::<JsOpenCode>());
+        let plugin = Plugin::new(
+            Rc::new(JsMachine::new(host.clone())),
+            Rc::new(opencode),
+            init,
+        );
+        let alive = Rc::downgrade(&plugin);
+        report_panics(host, move |text| Some(alive.upgrade()?.fit_to_read(text)));
         Ok(Core(plugin))
     }
 

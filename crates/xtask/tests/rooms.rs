@@ -94,7 +94,7 @@ fn javascript_is_named_at_the_edge_only() {
         for entry in fs::read_dir(dir).expect("a directory").flatten() {
             let path = entry.path();
             if path.is_dir() {
-                if !["wasm", "xtask"]
+                if !["wasm", "wasm-host", "wasm-session-sync", "xtask"]
                     .iter()
                     .any(|room| path == crates().join(room))
                 {

@@ -8,6 +8,8 @@ use semver::Version;
 
 /// How long it may take to say its release. It takes about a second.
 const LIMIT_MS: u64 = 20_000;
+/// What it prints is a release; more than this is something else.
+const MAX_BYTES: usize = 64 * 1024;
 /// Programs of the name that are tried.
 const MAX_PROGRAMS: usize = 3;
 const PROGRAM: &str = "opencode";
@@ -37,7 +39,7 @@ pub(super) async fn installed(host: &dyn Host, directory: &str) -> Installed {
         if host.file_size(&program).await.is_err() {
             continue;
         }
-        let said = host.output_of(&program, &["--version"], directory, LIMIT_MS);
+        let said = host.output_of(&program, &["--version"], directory, LIMIT_MS, MAX_BYTES);
         let said = said.await.and_then(|said| {
             let nothing = || {
                 format!(

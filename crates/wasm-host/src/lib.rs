@@ -1,18 +1,21 @@
-//! [`Host`] and [`OpenCode`] on top of a JavaScript object.
+//! [`Host`] on top of a JavaScript object, for every module that is compiled to WebAssembly: one codec
+//! (JSON text; bytes as `Uint8Array`) and one error converter. It holds no logic.
+//!
+//! Surprise: a panic kills the instance, and promises that were pending would stay so for ever.
+//! [`report_panics`] tells the shim before the trap, and the shim fails every call from then on.
 
 use async_trait::async_trait;
 use host::*;
 use js_sys::{Array, Uint8Array};
-use plugin::{Asked, OpenCode, Permission, Plugin, Progress, Registered, Toast};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
 #[wasm_bindgen]
 extern "C" {
-    /// What the shim implements (`plugin-shim/src/host.ts`).
+    /// What the shim implements (`host.ts`).
+    #[derive(Clone)]
     pub type JsHost;
 
     #[wasm_bindgen(method, catch)]
@@ -83,6 +86,7 @@ extern "C" {
         args: Array,
         cwd: &str,
         timeout_ms: f64,
+        max_bytes: f64,
     ) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method)]
     fn now(this: &JsHost) -> f64;
@@ -102,28 +106,6 @@ extern "C" {
     fn pid_alive(this: &JsHost, pid: u32) -> bool;
     #[wasm_bindgen(method)]
     fn log(this: &JsHost, level: &str, message: &str);
-    #[wasm_bindgen(method, catch)]
-    async fn release(this: &JsHost) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(method, catch)]
-    async fn ask(this: &JsHost, call: u32, question: &str) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(method, catch)]
-    async fn parent(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(method, catch)]
-    async fn find(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(method, catch)]
-    async fn registered(this: &JsHost) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(method, catch)]
-    async fn rules(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(method, catch)]
-    async fn sessions(this: &JsHost) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(method, catch)]
-    async fn messages(this: &JsHost, session: &str) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(method)]
-    fn progress(this: &JsHost, call: u32, progress: &str);
-    #[wasm_bindgen(method)]
-    fn toast(this: &JsHost, toast: &str);
-    #[wasm_bindgen(method)]
-    fn terminal(this: &JsHost, line: &str) -> bool;
     #[wasm_bindgen(method)]
     fn dead(this: &JsHost, message: &str);
 
@@ -144,24 +126,29 @@ extern "C" {
     fn name(this: &Caught) -> JsValue;
 }
 
-/// The JavaScript side, as the core's host and as its OpenCode.
-pub(crate) struct JsSide(JsHost);
+/// The host, in JavaScript.
+pub struct JsMachine(JsHost);
+
+/// Makes a panic's message fit to be read by anybody; none once its owner is gone.
+type Screen = Box<dyn Fn(&str) -> Option<String>>;
 
 thread_local! {
     /// Who is told of a panic: every instance, as all share one memory and die together.
-    static WITNESS: RefCell<Vec<(Rc<JsSide>, Weak<Plugin>)>> = const { RefCell::new(Vec::new()) };
+    static WITNESSES: RefCell<Vec<(JsHost, Screen)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Tells every side of a panic, before the trap.
-pub(crate) fn report_panics(side: Rc<JsSide>, plugin: Weak<Plugin>) {
-    WITNESS.with_borrow_mut(|all| all.push((side, plugin)));
+/// Tells every instance of a panic, before the trap. `screen` makes the message fit to be read by anybody,
+/// and gives none once there is nothing left that must not be read.
+pub fn report_panics(host: JsHost, screen: impl Fn(&str) -> Option<String> + 'static) {
+    WITNESSES.with_borrow_mut(|all| all.push((host, Box::new(screen))));
     std::panic::set_hook(Box::new(|info| {
         let text = info.to_string();
-        WITNESS.with(|all| {
+        WITNESSES.with(|all| {
             if let Ok(all) = all.try_borrow() {
-                let plugins = all.iter().filter_map(|(_, plugin)| plugin.upgrade());
-                let text = plugins.fold(text.clone(), |text, plugin| plugin.fit_to_read(&text));
-                all.iter().for_each(|(side, _)| side.0.dead(&text));
+                let screened =
+                    |text: String, (_, screen): &(JsHost, Screen)| screen(&text).unwrap_or(text);
+                let text = all.iter().fold(text.clone(), screened);
+                all.iter().for_each(|(host, _)| host.dead(&text));
             }
         });
     }));
@@ -243,11 +230,13 @@ struct GitHead {
     stderr: String,
 }
 
-fn text(value: JsValue) -> String {
+/// A text; an empty one for anything else.
+pub fn text(value: JsValue) -> String {
     value.as_string().unwrap_or_default()
 }
 
-fn reason(error: &JsValue) -> (String, String) {
+/// The code and the message of what was thrown.
+pub fn reason(error: &JsValue) -> (String, String) {
     let thrown: &Caught = error.unchecked_ref();
     if !error.is_object() {
         return (String::new(), format!("{error:?}"));
@@ -275,18 +264,19 @@ fn file_error(path: &str) -> impl Fn(JsValue) -> FileError + '_ {
     }
 }
 
-fn json<T: Serialize>(value: &T) -> String {
+/// JSON text of plain data.
+pub fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("plain data serializes")
 }
 
 /// Work of the JavaScript side that ends when nobody waits for it any more.
 struct Running<'a> {
-    side: &'a JsSide,
+    side: &'a JsMachine,
     id: u32,
 }
 
 impl<'a> Running<'a> {
-    fn new(side: &'a JsSide) -> Self {
+    fn new(side: &'a JsMachine) -> Self {
         thread_local! {
             static LAST: Cell<u32> = const { Cell::new(0) };
         }
@@ -307,9 +297,10 @@ impl Drop for Running<'_> {
     }
 }
 
-impl JsSide {
-    pub(crate) fn new(host: JsHost) -> Self {
-        JsSide(host)
+impl JsMachine {
+    /// The host that a JavaScript object is.
+    pub fn new(host: JsHost) -> Self {
+        JsMachine(host)
     }
 
     async fn http_error(&self, error: &JsValue, request: &HttpRequest) -> HttpError {
@@ -334,7 +325,7 @@ impl JsSide {
 }
 
 #[async_trait(?Send)]
-impl Host for JsSide {
+impl Host for JsMachine {
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let bytes = Array::new();
         let mut wire = Request {
@@ -519,9 +510,11 @@ impl Host for JsSide {
         args: &[&str],
         cwd: &str,
         timeout_ms: u64,
+        max_bytes: usize,
     ) -> Result<String, String> {
         let args = args.iter().copied().map(JsValue::from_str).collect();
-        let output = self.0.output_of(program, args, cwd, timeout_ms as f64);
+        let (timeout_ms, max_bytes) = (timeout_ms as f64, max_bytes as f64);
+        let output = self.0.output_of(program, args, cwd, timeout_ms, max_bytes);
         output.await.map(text).map_err(|error| reason(&error).1)
     }
 
@@ -566,67 +559,8 @@ impl Host for JsSide {
     }
 }
 
-#[async_trait(?Send)]
-impl OpenCode for JsSide {
-    async fn release(&self) -> Option<String> {
-        self.0.release().await.ok()?.as_string()
-    }
-
-    async fn ask(&self, call: u32, question: &Permission) -> Asked {
-        match self.0.ask(call, &json(question)).await {
-            Ok(answer) if answer.as_bool() == Some(true) => Asked::Allowed,
-            Ok(answer) if answer.is_undefined() => Asked::Unasked,
-            // Whatever goes wrong with the question is not a yes.
-            _ => Asked::Rejected,
-        }
-    }
-
-    async fn parent(&self, session: &str) -> Result<Option<String>, String> {
-        let parent = self.0.parent(session).await;
-        Ok(parent.map_err(|error| reason(&error).1)?.as_string())
-    }
-
-    async fn has(&self, session: &str) -> Result<bool, String> {
-        let status = self.0.find(session).await;
-        match status.map_err(|error| reason(&error).1)?.as_f64() {
-            Some(200.0) => Ok(true),
-            Some(404.0) => Ok(false),
-            other => Err(format!("OpenCode answers {other:?}")),
-        }
-    }
-
-    async fn registered(&self) -> Result<Registered, String> {
-        let registered = parsed(self.0.registered().await)?;
-        serde_json::from_value(registered).map_err(|error| error.to_string())
-    }
-
-    async fn rules(&self, session: &str) -> Result<serde_json::Value, String> {
-        parsed(self.0.rules(session).await)
-    }
-
-    async fn sessions(&self) -> Result<serde_json::Value, String> {
-        parsed(self.0.sessions().await)
-    }
-
-    async fn messages(&self, session: &str) -> Result<serde_json::Value, String> {
-        parsed(self.0.messages(session).await)
-    }
-
-    fn progress(&self, call: u32, progress: &Progress) {
-        self.0.progress(call, &json(progress));
-    }
-
-    fn toast(&self, toast: Toast) {
-        self.0.toast(&json(&toast));
-    }
-
-    fn terminal(&self, line: &str) -> bool {
-        self.0.terminal(line)
-    }
-}
-
-/// JSON text, as OpenCode has it.
-fn parsed(answer: Result<JsValue, JsValue>) -> Result<serde_json::Value, String> {
+/// What a JSON text says, or why it was not given.
+pub fn parsed(answer: Result<JsValue, JsValue>) -> Result<serde_json::Value, String> {
     let answer = text(answer.map_err(|error| reason(&error).1)?);
     serde_json::from_str(&answer).map_err(|error| error.to_string())
 }

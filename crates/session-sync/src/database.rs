@@ -1,0 +1,60 @@
+//! OpenCode's database by way of the user's own `opencode`.
+
+use crate::history::{Database, Row};
+use async_trait::async_trait;
+use host::Host;
+use std::rc::Rc;
+
+const PROGRAM: &str = "opencode";
+/// It takes one to two seconds on a quiet machine; a large answer takes longer.
+const LIMIT_MS: u64 = 300_000;
+/// Of an answer. A query asks for far less; one message alone may be large.
+const MAX_BYTES: usize = 256 * 1024 * 1024;
+
+/// The first `opencode` on the PATH.
+pub struct Installed {
+    host: Rc<dyn Host>,
+    directory: String,
+}
+
+impl Installed {
+    /// The program, called in a directory. It loads no project there.
+    pub fn new(host: Rc<dyn Host>, directory: &str) -> Installed {
+        let directory = directory.to_string();
+        Installed { host, directory }
+    }
+
+    async fn program(&self) -> Result<String, String> {
+        let places = self.host.platform();
+        for place in places.places_of(PROGRAM, |name| self.host.env(name)) {
+            if self.host.file_size(&place).await.is_ok() {
+                return Ok(place);
+            }
+        }
+        Err(format!(
+            "no `{PROGRAM}` is on the PATH, and past sessions are read with it: install OpenCode, or call this where it is found"
+        ))
+    }
+}
+
+#[async_trait(?Send)]
+impl Database for Installed {
+    async fn query(&self, sql: &str) -> Result<Vec<Row>, String> {
+        let program = self.program().await?;
+        let args = ["db", sql, "--format", "json"];
+        let output = self
+            .host
+            .output_of(&program, &args, &self.directory, LIMIT_MS, MAX_BYTES);
+        let failed = |why: String| {
+            format!(
+                "`{program} db` gave no sessions: {why}. It is there from OpenCode 1.2 on; run `opencode db path` to see what it says"
+            )
+        };
+        let output = output.await.map_err(failed)?;
+        // No rows are no text.
+        match output.trim() {
+            "" => Ok(Vec::new()),
+            text => serde_json::from_str(text).map_err(|error| failed(error.to_string())),
+        }
+    }
+}
