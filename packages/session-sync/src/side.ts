@@ -1,0 +1,44 @@
+// OpenCode, for the core. See `OpenCode` in crates/session-sync/src/plugin.rs.
+
+import type { PluginInput } from "@opencode-ai/plugin"
+import { Machine } from "./shared/host.js"
+import { die } from "./shared/mortal.js"
+import { log, toast } from "./shared/opencode.js"
+import { json } from "./shared/core.js"
+
+/** More sessions than anybody has: without a number OpenCode lists a hundred. */
+const ALL = 1_000_000
+
+export class Side extends Machine {
+  constructor(readonly client: PluginInput["client"]) {
+    super()
+  }
+
+  /** Undefined if OpenCode says that there is no such session. */
+  async conversation(sessionID: string): Promise<string | undefined> {
+    const path = { id: sessionID }
+    const session = await this.client.session.get({ path })
+    if (session.response.status === 404) return undefined
+    if (!session.data) throw new Error(`OpenCode answers ${session.response.status}`)
+    const messages = await this.client.session.messages({ path, throwOnError: true })
+    return json({ info: session.data, messages: messages.data })
+  }
+
+  async sessions(): Promise<string> {
+    // Releases that the types are not of know the number, too.
+    const query = { limit: ALL } as Record<string, never>
+    return json((await this.client.session.list({ query, throwOnError: true })).data)
+  }
+
+  toast(message: string): void {
+    toast(this.client, { title: "Session sync", message, variant: "warning" })
+  }
+
+  log(level: string, message: string): void {
+    log(this.client, "opencode-sync", level, message)
+  }
+
+  dead(message: string): void {
+    die(`opencode-session-sync has crashed: ${message}`)
+  }
+}
