@@ -6,8 +6,7 @@ import { createHash } from "node:crypto"
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { stripVTControlCharacters } from "node:util"
-import { ensureLocal, ensurePackage, ensurePackages, ensurePrograms, ensureTools, enterPrograms, packageIsBuilt } from "./lib/setup.mjs"
+import { block, item, ok, print, seconds, section, setUp } from "./lib/transcript.mjs"
 import { createWorld, eventually, git, opencodeBinary } from "./lib/world.mjs"
 
 // The program the model writes has the bug that most first tries have: centuries.
@@ -46,27 +45,6 @@ const scripts = {
     { text: "leap.sh works." },
   ],
   again: [{ calls: [["read", { filePath: "leap.sh" }], ["bash", { command: "pwd; sh leap.test.sh" }]] }, { text: "Still here." }],
-}
-
-// --- what is printed -------------------------------------------------------------------------
-
-let sections = 0
-const print = (line = "") => process.stdout.write(`${line}\n`)
-const section = (title) => print(`\n${++sections}. ${title}\n`)
-const item = (name, value) => print(`   ${name.padEnd(16)} ${value}`)
-const seconds = (since) => `${((Date.now() - since) / 1000).toFixed(1)} s`
-
-/** Prints a claim that holds, or ends the demo. */
-function ok(claim, holds, detail = "") {
-  if (!holds) throw new Error(`not so: ${claim}${detail ? `\n${detail}` : ""}`)
-  print(`   ok  ${claim}`)
-}
-
-/** Prints output, shortened and indented. */
-function block(text, limit = 8) {
-  const lines = stripVTControlCharacters(text).trimEnd().split("\n")
-  for (const line of lines.slice(0, limit)) print(`          | ${line.length > 88 ? `${line.slice(0, 85)}...` : line}`)
-  if (lines.length > limit) print(`          | (${lines.length - limit} more lines)`)
 }
 
 /** Prints a turn: what the model says, and each tool call with its output. */
@@ -116,27 +94,6 @@ async function turn(opencode, session, text) {
 const tools = (parts) => parts.filter((part) => part.type === "tool").map((part) => part.state)
 
 // --- the demo --------------------------------------------------------------------------------
-
-function setUp() {
-  const done = (name, how, since) => item(name, since === undefined ? how : `${how} in ${seconds(since)}`)
-  const build = (name, verb, otherwise, work) => {
-    const start = Date.now()
-    if (work()) done(name, verb, start)
-    else done(name, otherwise)
-  }
-  ensureTools()
-  item("tools", `node ${process.versions.node}, ${version("cargo")}, ${version("git")}`)
-  build("npm packages", "installed", "installed already", () => ensurePackages({ quiet: true }))
-  ensurePrograms()
-  item("programs", "all there, bubblewrap works")
-  const rebuild = process.argv.includes("--rebuild")
-  if (rebuild || !packageIsBuilt()) item("plugin", "building (minutes, the first time)")
-  build("plugin", "built", "built already; `npm run demo -- --rebuild` builds it again", () => ensurePackage({ reuse: !rebuild, quiet: true }))
-  build("daytona-local", "built", "named by DAYTONA_LOCAL_BIN", () => ensureLocal({ quiet: true }))
-  enterPrograms()
-}
-
-const version = (command) => execFileSync(command, ["--version"], { encoding: "utf8" }).trim().replace(" version", "").split(" (")[0]
 
 async function show(world) {
   const { local, project } = world
@@ -249,7 +206,7 @@ async function show(world) {
 }
 
 section("Set-up")
-setUp()
+setUp({ command: "demo" })
 const packed = mkdtempSync(join(tmpdir(), "opencode-daytona-packed-"))
 process.env.OPENCODE_DAYTONA_PACKED ||= packed
 let world

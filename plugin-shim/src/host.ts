@@ -1,9 +1,9 @@
 // The machine, for the core: HTTP, files, git, clock. Every method does one thing and throws what
 // the system throws; the core decides what it means. See `Host` in crates/host.
 
-import { closeSync, constants, createReadStream, createWriteStream, lstatSync, openAsBlob, openSync } from "node:fs"
-import { copyFile, mkdir, open, readdir, readFile, realpath, rename, rm, stat, utimes } from "node:fs/promises"
-import { hostname } from "node:os"
+import { closeSync, constants, createReadStream, createWriteStream, lstatSync, openAsBlob, openSync, statSync } from "node:fs"
+import { copyFile, mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, stat, utimes } from "node:fs/promises"
+import { hostname, tmpdir } from "node:os"
 import { basename, dirname, join } from "node:path"
 import type { Writable } from "node:stream"
 import { pipeline } from "node:stream/promises"
@@ -40,6 +40,8 @@ const MAX_STDERR = 64 * 1024
 /** After so many bytes of a file memory is freed. */
 const FREED = 64 * 1024 * 1024
 const FIRST_LINE_MS = 5_000
+/** How often the size of a program's output is looked at. */
+const WATCH_MS = 200
 
 class TooLarge extends Error {
   code = "TooLarge"
@@ -305,27 +307,34 @@ export class Machine {
 
   /** What a program writes to its standard output. */
   async outputOf(program: string, args: string[], cwd: string, timeoutMs: number, maxBytes: number): Promise<string> {
-    // Windows starts a batch file only by cmd.exe.
-    const shell = /\.(cmd|bat)$/i.test(program)
-    const child = start(shell ? `"${program}"` : program, args, { cwd, env: process.env, shell })
-    let why: string | undefined
-    const end = (reason: string) => ((why ??= reason), kill(child))
-    const timer = setTimeout(() => end(`it did not end within ${timeoutMs / 1000} s`), timeoutMs)
-    const output: Buffer[] = []
-    let bytes = 0
-    child.stdout?.on("data", (data: Buffer) => {
-      if ((bytes += data.length) <= maxBytes) output.push(data)
-      else end(`it wrote more than ${maxBytes} bytes`)
-    })
-    child.stderr.resume()
-    child.stdin.on("error", () => {}).end()
-    const code = await new Promise<number | null>((resolve, reject) => {
-      child.on("error", reject)
-      child.on("close", resolve)
-    }).finally(() => clearTimeout(timer))
-    if (why !== undefined) throw new Error(why)
-    if (code !== 0) throw new Error(`it ended with exit code ${code}`)
-    return Buffer.concat(output).toString()
+    // Into a file: OpenCode ends without the rest of what a pipe has not taken yet (1.18.33, November 2026).
+    const dir = await mkdtemp(join(tmpdir(), "opencode-output-"))
+    const path = join(dir, "output")
+    try {
+      const file = openSync(path, "wx", 0o600)
+      // Windows starts a batch file only by cmd.exe.
+      const shell = /\.(cmd|bat)$/i.test(program)
+      const child = start(shell ? `"${program}"` : program, args, { cwd, env: process.env, shell }, file)
+      closeSync(file)
+      let why: string | undefined
+      const end = (reason: string) => ((why ??= reason), kill(child))
+      const isTooMuch = () => statSync(path).size > maxBytes
+      const tooMuch = `it wrote more than ${maxBytes} bytes`
+      const timer = setTimeout(() => end(`it did not end within ${timeoutMs / 1000} s`), timeoutMs)
+      const watch = setInterval(() => isTooMuch() && end(tooMuch), WATCH_MS)
+      child.stderr.resume()
+      child.stdin.on("error", () => {}).end()
+      const code = await new Promise<number | null>((resolve, reject) => {
+        child.on("error", reject)
+        child.on("close", resolve)
+      }).finally(() => (clearTimeout(timer), clearInterval(watch)))
+      if (why === undefined && isTooMuch()) why = tooMuch
+      if (why !== undefined) throw new Error(why)
+      if (code !== 0) throw new Error(`it ended with exit code ${code}`)
+      return await readFile(path, "utf8")
+    } finally {
+      await rm(dir, { recursive: true, force: true })
+    }
   }
 
   now(): number {

@@ -2,11 +2,11 @@
 // tool, at the end of the process, before a deletion; and undo, redo and forks.
 
 import assert from "node:assert/strict"
-import { execFileSync } from "node:child_process"
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { after, before, describe, test } from "node:test"
-import { createWorld, eventually, git, opencodeBinary, visit } from "../lib/world.mjs"
+import { openTerminal } from "../lib/terminal.mjs"
+import { createWorld, eventually, git, visit } from "../lib/world.mjs"
 
 const bash = (command) => [{ calls: [["bash", { command }]] }]
 
@@ -293,25 +293,6 @@ test("a project that was renamed while its work was away gets it at the next sta
   }
 })
 
-/** OpenCode's terminal UI in a terminal of its own: what it shows, and keys for it. */
-function openTerminal(world) {
-  const socket = join(world.base, "tmux")
-  const tmux = (...args) => execFileSync("tmux", ["-S", socket, ...args], { encoding: "utf8", env: { ...world.environment, TERM: "xterm-256color" } })
-  // Its end stays on the screen: Ctrl-C is for OpenCode, not for this shell.
-  const script = `trap : INT; ${opencodeBinary()}; echo "ended with $?"; sleep 1000`
-  tmux("-f", "/dev/null", "new-session", "-d", "-s", "t", "-x", "120", "-y", "40", "-c", world.project, "sh", "-c", script)
-  const screen = () => tmux("capture-pane", "-p", "-t", "t")
-  return {
-    keys: (...keys) => tmux("send-keys", "-t", "t", ...keys),
-    shows: (what, seconds = 60) =>
-      eventually(`the terminal shows ${what}`, () => what.test(screen()), seconds).catch((error) => {
-        throw new Error(`${error.message}\n${screen()}`)
-      }),
-    screen,
-    close: () => tmux("kill-server"),
-  }
-}
-
 describe("Ctrl-C in the terminal UI while work travels", () => {
   const leaving = /Bringing the work home from the sandbox …; press Ctrl-C again to leave it for the next start\./
   for (const [name, again] of [
@@ -322,12 +303,7 @@ describe("Ctrl-C in the terminal UI while work travels", () => {
       const world = await createWorld({ files, scripts: { "*": [{ calls: [["bash", { command: "echo x > made.txt" }]] }, { text: "All of it is done." }] } })
       const terminal = openTerminal(world)
       try {
-        await terminal.shows(/Ask anything/)
-        // What is typed too early is lost.
-        await eventually("the prompt is typed", () => {
-          if (!/do it/.test(terminal.screen())) terminal.keys("do it")
-          return /do it/.test(terminal.screen())
-        })
+        await terminal.type("do it")
         // From now on the way home takes long, and no other way is asked for.
         await world.local.fault("POST", "/toolbox/*/process/execute", { kind: "slow", ms: again ? 60_000 : 3_000 }, { times: 1, skip: 2 })
         terminal.keys("Enter")

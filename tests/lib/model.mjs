@@ -1,7 +1,8 @@
 // A scripted model behind OpenAI's chat completions API: the one thing in these tests that is not
 // real, because no model runs offline.
 //
-// A script is a list of steps; a step is `{ text }`, `{ calls: [[tool, args], ...] }`, both, or a
+// A script is a list of steps; a step is `{ text }`, `{ calls: [[tool, args], ...] }`, both, `{ chunks }` (a
+// text in pieces, an event each), or a
 // function `(request) => step` that may look at the messages so far. Which script runs is named by
 // the user's prompt, as `script:NAME`; which step is next follows from the number of assistant
 // messages since that prompt. So the server keeps no state, and parallel sessions and subagents do
@@ -37,6 +38,7 @@ export async function startModel(scripts = {}, { title = "A title" } = {}) {
         `data: ${JSON.stringify({ id, object: "chat.completion.chunk", created: 0, model: request.model, choices: [{ index: 0, delta, finish_reason: finish }] })}\n\n`,
       )
     send({ role: "assistant", content: step.text ?? "" })
+    for (const content of step.chunks ?? []) send({ content })
     for (const [index, [name, args]] of (step.calls ?? []).entries()) {
       send({
         tool_calls: [

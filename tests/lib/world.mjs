@@ -84,7 +84,8 @@ export async function startLocal({ data, args = [], env = {} } = {}) {
 }
 
 /** Packs the package once per run of the tests: what users install is what is tested. */
-export function packedPackage() {
+export function packedPackage(which) {
+  if (which) return process.env.SP
   const dir = process.env.OPENCODE_DAYTONA_PACKED ?? join(root, ".cache/packed")
   const installed = join(dir, "package")
   if (process.env.OPENCODE_DAYTONA_PACKED && existsSync(installed)) return installed
@@ -139,9 +140,9 @@ function prepareProvider(home) {
 
 /**
  * A world. `files` are written to the project; `git: false` leaves it without a repository.
- * `plugin` names what goes into `opencode.json` (default: the packed package).
+ * `plugin` names what goes into `opencode.json` (default: the packed package), `prices` are USD for a million tokens.
  */
-export async function createWorld({ files = {}, git: withGit = true, options = {}, scripts = {}, env = {}, local, plugin, config = {} } = {}) {
+export async function createWorld({ files = {}, git: withGit = true, options = {}, scripts = {}, env = {}, local, plugin, prices, config = {} } = {}) {
   const base = mkdtempSync(join(tmpdir(), "opencode-e2e-"))
   const project = join(base, "project")
   const home = join(base, "home")
@@ -156,7 +157,7 @@ export async function createWorld({ files = {}, git: withGit = true, options = {
   const provider = {
     npm: "@ai-sdk/openai-compatible",
     options: { baseURL: model.url, apiKey: "x" },
-    models: { m: { tool_call: true, attachment: true, modalities: { input: ["text", "image"], output: ["text"] } }, "gpt-5": { tool_call: true } },
+    models: { m: { tool_call: true, attachment: true, modalities: { input: ["text", "image"], output: ["text"] }, cost: prices }, "gpt-5": { tool_call: true } },
   }
   const spec = plugin ?? `file://${packedPackage()}`
   const opencodeConfig = {

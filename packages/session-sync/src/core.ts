@@ -12,7 +12,7 @@ export async function load(side: object, directory: string): Promise<Call<Calls>
   const file = new URL("./generated/core_bg.wasm", import.meta.url)
   // Once for all instances of OpenCode in this process: they share one memory.
   await (compiled ??= readFile(file)
-    .then((bytes) => WebAssembly.compile(bytes))
+    .then((bytes) => WebAssembly.compile(bytes as Uint8Array<ArrayBuffer>))
     .then((module) => generated.initSync({ module })))
   const init: Init = { directory, environment: process.env as Record<string, string> }
   return carry<Calls>(generated, side, init)

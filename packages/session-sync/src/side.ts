@@ -25,8 +25,8 @@ export class Side extends Machine {
   }
 
   async sessions(): Promise<string> {
-    // Releases that the types are not of know the number, too.
-    const query = { limit: ALL } as Record<string, never>
+    // The types do not know the number.
+    const query = { limit: ALL } as object
     return json((await this.client.session.list({ query, throwOnError: true })).data)
   }
 
