@@ -83,7 +83,7 @@ export async function startLocal({ data, args = [], env = {} } = {}) {
   }
 }
 
-/** Packs the package once per run of the tests: what users install is what is tested. */
+/** Packs the sandbox plugin once per run of the tests: what users install is what is tested. */
 export function packedPackage() {
   const dir = process.env.OPENCODE_DAYTONA_PACKED ?? join(root, ".cache/packed")
   const installed = join(dir, "package")
@@ -91,7 +91,7 @@ export function packedPackage() {
   // Aside first: test files that are run by hand may do this at the same time.
   const aside = `${dir}.${process.pid}`
   mkdirSync(aside, { recursive: true })
-  pack(root, aside)
+  pack(join(root, "plugin-shim"), aside)
   rmSync(dir, { recursive: true, force: true })
   renameSync(aside, dir)
   process.env.OPENCODE_DAYTONA_PACKED = dir
