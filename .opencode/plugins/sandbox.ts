@@ -3,17 +3,19 @@
 // own on this machine.
 
 import { catalog } from "../../plugin-shim/src/generated/catalog.ts"
-import { setup } from "../../plugin-shim/src/two.ts"
+import { NAME } from "../../plugin-shim/src/name.ts"
+import { type Context, setup } from "../../plugin-shim/src/two.ts"
+import { message } from "../../packages/shared/told.ts"
 
 const refuse = async () => {
   throw new Error("the plugin of this repository is not built: run `npm run build`, then start OpenCode again")
 }
 const refusing = {
-  id: "opencode-daytona-sandbox",
+  id: NAME,
   server: async () => ({
     tool: Object.fromEntries(catalog.map(({ name, description }) => [name, { description, args: {}, execute: refuse }])),
   }),
-  setup,
+  setup: (context: Context) => setup(context, message),
 }
 
-export default await import("../../dist/index.js").then((built) => built.default).catch(() => refusing)
+export default await import("../../plugin-shim/dist/index.js").then((built) => built.default).catch(() => refusing)

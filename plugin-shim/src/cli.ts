@@ -3,13 +3,13 @@
 
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { Alone } from "./alone.js"
+import { Command } from "./command.js"
 import { load } from "./core.js"
 
 const here = dirname(fileURLToPath(import.meta.url))
 const directory = process.cwd()
 const [assets, shell] = [join(here, "runners"), join(here, "sandbox-shell")]
-const call = load(new Alone(), { directory, worktree: "", projectId: "", projectSince: null, options: null, assets, shell, javascript: process.execPath })
+const call = load(new Command(), { directory, worktree: "", projectId: "", projectSince: null, options: null, assets, shell, javascript: process.execPath })
 const number = 1
 let interrupts = 0
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {

@@ -1,17 +1,12 @@
-// Loads the core (Rust, compiled to WebAssembly) and carries calls to it.
+// The core of this package (crates/wasm), as the generated files describe it.
 
-import { readFileSync } from "node:fs"
 import { Core, initSync } from "./generated/core.js"
 import type { Calls, Init } from "./generated/types.js"
-import { mortal } from "./mortal.js"
+import * as core from "./shared/core.js"
 
-export type Call = <K extends keyof Calls>(name: K, params: Calls[K]["params"]) => Promise<Calls[K]["result"]>
+export type Call = core.Call<Calls>
 
-/** Throws if the core cannot be loaded. `side` is what the core calls: see crates/wasm. */
+/** Throws if the core cannot be loaded. */
 export function load(side: object, init: Init): Call {
-  initSync({ module: readFileSync(new URL("./generated/core_bg.wasm", import.meta.url)) })
-  const core = new Core(side, JSON.stringify(init))
-  // A lone half of a UTF-16 pair, which a model can send, is no text in Rust.
-  const text = (_: string, value: unknown) => (typeof value === "string" ? value.toWellFormed() : value)
-  return async (name, params) => JSON.parse(await mortal(core.call(name, JSON.stringify(params, text))))
+  return core.load<Calls>({ Core, initSync }, new URL("./generated/core_bg.wasm", import.meta.url), side, init)
 }

@@ -8,13 +8,13 @@ import type { Config, Hooks, PluginInput, PluginModule, ToolContext, ToolDefinit
 import { catalog } from "./generated/catalog.js"
 import { type Call, load } from "./core.js"
 import type { ToolDefinition as Definition } from "./generated/types.js"
+import { NAME as id } from "./name.js"
+import { beforeSignal } from "./shared/signals.js"
+import { message } from "./shared/told.js"
 import { currentFiber, Side } from "./side.js"
-import { beforeSignal } from "./signals.js"
-import { message } from "./told.js"
 import type { Context } from "./two.js"
 
 const here = dirname(fileURLToPath(import.meta.url))
-const id = "opencode-daytona-sandbox"
 let serial = 0
 
 async function server(input: PluginInput, options?: Record<string, unknown>): Promise<Hooks> {
@@ -134,6 +134,6 @@ async function server(input: PluginInput, options?: Record<string, unknown>): Pr
 }
 
 /** OpenCode 2's; OpenCode 1 has no use for the file. */
-const setup = async (context: Context): Promise<void> => (await import("./two.js")).setup(context)
+const setup = async (context: Context): Promise<void> => (await import("./two.js")).setup(context, message)
 
 export default { id, server, setup } satisfies PluginModule & { setup: unknown }

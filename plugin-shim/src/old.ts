@@ -7,7 +7,8 @@ import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import type { Config, Hooks, PluginInput, ToolDefinition } from "@opencode-ai/plugin"
 import { refusals } from "./generated/refusals.js"
-import { log, release, toast } from "./opencode.js"
+import { NAME } from "./name.js"
+import { log, release, toast } from "./shared/opencode.js"
 
 const { text, tools, harmless } = refusals.tooOld
 /** OpenCode 1.0 answers no plugin before all are loaded. */
@@ -53,7 +54,7 @@ export default async function old(input: PluginInput): Promise<Hooks> {
   }
   const late = new Promise((done) => setTimeout(done, ANSWER_MS))
   void Promise.race([known(), late]).then(() => {
-    log(client, "error", reason)
+    log(client, NAME, "error", reason)
     toast(client, { title: "Sandbox unavailable", message: reason, variant: "error" })
   })
   const refuse = async (): Promise<never> => {

@@ -4,10 +4,11 @@ import { spawnSync } from "node:child_process"
 import { writeSync } from "node:fs"
 import { isatty } from "node:tty"
 import type { PluginInput, ToolContext } from "@opencode-ai/plugin"
-import { Machine } from "./host.js"
-import { die } from "./mortal.js"
-import { log, release, toast } from "./opencode.js"
 import type { Permission, Progress } from "./generated/types.js"
+import { NAME } from "./name.js"
+import { Machine } from "./shared/host.js"
+import { die } from "./shared/mortal.js"
+import { log, release, toast } from "./shared/opencode.js"
 
 /**
  * The task (a fiber of the library Effect) in which OpenCode runs a tool. `context.metadata()` only
@@ -46,7 +47,7 @@ export class Side extends Machine {
   }
 
   dead(message: string): void {
-    die(message)
+    die(`${NAME} has crashed and refuses every tool until OpenCode is started again: ${message}`)
   }
 
   release(): Promise<string | undefined> {
@@ -127,6 +128,6 @@ export class Side extends Machine {
   }
 
   log(level: string, message: string): void {
-    log(this.client, level, message)
+    log(this.client, NAME, level, message)
   }
 }

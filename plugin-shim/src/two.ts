@@ -7,7 +7,7 @@
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { refusals } from "./generated/refusals.js"
-import { message } from "./told.js"
+import { NAME } from "./name.js"
 
 /** What OpenCode 2 gives a plugin, as far as it is used. */
 export interface Context {
@@ -31,11 +31,15 @@ interface Tool {
 
 const { text, tools } = refusals.two
 /** A tool is hidden if its permission is denied. The user has denied OpenCode's own tools, and must hear why nothing runs. */
-const PERMISSION = "opencode-daytona-sandbox"
+const PERMISSION = NAME
 
-export async function setup(context: Context): Promise<void> {
+/**
+ * `message` gives the words of an error. It is handed in, and nothing is imported that the build makes: the
+ * development entry (`.opencode`) refuses with this file before there is a build.
+ */
+export async function setup(context: Context, message: (error: unknown) => string): Promise<void> {
   let reason = text.replace("{release}", "OpenCode 2")
-  const say = (what: string) => console.error(`opencode-daytona-sandbox: ${what}`)
+  const say = (what: string) => console.error(`${NAME}: ${what}`)
   const attempt = async (what: string, work: () => unknown) => {
     try {
       await work()

@@ -8,7 +8,7 @@ import { createServer } from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, before, describe, test } from "node:test"
-import { Machine } from "../../dist/host.js"
+import { Machine } from "../dist/shared/host.js"
 
 const machine = new Machine()
 let dir
@@ -347,7 +347,7 @@ describe("git", () => {
       // A call before that has ended, so that there is something to forget.
       const before = { ...call, args: ["--version"], stdoutFile: null }
       const script = `
-        import { Machine } from ${JSON.stringify(new URL("../../dist/host.js", import.meta.url).href)}
+        import { Machine } from ${JSON.stringify(new URL("../dist/shared/host.js", import.meta.url).href)}
         const machine = new Machine()
         for (const call of ${JSON.stringify([before, call])}) await machine.git(0, JSON.stringify(call), new Uint8Array())`
       const caller = spawn(process.execPath, ["--input-type=module", "--eval", script], { stdio: "inherit" })

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import * as loaded from "../../dist/old.js"
-import { catalog } from "../../dist/generated/catalog.js"
+import * as loaded from "../dist/old.js"
+import { catalog } from "../dist/generated/catalog.js"
 
 const { default: old } = loaded
 const answers = (data) => ({ _client: { get: async ({ url }) => (assert.equal(url, "/global/health"), { data }) } })

@@ -9,7 +9,7 @@ import { join } from "node:path"
 import { after, before, test } from "node:test"
 import { fileURLToPath } from "node:url"
 
-const script = fileURLToPath(new URL("../../dist/sandbox-shell", import.meta.url))
+const script = fileURLToPath(new URL("../dist/sandbox-shell", import.meta.url))
 let dir, javascript
 
 before(() => {
@@ -58,6 +58,6 @@ for (const [path, program, translates] of [
 }
 
 test("there is no batch file beside it, which would have the command read by cmd.exe", () => {
-  const beside = readdirSync(fileURLToPath(new URL("../../dist/", import.meta.url)))
+  const beside = readdirSync(fileURLToPath(new URL("../dist/", import.meta.url)))
   assert.deepEqual(beside.filter((name) => /\.(cmd|bat|ps1)$/i.test(name)), [])
 })

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { mortal } from "../../dist/mortal.js"
-import { Side } from "../../dist/side.js"
+import { mortal } from "../dist/shared/mortal.js"
+import { Side } from "../dist/side.js"
 
 const toast = JSON.stringify({ title: "t", message: "m", variant: "info" })
 const rejects = () => Promise.reject(new Error("no terminal"))

@@ -5,7 +5,7 @@ import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { test } from "node:test"
 
-const module = new URL("../../dist/signals.js", import.meta.url).href
+const module = new URL("../dist/shared/signals.js", import.meta.url).href
 
 /** A process that does this and then waits for its end. */
 async function start(code) {

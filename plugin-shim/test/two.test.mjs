@@ -7,7 +7,7 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { test } from "node:test"
-import plugin from "../../dist/index.js"
+import plugin from "../dist/index.js"
 
 /** OpenCode 2's own tools, and whether one touches the machine. */
 const OWN = { edit: true, execute: false, glob: true, grep: true, patch: true, question: false, read: true, shell: true, skill: true, subagent: false, webfetch: true, websearch: true, write: true }
@@ -146,6 +146,6 @@ test("setup does not throw whatever it is given", async () => {
 })
 
 test("the built file for OpenCode 2 imports nothing but Node's own and files beside it", () => {
-  const text = readFileSync(new URL("../../dist/two.js", import.meta.url), "utf8")
+  const text = readFileSync(new URL("../dist/two.js", import.meta.url), "utf8")
   for (const [, from] of text.matchAll(/from "([^"]+)"/g)) assert.match(from, /^(node:|\.\/)/)
 })

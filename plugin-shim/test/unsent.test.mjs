@@ -4,7 +4,7 @@
 import assert from "node:assert/strict"
 import { createServer } from "node:net"
 import { after, before, test } from "node:test"
-import { Machine } from "../../dist/host.js"
+import { Machine } from "../dist/shared/host.js"
 
 const machine = new Machine()
 const asked = []

@@ -1,12 +1,14 @@
 // Fail closed: whatever is wrong with the plugin, no tool of the model touches the host.
 
 import assert from "node:assert/strict"
-import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { execFileSync } from "node:child_process"
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { after, before, describe, test } from "node:test"
 import { startPages } from "../lib/pages.mjs"
-import { createWorld, packedPackage, root, startLocal } from "../lib/world.mjs"
+import { createWorld, git, opencodeBinary, packedPackage, root, startLocal } from "../lib/world.mjs"
 
 /** Every tool that could touch the host, aimed at canaries in the project and beside it. */
 const attack = (world) => [
@@ -339,7 +341,7 @@ Core.prototype.call = function (name, params) {
 `
       writeFileSync(core, readFileSync(core, "utf8") + trap)
       const loader = join(dist, "core.js")
-      const text = readFileSync(loader, "utf8").replace("initSync }", "initSync, planted }").replace("const core = new Core(", "planted.side = side; const core = new Core(")
+      const text = readFileSync(loader, "utf8").replace("initSync }", "initSync, planted }").replace("load(side, init) {", "load(side, init) { planted.side = side;")
       writeFileSync(loader, text)
     })
     configure(world, { plugin: [[damaged, {}]] })
@@ -349,6 +351,29 @@ Core.prototype.call = function (name, params) {
     for (const tool of tools) assert.match(tool.error, /has crashed and refuses every tool until OpenCode is started again: planted/)
   } finally {
     await world.close()
+  }
+})
+
+test("in a clone of this repository that nobody built, its own entry loads and every tool refuses", () => {
+  const clone = mkdtempSync(join(tmpdir(), "opencode-unbuilt-"))
+  try {
+    // What a clone has: no file that git ignores.
+    const kept = git(root, "ls-files", "--cached", "--others", "--exclude-standard", ".opencode", "plugin-shim", "packages").split("\n")
+    for (const path of kept) if (existsSync(join(root, path))) cpSync(join(root, path), join(clone, path))
+    const look = `
+      const { default: plugin } = await import("./.opencode/plugins/sandbox.ts")
+      const { tool } = await plugin.server()
+      const first = {}
+      for (const [name, { execute }] of Object.entries(tool)) first[name] = await execute().then(() => "ran", (error) => error.message)
+      const second = []
+      await plugin.setup({ tool: { transform: (change) => change({ add: ({ name }) => second.push(name) }) } })
+      console.log(JSON.stringify({ first, second }))`
+    const out = execFileSync(opencodeBinary(), ["--eval", look], { cwd: clone, env: { PATH: process.env.PATH, HOME: clone, BUN_BE_BUN: "1" }, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] })
+    const { first, second } = JSON.parse(out)
+    for (const tool of ["bash", "read", "write"]) assert.match(first[tool], /is not built: run `npm run build`/)
+    assert.ok(second.includes("shell"), `OpenCode 2: ${second}`)
+  } finally {
+    rmSync(clone, { recursive: true, force: true })
   }
 })
 

@@ -20,7 +20,7 @@ describe("a release of OpenCode, in a short form:", () => {
 })
 
 test("the floor and the pinned release are those that the plugin names when it refuses", async () => {
-  const { refusals } = await import("../../dist/generated/refusals.js")
+  const { refusals } = await import("../../plugin-shim/dist/generated/refusals.js")
   const { text } = refusals.tooOld
   assert.ok(text.includes(`needs OpenCode ${FLOOR} or later`) && text.includes(`opencode upgrade ${PINNED}`), text)
 })

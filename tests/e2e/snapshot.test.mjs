@@ -10,7 +10,7 @@ import { createWorld, eventually, git, packedPackage, root } from "../lib/world.
 
 const LARGE = 3_000_000
 const UPLOAD = "POST /toolbox/{sandboxId}/files/bulk-upload"
-const runner = statSync(join(root, "dist/runners/runner-x86_64.gz")).size
+const runner = statSync(join(root, "plugin-shim/dist/runners/runner-x86_64.gz")).size
 const files = () => ({ "a.txt": "a\n", "large.bin": randomBytes(LARGE), ".gitignore": "node_modules\n" })
 const install = "mkdir node_modules && echo installed > node_modules/dep && echo hello from inside"
 const look = [{ calls: [["bash", { command: "cat node_modules/dep; wc -c < large.bin; git status --porcelain; git log --format=%s" }]] }]

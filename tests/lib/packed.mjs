@@ -1,18 +1,18 @@
-// `node tests/lib/packed.mjs`, which `prepack` calls: packs the package in the current directory,
-// unpacks it elsewhere and loads it as OpenCode does. Fails if it would not load there, so that what
-// is published works. Needs nothing but Node, npm and tar.
+// `node tests/lib/packed.mjs DIRECTORY`, which `prepack` of each package calls: packs the package in
+// that directory, unpacks it elsewhere and loads it as OpenCode does. Fails if it would not load there, so
+// that what is published works. Needs nothing but Node, npm and tar.
 
 import { execFileSync } from "node:child_process"
 import { createHash } from "node:crypto"
 import { accessSync, constants, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { join, resolve } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import { gunzipSync } from "node:zlib"
 
-/** Packs the package of `root` into `dir` and unpacks it there; gives where it is. What is built is packed: `prepack` would build it again. */
-export function pack(root, dir) {
-  const out = execFileSync("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", dir], { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, npm_config_dry_run: "false", npm_config_loglevel: "error" } })
+/** Packs the package in the directory `source` into `dir` and unpacks it there; gives where it is. What is built is packed: `prepack` would build it again. */
+export function pack(source, dir) {
+  const out = execFileSync("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", dir], { cwd: source, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, npm_config_dry_run: "false", npm_config_loglevel: "error" } })
   const packed = JSON.parse(out)
   const { filename } = Array.isArray(packed) ? packed[0] : Object.values(packed)[0]
   execFileSync("tar", ["-xzf", join(dir, filename), "-C", dir])
@@ -26,12 +26,41 @@ const files = (value) => (typeof value === "string" ? [value] : Object.values(va
 export async function problems(dir) {
   const manifest = JSON.parse(readFileSync(join(dir, "package.json"), "utf8"))
   const found = [...new Set(files([manifest.main, manifest.types, manifest.exports, manifest.bin]))].filter((file) => !existsSync(join(dir, file))).map((file) => `package.json names ${file}, which is not in the package`)
+  return [...found, ...(await OWN[manifest.name](dir, manifest))]
+}
+
+/** What is wrong with a package of this name, beside the files that its manifest names. */
+const OWN = {
+  "opencode-daytona-sandbox": async (dir, { name, version, main, exports }) => [
+    ...shell(join(dir, "dist/sandbox-shell")),
+    ...runners(join(dir, "dist/runners")),
+    ...(await loading(join(dir, exports["./server"].default), `${name} ${version} is ready`)),
+    ...(await old(join(dir, main))),
+  ],
+  "opencode-session-sync": async (dir, { exports, bin, version }) => [
+    ...(await loading(join(dir, exports["./server"].default), "no store is set up: run `opencode-sync login`")),
+    ...command(join(dir, bin["opencode-sync"]), version),
+  ],
+}
+
+/** A command that says its version does the rest, too, and is a program. */
+function command(path, version) {
   try {
-    accessSync(join(dir, "dist/sandbox-shell"), constants.X_OK)
-  } catch {
-    found.push("dist/sandbox-shell is not there or not executable")
+    accessSync(path, constants.R_OK)
+    const said = execFileSync(process.execPath, [path, "version"], { encoding: "utf8" }).trim()
+    return said === version ? [] : [`the command says that it is ${said}, not ${version}`]
+  } catch (error) {
+    return [`the command does not run: ${error.message}`]
   }
-  return [...found, ...runners(join(dir, "dist/runners")), ...(await loading(join(dir, manifest.exports["./server"].default), manifest.version)), ...(await old(join(dir, manifest.main)))]
+}
+
+function shell(path) {
+  try {
+    accessSync(path, constants.X_OK)
+    return []
+  } catch {
+    return ["dist/sandbox-shell is not there or not executable"]
+  }
 }
 
 function runners(dir) {
@@ -46,18 +75,17 @@ function runners(dir) {
   }
 }
 
-/** Starts the plugin with a client that only writes down what it is told. */
-async function loading(main, version) {
+/** Starts the plugin with a client that only writes down what it is told, which must hold `ready`. */
+async function loading(main, ready) {
   const told = []
   const client = new Proxy(() => {}, { get: (_, name) => (name === "then" ? undefined : client), apply: (_, __, args) => (told.push(JSON.stringify(args)), Promise.resolve({ data: undefined })) })
   const home = mkdtempSync(join(tmpdir(), "opencode-daytona-home-"))
   Object.assign(process.env, { HOME: home, DAYTONA_API_KEY: "none", DAYTONA_API_URL: "http://127.0.0.1:9/api" })
-  delete process.env.XDG_DATA_HOME
+  for (const name of ["XDG_DATA_HOME", "XDG_CONFIG_HOME", "OPENCODE_SYNC_URL", "OPENCODE_SYNC_API_KEY"]) delete process.env[name]
   try {
     const { default: plugin } = await import(pathToFileURL(main).href)
     const hooks = await plugin.server({ client, directory: home, worktree: home, project: { id: "packed" } }, {})
     await hooks.dispose()
-    const ready = `${plugin.id} ${version} is ready`
     return told.some((text) => text.includes(ready)) ? [] : [`the plugin does not say "${ready}", but: ${told.join("; ").slice(0, 1000) || "nothing"}`]
   } catch (error) {
     return [`the plugin does not load: ${error.message}`]
@@ -80,7 +108,7 @@ async function old(main) {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const dir = mkdtempSync(join(tmpdir(), "opencode-daytona-packed-"))
   try {
-    const wrong = await problems(pack(process.cwd(), dir))
+    const wrong = await problems(pack(resolve(process.argv[2]), dir))
     for (const problem of wrong) console.error(`The packed package would not work: ${problem}.`)
     process.exitCode = wrong.length ? 1 : 0
   } finally {

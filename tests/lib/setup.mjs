@@ -85,13 +85,13 @@ export function ensureReleases(versions) {
   }
 }
 
-export const packageIsBuilt = () => existsSync(join(root, "dist/runners/runners.json")) && existsSync(join(root, "dist/index.js"))
+export const packageIsBuilt = () => ["plugin-shim/dist/runners/runners.json", "plugin-shim/dist/index.js", "packages/session-sync/dist/index.js"].every((path) => existsSync(join(root, path)))
 
 /** The build, as a program that `buildRust` has made: `cargo xtask` would compile it once more, with fewer features. */
 export const xtaskProgram = join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug/xtask")
 export const xtask = (...args) => must(xtaskProgram, args)
 
-/** Builds `dist/`, unless it is there and `reuse` allows it. */
+/** Builds the packages, unless they are built and `reuse` allows it. */
 export function ensurePackage({ reuse = false, quiet = false } = {}) {
   if (reuse && packageIsBuilt()) return false
   must("cargo", ["xtask", "build"], { quiet })

@@ -11,6 +11,10 @@ import { installedAsLocked } from "./lock.mjs"
 import { advice, fill, look, PROGRAMS, searchPath } from "./programs.mjs"
 import { root } from "./world.mjs"
 
+const shim = join(root, "plugin-shim")
+/** What `npm publish` needs of it. */
+const PACKED = ["package.json", "README.md", "LICENSE", "dist"]
+
 function directory(t) {
   const dir = mkdtempSync(join(tmpdir(), "setup-test-"))
   t.after(() => rmSync(dir, { recursive: true, force: true }))
@@ -101,7 +105,7 @@ test("what fails, crashes, says nothing or has no test is a failure", () => {
   }
 })
 
-test("`npm publish` builds, and fails if what it packed would not load", async (t) => {
+test("`npm publish -w plugin-shim` builds, and fails if what it packed would not load", async (t) => {
   const remove = (path) => (dir) => rmSync(join(dir, path))
   const manifest = (change) => (dir) => {
     const text = JSON.parse(readFileSync(join(dir, "package.json"), "utf8"))
@@ -111,22 +115,22 @@ test("`npm publish` builds, and fails if what it packed would not load", async (
   for (const [what, damage, expected] of [
     ["nothing is wrong", () => {}, undefined],
     ["the core is missing", remove("dist/generated/core_bg.wasm"), /does not say .* is ready/],
-    ["the core is cut", (dir) => writeFileSync(join(dir, "dist/generated/core_bg.wasm"), readFileSync(join(root, "dist/generated/core_bg.wasm")).subarray(0, 100_000)), /does not say .* is ready/],
+    ["the core is cut", (dir) => writeFileSync(join(dir, "dist/generated/core_bg.wasm"), readFileSync(join(shim, "dist/generated/core_bg.wasm")).subarray(0, 100_000)), /does not say .* is ready/],
     ["a part of it is not packed", manifest((text) => (text.files = ["dist/*.js", "dist/sandbox-shell", "dist/runners"])), /names \.\/dist\/index\.d\.ts/],
     ["a runner is another one", (dir) => cpSync(join(dir, "dist/runners/runner-x86_64.gz"), join(dir, "dist/runners/runner-aarch64.gz")), /runner for aarch64 is not the one/],
     ["a runner is missing", remove("dist/runners/runner-aarch64.gz"), /runners cannot be read/],
     ["the stand-in for a shell is missing", remove("dist/sandbox-shell"), /sandbox-shell is not there/],
     ["the command is missing", remove("dist/cli.js"), /names dist\/cli\.js/],
-    ["the build fails", (dir) => writeFileSync(join(dir, "bin/cargo"), "#!/bin/sh\necho cannot build >&2; exit 1\n"), /cannot build/],
+    ["the build fails", (dir) => writeFileSync(join(dir, "../bin/cargo"), "#!/bin/sh\necho cannot build >&2; exit 1\n"), /cannot build/],
   ]) {
     const dir = directory(t)
-    for (const name of ["package.json", "README.md", "LICENSE", "dist", "tests/lib/packed.mjs"]) cpSync(join(root, name), join(dir, name), { recursive: true })
+    for (const name of ["package.json", "package-lock.json", "packages/session-sync/package.json", "tests/lib/packed.mjs", ...PACKED.map((name) => join("plugin-shim", name))]) cpSync(join(root, name), join(dir, name), { recursive: true })
     mkdirSync(join(dir, "bin"))
     // A build would take minutes: this one only says that it was called.
     writeFileSync(join(dir, "bin/cargo"), "#!/bin/sh\necho built: $*\n", { mode: 0o755 })
-    damage(dir)
+    damage(join(dir, "plugin-shim"))
     // Nothing listens there: what is published goes nowhere, and the registry is not asked either.
-    const args = ["publish", "--dry-run", "--registry", "http://127.0.0.1:9/", "--fetch-retries", "0"]
+    const args = ["publish", "--workspace", "plugin-shim", "--dry-run", "--registry", "http://127.0.0.1:9/", "--fetch-retries", "0"]
     const { status, stdout, stderr } = spawnSync("npm", args, { cwd: dir, encoding: "utf8", env: { ...process.env, PATH: `${join(dir, "bin")}:${searchPath()}` } })
     if (expected) {
       assert.match(stderr, expected, what)

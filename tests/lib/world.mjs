@@ -83,19 +83,25 @@ export async function startLocal({ data, args = [], env = {} } = {}) {
   }
 }
 
-/** Packs the package once per run of the tests: what users install is what is tested. */
-export function packedPackage(which) {
-  if (which) return process.env.SP
-  const dir = process.env.OPENCODE_DAYTONA_PACKED ?? join(root, ".cache/packed")
+/** Where the packages of this workspace are packed to, and the variables that say so to child processes. */
+const PACKED = {
+  "plugin-shim": [".cache/packed", "OPENCODE_DAYTONA_PACKED"],
+  "packages/session-sync": [".cache/packed-sync", "OPENCODE_SYNC_PACKED"],
+}
+
+/** Packs a package once per run of the tests: what users install is what is tested. */
+export function packedPackage(source = "plugin-shim") {
+  const [place, variable] = PACKED[source]
+  const dir = process.env[variable] ?? join(root, place)
   const installed = join(dir, "package")
-  if (process.env.OPENCODE_DAYTONA_PACKED && existsSync(installed)) return installed
+  if (process.env[variable] && existsSync(installed)) return installed
   // Aside first: test files that are run by hand may do this at the same time.
   const aside = `${dir}.${process.pid}`
   mkdirSync(aside, { recursive: true })
-  pack(root, aside)
+  pack(join(root, source), aside)
   rmSync(dir, { recursive: true, force: true })
   renameSync(aside, dir)
-  process.env.OPENCODE_DAYTONA_PACKED = dir
+  process.env[variable] = dir
   return installed
 }
 

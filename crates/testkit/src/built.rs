@@ -30,7 +30,7 @@ pub fn daytona_local() -> PathBuf {
 
 /// Directory of the packaged runners.
 pub fn runners() -> PathBuf {
-    let dir = workspace().join("dist/runners");
+    let dir = workspace().join("plugin-shim/dist/runners");
     // Written last.
     build(&dir.join("runners.json"), &["xtask", "runners"]);
     dir

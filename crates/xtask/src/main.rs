@@ -1,5 +1,5 @@
-//! The build: `cargo xtask build` makes `dist/`, ready for `npm pack`. The steps can be called one
-//! by one, too: `types`, `wasm`, `runners`, `shim`.
+//! The build: `cargo xtask build` makes the `dist/` of every npm package, ready for `npm pack`. The
+//! steps can be called one by one, too: `types`, `wasm`, `runners`, `shim`.
 //!
 //! Nothing here is clever, and nothing needs a tool that cargo, rustup and npm do not bring.
 
@@ -12,6 +12,49 @@ use std::process::Command;
 
 const WASM: &str = "wasm32-unknown-unknown";
 const MACHINES: [&str; 2] = ["x86_64", "aarch64"];
+/// TypeScript of every package. Each has a copy, because what is published is one directory.
+const SHARED: &str = "packages/shared";
+/// Where the runners go: they are the sandbox plugin's.
+const RUNNERS: &str = "plugin-shim/dist/runners";
+
+/// An npm package of the workspace.
+struct Package {
+    /// Its directory: `src` is made into `dist`.
+    dir: &'static str,
+    /// The crate that is its core.
+    core: &'static str,
+    /// Files that are generated from Rust into `src/generated`.
+    generated: fn() -> Result<Vec<(&'static str, String)>>,
+    /// Files of `src` that are packed as they are.
+    plain: &'static [&'static str],
+    /// Files of the repository that are packed, too.
+    root: &'static [&'static str],
+}
+
+const PACKAGES: &[Package] = &[
+    Package {
+        dir: "plugin-shim",
+        core: "opencode-daytona-wasm",
+        generated: sandbox,
+        plain: &["sandbox-shell"],
+        root: &["README.md", "LICENSE"],
+    },
+    Package {
+        dir: "packages/session-sync",
+        core: "opencode-session-sync-wasm",
+        generated: sync_types,
+        plain: &[],
+        root: &["LICENSE"],
+    },
+];
+/// The name of every core's files.
+const CORE: &str = "core";
+
+impl Package {
+    fn path(&self, inside: &str) -> PathBuf {
+        root().join(self.dir).join(inside)
+    }
+}
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,11 +70,10 @@ fn main() -> Result<()> {
 }
 
 fn build() -> Result<()> {
-    let dist = root().join("dist");
-    if dist.exists() {
-        fs::remove_dir_all(&dist)?;
+    for package in PACKAGES {
+        emptied(&package.path("dist"))?;
     }
-    packages()?;
+    installed()?;
     types(false)?;
     // Side by side: most of the time each links with one thread.
     std::thread::scope(|scope| {
@@ -43,27 +85,67 @@ fn build() -> Result<()> {
 }
 
 /// The npm packages that the build needs, exactly as locked.
-fn packages() -> Result<()> {
+fn installed() -> Result<()> {
     run(Command::new("node").args(["tests/lib/setup.mjs", "packages"]))
 }
 
-/// The shim, and beside it what wasm-bindgen made and the stand-in for a shell.
+/// The TypeScript of every package, and what is packed beside it.
 fn shim() -> Result<()> {
-    run(Command::new("node").args([
-        "node_modules/typescript/bin/tsc",
-        "--project",
-        "tsconfig.json",
-    ]))?;
-    let from = root().join("plugin-shim/src/generated");
-    for name in ["core.js", "core.d.ts", "core_bg.wasm"] {
-        fs::copy(from.join(name), root().join("dist/generated").join(name))
+    for package in PACKAGES {
+        copy_shared(package)?;
+        run(Command::new("node")
+            .arg("node_modules/typescript/bin/tsc")
+            .arg("--project")
+            .arg(package.path("tsconfig.json")))?;
+        let generated = package.path("src/generated");
+        for end in [".js", ".d.ts", "_bg.wasm"] {
+            let name = format!("{}{end}", CORE);
+            copy(
+                &generated.join(&name),
+                &package.path("dist/generated").join(&name),
+            )
             .with_context(|| format!("{name} is missing: run `cargo xtask wasm`"))?;
+        }
+        for name in package.plain {
+            copy(
+                &package.path("src").join(name),
+                &package.path("dist").join(name),
+            )?;
+        }
+        for name in package.root {
+            copy(&root().join(name), &package.path(name))?;
+        }
     }
-    // With its permission to run.
-    fs::copy(
-        root().join("plugin-shim/src/sandbox-shell"),
-        root().join("dist/sandbox-shell"),
-    )?;
+    Ok(())
+}
+
+/// With its permission to run.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    Ok(())
+}
+
+/// Copies the shared TypeScript into a package.
+fn copy_shared(package: &Package) -> Result<()> {
+    let to = package.path("src/shared");
+    emptied(&to)?;
+    for entry in fs::read_dir(root().join(SHARED))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let text = fs::read_to_string(root().join(SHARED).join(&name))?;
+        let copied = format!(
+            "// A copy of {SHARED}/{name}, made by `cargo xtask types`. Do not edit.\n{text}"
+        );
+        fs::write(to.join(name), copied)?;
+    }
+    Ok(())
+}
+
+/// Makes a directory with nothing in it.
+fn emptied(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        fs::remove_dir_all(dir)?;
+    }
+    fs::create_dir_all(dir)?;
     Ok(())
 }
 
@@ -113,9 +195,34 @@ fn add_target(target: &str) -> Result<()> {
     })
 }
 
-/// TypeScript types and the fallback catalog, from Rust.
+/// TypeScript from Rust, and the copies of what is shared. Those are not checked: git ignores them,
+/// and every build makes them.
 fn types(check: bool) -> Result<()> {
-    let dir = root().join("plugin-shim/src/generated");
+    for package in PACKAGES {
+        let dir = package.path("src/generated");
+        fs::create_dir_all(&dir)?;
+        for (name, text) in (package.generated)()? {
+            let path = dir.join(name);
+            if check {
+                let found = fs::read_to_string(&path).unwrap_or_default();
+                ensure!(
+                    found == text,
+                    "{} is out of date; run `cargo xtask types`",
+                    path.display()
+                );
+            } else {
+                fs::write(&path, text)?;
+            }
+        }
+        if !check {
+            copy_shared(package)?;
+        }
+    }
+    Ok(())
+}
+
+/// The sandbox plugin's types, its fallback catalog and its refusals.
+fn sandbox() -> Result<Vec<(&'static str, String)>> {
     let catalog = format!(
         "// Generated from crates/tools by `cargo xtask types`. Do not edit.\n// Registered, to refuse, when the core cannot be loaded.\n\nimport type {{ ToolDefinition }} from \"./types.js\"\n\nexport const catalog: ToolDefinition[] = {}\n",
         pretty(&plugin::catalog_json())?
@@ -124,25 +231,16 @@ fn types(check: bool) -> Result<()> {
         "// Generated from crates/plugin/src/release.rs by `cargo xtask types`. Do not edit.\n// Said where the core is not loaded: by releases up to 1.3, and by OpenCode 2.\n\nexport const refusals = {}\n",
         serde_json::to_string_pretty(&plugin::refusals())?
     );
-    fs::create_dir_all(&dir)?;
-    for (name, text) in [
+    Ok(vec![
         ("types.ts", plugin::typescript()),
         ("catalog.ts", catalog),
         ("refusals.ts", refusals),
-    ] {
-        let path = dir.join(name);
-        if check {
-            let found = fs::read_to_string(&path).unwrap_or_default();
-            ensure!(
-                found == text,
-                "{} is out of date; run `cargo xtask types`",
-                path.display()
-            );
-        } else {
-            fs::write(&path, text)?;
-        }
-    }
-    Ok(())
+    ])
+}
+
+/// Session sync's types.
+fn sync_types() -> Result<Vec<(&'static str, String)>> {
+    Ok(vec![("types.ts", session_sync::edge::typescript())])
 }
 
 fn pretty(json: &str) -> Result<String> {
@@ -150,30 +248,33 @@ fn pretty(json: &str) -> Result<String> {
     Ok(serde_json::to_string_pretty(&value)?)
 }
 
-/// The core: compiled for size, bound, optimized.
+/// The cores: compiled for size, bound, optimized.
 fn wasm() -> Result<()> {
     add_target(WASM)?;
+    PACKAGES.iter().try_for_each(core)
+}
+
+/// The core of one package. By itself, so that what another package's core needs is not in it.
+fn core(package: &Package) -> Result<()> {
     run(cargo().args([
         "build",
         "--package",
-        "opencode-daytona-wasm",
+        package.core,
         "--target",
         WASM,
         "--profile",
         "wasm",
         "--locked",
     ]))?;
-    let built = target_dir()
-        .join(WASM)
-        .join("wasm/opencode_daytona_wasm.wasm");
-    let out = root().join("plugin-shim/src/generated");
+    let file = format!("{}.wasm", package.core.replace('-', "_"));
+    let out = package.path("src/generated");
     wasm_bindgen_cli_support::Bindgen::new()
-        .input_path(&built)
+        .input_path(target_dir().join(WASM).join("wasm").join(file))
         .web(true)?
         .typescript(true)
-        .out_name("core")
+        .out_name(CORE)
         .generate(&out)?;
-    let wasm = out.join("core_bg.wasm");
+    let wasm = out.join(format!("{}_bg.wasm", CORE));
     let optimizer = root().join("node_modules/binaryen/bin/wasm-opt");
     ensure!(
         optimizer.exists(),
@@ -195,13 +296,13 @@ fn wasm() -> Result<()> {
         .arg(&wasm)
         .arg("-o")
         .arg(&wasm))?;
-    println!("wasm: {} bytes", fs::metadata(&wasm)?.len());
+    println!("{}: {} bytes", package.core, fs::metadata(&wasm)?.len());
     Ok(())
 }
 
 /// The runners: static, stripped, compressed, with their hashes in `runners.json`.
 fn runners() -> Result<()> {
-    let out = root().join("dist/runners");
+    let out = root().join(RUNNERS);
     fs::create_dir_all(&out)?;
     let targets = MACHINES.map(|machine| format!("{machine}-unknown-linux-musl"));
     let mut build = cargo();

@@ -4,12 +4,11 @@
 import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import type { Hooks, PluginInput, PluginModule } from "@opencode-ai/plugin"
-import { load } from "./core.js"
 import { events } from "./generated/types.js"
+import { NAME, SERVICE } from "./name.js"
+import { log } from "./shared/opencode.js"
 import { beforeSignal } from "./shared/signals.js"
-import { Side } from "./side.js"
 
-const id = "opencode-session-sync"
 const wanted = new Set(events)
 
 /** Every event of a session has its id, in one of these places; releases differ. */
@@ -31,12 +30,9 @@ function leave(command: string[]): void {
 }
 
 async function server({ client, directory }: PluginInput): Promise<Hooks> {
-  const side = new Side(client)
-  const ready = load(side, directory).then(async (call) => {
-    await call("start", {})
-    return call
-  })
-  ready.catch((error: Error) => side.log("error", `${id} could not be loaded, so sessions are not synced: ${error.message}`))
+  // Whatever else there is of this package is loaded later.
+  const ready = import("./core.js").then(({ start }) => start(client, directory))
+  ready.catch((error: Error) => log(client, SERVICE, "error", `${NAME} could not be loaded, so sessions are not synced: ${error.message}`))
   const dispose = async () => {
     const { command } = await (await ready)("dispose", {})
     if (command) leave(command)
@@ -58,4 +54,4 @@ async function server({ client, directory }: PluginInput): Promise<Hooks> {
   }
 }
 
-export default { id, server } satisfies PluginModule
+export default { id: NAME, server } satisfies PluginModule

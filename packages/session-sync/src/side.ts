@@ -1,10 +1,11 @@
 // OpenCode, for the core. See `OpenCode` in crates/session-sync/src/plugin.rs.
 
 import type { PluginInput } from "@opencode-ai/plugin"
+import { NAME, SERVICE } from "./name.js"
+import { json } from "./shared/core.js"
 import { Machine } from "./shared/host.js"
 import { die } from "./shared/mortal.js"
 import { log, toast } from "./shared/opencode.js"
-import { json } from "./shared/core.js"
 
 /** More sessions than anybody has: without a number OpenCode lists a hundred. */
 const ALL = 1_000_000
@@ -35,10 +36,10 @@ export class Side extends Machine {
   }
 
   log(level: string, message: string): void {
-    log(this.client, "opencode-sync", level, message)
+    log(this.client, SERVICE, level, message)
   }
 
   dead(message: string): void {
-    die(`opencode-session-sync has crashed: ${message}`)
+    die(`${NAME} has crashed: ${message}`)
   }
 }

@@ -3,16 +3,14 @@
 import { createInterface } from "node:readline"
 import { Writable } from "node:stream"
 import { text } from "node:stream/consumers"
-import { Machine } from "./shared/host.js"
-import { die } from "./shared/mortal.js"
+import { SERVICE } from "./name.js"
+import { Alone } from "./shared/alone.js"
 
 const LINE_BEGIN = "\r\u001b[K"
 
-export class Terminal extends Machine {
+export class Terminal extends Alone {
   constructor() {
-    super()
-    // Nothing else keeps the process alive while the core waits for its time.
-    setInterval(() => {}, 2 ** 30)
+    super(SERVICE)
   }
 
   print(line: string): void {
@@ -45,13 +43,5 @@ export class Terminal extends Machine {
   /** Undefined if it is a terminal. */
   async piped(): Promise<string | undefined> {
     return process.stdin.isTTY ? undefined : await text(process.stdin)
-  }
-
-  log(level: string, message: string): void {
-    if (level === "error" || level === "warn") process.stderr.write(`${message}\n`)
-  }
-
-  dead(message: string): void {
-    die(`opencode-sync has crashed: ${message}`)
   }
 }

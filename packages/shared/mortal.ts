@@ -4,9 +4,9 @@
 let death: Error | undefined
 const mourners = new Set<(error: Error) => void>()
 
-/** The core has died: every call fails from now on. */
+/** The core has died: every call fails with these words from now on. */
 export function die(message: string): void {
-  death = new Error(`opencode-daytona-sandbox has crashed and refuses every tool until OpenCode is started again: ${message}`)
+  death = new Error(message)
   for (const reject of mourners) reject(death)
 }
 

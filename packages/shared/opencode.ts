@@ -1,9 +1,14 @@
 // What is said to OpenCode and asked of it without the core, too: its release, the log, toasts.
 
 import type { PluginInput } from "@opencode-ai/plugin"
-import type { Toast } from "./generated/types.js"
 
 type Client = PluginInput["client"]
+
+interface Toast {
+  title: string
+  message: string
+  variant: string
+}
 
 /** The release that OpenCode says it is. The client for plugins has no name for this question. */
 export async function release(client: Client): Promise<string | undefined> {
@@ -17,8 +22,9 @@ export function toast(client: Client, toast: Toast): void {
   void quietly(() => client.tui.showToast({ body: { ...toast, variant } }))
 }
 
-export function log(client: Client, level: string, message: string): void {
-  const body = { service: "opencode-daytona-sandbox", level: level as "debug" | "info" | "warn" | "error", message }
+/** `service` is the name under which the line is found in the log. */
+export function log(client: Client, service: string, level: string, message: string): void {
+  const body = { service, level: level as "debug" | "info" | "warn" | "error", message }
   void quietly(() => client.app.log({ body }))
 }
 

@@ -1,15 +1,12 @@
-// What the core calls in a process without an OpenCode: the command line program, and the stand-in
-// for a shell.
+// What the core calls in the command line program and in the stand-in for a shell.
 
-import { Machine } from "./host.js"
-import { die } from "./mortal.js"
 import type { Progress } from "./generated/types.js"
+import { NAME } from "./name.js"
+import { Alone } from "./shared/alone.js"
 
-export class Alone extends Machine {
+export class Command extends Alone {
   constructor() {
-    super()
-    // Nothing else keeps the process alive while the core waits for its time.
-    setInterval(() => {}, 2 ** 30)
+    super(NAME)
   }
 
   /** Nobody is asked: the user typed the command. */
@@ -24,9 +21,5 @@ export class Alone extends Machine {
   toast(): void {}
   terminal(): boolean {
     return true
-  }
-  log(): void {}
-  dead(message: string): void {
-    die(message)
   }
 }
