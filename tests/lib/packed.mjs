@@ -10,9 +10,15 @@ import { join, resolve } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import { gunzipSync } from "node:zlib"
 
+/**
+ * For an npm that an npm has started, as `prepack` is: what the first was told of workspaces is not for the second, which
+ * would install a part of the packages and remove the others, or pack another one; and it is no dry run.
+ */
+export const WHOLE = { npm_config_workspace: undefined, npm_config_workspaces: undefined, npm_config_dry_run: "false" }
+
 /** Packs the package in the directory `source` into `dir` and unpacks it there; gives where it is. What is built is packed: `prepack` would build it again. */
 export function pack(source, dir) {
-  const out = execFileSync("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", dir], { cwd: source, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, npm_config_dry_run: "false", npm_config_loglevel: "error" } })
+  const out = execFileSync("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", dir], { cwd: source, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...WHOLE, npm_config_loglevel: "error" } })
   const packed = JSON.parse(out)
   const { filename } = Array.isArray(packed) ? packed[0] : Object.values(packed)[0]
   execFileSync("tar", ["-xzf", join(dir, filename), "-C", dir])
@@ -37,6 +43,8 @@ const OWN = {
     ...(await loading(join(dir, exports["./server"].default), `${name} ${version} is ready`)),
     ...(await old(join(dir, main))),
   ],
+  // Silent when all is well.
+  "opencode-session-sync": (dir, { exports }) => loading(join(dir, exports["./server"].default)),
 }
 
 function shell(path) {
@@ -60,7 +68,7 @@ function runners(dir) {
   }
 }
 
-/** Starts the plugin with a client that only writes down what it is told, which must hold `ready`. */
+/** Starts the plugin with a client that only writes down what it is told, which must hold `ready`, or no error if there is none. */
 async function loading(main, ready) {
   const told = []
   const client = new Proxy(() => {}, { get: (_, name) => (name === "then" ? undefined : client), apply: (_, __, args) => (told.push(JSON.stringify(args)), Promise.resolve({ data: undefined })) })
@@ -71,7 +79,8 @@ async function loading(main, ready) {
     const { default: plugin } = await import(pathToFileURL(main).href)
     const hooks = await plugin.server({ client, directory: home, worktree: home, project: { id: "packed" } }, {})
     await hooks.dispose()
-    return told.some((text) => text.includes(ready)) ? [] : [`the plugin does not say "${ready}", but: ${told.join("; ").slice(0, 1000) || "nothing"}`]
+    if (ready ? told.some((text) => text.includes(ready)) : !told.some((text) => text.includes('"error"'))) return []
+    return [`the plugin does not ${ready ? `say "${ready}"` : "start"}, but says: ${told.join("; ").slice(0, 1000) || "nothing"}`]
   } catch (error) {
     return [`the plugin does not load: ${error.message}`]
   } finally {
