@@ -10,9 +10,15 @@ import { join, resolve } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import { gunzipSync } from "node:zlib"
 
+/**
+ * For an npm that an npm has started, as `prepack` is: what the first was told of workspaces is not for the second, which
+ * would install a part of the packages and remove the others, or pack another one; and it is no dry run.
+ */
+export const WHOLE = { npm_config_workspace: undefined, npm_config_workspaces: undefined, npm_config_dry_run: "false" }
+
 /** Packs the package in the directory `source` into `dir` and unpacks it there; gives where it is. What is built is packed: `prepack` would build it again. */
 export function pack(source, dir) {
-  const out = execFileSync("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", dir], { cwd: source, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, npm_config_dry_run: "false", npm_config_loglevel: "error" } })
+  const out = execFileSync("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", dir], { cwd: source, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...WHOLE, npm_config_loglevel: "error" } })
   const packed = JSON.parse(out)
   const { filename } = Array.isArray(packed) ? packed[0] : Object.values(packed)[0]
   execFileSync("tar", ["-xzf", join(dir, filename), "-C", dir])

@@ -7,6 +7,7 @@ import { existsSync } from "node:fs"
 import { join, resolve, dirname } from "node:path"
 import { fileURLToPath } from "node:url"
 import { installedAsLocked } from "./lock.mjs"
+import { WHOLE } from "./packed.mjs"
 import { providePrograms, searchPath } from "./programs.mjs"
 import { ensureRelease, NPM_TEST } from "./releases.mjs"
 
@@ -70,7 +71,7 @@ export function prepare() {
 /** Each of these says whether it had anything to do; `quiet` shows a command's output only if it fails. */
 export function ensurePackages({ quiet = false } = {}) {
   if (installedAsLocked(root)) return false
-  must(process.platform === "win32" ? "npm.cmd" : "npm", ["ci", "--no-fund", "--no-audit"], { quiet })
+  must(process.platform === "win32" ? "npm.cmd" : "npm", ["ci", "--no-fund", "--no-audit"], { quiet, env: WHOLE })
   return true
 }
 

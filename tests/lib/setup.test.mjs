@@ -12,8 +12,21 @@ import { advice, fill, look, PROGRAMS, searchPath } from "./programs.mjs"
 import { root } from "./world.mjs"
 
 const shim = join(root, "plugin-shim")
-/** What `npm publish` needs of it. */
-const PACKED = ["package.json", "README.md", "LICENSE", "dist"]
+
+/** A repository with these files of this one, in which `npm publish` can be called. */
+function published(t, names) {
+  const dir = directory(t)
+  for (const name of ["package.json", "package-lock.json", "tests/lib/packed.mjs", ...names]) cpSync(join(root, name), join(dir, name), { recursive: true })
+  mkdirSync(join(dir, "bin"))
+  // A build would take minutes: this one only says that it was called.
+  writeFileSync(join(dir, "bin/cargo"), "#!/bin/sh\necho built: $*\n", { mode: 0o755 })
+  const publish = (workspace) => {
+    // Nothing listens there: what is published goes nowhere, and the registry is not asked either.
+    const args = ["publish", "--workspace", workspace, "--dry-run", "--registry", "http://127.0.0.1:9/", "--fetch-retries", "0"]
+    return spawnSync("npm", args, { cwd: dir, encoding: "utf8", env: { ...process.env, PATH: `${join(dir, "bin")}:${searchPath()}` } })
+  }
+  return { dir, publish }
+}
 
 function directory(t) {
   const dir = mkdtempSync(join(tmpdir(), "setup-test-"))
@@ -47,6 +60,17 @@ test("npm packages count as installed only if they are those of the lock file", 
 
 test("the packages of this repository are those of its lock file", () => {
   assert.ok(installedAsLocked(root))
+})
+
+test("the packages of the whole repository are installed, whatever npm was told when it called the build", (t) => {
+  const dir = directory(t)
+  for (const name of ["package.json", "package-lock.json", "tests/lib"]) cpSync(join(root, name), join(dir, name), { recursive: true })
+  mkdirSync(join(dir, "bin"))
+  writeFileSync(join(dir, "bin/npm"), '#!/bin/sh\necho "$* for <$npm_config_workspace$npm_config_workspaces>, dry run: $npm_config_dry_run"\n', { mode: 0o755 })
+  // As in `prepack` of `npm publish --workspace plugin-shim --dry-run`.
+  const env = { ...process.env, PATH: `${join(dir, "bin")}:${searchPath()}`, npm_config_workspace: "plugin-shim", npm_config_workspaces: "true", npm_config_dry_run: "true" }
+  const { stdout, stderr } = spawnSync(process.execPath, [join(dir, "tests/lib/setup.mjs"), "packages"], { encoding: "utf8", env })
+  assert.equal(stdout, "ci --no-fund --no-audit for <>, dry run: false\n", stderr)
 })
 
 test("the directory of programs has a link to each and nothing else", (t) => {
@@ -123,15 +147,10 @@ test("`npm publish -w plugin-shim` builds, and fails if what it packed would not
     ["the command is missing", remove("dist/cli.js"), /names dist\/cli\.js/],
     ["the build fails", (dir) => writeFileSync(join(dir, "../bin/cargo"), "#!/bin/sh\necho cannot build >&2; exit 1\n"), /cannot build/],
   ]) {
-    const dir = directory(t)
-    for (const name of ["package.json", "package-lock.json", "packages/session-sync/package.json", "tests/lib/packed.mjs", ...PACKED.map((name) => join("plugin-shim", name))]) cpSync(join(root, name), join(dir, name), { recursive: true })
-    mkdirSync(join(dir, "bin"))
-    // A build would take minutes: this one only says that it was called.
-    writeFileSync(join(dir, "bin/cargo"), "#!/bin/sh\necho built: $*\n", { mode: 0o755 })
+    const names = ["package.json", "README.md", "LICENSE", "dist"].map((name) => join("plugin-shim", name))
+    const { dir, publish } = published(t, [...names, "packages/session-sync/package.json"])
     damage(join(dir, "plugin-shim"))
-    // Nothing listens there: what is published goes nowhere, and the registry is not asked either.
-    const args = ["publish", "--workspace", "plugin-shim", "--dry-run", "--registry", "http://127.0.0.1:9/", "--fetch-retries", "0"]
-    const { status, stdout, stderr } = spawnSync("npm", args, { cwd: dir, encoding: "utf8", env: { ...process.env, PATH: `${join(dir, "bin")}:${searchPath()}` } })
+    const { status, stdout, stderr } = publish("plugin-shim")
     if (expected) {
       assert.match(stderr, expected, what)
       assert.notEqual(status, 0, what)
@@ -140,5 +159,27 @@ test("`npm publish -w plugin-shim` builds, and fails if what it packed would not
       assert.doesNotMatch(stderr, /would not work/)
       assert.match(stderr, /unpacked size/i, "it was packed")
     }
+  }
+})
+
+test("`npm publish -w packages/session-sync` fails if the plugin would not start", async (t) => {
+  const plugin = (body) => `export default { id: "opencode-session-sync", server: async ({ client }) => { ${body}; return { dispose: async () => {} } } }\n`
+  for (const [what, main, expected] of [
+    ["nothing is wrong", plugin(""), undefined],
+    ["something else is said", plugin('client.app.log({ body: { level: "info", message: "no account yet" } })'), undefined],
+    ["it says an error", plugin('client.app.log({ body: { level: "error", message: "no core" } })'), /does not start, but says: .*no core/],
+    ["it throws", plugin('throw new Error("planted")'), /does not load: planted/],
+    ["the main file is missing", undefined, /names \.\/dist\/index\.js/],
+  ]) {
+    const { dir, publish } = published(t, ["packages/session-sync/package.json", "packages/session-sync/README.md", "plugin-shim/package.json"])
+    const dist = join(dir, "packages/session-sync/dist")
+    mkdirSync(dist)
+    for (const name of ["cli.js", "index.d.ts"]) writeFileSync(join(dist, name), "")
+    if (main) writeFileSync(join(dist, "index.js"), main)
+    const { status, stdout, stderr } = publish("packages/session-sync")
+    if (expected) assert.match(stderr, expected, what)
+    else assert.doesNotMatch(stderr, /would not work/, what)
+    if (expected) assert.notEqual(status, 0, what)
+    else assert.match(stdout + stderr, /built: xtask build[^]*unpacked size/i, what)
   }
 })
