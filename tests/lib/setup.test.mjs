@@ -162,24 +162,24 @@ test("`npm publish -w plugin-shim` builds, and fails if what it packed would not
   }
 })
 
-test("`npm publish -w packages/session-sync` fails if the plugin would not start", async (t) => {
-  const plugin = (body) => `export default { id: "opencode-session-sync", server: async ({ client }) => { ${body}; return { dispose: async () => {} } } }\n`
-  for (const [what, main, expected] of [
-    ["nothing is wrong", plugin(""), undefined],
-    ["something else is said", plugin('client.app.log({ body: { level: "info", message: "no account yet" } })'), undefined],
-    ["it says an error", plugin('client.app.log({ body: { level: "error", message: "no core" } })'), /does not start, but says: .*no core/],
-    ["it throws", plugin('throw new Error("planted")'), /does not load: planted/],
-    ["the main file is missing", undefined, /names \.\/dist\/index\.js/],
+test("`npm publish -w packages/session-sync` fails if what it packed would not load", async (t) => {
+  for (const [what, damage, expected] of [
+    ["nothing is wrong", () => {}, undefined],
+    ["the core is missing", (dir) => rmSync(join(dir, "dist/generated/core_bg.wasm")), /does not say "no store is set up/],
+    ["the shared part is missing", (dir) => rmSync(join(dir, "dist/shared"), { recursive: true }), /does not load/],
+    ["the command is another one", (dir) => writeFileSync(join(dir, "dist/cli.js"), ""), /the command says that it is/],
+    ["the main file is missing", (dir) => rmSync(join(dir, "dist/index.js")), /names \.\/dist\/index\.js/],
   ]) {
-    const { dir, publish } = published(t, ["packages/session-sync/package.json", "packages/session-sync/README.md", "plugin-shim/package.json"])
-    const dist = join(dir, "packages/session-sync/dist")
-    mkdirSync(dist)
-    for (const name of ["cli.js", "index.d.ts"]) writeFileSync(join(dist, name), "")
-    if (main) writeFileSync(join(dist, "index.js"), main)
+    const names = ["package.json", "README.md", "LICENSE", "dist"].map((name) => join("packages/session-sync", name))
+    const { dir, publish } = published(t, [...names, "plugin-shim/package.json"])
+    damage(join(dir, "packages/session-sync"))
     const { status, stdout, stderr } = publish("packages/session-sync")
-    if (expected) assert.match(stderr, expected, what)
-    else assert.doesNotMatch(stderr, /would not work/, what)
-    if (expected) assert.notEqual(status, 0, what)
-    else assert.match(stdout + stderr, /built: xtask build[^]*unpacked size/i, what)
+    if (expected) {
+      assert.match(stderr, expected, what)
+      assert.notEqual(status, 0, what)
+    } else {
+      assert.doesNotMatch(stderr, /would not work/, what)
+      assert.match(stdout + stderr, /built: xtask build[^]*unpacked size/i, what)
+    }
   }
 })
