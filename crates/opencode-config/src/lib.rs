@@ -126,7 +126,8 @@ impl File {
             Err(error) if error.kind == FileErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.to_string()),
         };
-        let text = String::from_utf8_lossy(&bytes);
+        // Written back, a replaced character would be a changed one.
+        let text = String::from_utf8(bytes).map_err(|_| format!("{path}: it is not UTF-8 text"))?;
         File::parse(path, &text).map(Some)
     }
 
@@ -210,18 +211,28 @@ impl File {
             .collect()
     }
 
-    /// Adds an entry to `plugin`.
-    pub fn add(&mut self, spec: &str) {
-        let plugins = self.root.object_value_or_set().array_value_or_set("plugin");
+    /// Adds an entry to `plugin`. Something else than a list there is not replaced.
+    pub fn add(&mut self, spec: &str) -> Result<(), String> {
+        self.is_list(KEYS[0])?;
+        let plugins = self.root.object_value_or_set().array_value_or_set(KEYS[0]);
         plugins.append(CstInputValue::String(spec.into()));
         self.changed();
+        Ok(())
+    }
+
+    fn is_list(&self, key: &str) -> Result<(), String> {
+        let is_list = self.value.get(key).is_none_or(Value::is_array);
+        is_list
+            .then_some(())
+            .ok_or_else(|| format!("{}: `{key}` is no list: correct it first", self.path))
     }
 
     /// Moves a package, by name or as one of `paths`, from `plugins` to `plugin`.
-    pub fn rename(&mut self, package: &str, paths: &[String]) {
+    pub fn rename(&mut self, package: &str, paths: &[String]) -> Result<(), String> {
+        self.is_list(KEYS[0])?;
         let object = self.root.object_value_or_set();
         let Some(wrong) = object.array_value(KEYS[1]) else {
-            return;
+            return Ok(());
         };
         let right = object.array_value_or_set(KEYS[0]);
         for element in wrong.elements() {
@@ -244,6 +255,7 @@ impl File {
             property.remove();
         }
         self.changed();
+        Ok(())
     }
 
     /// Writes `spec` wherever a package is named.
@@ -410,7 +422,7 @@ mod tests {
     fn changes_keep_comments_and_layout() {
         let text = "// mine\n{\n  // theme\n  \"theme\": \"x\", /* y */\n}\n";
         let out = changed(text, |file| {
-            file.add("opencode-daytona-sandbox@1.0.0");
+            file.add("opencode-daytona-sandbox@1.0.0").expect("a list");
             file.deny(&["bash", "read"]);
             file.set("shell", "false");
         });
@@ -426,10 +438,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_list_and_what_is_no_text_is_not_written_over() {
+        run(async {
+            let mut file = File::parse(
+                "x",
+                r#"{"plugin": "mine", "plugins": ["opencode-daytona-sandbox"]}"#,
+            )
+            .expect("parses");
+            let before = file.text();
+            for refused in [file.add("more"), file.rename(PACKAGE, &[])] {
+                assert!(
+                    refused
+                        .expect_err("no list")
+                        .contains("`plugin` is no list")
+                );
+            }
+            assert_eq!(file.text(), before);
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir
+                .path()
+                .join("opencode.json")
+                .to_string_lossy()
+                .into_owned();
+            std::fs::write(&path, b"{\"theme\": \"\xff\"}").expect("written");
+            let read = File::read(&TestHost::new(&[]), &path).await;
+            assert!(read.err().expect("no text").contains("not UTF-8"));
+        });
+    }
+
+    #[test]
     fn the_wrong_key_is_renamed_and_other_plugins_stay_where_they_are() {
         let out = changed(
             r#"{"plugins": ["other", ["opencode-daytona-sandbox", {"sync": "off"}]], "plugin": ["mine"]}"#,
-            |file| file.rename(PACKAGE, &[]),
+            |file| file.rename(PACKAGE, &[]).expect("a list"),
         );
         let file = File::parse("x", &out).expect("parses");
         assert_eq!(file.value["plugins"], serde_json::json!(["other"]));
@@ -456,7 +497,9 @@ mod tests {
             ),
         ] {
             let text = format!("{{\"plugins\": [{plugins}]}}");
-            let out = changed(&text, |file| file.rename(PACKAGE, &["/x/ours".into()]));
+            let out = changed(&text, |file| {
+                file.rename(PACKAGE, &["/x/ours".into()]).expect("a list")
+            });
             assert!(!out.contains("plugins"), "{out}");
             let file = File::parse("x", &out).expect("parses");
             assert_eq!(file.value["plugin"], plugin);

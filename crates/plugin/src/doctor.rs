@@ -526,8 +526,8 @@ impl<'a> Setup<'a> {
         let spec = format!("{PACKAGE}@{VERSION}");
         for fix in fixes {
             match fix {
-                Fix::Add => file.add(&spec),
-                Fix::Rename => file.rename(PACKAGE, &paths),
+                Fix::Add => file.add(&spec)?,
+                Fix::Rename => file.rename(PACKAGE, &paths)?,
                 Fix::Pin => file.pin(PACKAGE, &spec),
                 Fix::Deny(names) => file.deny(names),
                 Fix::Shell => file.set("shell", guards::no_shell(self.platform)),
