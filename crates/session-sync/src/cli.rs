@@ -22,6 +22,7 @@ Usage: opencode-sync <command> [--json]
 
   login [--url URL]     save the store's address and key; the key comes from a hidden prompt, from
                         standard input or from OPENCODE_SYNC_API_KEY, and is tried before it is saved
+  login --take-over     with the address and key that opencode-sync-plugin has left in ~/.opensync
   logout                forget address and key
   init [--project]      add the plugin to OpenCode's configuration, the user's own or the project's
   status                the connection, the account's totals, what waits and why

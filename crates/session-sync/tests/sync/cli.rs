@@ -91,6 +91,150 @@ fn login_tries_the_key_before_it_is_saved_for_the_user_alone() {
 }
 
 #[test]
+fn what_the_other_plugin_has_left_is_taken_over_on_request_only() {
+    run(async {
+        let world = World::new();
+        let left = |url: &str, key: &str| json!({ "convexUrl": url, "apiKey": key }).to_string();
+        let whole = left(&format!("{}/", world.store.url), &world.store.key);
+        let wrong = left(&world.store.url, "osk_wrong");
+        let cloud = left("https://happy-otter-1.convex.cloud", "osk_1");
+        // What is left, arguments, answers at the terminal; the exit code, what it says, whether a key is saved.
+        for (what, left, args, answers, exit, says, is_saved) in [
+            (
+                "request",
+                Some(&whole),
+                vec!["--take-over"],
+                vec![],
+                0,
+                "Logged in to",
+                true,
+            ),
+            (
+                "offer, taken",
+                Some(&whole),
+                vec![],
+                vec!["y"],
+                0,
+                "Logged in to",
+                true,
+            ),
+            (
+                "offer, not taken",
+                Some(&whole),
+                vec![],
+                vec!["", "nonsense"],
+                1,
+                "is no URL",
+                false,
+            ),
+            (
+                "nobody to ask",
+                Some(&whole),
+                vec![],
+                vec![],
+                1,
+                "name the store",
+                false,
+            ),
+            (
+                "refused",
+                Some(&wrong),
+                vec!["--take-over"],
+                vec![],
+                1,
+                "refused the key",
+                false,
+            ),
+            (
+                "away",
+                Some(&cloud),
+                vec!["--take-over"],
+                vec![],
+                1,
+                "https://happy-otter-1.convex.site is no store",
+                false,
+            ),
+            (
+                "logged out",
+                Some(&"{}".to_string()),
+                vec!["--take-over"],
+                vec![],
+                1,
+                "is logged out",
+                false,
+            ),
+            (
+                "broken",
+                Some(&"{".to_string()),
+                vec!["--take-over"],
+                vec![],
+                1,
+                "cannot be used",
+                false,
+            ),
+            (
+                "nothing",
+                None,
+                vec!["--take-over"],
+                vec![],
+                1,
+                "nothing to take over",
+                false,
+            ),
+        ] {
+            let home = Home::new(0);
+            if let Some(text) = left {
+                home.write(".opensync/credentials.json", text);
+            }
+            home.host.fail(|operation, to| {
+                (operation == "http" && to.contains("convex.site")).then(|| "connect".into())
+            });
+            *home.terminal.answers.borrow_mut() =
+                answers.iter().map(|text| text.to_string()).collect();
+            let args: Vec<&str> = std::iter::once("login").chain(args).collect();
+            let (found, text) = home.call(&args).await;
+            assert_eq!(found, exit, "{what}: {text}");
+            assert!(text.contains(says), "{what}: {text}");
+            assert!(!text.contains(&world.store.key), "{what}: {text}");
+            assert_eq!(home.file().exists(), is_saved, "{what}");
+            assert_eq!(
+                &home.read(".opensync/credentials.json"),
+                left.map_or("", |text| text),
+                "{what}"
+            );
+        }
+        // What is given otherwise counts, and nobody is asked.
+        let home = Home::new(0);
+        home.write(".opensync/credentials.json", &whole);
+        home.host.set_env("OPENCODE_SYNC_API_KEY", "osk_wrong");
+        *home.terminal.answers.borrow_mut() = vec![world.store.url.clone()];
+        let (_, text) = home.call(&["login"]).await;
+        assert!(text.contains("refused the key"), "{text}");
+        assert!(!home.terminal.asked.borrow()[0].0.contains("Use them"));
+    });
+}
+
+#[test]
+fn who_takes_over_hears_that_the_other_plugin_is_still_named() {
+    run(async {
+        let world = World::new();
+        let home = Home::new(0);
+        home.write(
+            ".config/opencode/opencode.json",
+            "{\"plugin\": [\"opencode-sync-plugin\"]}",
+        );
+        let left = json!({ "convexUrl": world.store.url, "apiKey": world.store.key });
+        home.write(".opensync/credentials.json", &left.to_string());
+        let (exit, text) = home.call(&["login", "--take-over"]).await;
+        assert_eq!(exit, 0, "{text}");
+        assert!(
+            text.contains("opencode.json names opencode-sync-plugin as well"),
+            "{text}"
+        );
+    });
+}
+
+#[test]
 fn push_brings_the_past_with_its_dates_and_does_it_once() {
     run(async {
         let world = World::new();
