@@ -1,6 +1,7 @@
 //! The command `opencode-sync`.
 
 mod account;
+mod checks;
 mod init;
 mod past;
 mod settings;
@@ -26,6 +27,8 @@ Usage: opencode-sync <command> [--json]
   logout                forget address and key
   init [--project]      add the plugin to OpenCode's configuration, the user's own or the project's
   status                the connection, the account's totals, what waits and why
+  verify                try settings, key and connection, without a trace in the store
+  doctor                all that could be wrong, and what to do about each
   config                every setting, its value and where it comes from
   config get NAME       one value
   config set NAME VALUE set one; an empty value takes it out
@@ -142,6 +145,8 @@ impl Cli {
             ["init"] => self.init(false).await,
             ["init", "--project"] => self.init(true).await,
             ["status"] => self.status().await,
+            ["verify"] => self.verify().await,
+            ["doctor"] => self.doctor().await,
             ["config"] => self.settings().await,
             ["config", "get", name] => self.get(name).await,
             ["config", "set", name, value] => self.set(name, value).await,

@@ -23,6 +23,9 @@ pub struct Entry {
     /// When the session had changed last, as OpenCode says, when it was compared.
     #[serde(default)]
     pub updated: f64,
+    /// Since when something waits, in milliseconds since the Unix epoch; none if nothing does.
+    #[serde(default)]
+    pub since: Option<u64>,
     /// The session itself.
     pub session: Item,
     /// Its messages by their ids.
@@ -185,12 +188,17 @@ impl Spool {
         change: impl FnOnce(&mut Entry) -> R,
     ) -> Result<R, FileError> {
         let path = self.path(session);
+        // For the user alone: what waits is what was said.
+        self.host.make_dir(&self.dir).await?;
         let lock = Lock::acquire(&*self.host, &path).await?;
         let done = async {
             let before = self.entry(session).await?;
             let mut entry = before.clone();
             let result = change(&mut entry);
             entry.version = VERSION;
+            let waits = entry.items().any(|item| item.waiting.is_some());
+            let since = entry.since.unwrap_or_else(|| self.host.now_ms());
+            entry.since = waits.then_some(since);
             if entry != before {
                 let bytes = serde_json::to_vec(&entry).expect("an entry is JSON");
                 self.host.replace_file(&path, &bytes).await?;

@@ -1,5 +1,6 @@
 //! Session sync, natively, against a fake store.
 
+mod checks;
 mod cli;
 mod home;
 mod init;
