@@ -221,6 +221,15 @@ pub enum Part {
         /// Its name.
         filename: Option<String>,
     },
+    /// What a command of the user's gave to a subagent.
+    Subtask {
+        /// What it is to do.
+        prompt: String,
+        /// Which agent.
+        agent: String,
+    },
+    /// From here on the model sees a summary of what was said.
+    Compaction,
     /// Where a step begins or ends, a snapshot, and what is not known.
     #[serde(other)]
     Other,
