@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod fit;
 pub mod history;
+pub mod old;
 pub mod opencode;
 pub mod plugin;
 pub mod push;

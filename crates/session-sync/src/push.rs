@@ -2,13 +2,13 @@
 //! interrupted goes on where it was.
 
 use crate::config::{is_excluded, is_private};
-use crate::history::{self, Database, Filter};
-use crate::opencode::Conversation;
-use crate::record::{MessageRecord, Policy, SessionRecord, records};
+use crate::history::{self, Filter, History, Read};
+use crate::record::{MessageRecord, Policy, SessionRecord, Sums, message_records, session_record};
 use crate::send::{Pass, SendError, Sender};
 use crate::spool::Spool;
 use crate::store::Failure;
 use host::Host;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// How often one session is tried in a run.
@@ -32,6 +32,11 @@ pub struct Pushed {
 }
 
 impl Pushed {
+    fn count(&mut self, session: &Pages) {
+        self.sessions += 1;
+        self.kept += usize::from(session.is_kept);
+    }
+
     fn add(&mut self, pass: &Pass) {
         self.messages += pass.messages;
         self.left += pass.left;
@@ -39,12 +44,22 @@ impl Pushed {
     }
 }
 
-/// A session that may leave.
+/// What the pages of a session have come to so far.
+#[derive(Default)]
+struct Pages {
+    sums: Sums,
+    ids: BTreeSet<String>,
+    is_kept: bool,
+}
+
+/// A session that may leave, or a page of one.
 struct Leaving {
     session: SessionRecord,
     messages: Vec<MessageRecord>,
-    /// When it had changed last.
+    /// When the session had changed last.
     updated: f64,
+    /// With the last page: the messages of all pages.
+    all: Option<BTreeSet<String>>,
     /// How many sessions the run looks at.
     of: usize,
 }
@@ -53,8 +68,8 @@ struct Leaving {
 pub struct Push<'a> {
     /// The machine.
     pub host: &'a Rc<dyn Host>,
-    /// OpenCode's database.
-    pub database: &'a dyn Database,
+    /// OpenCode's past.
+    pub history: &'a History<'a>,
     /// What leaves.
     pub policy: &'a Policy,
     /// Projects that stay.
@@ -62,38 +77,69 @@ pub struct Push<'a> {
 }
 
 impl Push<'_> {
-    /// True if a session stays on this machine.
-    fn is_kept(&self, conversation: &Conversation) -> bool {
-        let info = &conversation.info;
-        is_excluded(self.exclude, &info.directory) || is_private(&info.title)
-    }
-
-    /// Gives every session that a filter lets through, and that may leave, to `see`.
+    /// Gives every session that a filter lets through, and that may leave, to `see`, page by page.
     async fn each(
         &self,
         filter: &Filter,
         mut see: impl AsyncFnMut(Leaving, &mut Pushed) -> Result<(), String>,
     ) -> Result<Pushed, String> {
         let mut pushed = Pushed::default();
-        let found = history::sessions(self.database, filter).await?;
+        let found = self.history.sessions(filter).await?;
         for batch in history::batches(&found) {
-            for conversation in history::read(self.database, batch).await? {
-                pushed.sessions += 1;
-                if self.is_kept(&conversation) {
-                    pushed.kept += 1;
-                    continue;
+            if let [one] = batch
+                && one.is_paged()
+            {
+                let mut session = Pages::default();
+                let pages = self.history.pages(one).await?;
+                for (n, ids) in pages.iter().enumerate() {
+                    if let Some(read) = self.history.page(one, ids).await? {
+                        let is_last = n + 1 == pages.len();
+                        let leaving = self.leaving(read, &mut session, is_last, found.len());
+                        match leaving {
+                            Some(leaving) => see(leaving, &mut pushed).await?,
+                            None => break,
+                        }
+                    }
                 }
-                let (session, messages) = records(&conversation, self.policy);
-                let leaving = Leaving {
-                    session,
-                    messages,
-                    updated: conversation.info.time.updated,
-                    of: found.len(),
-                };
-                see(leaving, &mut pushed).await?;
+                pushed.count(&session);
+                continue;
+            }
+            for read in self.history.read(batch).await? {
+                let mut session = Pages::default();
+                if let Some(leaving) = self.leaving(read, &mut session, true, found.len()) {
+                    see(leaving, &mut pushed).await?;
+                }
+                pushed.count(&session);
             }
         }
         Ok(pushed)
+    }
+
+    /// A page as it leaves; none if the session stays on this machine.
+    fn leaving(
+        &self,
+        read: Read,
+        session: &mut Pages,
+        is_last: bool,
+        of: usize,
+    ) -> Option<Leaving> {
+        let conversation = read.conversation;
+        let info = &conversation.info;
+        session.is_kept = is_excluded(self.exclude, &info.directory) || is_private(&info.title);
+        if session.is_kept {
+            return None;
+        }
+        session.sums.add(info, &conversation.messages);
+        let messages = message_records(&conversation, self.policy);
+        let ids = messages.iter().map(|message| message.external_id.clone());
+        session.ids.extend(ids.chain(read.unreadable));
+        Some(Leaving {
+            session: session_record(info, &session.sums, self.policy),
+            messages,
+            updated: info.time.updated,
+            all: is_last.then(|| std::mem::take(&mut session.ids)),
+            of,
+        })
     }
 
     /// Shows what would leave, and sends nothing.
@@ -121,12 +167,17 @@ impl Push<'_> {
         self.each(filter, async |leaving: Leaving, pushed: &mut Pushed| {
             let session = &leaving.session.external_id;
             let want = spool.update(session, |entry| {
-                entry.updated = leaving.updated;
-                entry.want(&leaving.session, &leaving.messages);
+                entry.add(&leaving.session, &leaving.messages);
+                if let Some(all) = &leaving.all {
+                    entry.updated = leaving.updated;
+                    entry.keep(session, all);
+                }
             });
             want.await.map_err(|error| error.to_string())?;
             pushed.add(&send(self.host, sender, session).await?);
-            progress(pushed.sessions, leaving.of);
+            if leaving.all.is_some() {
+                progress(pushed.sessions + 1, leaving.of);
+            }
             Ok(())
         })
         .await

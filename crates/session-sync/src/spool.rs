@@ -73,23 +73,31 @@ impl Item {
 }
 
 impl Entry {
-    /// All that is to be in the store of a session. Messages that are not there any more are emptied: the store
-    /// cannot delete one.
+    /// All that is to be in the store of a session.
     pub fn want(&mut self, session: &SessionRecord, messages: &[MessageRecord]) {
-        self.version = VERSION;
+        self.add(session, messages);
+        let ids = messages.iter().map(|message| message.external_id.clone());
+        self.keep(&session.external_id, &ids.collect());
+    }
+
+    /// A session and some of its messages are to be in the store.
+    pub fn add(&mut self, session: &SessionRecord, messages: &[MessageRecord]) {
         self.session.want(json(session));
         for message in messages {
             let item = self.messages.entry(message.external_id.clone());
             item.or_default().want(json(message));
         }
-        let ids = messages.iter().map(|message| &message.external_id);
-        let ids: BTreeSet<&String> = ids.collect();
+    }
+
+    /// A session has these messages and no others. Those that are not there any more are emptied: the store
+    /// cannot delete one.
+    pub fn keep(&mut self, session: &str, ids: &BTreeSet<String>) {
         for (id, item) in &mut self.messages {
             if ids.contains(id) {
                 continue;
             }
             match (&item.accepted, &item.waiting) {
-                (Some(_), _) => item.want(emptied(&session.external_id, id)),
+                (Some(_), _) => item.want(emptied(session, id)),
                 // It was never there.
                 (None, _) => *item = Item::default(),
             }

@@ -1,7 +1,8 @@
 //! What is to be in the store and is not: `push`, `pending`, `retry`.
 
 use super::{Cli, Done, Problem};
-use crate::history::Filter;
+use crate::history::{Filter, History};
+use crate::old::Files;
 use crate::push::{self, Push};
 use crate::record::Policy;
 use crate::redact::Redactor;
@@ -43,9 +44,13 @@ impl Cli {
             include: config.include,
             redactor: Redactor::new(variables),
         };
+        let history = History {
+            database: &*self.database,
+            files: Files::new(&self.host),
+        };
         let push = Push {
             host: &self.host,
-            database: &*self.database,
+            history: &history,
             policy: &policy,
             exclude: &config.exclude,
         };

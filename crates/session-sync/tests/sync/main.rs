@@ -4,6 +4,7 @@ mod checks;
 mod cli;
 mod home;
 mod init;
+mod past;
 mod plugin;
 mod sending;
 mod world;
