@@ -4,6 +4,11 @@
 //! While a turn runs it is only noted that something has changed: the messages are read, compared with what was
 //! sent, and spooled when the turn has ended, and seldom before, if it is long. What a killed process has not read is found
 //! at the next start, because the session's own date is newer than the one that was compared.
+//!
+//! The store follows OpenCode, as far as it can: what an undo has taken back stays until OpenCode removes it, because
+//! it can be redone, and is emptied then; what a fork has copied is marked and not counted again. A deletion wins over
+//! what waits: nothing more of the session is sent, even if the store has only a part of it, and the log says that
+//! only the dashboard can delete that part.
 
 use crate::config::{Config, is_excluded, is_private};
 use crate::opencode::{Conversation, Session};
@@ -25,6 +30,7 @@ use std::rc::Rc;
 pub const EVENTS: &[&str] = &[
     "session.created",
     "session.updated",
+    "session.deleted",
     "session.idle",
     "session.error",
     "session.compacted",
@@ -67,6 +73,8 @@ struct Job {
     at: u64,
     /// It is to be read and compared; else only sent.
     reads: bool,
+    /// OpenCode has deleted it.
+    is_deleted: bool,
     /// Failures one after the other.
     tries: u32,
 }
@@ -90,6 +98,8 @@ pub struct Plugin {
     told: Cell<bool>,
     /// The store does not take the key: nothing is sent by this process any more.
     locked: Cell<bool>,
+    /// OpenCode has ended this instance. Its process may go on, with another instance.
+    ended: Cell<bool>,
 }
 
 impl Plugin {
@@ -121,6 +131,7 @@ impl Plugin {
             woken: RefCell::new(Some(woken)),
             told: Cell::new(false),
             locked: Cell::new(false),
+            ended: Cell::new(false),
         }))
     }
 
@@ -134,6 +145,9 @@ impl Plugin {
             plugin.catch_up().await;
             loop {
                 let wait = plugin.work().await;
+                if plugin.ended.get() {
+                    return;
+                }
                 let sleep = plugin.host.sleep(wait);
                 if let Either::Left((None, _)) = select(woken.next(), pin!(sleep)).await {
                     return;
@@ -171,13 +185,23 @@ impl Plugin {
             ("session.status", Some("busy" | "retry")) => {
                 self.busy.borrow_mut().insert(session.into());
             }
-            ("session.idle" | "session.error", _) => {
+            ("session.idle" | "session.error" | "session.deleted", _) => {
                 self.busy.borrow_mut().remove(session);
             }
             _ => {}
         }
         let is_busy = self.busy.borrow().contains(session);
-        self.plan(session, if is_busy { LONG_MS } else { SETTLE_MS }, true);
+        let is_deleted = kind == "session.deleted";
+        // Before anything else of it is sent.
+        let after_ms = match (is_deleted, is_busy) {
+            (true, _) => 0,
+            (false, true) => LONG_MS,
+            (false, false) => SETTLE_MS,
+        };
+        self.plan(session, after_ms, true);
+        if let Some(job) = self.jobs.borrow_mut().get_mut(session) {
+            job.is_deleted |= is_deleted;
+        }
     }
 
     /// Plans a job so many milliseconds from now, or leaves it where it is planned sooner.
@@ -205,6 +229,7 @@ impl Plugin {
                 .min_by_key(|(_, job)| job.at)
                 .map(|(session, job)| (session.clone(), *job));
             match next {
+                _ if self.ended.get() => return 0,
                 Some((session, job)) if job.at <= now => {
                     self.jobs.borrow_mut().remove(&session);
                     *self.current.borrow_mut() = Some(session.clone());
@@ -220,6 +245,10 @@ impl Plugin {
     async fn do_job(&self, session: &str, job: Job) {
         let is_idle = !self.busy.borrow().contains(session);
         let done = async {
+            if job.is_deleted {
+                self.forget(session).await?;
+                return Ok(Pass::default());
+            }
             if job.reads {
                 self.read(session, is_idle).await?;
             }
@@ -232,8 +261,9 @@ impl Plugin {
                 let tries = job.tries + 1;
                 let pause = PAUSE_MS.0 << tries.min(8);
                 self.plan(session, pause.min(PAUSE_MS.1), job.reads);
-                if let Some(job) = self.jobs.borrow_mut().get_mut(session) {
-                    job.tries = tries;
+                if let Some(planned) = self.jobs.borrow_mut().get_mut(session) {
+                    planned.tries = tries;
+                    planned.is_deleted |= job.is_deleted;
                 }
                 self.tell(&why, tries);
             }
@@ -264,6 +294,27 @@ impl Plugin {
         });
         want.await.map_err(|error| error.to_string())?;
         Ok(all_whole)
+    }
+
+    /// The user has deleted a session, and so wants less of it, not more: what waits of it is dropped. The store
+    /// cannot delete what it has.
+    async fn forget(&self, session: &str) -> Result<(), String> {
+        let removed = self.spool.remove(session).await;
+        let Some(entry) = removed.map_err(|error| error.to_string())? else {
+            return Ok(());
+        };
+        let unsent = match entry.due() + entry.refusals().count() {
+            0 => String::new(),
+            unsent => format!(" ({unsent} records of it had not been sent, and are not any more)"),
+        };
+        let left = match entry.store_id {
+            Some(_) => "; what the store has of it can be deleted in its dashboard only",
+            None => "; the store has nothing of it",
+        };
+        let line =
+            format!("session {session} was deleted: nothing more of it is sent{unsent}{left}");
+        self.host.log(Level::Info, &line);
+        Ok(())
     }
 
     async fn send(&self, session: &str) -> Result<Pass, String> {
@@ -298,6 +349,10 @@ impl Plugin {
             if let Some(session) = self.current.borrow().clone() {
                 jobs.entry(session).or_default().reads = true;
             }
+            for (session, _) in jobs.iter().filter(|(_, job)| job.is_deleted) {
+                let _ = self.forget(session).await;
+            }
+            jobs.retain(|_, job| !job.is_deleted);
             let reading = jobs.iter().filter(|(_, job)| job.reads);
             let mut interrupted = Vec::new();
             for (session, _) in reading {
@@ -318,6 +373,8 @@ impl Plugin {
             }
         };
         select(pin!(work), pin!(end)).await;
+        self.ended.set(true);
+        let _ = self.wake.unbounded_send(());
         let mut left = 0;
         for session in self.spool.sessions().await.unwrap_or_default() {
             let entry = self.spool.entry(&session).await;

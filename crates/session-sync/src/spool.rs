@@ -218,6 +218,23 @@ impl Spool {
         result
     }
 
+    /// Removes a session's entry, and gives it; none if there was none.
+    pub async fn remove(&self, session: &str) -> Result<Option<Entry>, FileError> {
+        let path = self.path(session);
+        if self.entry(session).await? == Entry::default() {
+            return Ok(None);
+        }
+        let lock = Lock::acquire(&*self.host, &path).await?;
+        let done = async {
+            let entry = self.entry(session).await?;
+            self.host.remove_file(&path).await?;
+            Ok((entry != Entry::default()).then_some(entry))
+        };
+        let removed = done.await;
+        lock.release(&*self.host).await;
+        removed
+    }
+
     /// The sessions that have an entry.
     pub async fn sessions(&self) -> Result<Vec<String>, FileError> {
         let names = self.host.list_dir(&self.dir).await?;
