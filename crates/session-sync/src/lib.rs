@@ -11,6 +11,7 @@ pub mod history;
 pub mod old;
 pub mod opencode;
 pub mod plugin;
+pub mod project;
 pub mod push;
 pub mod record;
 pub mod redact;

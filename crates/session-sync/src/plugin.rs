@@ -115,7 +115,8 @@ impl Plugin {
             return Err("no store is set up: run `opencode-sync login`".into());
         };
         let store = Store::new(Rc::clone(&host), url, key);
-        let sender = Sender::new(Rc::clone(&host), store, spool.clone());
+        let exclude = config.exclude.clone();
+        let sender = Sender::new(Rc::clone(&host), store, spool.clone(), exclude);
         let (wake, woken) = unbounded();
         Ok(Rc::new(Plugin {
             host,
@@ -277,6 +278,13 @@ impl Plugin {
         };
         let info = &conversation.info;
         if is_excluded(&self.exclude, &info.directory) || is_private(&info.title) {
+            let stays = self.spool.stay(session).await;
+            if let Some(true) = stays.map_err(|error| error.to_string())? {
+                let line = format!(
+                    "session {session} stays on this machine from now on; what the store has of it can be deleted in its dashboard only"
+                );
+                self.host.log(Level::Info, &line);
+            }
             return Ok(true);
         }
         let is_whole = |message: &crate::opencode::Message| {
@@ -286,9 +294,12 @@ impl Plugin {
         if !is_idle {
             conversation.messages.retain(is_whole);
         }
-        let (record, messages) = records(&conversation, &self.policy);
-        let updated = conversation.info.time.updated;
+        let info = &conversation.info;
+        let policy = self.policy.in_project(&*self.host, &info.directory).await;
+        let (record, messages) = records(&conversation, &policy);
+        let updated = info.time.updated;
         let want = self.spool.update(session, |entry| {
+            entry.directory.clone_from(&info.directory);
             entry.updated = if is_idle { updated } else { entry.updated };
             entry.want(&record, &messages);
         });

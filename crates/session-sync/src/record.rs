@@ -7,11 +7,12 @@
 use crate::fit;
 use crate::opencode::{Conversation, Message, MessageInfo, Part, Session, ToolState};
 use crate::redact::Redactor;
+use host::Host;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 /// What the store calls sessions of OpenCode.
-const SOURCE: &str = "opencode";
+pub(crate) const SOURCE: &str = "opencode";
 /// Stands where OpenCode has put a summary in the place of what was said, for the model.
 const COMPACTION: &str = "[compaction]";
 /// Stands in each message that a fork has taken along. Parts of its kind are kept and not shown.
@@ -38,6 +39,15 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// What leaves of a session that works in a directory: without what the project's own files keep secret.
+    pub async fn in_project(&self, host: &dyn Host, directory: &str) -> Policy {
+        let values = crate::project::values(host, directory).await;
+        Policy {
+            include: self.include,
+            redactor: self.redactor.in_project(&values),
+        }
+    }
+
     /// A text as it leaves. A secret at the place of a cut would be found by nobody, so it is cut last.
     fn text(&self, given: &str) -> String {
         fit::text(&self.redactor.text(given))

@@ -3,6 +3,7 @@
 //! Surprises: bad input is answered with 500, so a 500 is not always worth repeating; an update that comes too
 //! soon after a date is dropped with 200 and `ok: true`; so what was sent is read back.
 
+use crate::send::{MESSAGE, SESSION};
 use host::{Body, Host, HttpError, HttpRequest, percent_encoded};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -129,14 +130,14 @@ impl Store {
             session_id: String,
         }
         let body = Body::Json(record.to_string());
-        let done: Done = self.ask("POST", "/sync/session", body).await?;
+        let done: Done = self.ask("POST", SESSION, body).await?;
         Ok(done.session_id)
     }
 
     /// Makes or updates a message with a [`MessageRecord`](crate::record::MessageRecord).
     pub async fn message(&self, record: &Value) -> Result<(), Failure> {
         let body = Body::Json(record.to_string());
-        self.ask::<Value>("POST", "/sync/message", body).await?;
+        self.ask::<Value>("POST", MESSAGE, body).await?;
         Ok(())
     }
 

@@ -55,14 +55,15 @@ impl Cli {
             exclude: &config.exclude,
         };
         if is_rehearsal {
-            let pushed = push.rehearse(&filter, |session, messages| {
-                let shown = json!({ "session": session, "messages": messages });
-                let text = if is_json {
-                    shown.to_string()
+            // The bodies as they would be sent, to the byte.
+            let spool = self.spool();
+            let pushed = push.rehearse(&filter, &spool, |path, body| {
+                let line = if is_json {
+                    json!({ "path": path, "body": body }).to_string()
                 } else {
-                    serde_json::to_string_pretty(&shown).expect("it is JSON")
+                    format!("POST {path}\n{body}\n")
                 };
-                self.terminal.print(&text);
+                self.terminal.print(&line);
             });
             let pushed = pushed.await?;
             let text = format!(
@@ -85,7 +86,8 @@ impl Cli {
                 forget.await.map_err(|error| error.to_string())?;
             }
         }
-        let sender = Sender::new(Rc::clone(&self.host), store, spool.clone());
+        let exclude = config.exclude.clone();
+        let sender = Sender::new(Rc::clone(&self.host), store, spool.clone(), exclude);
         let progress =
             |done: usize, all: usize| self.terminal.progress(&format!("{done} of {all} sessions"));
         let pushed = push.run(&filter, &spool, &sender, progress).await?;
@@ -146,6 +148,7 @@ impl Cli {
             Rc::clone(&self.host),
             self.store_of(&config)?,
             spool.clone(),
+            config.exclude,
         );
         let (mut messages, mut left) = (0, 0);
         for (session, _) in self.waiting().await? {

@@ -6,5 +6,6 @@ mod home;
 mod init;
 mod past;
 mod plugin;
+mod privacy;
 mod sending;
 mod world;

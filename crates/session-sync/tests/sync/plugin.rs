@@ -17,9 +17,9 @@ use testkit::{TestHost, run, until};
 
 /// OpenCode with one session.
 #[derive(Default)]
-struct Fake {
-    conversation: RefCell<Value>,
-    toasts: RefCell<Vec<String>>,
+pub(crate) struct Fake {
+    pub(crate) conversation: RefCell<Value>,
+    pub(crate) toasts: RefCell<Vec<String>>,
 }
 
 #[async_trait(?Send)]
@@ -41,18 +41,18 @@ impl OpenCode for Fake {
 }
 
 /// One OpenCode process with the plugin.
-struct Open {
-    host: Rc<TestHost>,
-    opencode: Rc<Fake>,
-    plugin: Rc<Plugin>,
+pub(crate) struct Open {
+    pub(crate) host: Rc<TestHost>,
+    pub(crate) opencode: Rc<Fake>,
+    pub(crate) plugin: Rc<Plugin>,
 }
 
 impl World {
-    fn open(&self, now: Value) -> Open {
+    pub(crate) fn open(&self, now: Value) -> Open {
         self.open_with(now, &self.store.key, &[])
     }
 
-    fn open_with(&self, now: Value, key: &str, exclude: &[&str]) -> Open {
+    pub(crate) fn open_with(&self, now: Value, key: &str, exclude: &[&str]) -> Open {
         let host = Rc::new(TestHost::new(&[]));
         let opencode = Rc::new(Fake::default());
         *opencode.conversation.borrow_mut() = now;
@@ -81,12 +81,12 @@ impl World {
         }
     }
 
-    async fn arrived(&self) -> usize {
+    pub(crate) async fn arrived(&self) -> usize {
         self.texts().await.len()
     }
 }
 
-fn nothing() -> Value {
+pub(crate) fn nothing() -> Value {
     json!({})
 }
 
