@@ -48,6 +48,8 @@ const LONG_MS: u64 = 30_000;
 const PAUSE_MS: (u64, u64) = (2_000, 300_000);
 /// So many failures one after the other are told.
 const TOLD_TRIES: u32 = 3;
+/// A store that asks for a longer pause is asked again after this one.
+const LONGEST_PAUSE_MS: u64 = 3_600_000;
 /// How long OpenCode's end may be held up.
 const DISPOSE_MS: u64 = 4_000;
 /// An interrupted answer is stored so long after OpenCode's end began.
@@ -79,6 +81,24 @@ struct Job {
     tries: u32,
 }
 
+/// Why a job was not done.
+struct Trouble {
+    why: String,
+    /// The store asks to be left alone for so long.
+    pause_ms: u64,
+}
+
+impl From<String> for Trouble {
+    fn from(why: String) -> Trouble {
+        Trouble { why, pause_ms: 0 }
+    }
+}
+
+/// How long to wait after so many failures, one after the other.
+fn backoff(tries: u32) -> u64 {
+    (PAUSE_MS.0 << tries.min(8)).min(PAUSE_MS.1)
+}
+
 /// One plugin per OpenCode instance.
 pub struct Plugin {
     host: Rc<dyn Host>,
@@ -96,6 +116,8 @@ pub struct Plugin {
     woken: RefCell<Option<UnboundedReceiver<()>>>,
     /// The user has heard that something is wrong.
     told: Cell<bool>,
+    /// The store has asked not to be asked before this, in milliseconds since the Unix epoch.
+    quiet_until: Cell<u64>,
     /// The store does not take the key: nothing is sent by this process any more.
     locked: Cell<bool>,
     /// OpenCode has ended this instance. Its process may go on, with another instance.
@@ -131,6 +153,7 @@ impl Plugin {
             wake,
             woken: RefCell::new(Some(woken)),
             told: Cell::new(false),
+            quiet_until: Cell::new(0),
             locked: Cell::new(false),
             ended: Cell::new(false),
         }))
@@ -255,19 +278,43 @@ impl Plugin {
             }
             self.send(session).await
         };
+        let tries = job.tries + 1;
         match done.await {
-            Ok(pass) if pass.left > 0 => self.plan(session, pass.later_ms.max(SETTLE_MS), false),
-            Ok(_) => {}
-            Err(why) => {
-                let tries = job.tries + 1;
-                let pause = PAUSE_MS.0 << tries.min(8);
-                self.plan(session, pause.min(PAUSE_MS.1), job.reads);
-                if let Some(planned) = self.jobs.borrow_mut().get_mut(session) {
-                    planned.tries = tries;
-                    planned.is_deleted |= job.is_deleted;
+            Ok(pass) if pass.left == 0 => {}
+            Ok(pass) => {
+                // An update that came too soon is taken in a moment. What is not taken then never may be.
+                let tries = if pass.messages > 0 { 0 } else { tries };
+                let wait = pass.later_ms.max(SETTLE_MS);
+                let wait = if tries > 1 {
+                    wait.max(backoff(tries))
+                } else {
+                    wait
+                };
+                let sends = Job {
+                    reads: false,
+                    ..job
+                };
+                self.again(session, wait, sends, tries);
+                if tries >= TOLD_TRIES {
+                    self.tell(
+                        "the store says that it takes them, and does not have them",
+                        tries,
+                    );
                 }
-                self.tell(&why, tries);
             }
+            Err(trouble) => {
+                self.again(session, backoff(tries).max(trouble.pause_ms), job, tries);
+                self.tell(&trouble.why, tries);
+            }
+        }
+    }
+
+    /// Plans what is left of a job.
+    fn again(&self, session: &str, after_ms: u64, job: Job, tries: u32) {
+        self.plan(session, after_ms, job.reads);
+        if let Some(planned) = self.jobs.borrow_mut().get_mut(session) {
+            planned.tries = tries;
+            planned.is_deleted |= job.is_deleted;
         }
     }
 
@@ -328,9 +375,16 @@ impl Plugin {
         Ok(())
     }
 
-    async fn send(&self, session: &str) -> Result<Pass, String> {
+    async fn send(&self, session: &str) -> Result<Pass, Trouble> {
         if self.locked.get() {
             return Ok(Pass::default());
+        }
+        let quiet_ms = self.quiet_until.get().saturating_sub(self.host.now_ms());
+        if quiet_ms > 0 {
+            return Err(Trouble {
+                why: "the store has asked for a pause".into(),
+                pause_ms: quiet_ms,
+            });
         }
         match self.sender.session(session).await {
             Ok(pass) => Ok(pass),
@@ -340,7 +394,15 @@ impl Plugin {
                 self.tell(&why, TOLD_TRIES);
                 Ok(Pass::default())
             }
-            Err(error) => Err(error.to_string()),
+            Err(error) => {
+                let pause_ms = match &error {
+                    SendError::Store(Failure::Pause { ms, .. }) => (*ms).min(LONGEST_PAUSE_MS),
+                    _ => 0,
+                };
+                self.quiet_until.set(self.host.now_ms() + pause_ms);
+                let why = error.to_string();
+                Err(Trouble { why, pause_ms })
+            }
         }
     }
 
@@ -348,7 +410,7 @@ impl Plugin {
     fn tell(&self, why: &str, tries: u32) {
         self.host.log(Level::Warn, why);
         if tries >= TOLD_TRIES && !self.told.replace(true) {
-            self.opencode.toast(&format!("Sessions are not synced: {why}. They wait on this machine; `opencode-sync status` says more."));
+            self.opencode.toast(&format!("Sessions are not synced: {why}. They stay on this machine, and it is tried again; `opencode-sync doctor` says more."));
         }
     }
 

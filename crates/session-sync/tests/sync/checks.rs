@@ -76,6 +76,9 @@ fn where_all_is_well_both_say_so_and_leave_the_store_as_it_was() {
     });
 }
 
+/// What goes wrong.
+type Damage = Box<dyn Fn(&Home)>;
+
 #[test]
 fn each_thing_that_can_be_wrong_is_named_with_what_to_do() {
     run(async {
@@ -83,7 +86,7 @@ fn each_thing_that_can_be_wrong_is_named_with_what_to_do() {
         let mode = |home: &Home, name: &str, mode| {
             set_permissions(home.at(name), Permissions::from_mode(mode)).expect("set")
         };
-        let cases: Vec<(&str, Box<dyn Fn(&Home)>, &[&str], &str)> = vec![
+        let cases: Vec<(&str, Damage, &[&str], &str)> = vec![
             (
                 "settings",
                 Box::new(|home| home.write(config, "{")),

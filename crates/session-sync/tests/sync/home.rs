@@ -234,6 +234,11 @@ impl Home {
         assert_eq!(exit, 0, "{text}");
     }
 
+    /// Changes the n-th session in the database.
+    pub(crate) fn past(&self, n: usize, change: impl FnOnce(&mut Past)) {
+        change(&mut self.database.sessions.borrow_mut()[n]);
+    }
+
     pub(crate) fn file(&self) -> std::path::PathBuf {
         self.dir.path().join(".config/opencode-sync/config.json")
     }

@@ -183,11 +183,11 @@ fn a_large_session_arrives_whole_page_by_page_and_what_is_gone_from_it_is_emptie
         );
 
         // An undo took the last; and a row that cannot be read is not one that is gone.
-        let mut sessions_there = home.database.sessions.borrow_mut();
-        sessions_there[0].messages = 23;
-        sessions_there[0].unreadable = Some(22);
-        sessions_there[0].row["time_updated"] = json!(OLD + 1.0);
-        drop(sessions_there);
+        home.past(0, |past| {
+            past.messages = 23;
+            past.unreadable = Some(22);
+            past.row["time_updated"] = json!(OLD + 1.0);
+        });
         let (exit, text) = home.call(&["push"]).await;
         assert_eq!(exit, 0, "{text}");
         let mut expected = expected;

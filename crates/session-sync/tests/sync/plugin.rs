@@ -530,3 +530,85 @@ fn two_processes_of_one_session_send_each_message_once_more_at_most() {
         assert_eq!(world.texts().await, expected);
     });
 }
+
+#[test]
+fn a_pause_that_the_store_asks_for_is_kept() {
+    run(async {
+        let world = World::new();
+        let pause =
+            json!({ "status": 429, "headers": { "retry-after": "900" }, "path": "/sync/message" });
+        world.store.fault(pause).await;
+        let open = world.open(conversation(&turn()));
+        open.host.fast.set(true);
+        open.plugin.event("session.idle", "ses_1", None);
+        let asked = async || !world.store.requests().await.is_empty();
+        until("it was asked", asked).await;
+        until("it arrived", async || world.arrived().await == 3).await;
+        assert!(
+            open.host.skip_ms.get() >= 899_000,
+            "{}",
+            open.host.skip_ms.get()
+        );
+        assert!(open.opencode.toasts.borrow().is_empty());
+        let messages = world.store.requests().await;
+        let messages = messages
+            .iter()
+            .filter(|request| request.ends_with("/sync/message"));
+        assert_eq!(messages.count(), 4);
+    });
+}
+
+#[test]
+fn a_store_that_says_ok_and_does_nothing_is_told_once_and_not_asked_all_the_time() {
+    run(async {
+        let world = World::new();
+        let lie = json!({ "silent": true, "times": -1, "path": "/sync/message" });
+        world.store.fault(lie).await;
+        let open = world.open(conversation(&turn()));
+        open.host.fast.set(true);
+        open.plugin.event("session.idle", "ses_1", None);
+        until("it was tried for an hour", async || {
+            open.host.skip_ms.get() > 3_600_000
+        })
+        .await;
+        let tries = world.store.requests().await.len();
+        assert!(tries < 120, "{tries} requests in an hour");
+        let toasts = open.opencode.toasts.borrow().clone();
+        assert_eq!(toasts.len(), 1, "{toasts:?}");
+        assert!(toasts[0].contains("does not have them"), "{toasts:?}");
+        world.store.heal().await;
+        until("it arrived", async || world.arrived().await == 3).await;
+    });
+}
+
+#[test]
+fn a_spool_that_cannot_be_written_is_told_once_and_nothing_is_thrown() {
+    run(async {
+        let world = World::new();
+        let open = world.open(conversation(&turn()));
+        open.host.fast.set(true);
+        open.host.fail(|operation, path| {
+            let writes = ["replace", "create", "temp", "rename"].contains(&operation);
+            (writes && path.contains("spool")).then(|| "no space left on device".into())
+        });
+        for _ in 0..5 {
+            open.plugin.event("session.idle", "ses_1", None);
+        }
+        let is_told = async || !open.opencode.toasts.borrow().is_empty();
+        until("it is told", is_told).await;
+        until("it was tried for an hour", async || {
+            open.host.skip_ms.get() > 3_600_000
+        })
+        .await;
+        let toasts = open.opencode.toasts.borrow().clone();
+        assert_eq!(toasts.len(), 1, "{toasts:?}");
+        assert!(toasts[0].contains("no space left on device"), "{toasts:?}");
+        assert_eq!(world.store.requests().await, Vec::<String>::new());
+        open.host.heal();
+        until("it arrived", async || world.arrived().await == 3).await;
+        open.host
+            .fail(|operation, _| (operation != "http").then(|| "gone".into()));
+        open.plugin.event("session.idle", "ses_1", None);
+        open.plugin.dispose().await;
+    });
+}

@@ -37,21 +37,19 @@ fn a_rehearsal_shows_to_the_byte_what_then_leaves() {
         home.login(&world).await;
         // A first push; one more message, another title, one message less; a large session in pages; all there.
         for step in 0..5 {
-            let mut sessions = home.database.sessions.borrow_mut();
             match step {
-                1 => sessions[0].messages = 4,
+                1 => home.past(0, |past| past.messages = 4),
                 2 => {
-                    sessions[0].messages = 1;
-                    sessions[1].row["title"] = "Another".into();
-                    sessions[2].row["cost"] = 0.75.into();
+                    home.past(0, |past| past.messages = 1);
+                    home.past(1, |past| past.row["title"] = "Another".into());
+                    home.past(2, |past| past.row["cost"] = 0.75.into());
                 }
-                3 => {
-                    sessions[2].messages = 24;
-                    sessions[2].text = Box::new(|n| format!("{n} {}", "y".repeat(200_000)));
-                }
+                3 => home.past(2, |past| {
+                    past.messages = 24;
+                    past.text = Box::new(|n| format!("{n} {}", "y".repeat(200_000)));
+                }),
                 _ => {}
             }
-            drop(sessions);
             world.store.forward(60_000).await;
             home.host.skip_ms.set(home.host.skip_ms.get() + 60_000);
             let spool = spooled(&home.at("spool"));
@@ -130,10 +128,10 @@ fn the_values_of_a_projects_env_files_are_in_nothing_that_is_written_or_sent() {
 
         let home = Home::new(1);
         home.login(&world).await;
-        let mut sessions = home.database.sessions.borrow_mut();
-        sessions[0].row["directory"] = project.join("api").to_string_lossy().into();
-        sessions[0].text = Box::new(move |_| said.into());
-        drop(sessions);
+        home.past(0, |past| {
+            past.row["directory"] = project.join("api").to_string_lossy().into();
+            past.text = Box::new(move |_| said.into());
+        });
         let (_, shown) = home.call(&["push", "--dry-run"]).await;
         assert!(
             shown.contains(expected) && !shown.contains("tuesday"),
@@ -215,13 +213,13 @@ fn the_command_drops_what_waits_of_a_session_that_stays_now() {
             assert!(spooled(&home.at("spool")).contains("Session 0"));
             world.store.heal().await;
             match how {
-                "title" => home.database.sessions.borrow_mut()[0].row["title"] = "[private]".into(),
+                "title" => home.past(0, |past| past.row["title"] = "[private]".into()),
                 _ => assert_eq!(
                     home.call(&["config", "set", "exclude", "/home/me"]).await.0,
                     0
                 ),
             }
-            home.database.sessions.borrow_mut()[0].row["time_updated"] = json!(OLD + 1.0);
+            home.past(0, |past| past.row["time_updated"] = json!(OLD + 1.0));
             let (exit, text) = home.call(&[command]).await;
             assert_eq!(exit, 0, "{text}");
             assert!(
