@@ -4,15 +4,14 @@
 //!
 //! Nothing that is printed holds a key: it leaves the core by a call (`edge.rs`), as everything does.
 
-mod files;
 mod guards;
 mod release;
 
 use crate::edge::{Cli, CliDone};
 use crate::secrets::Secrets;
 use daytona::Client;
-use files::{Entry, File, KEYS, PACKAGE};
 use host::{Host, Platform};
+use opencode_config::{Entry, File, KEYS};
 use release::Installed;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -21,6 +20,8 @@ use std::rc::Rc;
 
 pub(crate) use guards::is_no_shell;
 
+/// Name of the package, as users write it in `plugin`.
+const PACKAGE: &str = "opencode-daytona-sandbox";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) const HELP: &str = "\
 Checks that OpenCode works in a Daytona sandbox and nowhere else.
@@ -186,25 +187,10 @@ pub(crate) async fn options(
 ) -> Result<Value, String> {
     let setup = Setup::new(host, secrets, assets, "", directory).await;
     let files = setup.files().await?;
-    let directories = setup.directories(&files).await;
+    let paths = setup.paths(&files).await;
     let mut entries = files.iter().rev();
-    let entry = entries.find_map(|file| file.entry(KEYS[0], &directories));
+    let entry = entries.find_map(|file| file.entry(KEYS[0], PACKAGE, &paths));
     Ok(entry.map_or(Value::Null, |entry| entry.options))
-}
-
-/// The project's root: the nearest directory with a `.git`, else this one.
-async fn root(host: &Rc<dyn Host>, directory: &str) -> String {
-    let mut dir = directory;
-    loop {
-        let names = host.list_dir(dir).await.unwrap_or_default();
-        if names.iter().any(|name| name == ".git") {
-            return dir.to_string();
-        }
-        match host.platform().parent(dir) {
-            Some(parent) => dir = parent,
-            None => return directory.to_string(),
-        }
-    }
 }
 
 impl<'a> Setup<'a> {
@@ -223,7 +209,7 @@ impl<'a> Setup<'a> {
             assets,
             shell,
             platform,
-            root: root(host, &directory).await,
+            root: opencode_config::root(&**host, &directory).await,
             directory,
         }
     }
@@ -244,46 +230,17 @@ impl<'a> Setup<'a> {
 
     /// OpenCode's configuration files that are there, weakest first.
     async fn files(&self) -> Result<Vec<File>, String> {
-        let config = self
-            .env("XDG_CONFIG_HOME")
-            .unwrap_or_else(|| format!("{}/.config", self.home()));
-        let mut found = Vec::new();
-        for place in files::places(
-            &config,
-            self.env("OPENCODE_CONFIG"),
-            &self.root,
-            &self.directory,
-        ) {
-            found.extend(File::read(&**self.host, &place).await?);
-        }
-        Ok(found)
+        opencode_config::files(&**self.host, &self.root, &self.directory).await
     }
 
-    /// Entries that are directories which hold this package.
-    async fn directories(&self, files: &[File]) -> Vec<String> {
-        let mut ours = Vec::new();
-        for spec in files.iter().flat_map(File::directories) {
-            let dir = files::directory(&spec).unwrap_or_default();
-            if self.version_in(&dir).await.is_some() {
-                ours.push(spec);
-            }
-        }
-        ours
+    /// Paths of entries that hold this package.
+    async fn paths(&self, files: &[File]) -> Vec<String> {
+        opencode_config::paths(&**self.host, files, PACKAGE).await
     }
 
-    /// The version of this package in a directory, if it is this package.
-    async fn version_in(&self, dir: &str) -> Option<String> {
-        let text = self
-            .host
-            .read_file(&format!("{dir}/package.json"))
-            .await
-            .ok()?;
-        let package: Value = serde_json::from_slice(&text).ok()?;
-        let ours = package["name"] == PACKAGE;
-        package["version"]
-            .as_str()
-            .filter(|_| ours)
-            .map(str::to_string)
+    /// The version of this package at a path, if it is this package.
+    async fn version_in(&self, path: &str) -> Option<String> {
+        opencode_config::version_at(&**self.host, path, PACKAGE).await
     }
 
     async fn examine(&self, installed: &Installed) -> Vec<Finding> {
@@ -298,7 +255,7 @@ impl<'a> Setup<'a> {
             }
         };
         let options = self.entries(installed, &files, &mut findings).await;
-        let config = files::merged(&files);
+        let config = opencode_config::merged(&files);
         findings.extend(guards::examine(&config, self.platform));
         let (mut open, ruled) = guards::denials(&config);
         open.extend(ruled);
@@ -326,10 +283,10 @@ impl<'a> Setup<'a> {
         files: &[File],
         findings: &mut Vec<Finding>,
     ) -> Value {
-        let directories = self.directories(files).await;
+        let paths = self.paths(files).await;
         let [one, two] = KEYS;
         let under = |key: &'static str| -> Vec<(&File, Entry)> {
-            let named = |file: &'_ File| file.entry(key, &directories);
+            let named = |file: &'_ File| file.entry(key, PACKAGE, &paths);
             let found = files.iter().rev();
             found
                 .filter_map(|file| Some((file, named(file)?)))
@@ -348,7 +305,7 @@ impl<'a> Setup<'a> {
             (Some((key, (file, entry))), _) => {
                 let text = format!("{} names {} under `{key}`", file.path, entry.spec);
                 findings.push(Finding::good("plugin", text));
-                let (verdict, text, fix) = self.version(installed, &entry.spec).await;
+                let (verdict, text, fix) = self.version(installed, file, &entry.spec).await;
                 let mut found = Finding::new("version", verdict, text);
                 found.fix = fix;
                 findings.push(found);
@@ -385,8 +342,13 @@ impl<'a> Setup<'a> {
     }
 
     /// Is the version named, and is it the one that OpenCode has?
-    async fn version(&self, installed: &Installed, spec: &str) -> (Verdict, String, Option<Fix>) {
-        if let Some(dir) = files::directory(spec) {
+    async fn version(
+        &self,
+        installed: &Installed,
+        file: &File,
+        spec: &str,
+    ) -> (Verdict, String, Option<Fix>) {
+        if let Some(dir) = file.path_of(spec) {
             return match self.version_in(&dir).await {
                 Some(version) => (Verdict::Good, format!("{version}, from a directory"), None),
                 None => (
@@ -541,10 +503,10 @@ impl<'a> Setup<'a> {
     /// Makes the corrections in one file: the one that names the plugin, else the project's.
     async fn correct(&self, fixes: &[Fix]) -> Result<String, String> {
         let files = self.files().await?;
-        let directories = self.directories(&files).await;
+        let paths = self.paths(&files).await;
         let names_us = |file: &File| {
             KEYS.iter()
-                .any(|key| file.entry(key, &directories).is_some())
+                .any(|key| file.entry(key, PACKAGE, &paths).is_some())
         };
         let here = |file: &File| {
             file.path
@@ -564,19 +526,15 @@ impl<'a> Setup<'a> {
         let spec = format!("{PACKAGE}@{VERSION}");
         for fix in fixes {
             match fix {
-                Fix::Add => file.add(&spec),
-                Fix::Rename => file.rename(&directories),
-                Fix::Pin => file.pin(&spec),
+                Fix::Add => file.add(&spec)?,
+                Fix::Rename => file.rename(PACKAGE, &paths)?,
+                Fix::Pin => file.pin(PACKAGE, &spec),
                 Fix::Deny(names) => file.deny(names),
                 Fix::Shell => file.set("shell", guards::no_shell(self.platform)),
                 Fix::Undo => file.turn_off("snapshot"),
             }
         }
-        let written = self
-            .host
-            .replace_file(&file.path, file.text().as_bytes())
-            .await;
-        written.map_err(|error| error.to_string())?;
+        file.write(&**self.host).await?;
         Ok(file.path)
     }
 }

@@ -236,6 +236,7 @@ impl Edge {
             host: Rc::clone(&self.host),
             terminal: Rc::clone(&self.terminal),
             database: Rc::new(database),
+            directory: self.init.directory.clone(),
             spool: format!("{state}/sessions"),
             variables: self.init.environment.clone().into_iter().collect(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -250,7 +251,7 @@ impl Edge {
             return Ok(());
         };
         let store = Store::new(Rc::clone(&self.host), url, key);
-        let sender = Sender::new(Rc::clone(&self.host), store, spool.clone());
+        let sender = Sender::new(Rc::clone(&self.host), store, spool.clone(), config.exclude);
         let mark = format!("{}/drain", self.state()?);
         let drained = drain(&self.host, &spool, &sender, &mark).await;
         drained.map(drop).map_err(|error| error.to_string())

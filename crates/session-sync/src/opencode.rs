@@ -2,7 +2,8 @@
 //! log and `opencode export` have (1.18.33, November 2026). Only what is used is named; fields that an older
 //! release does not have, or a newer one no more, are none.
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// A session and its messages, in their order.
@@ -12,6 +13,43 @@ pub struct Conversation {
     pub info: Session,
     /// Its messages.
     pub messages: Vec<Message>,
+}
+
+/// Reads JSON that JavaScript has written. JavaScript's texts may have half of a character (a lone surrogate, such
+/// as a cut through an emoji leaves), which no other text can have: it becomes the sign for what cannot be shown.
+pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(text).or_else(|error| match whole_characters(text) {
+        repaired if repaired != text => serde_json::from_str(&repaired),
+        _ => Err(error),
+    })
+}
+
+/// JSON text in which no escape is half of a character.
+fn whole_characters(text: &str) -> String {
+    // The unit of the escape that a text begins with.
+    let unit = |text: &str| {
+        let digits = text.strip_prefix("\\u")?.get(..4)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let length = match unit(rest) {
+            Some(0xd800..0xdc00) if matches!(unit(&rest[6..]), Some(0xdc00..0xe000)) => 12,
+            Some(0xd800..0xe000) => {
+                out.push_str("\\ufffd");
+                rest = &rest[6..];
+                continue;
+            }
+            Some(_) => 6,
+            // Another escape: a sign behind the backslash, which may be a backslash.
+            None => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+        };
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    out + rest
 }
 
 /// A session without its messages.
@@ -95,7 +133,15 @@ pub struct Message {
     /// The message.
     pub info: MessageInfo,
     /// Its parts, in their order.
+    #[serde(deserialize_with = "known_parts")]
     pub parts: Vec<Part>,
+}
+
+/// A part in a form that is not known is as good as one of a kind that is not known: it must not cost the message.
+fn known_parts<'de, D: Deserializer<'de>>(given: D) -> Result<Vec<Part>, D::Error> {
+    let given = Vec::<Value>::deserialize(given)?;
+    let part = |value| Part::deserialize(value).unwrap_or(Part::Other);
+    Ok(given.into_iter().map(part).collect())
 }
 
 /// A message without its parts.
@@ -175,6 +221,15 @@ pub enum Part {
         /// Its name.
         filename: Option<String>,
     },
+    /// What a command of the user's gave to a subagent.
+    Subtask {
+        /// What it is to do.
+        prompt: String,
+        /// Which agent.
+        agent: String,
+    },
+    /// From here on the model sees a summary of what was said.
+    Compaction,
     /// Where a step begins or ends, a snapshot, and what is not known.
     #[serde(other)]
     Other,
@@ -192,4 +247,37 @@ pub struct ToolState {
     pub output: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_character_costs_nothing_but_itself() {
+        for (given, expected) in [
+            (r#""plain""#, Some("plain")),
+            (r#""a\ud83d\ude00b""#, Some("a😀b")),
+            (r#""cut \ud83d""#, Some("cut \u{fffd}")),
+            (r#""\ude00 cut""#, Some("\u{fffd} cut")),
+            (r#""\ud83d\ud83d\ude00""#, Some("\u{fffd}😀")),
+            (r#""\ud83d\n""#, Some("\u{fffd}\n")),
+            (r#""\\ud83d \ud83d""#, Some("\\ud83d \u{fffd}")),
+            (r#""\ud83dü""#, Some("\u{fffd}ü")),
+            (r#""\uD83D""#, Some("\u{fffd}")),
+            (r#""\u12"#, None),
+            ("\"\\", None),
+        ] {
+            let found = from_json::<String>(given).ok();
+            assert_eq!(found.as_deref(), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_not_as_we_know_it_does_not_cost_its_message() {
+        let message = r#"{"info":{"id":"m","role":"user","time":{"created":1}},"parts":[{"type":"text"},{"no":1},7,{"type":"text","text":"hi"}]}"#;
+        let message: Message = from_json(message).expect("a message");
+        assert_eq!(message.parts.len(), 4);
+        assert!(matches!(&message.parts[3], Part::Text { text, .. } if text == "hi"));
+    }
 }

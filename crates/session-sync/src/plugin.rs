@@ -4,6 +4,11 @@
 //! While a turn runs it is only noted that something has changed: the messages are read, compared with what was
 //! sent, and spooled when the turn has ended, and seldom before, if it is long. What a killed process has not read is found
 //! at the next start, because the session's own date is newer than the one that was compared.
+//!
+//! The store follows OpenCode, as far as it can: what an undo has taken back stays until OpenCode removes it, because
+//! it can be redone, and is emptied then; what a fork has copied is marked and not counted again. A deletion wins over
+//! what waits: nothing more of the session is sent, even if the store has only a part of it, and the log says that
+//! only the dashboard can delete that part.
 
 use crate::config::{Config, is_excluded, is_private};
 use crate::opencode::{Conversation, Session};
@@ -25,6 +30,7 @@ use std::rc::Rc;
 pub const EVENTS: &[&str] = &[
     "session.created",
     "session.updated",
+    "session.deleted",
     "session.idle",
     "session.error",
     "session.compacted",
@@ -42,6 +48,8 @@ const LONG_MS: u64 = 30_000;
 const PAUSE_MS: (u64, u64) = (2_000, 300_000);
 /// So many failures one after the other are told.
 const TOLD_TRIES: u32 = 3;
+/// A store that asks for a longer pause is asked again after this one.
+const LONGEST_PAUSE_MS: u64 = 3_600_000;
 /// How long OpenCode's end may be held up.
 const DISPOSE_MS: u64 = 4_000;
 /// An interrupted answer is stored so long after OpenCode's end began.
@@ -67,8 +75,28 @@ struct Job {
     at: u64,
     /// It is to be read and compared; else only sent.
     reads: bool,
+    /// OpenCode has deleted it.
+    is_deleted: bool,
     /// Failures one after the other.
     tries: u32,
+}
+
+/// Why a job was not done.
+struct Trouble {
+    why: String,
+    /// The store asks to be left alone for so long.
+    pause_ms: u64,
+}
+
+impl From<String> for Trouble {
+    fn from(why: String) -> Trouble {
+        Trouble { why, pause_ms: 0 }
+    }
+}
+
+/// How long to wait after so many failures, one after the other.
+fn backoff(tries: u32) -> u64 {
+    (PAUSE_MS.0 << tries.min(8)).min(PAUSE_MS.1)
 }
 
 /// One plugin per OpenCode instance.
@@ -88,8 +116,12 @@ pub struct Plugin {
     woken: RefCell<Option<UnboundedReceiver<()>>>,
     /// The user has heard that something is wrong.
     told: Cell<bool>,
+    /// The store has asked not to be asked before this, in milliseconds since the Unix epoch.
+    quiet_until: Cell<u64>,
     /// The store does not take the key: nothing is sent by this process any more.
     locked: Cell<bool>,
+    /// OpenCode has ended this instance. Its process may go on, with another instance.
+    ended: Cell<bool>,
 }
 
 impl Plugin {
@@ -105,7 +137,8 @@ impl Plugin {
             return Err("no store is set up: run `opencode-sync login`".into());
         };
         let store = Store::new(Rc::clone(&host), url, key);
-        let sender = Sender::new(Rc::clone(&host), store, spool.clone());
+        let exclude = config.exclude.clone();
+        let sender = Sender::new(Rc::clone(&host), store, spool.clone(), exclude);
         let (wake, woken) = unbounded();
         Ok(Rc::new(Plugin {
             host,
@@ -120,7 +153,9 @@ impl Plugin {
             wake,
             woken: RefCell::new(Some(woken)),
             told: Cell::new(false),
+            quiet_until: Cell::new(0),
             locked: Cell::new(false),
+            ended: Cell::new(false),
         }))
     }
 
@@ -134,6 +169,9 @@ impl Plugin {
             plugin.catch_up().await;
             loop {
                 let wait = plugin.work().await;
+                if plugin.ended.get() {
+                    return;
+                }
                 let sleep = plugin.host.sleep(wait);
                 if let Either::Left((None, _)) = select(woken.next(), pin!(sleep)).await {
                     return;
@@ -169,15 +207,29 @@ impl Plugin {
     pub fn event(&self, kind: &str, session: &str, status: Option<&str>) {
         match (kind, status) {
             ("session.status", Some("busy" | "retry")) => {
-                self.busy.borrow_mut().insert(session.into());
+                let is_new = self.busy.borrow_mut().insert(session.into());
+                // What came before the turn goes out with the turn.
+                if is_new && let Some(job) = self.jobs.borrow_mut().get_mut(session) {
+                    job.at = job.at.max(self.host.now_ms() + LONG_MS);
+                }
             }
-            ("session.idle" | "session.error", _) => {
+            ("session.idle" | "session.error" | "session.deleted", _) => {
                 self.busy.borrow_mut().remove(session);
             }
             _ => {}
         }
         let is_busy = self.busy.borrow().contains(session);
-        self.plan(session, if is_busy { LONG_MS } else { SETTLE_MS }, true);
+        let is_deleted = kind == "session.deleted";
+        // Before anything else of it is sent.
+        let after_ms = match (is_deleted, is_busy) {
+            (true, _) => 0,
+            (false, true) => LONG_MS,
+            (false, false) => SETTLE_MS,
+        };
+        self.plan(session, after_ms, true);
+        if let Some(job) = self.jobs.borrow_mut().get_mut(session) {
+            job.is_deleted |= is_deleted;
+        }
     }
 
     /// Plans a job so many milliseconds from now, or leaves it where it is planned sooner.
@@ -205,6 +257,7 @@ impl Plugin {
                 .min_by_key(|(_, job)| job.at)
                 .map(|(session, job)| (session.clone(), *job));
             match next {
+                _ if self.ended.get() => return 0,
                 Some((session, job)) if job.at <= now => {
                     self.jobs.borrow_mut().remove(&session);
                     *self.current.borrow_mut() = Some(session.clone());
@@ -220,23 +273,52 @@ impl Plugin {
     async fn do_job(&self, session: &str, job: Job) {
         let is_idle = !self.busy.borrow().contains(session);
         let done = async {
+            if job.is_deleted {
+                self.forget(session).await?;
+                return Ok(Pass::default());
+            }
             if job.reads {
                 self.read(session, is_idle).await?;
             }
             self.send(session).await
         };
+        let tries = job.tries + 1;
         match done.await {
-            Ok(pass) if pass.left > 0 => self.plan(session, pass.later_ms.max(SETTLE_MS), false),
-            Ok(_) => {}
-            Err(why) => {
-                let tries = job.tries + 1;
-                let pause = PAUSE_MS.0 << tries.min(8);
-                self.plan(session, pause.min(PAUSE_MS.1), job.reads);
-                if let Some(job) = self.jobs.borrow_mut().get_mut(session) {
-                    job.tries = tries;
+            Ok(pass) if pass.left == 0 => {}
+            Ok(pass) => {
+                // An update that came too soon is taken in a moment. What is not taken then never may be.
+                let tries = if pass.messages > 0 { 0 } else { tries };
+                let wait = pass.later_ms.max(SETTLE_MS);
+                let wait = if tries > 1 {
+                    wait.max(backoff(tries))
+                } else {
+                    wait
+                };
+                let sends = Job {
+                    reads: false,
+                    ..job
+                };
+                self.again(session, wait, sends, tries);
+                if tries >= TOLD_TRIES {
+                    self.tell(
+                        "the store says that it takes them, and does not have them",
+                        tries,
+                    );
                 }
-                self.tell(&why, tries);
             }
+            Err(trouble) => {
+                self.again(session, backoff(tries).max(trouble.pause_ms), job, tries);
+                self.tell(&trouble.why, tries);
+            }
+        }
+    }
+
+    /// Plans what is left of a job.
+    fn again(&self, session: &str, after_ms: u64, job: Job, tries: u32) {
+        self.plan(session, after_ms, job.reads);
+        if let Some(planned) = self.jobs.borrow_mut().get_mut(session) {
+            planned.tries = tries;
+            planned.is_deleted |= job.is_deleted;
         }
     }
 
@@ -247,6 +329,13 @@ impl Plugin {
         };
         let info = &conversation.info;
         if is_excluded(&self.exclude, &info.directory) || is_private(&info.title) {
+            let stays = self.spool.stay(session).await;
+            if let Some(true) = stays.map_err(|error| error.to_string())? {
+                let line = format!(
+                    "session {session} stays on this machine from now on; what the store has of it can be deleted in its dashboard only"
+                );
+                self.host.log(Level::Info, &line);
+            }
             return Ok(true);
         }
         let is_whole = |message: &crate::opencode::Message| {
@@ -256,9 +345,12 @@ impl Plugin {
         if !is_idle {
             conversation.messages.retain(is_whole);
         }
-        let (record, messages) = records(&conversation, &self.policy);
-        let updated = conversation.info.time.updated;
+        let info = &conversation.info;
+        let policy = self.policy.in_project(&*self.host, &info.directory).await;
+        let (record, messages) = records(&conversation, &policy);
+        let updated = info.time.updated;
         let want = self.spool.update(session, |entry| {
+            entry.directory.clone_from(&info.directory);
             entry.updated = if is_idle { updated } else { entry.updated };
             entry.want(&record, &messages);
         });
@@ -266,9 +358,37 @@ impl Plugin {
         Ok(all_whole)
     }
 
-    async fn send(&self, session: &str) -> Result<Pass, String> {
+    /// The user has deleted a session, and so wants less of it, not more: what waits of it is dropped. The store
+    /// cannot delete what it has.
+    async fn forget(&self, session: &str) -> Result<(), String> {
+        let removed = self.spool.remove(session).await;
+        let Some(entry) = removed.map_err(|error| error.to_string())? else {
+            return Ok(());
+        };
+        let unsent = match entry.due() + entry.refusals().count() {
+            0 => String::new(),
+            unsent => format!(" ({unsent} records of it had not been sent, and are not any more)"),
+        };
+        let left = match entry.store_id {
+            Some(_) => "; what the store has of it can be deleted in its dashboard only",
+            None => "; the store has nothing of it",
+        };
+        let line =
+            format!("session {session} was deleted: nothing more of it is sent{unsent}{left}");
+        self.host.log(Level::Info, &line);
+        Ok(())
+    }
+
+    async fn send(&self, session: &str) -> Result<Pass, Trouble> {
         if self.locked.get() {
             return Ok(Pass::default());
+        }
+        let quiet_ms = self.quiet_until.get().saturating_sub(self.host.now_ms());
+        if quiet_ms > 0 {
+            return Err(Trouble {
+                why: "the store has asked for a pause".into(),
+                pause_ms: quiet_ms,
+            });
         }
         match self.sender.session(session).await {
             Ok(pass) => Ok(pass),
@@ -278,7 +398,15 @@ impl Plugin {
                 self.tell(&why, TOLD_TRIES);
                 Ok(Pass::default())
             }
-            Err(error) => Err(error.to_string()),
+            Err(error) => {
+                let pause_ms = match &error {
+                    SendError::Store(Failure::Pause { ms, .. }) => (*ms).min(LONGEST_PAUSE_MS),
+                    _ => 0,
+                };
+                self.quiet_until.set(self.host.now_ms() + pause_ms);
+                let why = error.to_string();
+                Err(Trouble { why, pause_ms })
+            }
         }
     }
 
@@ -286,7 +414,7 @@ impl Plugin {
     fn tell(&self, why: &str, tries: u32) {
         self.host.log(Level::Warn, why);
         if tries >= TOLD_TRIES && !self.told.replace(true) {
-            self.opencode.toast(&format!("Sessions are not synced: {why}. They wait on this machine; `opencode-sync status` says more."));
+            self.opencode.toast(&format!("Sessions are not synced: {why}. They stay on this machine, and it is tried again; `opencode-sync doctor` says more."));
         }
     }
 
@@ -298,6 +426,10 @@ impl Plugin {
             if let Some(session) = self.current.borrow().clone() {
                 jobs.entry(session).or_default().reads = true;
             }
+            for (session, _) in jobs.iter().filter(|(_, job)| job.is_deleted) {
+                let _ = self.forget(session).await;
+            }
+            jobs.retain(|_, job| !job.is_deleted);
             let reading = jobs.iter().filter(|(_, job)| job.reads);
             let mut interrupted = Vec::new();
             for (session, _) in reading {
@@ -318,6 +450,8 @@ impl Plugin {
             }
         };
         select(pin!(work), pin!(end)).await;
+        self.ended.set(true);
+        let _ = self.wake.unbounded_send(());
         let mut left = 0;
         for session in self.spool.sessions().await.unwrap_or_default() {
             let entry = self.spool.entry(&session).await;

@@ -2,13 +2,14 @@
 //! interrupted goes on where it was.
 
 use crate::config::{is_excluded, is_private};
-use crate::history::{self, Database, Filter};
-use crate::opencode::Conversation;
-use crate::record::{MessageRecord, Policy, SessionRecord, records};
-use crate::send::{Pass, SendError, Sender};
-use crate::spool::Spool;
+use crate::history::{self, Filter, History, Read};
+use crate::record::{MessageRecord, Policy, SessionRecord, Sums, message_records, session_record};
+use crate::send::{MESSAGE, Pass, SendError, Sender, requests};
+use crate::spool::{Entry, Spool};
 use crate::store::Failure;
 use host::Host;
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// How often one session is tried in a run.
@@ -29,32 +30,68 @@ pub struct Pushed {
     pub left: usize,
     /// Records that the store does not take.
     pub refused: usize,
+    /// How many sessions the run looks at.
+    #[serde(skip)]
+    pub of: usize,
 }
 
 impl Pushed {
-    fn add(&mut self, pass: &Pass) {
+    fn count(&mut self, session: &Pages) {
+        self.sessions += 1;
+        self.kept += usize::from(session.is_kept);
+    }
+
+    /// What waits and is refused is counted once for a session, when its last page was sent.
+    fn add(&mut self, pass: &Pass, is_last: bool) {
         self.messages += pass.messages;
-        self.left += pass.left;
-        self.refused += pass.refused;
+        if is_last {
+            self.left += pass.left;
+            self.refused += pass.refused;
+        }
     }
 }
 
-/// A session that may leave.
+/// What the pages of a session have come to so far.
+#[derive(Default)]
+struct Pages {
+    sums: Sums,
+    ids: BTreeSet<String>,
+    is_kept: bool,
+}
+
+/// A session that may leave, or a page of one.
 struct Leaving {
     session: SessionRecord,
     messages: Vec<MessageRecord>,
-    /// When it had changed last.
+    /// When the session had changed last.
     updated: f64,
-    /// How many sessions the run looks at.
-    of: usize,
+    /// Where it works.
+    directory: String,
+    /// With the last page: the messages of all pages.
+    all: Option<BTreeSet<String>>,
+}
+
+/// What a run meets.
+enum Seen {
+    /// It may leave.
+    Leaving(Box<Leaving>),
+    /// A session that stays on this machine.
+    Kept(String),
+}
+
+/// What leaves of the project that was met last: sessions of one project are mostly near each other.
+#[derive(Default)]
+struct Projects {
+    directory: String,
+    policy: Option<Policy>,
 }
 
 /// Everything a run needs.
 pub struct Push<'a> {
     /// The machine.
     pub host: &'a Rc<dyn Host>,
-    /// OpenCode's database.
-    pub database: &'a dyn Database,
+    /// OpenCode's past.
+    pub history: &'a History<'a>,
     /// What leaves.
     pub policy: &'a Policy,
     /// Projects that stay.
@@ -62,49 +99,106 @@ pub struct Push<'a> {
 }
 
 impl Push<'_> {
-    /// True if a session stays on this machine.
-    fn is_kept(&self, conversation: &Conversation) -> bool {
-        let info = &conversation.info;
-        is_excluded(self.exclude, &info.directory) || is_private(&info.title)
-    }
-
-    /// Gives every session that a filter lets through, and that may leave, to `see`.
+    /// Gives every session that a filter lets through to `see`, page by page.
     async fn each(
         &self,
         filter: &Filter,
-        mut see: impl AsyncFnMut(Leaving, &mut Pushed) -> Result<(), String>,
+        mut see: impl AsyncFnMut(Seen, &mut Pushed) -> Result<(), String>,
     ) -> Result<Pushed, String> {
-        let mut pushed = Pushed::default();
-        let found = history::sessions(self.database, filter).await?;
+        let found = self.history.sessions(filter).await?;
+        let mut pushed = Pushed {
+            of: found.len(),
+            ..Pushed::default()
+        };
+        let mut projects = Projects::default();
         for batch in history::batches(&found) {
-            for conversation in history::read(self.database, batch).await? {
-                pushed.sessions += 1;
-                if self.is_kept(&conversation) {
-                    pushed.kept += 1;
-                    continue;
+            let paged = matches!(batch, [one] if one.is_paged());
+            if !paged {
+                for read in self.history.read(batch).await? {
+                    let mut session = Pages::default();
+                    let seen = self.seen(read, &mut session, &mut projects, true).await;
+                    see(seen, &mut pushed).await?;
+                    pushed.count(&session);
                 }
-                let (session, messages) = records(&conversation, self.policy);
-                let leaving = Leaving {
-                    session,
-                    messages,
-                    updated: conversation.info.time.updated,
-                    of: found.len(),
-                };
-                see(leaving, &mut pushed).await?;
+                continue;
             }
+            let mut session = Pages::default();
+            let pages = self.history.pages(&batch[0]).await?;
+            for (n, ids) in pages.iter().enumerate() {
+                if session.is_kept {
+                    break;
+                }
+                if let Some(read) = self.history.page(&batch[0], ids).await? {
+                    let is_last = n + 1 == pages.len();
+                    let seen = self.seen(read, &mut session, &mut projects, is_last).await;
+                    see(seen, &mut pushed).await?;
+                }
+            }
+            pushed.count(&session);
         }
         Ok(pushed)
     }
 
-    /// Shows what would leave, and sends nothing.
+    /// A page as it leaves, if the session does not stay on this machine.
+    async fn seen(
+        &self,
+        read: Read,
+        session: &mut Pages,
+        projects: &mut Projects,
+        is_last: bool,
+    ) -> Seen {
+        let conversation = read.conversation;
+        let info = &conversation.info;
+        session.is_kept = is_excluded(self.exclude, &info.directory) || is_private(&info.title);
+        if session.is_kept {
+            return Seen::Kept(info.id.clone());
+        }
+        if projects.directory != info.directory || projects.policy.is_none() {
+            projects.directory.clone_from(&info.directory);
+            let policy = self.policy.in_project(&**self.host, &info.directory);
+            projects.policy = Some(policy.await);
+        }
+        let policy = projects.policy.as_ref().unwrap_or(self.policy);
+        session.sums.add(info, &conversation.messages);
+        let messages = message_records(&conversation, policy);
+        let ids = messages.iter().map(|message| message.external_id.clone());
+        session.ids.extend(ids.chain(read.unreadable));
+        Seen::Leaving(Box::new(Leaving {
+            session: session_record(info, &session.sums, policy),
+            messages,
+            updated: info.time.updated,
+            directory: info.directory.clone(),
+            all: is_last.then(|| std::mem::take(&mut session.ids)),
+        }))
+    }
+
+    /// Shows the requests that would be sent, and sends none: each with its path and its body.
     pub async fn rehearse(
         &self,
         filter: &Filter,
-        mut see: impl FnMut(&SessionRecord, &[MessageRecord]),
+        spool: &Spool,
+        mut see: impl FnMut(&'static str, &Value),
     ) -> Result<Pushed, String> {
-        self.each(filter, async |leaving: Leaving, pushed: &mut Pushed| {
-            pushed.messages += leaving.messages.len();
-            see(&leaving.session, &leaving.messages);
+        let mut last: Option<(String, Entry)> = None;
+        self.each(filter, async |seen: Seen, pushed: &mut Pushed| {
+            let Seen::Leaving(leaving) = seen else {
+                return Ok(());
+            };
+            let session = &leaving.session.external_id;
+            let mut entry = match last.take() {
+                Some((id, entry)) if id == *session => entry,
+                _ => spool
+                    .look(session)
+                    .await
+                    .map_err(|error| error.to_string())?,
+            };
+            leaving.to(&mut entry);
+            for (path, body) in requests(session, &entry) {
+                pushed.messages += usize::from(path == MESSAGE);
+                see(path, &body);
+            }
+            entry.sent();
+            last = Some((session.clone(), entry));
             Ok(())
         })
         .await
@@ -118,18 +212,42 @@ impl Push<'_> {
         sender: &Sender,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Pushed, String> {
-        self.each(filter, async |leaving: Leaving, pushed: &mut Pushed| {
+        self.each(filter, async |seen: Seen, pushed: &mut Pushed| {
+            let leaving = match seen {
+                Seen::Leaving(leaving) => leaving,
+                Seen::Kept(session) => {
+                    let stays = spool.stay(&session).await;
+                    return stays.map(drop).map_err(|error| error.to_string());
+                }
+            };
             let session = &leaving.session.external_id;
-            let want = spool.update(session, |entry| {
-                entry.updated = leaving.updated;
-                entry.want(&leaving.session, &leaving.messages);
-            });
+            let want = spool.update(session, |entry| leaving.to(entry));
             want.await.map_err(|error| error.to_string())?;
-            pushed.add(&send(self.host, sender, session).await?);
-            progress(pushed.sessions, leaving.of);
+            let is_last = leaving.all.is_some();
+            pushed.add(&send(self.host, sender, session).await?, is_last);
+            if is_last {
+                progress(pushed.sessions + 1, pushed.of);
+            }
             Ok(())
         })
         .await
+    }
+}
+
+impl Leaving {
+    /// All of it is to be in the store.
+    fn to(&self, entry: &mut Entry) {
+        entry.directory.clone_from(&self.directory);
+        // The sums of a session are known with its last page. Its title has to be there before its messages.
+        let is_titled = entry.title.as_ref() == Some(&self.session.title);
+        if self.all.is_some() || entry.store_id.is_none() || !is_titled {
+            entry.add(&self.session);
+        }
+        entry.add_messages(&self.messages);
+        if let Some(all) = &self.all {
+            entry.updated = self.updated;
+            entry.keep(&self.session.external_id, all);
+        }
     }
 }
 

@@ -5,13 +5,18 @@
 //! places: so a text is in both.
 
 use crate::fit;
-use crate::opencode::{Conversation, Message, Part, ToolState};
+use crate::opencode::{Conversation, Message, MessageInfo, Part, Session, ToolState};
 use crate::redact::Redactor;
+use host::Host;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 /// What the store calls sessions of OpenCode.
-const SOURCE: &str = "opencode";
+pub(crate) const SOURCE: &str = "opencode";
+/// Stands where OpenCode has put a summary in the place of what was said, for the model.
+const COMPACTION: &str = "[compaction]";
+/// Stands in each message that a fork has taken along. Parts of its kind are kept and not shown.
+const COPY: &str = "A copy of a message in the session that this one was forked from; its tokens are counted there.";
 
 /// What of a message leaves the machine, beside what was typed and written, and the names of tools with their
 /// arguments.
@@ -34,6 +39,15 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// What leaves of a session that works in a directory: without what the project's own files keep secret.
+    pub async fn in_project(&self, host: &dyn Host, directory: &str) -> Policy {
+        let values = crate::project::values(host, directory).await;
+        Policy {
+            include: self.include,
+            redactor: self.redactor.in_project(&values),
+        }
+    }
+
     /// A text as it leaves. A secret at the place of a cut would be found by nobody, so it is cut last.
     fn text(&self, given: &str) -> String {
         fit::text(&self.redactor.text(given))
@@ -102,55 +116,103 @@ pub struct PartRecord {
     pub content: Value,
 }
 
+/// What a session's messages come to together. A session that is read in pieces adds each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sums {
+    prompt: f64,
+    completion: f64,
+    /// None if no message has a cost.
+    cost: Option<f64>,
+    start: Option<f64>,
+    end: Option<f64>,
+    model: Option<String>,
+    provider: Option<String>,
+    /// Some messages were copied from another session.
+    has_copies: bool,
+}
+
+impl Sums {
+    /// Adds messages of a session. Copies are counted where they come from.
+    pub fn add(&mut self, session: &Session, messages: &[Message]) {
+        for Message { info, .. } in messages {
+            if info.model.is_some() {
+                self.model.clone_from(&info.model);
+                self.provider.clone_from(&info.provider);
+            }
+            if is_copy(session, info) {
+                self.has_copies = true;
+                continue;
+            }
+            if let Some(tokens) = info.tokens {
+                self.prompt += tokens.prompt();
+                self.completion += tokens.completion();
+            }
+            if let Some(cost) = info.cost {
+                self.cost = Some(self.cost.unwrap_or_default() + cost);
+            }
+            self.start.get_or_insert(info.time.created);
+            let end = info.time.completed.into_iter().chain(self.end);
+            self.end = end.reduce(f64::max);
+        }
+    }
+}
+
+/// True for a message that a fork has taken along: only such a one is older than its session.
+fn is_copy(session: &Session, message: &MessageInfo) -> bool {
+    message.time.created < session.time.created
+}
+
 /// What a conversation is in the store: the session, and its messages in their order.
 pub fn records(
     conversation: &Conversation,
     policy: &Policy,
 ) -> (SessionRecord, Vec<MessageRecord>) {
-    let messages = conversation.messages.iter();
-    let messages = messages.filter_map(|message| message_record(conversation, message, policy));
-    (session_record(conversation, policy), messages.collect())
+    let mut sums = Sums::default();
+    sums.add(&conversation.info, &conversation.messages);
+    let messages = message_records(conversation, policy);
+    (session_record(&conversation.info, &sums, policy), messages)
 }
 
-fn session_record(conversation: &Conversation, policy: &Policy) -> SessionRecord {
-    let Conversation { info, messages } = conversation;
-    let assistants = || messages.iter().map(|message| &message.info);
-    let last = assistants().rev().find(|info| info.model.is_some());
+/// What the messages of a conversation, or of a piece of one, are in the store.
+pub fn message_records(conversation: &Conversation, policy: &Policy) -> Vec<MessageRecord> {
+    let messages = conversation.messages.iter();
+    let record = |message| message_record(&conversation.info, message, policy);
+    messages.filter_map(record).collect()
+}
+
+/// What a session is in the store, whose messages come to these sums.
+pub fn session_record(info: &Session, sums: &Sums, policy: &Policy) -> SessionRecord {
     let model = info.model.as_ref().map(|model| model.id.clone());
     let provider = info.model.as_ref().map(|model| model.provider.clone());
-    // Releases that do not keep sums have them in the messages.
-    let (prompt, completion) = match &info.tokens {
-        Some(tokens) => (tokens.prompt(), tokens.completion()),
-        None => assistants().filter_map(|info| info.tokens).fold(
-            (0.0, 0.0),
-            |(prompt, completion), tokens| {
-                (prompt + tokens.prompt(), completion + tokens.completion())
-            },
-        ),
-    };
-    let costs: Vec<f64> = assistants().filter_map(|info| info.cost).collect();
-    let sum = (!costs.is_empty()).then(|| costs.iter().sum());
-    let start = assistants().next().map(|info| info.time.created);
-    let end = assistants()
-        .filter_map(|info| info.time.completed)
-        .fold(None, |end: Option<f64>, at| {
-            Some(end.map_or(at, |end| end.max(at)))
-        });
+    // Releases that do not keep sums have them in the messages. Those of a fork count the copies once more.
+    let kept = info.tokens.filter(|_| !sums.has_copies);
+    let (prompt, completion) = kept.map_or((sums.prompt, sums.completion), |tokens| {
+        (tokens.prompt(), tokens.completion())
+    });
+    let cost = info.cost.filter(|_| !sums.has_copies).or(sums.cost);
+    let span = sums.start.zip(sums.end);
     SessionRecord {
         external_id: info.id.clone(),
-        title: policy.text(&info.title),
+        title: policy.text(&title(info)),
         project_path: policy.text(&info.directory),
         project_name: policy.text(&name(&info.directory)),
-        model: model.or_else(|| last.and_then(|info| info.model.clone())),
-        provider: provider.or_else(|| last.and_then(|info| info.provider.clone())),
+        model: model.or_else(|| sums.model.clone()),
+        provider: provider.or_else(|| sums.provider.clone()),
         source: SOURCE,
         prompt_tokens: prompt,
         completion_tokens: completion,
-        cost: info.cost.or(sum).filter(|cost| *cost > 0.0),
-        duration_ms: start
-            .zip(end)
-            .map_or(0.0, |(start, end)| (end - start).max(0.0)),
+        cost: cost.filter(|cost| *cost > 0.0),
+        duration_ms: span.map_or(0.0, |(start, end)| (end - start).max(0.0)),
         created_at: info.time.created,
+    }
+}
+
+/// The store has no field for the session that a subagent's belongs to. OpenCode's own titles say that it is one
+/// at their end; another title says it in front.
+fn title(info: &Session) -> String {
+    match info.parent.is_some() && !info.title.ends_with("subagent)") {
+        true => format!("Subagent: {}", info.title),
+        false => info.title.clone(),
     }
 }
 
@@ -161,11 +223,7 @@ fn name(path: &str) -> String {
 }
 
 /// None for a message of which nothing would be in the store.
-fn message_record(
-    conversation: &Conversation,
-    message: &Message,
-    policy: &Policy,
-) -> Option<MessageRecord> {
+fn message_record(session: &Session, message: &Message, policy: &Policy) -> Option<MessageRecord> {
     let Message { info, parts } = message;
     let role = match info.role.as_str() {
         "user" => "user",
@@ -189,10 +247,14 @@ fn message_record(
     let texts: Vec<&str> = texts.filter_map(|part| part.content.as_str()).collect();
     let text_content = fit::text(&texts.join("\n\n"));
     fit::parts(&mut records);
-    let is_assistant = role == "assistant";
-    let tokens = info.tokens.filter(|_| is_assistant);
+    let is_copy = is_copy(session, info);
+    if is_copy {
+        records.push(part("copy", COPY.into()));
+    }
+    let is_counted = role == "assistant" && !is_copy;
+    let tokens = info.tokens.filter(|_| is_counted);
     Some(MessageRecord {
-        session_external_id: conversation.info.id.clone(),
+        session_external_id: session.id.clone(),
         external_id: info.id.clone(),
         role,
         text_content,
@@ -235,6 +297,11 @@ fn part_records(given: &Part, policy: &Policy) -> Vec<PartRecord> {
             )]
         }
         Part::File { .. } => Vec::new(),
+        Part::Subtask { prompt, agent } => {
+            let text = format!("[@{agent}] {prompt}");
+            vec![part("text", policy.text(&text).into())]
+        }
+        Part::Compaction => vec![part("text", COMPACTION.into())],
         Part::Tool { tool, state } => tool_records(tool, state, policy),
     }
 }
@@ -337,7 +404,7 @@ mod tests {
         conversation.info.tokens = None;
         conversation.info.cost = None;
         conversation.info.model = None;
-        let session = session_record(&conversation, &policy(CAREFUL));
+        let (session, _) = records(&conversation, &policy(CAREFUL));
         assert_eq!(
             (session.prompt_tokens, session.completion_tokens),
             (2000.0, 400.0)
@@ -436,6 +503,83 @@ mod tests {
             sent.matches("[redacted]").count() >= 8,
             "{}",
             sent.matches("[redacted]").count()
+        );
+    }
+
+    #[test]
+    fn what_a_fork_has_taken_along_is_marked_and_not_counted_again() {
+        let copy = json!({ "id": "msg_0", "time": { "created": 500, "completed": 700 } });
+        let messages = json!([
+            assistant(json!([{ "type": "text", "text": "before" }]), copy),
+            assistant(json!([{ "type": "text", "text": "after" }]), json!({}))
+        ]);
+        let mut fork = conversation(messages);
+        fork.info.cost = Some(0.5);
+        let (session, messages) = records(&fork, &policy(CAREFUL));
+        assert_eq!(
+            (session.prompt_tokens, session.completion_tokens),
+            (1000.0, 200.0)
+        );
+        assert_eq!((session.cost, session.duration_ms), (Some(0.25), 4000.0));
+        let marks = |n: usize| messages[n].parts.iter().filter(|part| part.kind == "copy");
+        assert_eq!((marks(0).count(), marks(1).count()), (1, 0));
+        assert_eq!(messages[0].text_content, "before");
+        assert_eq!(
+            (messages[0].prompt_tokens, messages[1].prompt_tokens),
+            (None, Some(1000.0))
+        );
+    }
+
+    #[test]
+    fn a_session_read_in_pieces_is_the_one_read_whole() {
+        let mut whole = conversation(json!([
+            user(json!([{ "type": "text", "text": "hi" }])),
+            assistant(json!([{ "type": "text", "text": "one" }]), json!({})),
+            assistant(
+                json!([]),
+                json!({ "modelID": "n", "time": { "created": 6000, "completed": 7000 } })
+            ),
+        ]));
+        (whole.info.tokens, whole.info.cost, whole.info.model) = (None, None, None);
+        let mut sums = Sums::default();
+        for message in &whole.messages {
+            sums.add(&whole.info, std::slice::from_ref(message));
+        }
+        let (expected, _) = records(&whole, &policy(CAREFUL));
+        let found = session_record(&whole.info, &sums, &policy(CAREFUL));
+        assert_eq!(found, expected);
+        assert_eq!(found.model.as_deref(), Some("n"));
+        assert_eq!((found.cost, found.duration_ms), (Some(0.5), 5900.0));
+    }
+
+    #[test]
+    fn the_title_of_a_subagents_session_says_that_it_is_one() {
+        for (parent, given, expected) in [
+            (None, "Fix it", "Fix it"),
+            (
+                Some("ses_0"),
+                "Look (@explore subagent)",
+                "Look (@explore subagent)",
+            ),
+            (Some("ses_0"), "Look", "Subagent: Look"),
+        ] {
+            let mut session = conversation(json!([])).info;
+            session.parent = parent.map(str::to_string);
+            session.title = given.into();
+            assert_eq!(title(&session), expected);
+        }
+    }
+
+    #[test]
+    fn a_command_for_a_subagent_is_what_the_user_said_and_a_compaction_is_told() {
+        let parts = json!([
+            { "type": "subtask", "prompt": "review it", "description": "Review", "agent": "plan" },
+            { "type": "compaction", "auto": true },
+        ]);
+        let (_, messages) = of(json!([user(parts)]), CAREFUL);
+        assert_eq!(
+            messages[0].text_content,
+            "[@plan] review it\n\n[compaction]"
         );
     }
 

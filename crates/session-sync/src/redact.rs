@@ -6,6 +6,7 @@ use redact_secret::{
     DefaultPolicy, DetectorRegistry, Finding, FormatterFailure, PlaceholderContext, scan_and_redact,
 };
 use serde_json::{Map, Value};
+use std::rc::Rc;
 
 /// Stands for a secret.
 const HIDDEN: &str = "[redacted]";
@@ -27,9 +28,32 @@ const NAMES: &[&str] = &[
 /// The store's own keys, which the rules do not know: `osk_` and 32 characters.
 const STORE_KEY: (&str, usize) = ("osk_", 32);
 
+/// Values that stand in many environments and texts, whatever the name of their variable.
+const COMMON: &[&str] = &[
+    "administrator",
+    "changeme",
+    "change-me",
+    "change_me",
+    "database",
+    "debugging",
+    "development",
+    "disabled",
+    "localhost",
+    "password",
+    "passw0rd",
+    "postgres",
+    "postgresql",
+    "production",
+    "undefined",
+    "username",
+    "your-api-key",
+    "your_api_key",
+];
+
 /// Takes secrets out.
+#[derive(Clone)]
 pub struct Redactor {
-    rules: Option<DetectorRegistry>,
+    rules: Option<Rc<DetectorRegistry>>,
     /// The longest first: one may be a part of another.
     values: Vec<String>,
 }
@@ -37,16 +61,38 @@ pub struct Redactor {
 impl Redactor {
     /// Knows the rules, and the values among these variables that are secrets by their names.
     pub fn new<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Redactor {
-        let mut values: Vec<String> = variables
-            .into_iter()
-            .filter(|(name, _)| is_secret(name))
-            .map(|(_, value)| value.trim().to_string())
-            .filter(|value| value.len() >= MIN_VALUE)
-            .collect();
-        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        values.dedup();
-        let rules = DetectorRegistry::with_built_in([]).ok();
-        Redactor { rules, values }
+        let secrets = variables.into_iter().filter(|(name, _)| is_secret(name));
+        let rules = DetectorRegistry::with_built_in([]).ok().map(Rc::new);
+        let values = Vec::new();
+        Redactor { rules, values }.knowing(secrets.map(|(_, value)| value))
+    }
+
+    /// Knows the values in a project's `.env` files as well: all but those that are no secret to the eye.
+    pub fn in_project(&self, variables: &[(String, String)]) -> Redactor {
+        let secrets = variables
+            .iter()
+            .filter(|(name, value)| is_secret(name) || !is_plain(value));
+        self.clone()
+            .knowing(secrets.map(|(_, value)| value.as_str()))
+    }
+
+    fn knowing<'a>(mut self, values: impl Iterator<Item = &'a str>) -> Redactor {
+        for value in values.map(str::trim) {
+            // As it stands there, as programs read it, as JSON has it, and each line of a long one.
+            let read = value.replace("\\n", "\n");
+            let json = Value::from(read.as_str()).to_string();
+            let lines: Vec<&str> = read.split('\n').map(str::trim).collect();
+            let forms = [value, &read, json.trim_matches('"')]
+                .into_iter()
+                .chain(lines);
+            let is_known = |form: &&str| form.len() >= MIN_VALUE && !is_common(form);
+            self.values
+                .extend(forms.filter(is_known).map(str::to_string));
+        }
+        self.values
+            .sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
+        self.values.dedup();
+        self
     }
 
     /// A text without secrets.
@@ -58,7 +104,7 @@ impl Redactor {
             }
         });
         let known = without_store_keys(known);
-        let Some(rules) = &self.rules else {
+        let Some(rules) = self.rules.as_deref() else {
             return UNSEARCHED.into();
         };
         let formatter = |_: &Finding, _: &PlaceholderContext| -> Result<String, FormatterFailure> {
@@ -99,7 +145,33 @@ impl Redactor {
 
 fn is_secret(name: &str) -> bool {
     let name = name.to_uppercase();
+    // Where the shell is is not a password, and who wrote something has none.
+    if name == "PWD" || name == "OLDPWD" {
+        return false;
+    }
+    let name = name.replace("AUTHORIZ", "AUTH").replace("AUTHOR", "");
     NAMES.iter().any(|part| name.contains(part))
+}
+
+fn is_common(value: &str) -> bool {
+    COMMON.contains(&value.to_lowercase().as_str())
+}
+
+/// True for a value that nobody would call a secret: words, numbers, an address without a password. It would be
+/// taken out of many a text that has nothing to do with it.
+fn is_plain(value: &str) -> bool {
+    let value = value.trim();
+    let rest = match value.split_once("://") {
+        Some((_, rest)) if rest.contains(['@', '?']) => return false,
+        Some((_, rest)) => rest,
+        None => value,
+    };
+    let is_word = |word: &str| {
+        word.len() <= 3
+            || word.len() <= 20 && word.chars().all(char::is_alphabetic)
+            || word.len() <= 6 && word.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    !rest.contains('@') && rest.split(|c: char| " -_./:,\\".contains(c)).all(is_word)
 }
 
 fn without_store_keys(text: String) -> String {
@@ -204,14 +276,74 @@ mod tests {
             ("my_token", " plainword9 "),
             ("SHORT_KEY", "abc"),
             ("HOME", "/home/me/shop"),
+            ("PWD", "/home/me/shop"),
+            ("OLDPWD", "/home/me/shop"),
+            ("GIT_AUTHOR_NAME", "/home/me/shop"),
+            ("PROXY_AUTHORIZATION", "by my word"),
         ]);
         for (text, expected) in [
             ("it is tuesday afternoon", "it is [redacted]"),
             ("plainword9!", "[redacted]!"),
+            ("by my word", "[redacted]"),
             ("abc in /home/me/shop", "abc in /home/me/shop"),
         ] {
             assert_eq!(redactor.text(text), expected);
         }
+    }
+
+    #[test]
+    fn of_a_projects_values_all_but_the_plain_ones_are_taken_out() {
+        for (name, value, is_hidden) in [
+            ("DEBUG", "true", false),
+            ("PORT", "3000", false),
+            ("HOST", "localhost", false),
+            ("NODE_ENV", "development", false),
+            ("DB_PASSWORD", "postgres", false),
+            ("DB_PASSWORD", "abc", false),
+            ("SESSION_SECRET", "changeme", false),
+            ("REGION", "eu-central-1", false),
+            ("APP_NAME", "my-little-shop", false),
+            ("API", "https://api.example.com/v1", false),
+            ("BIND", "127.0.0.1:8080", false),
+            ("DATA", "./var/data/files", false),
+            ("LOCALE", "en_US.UTF-8", false),
+            ("DB_PASSWORD", "tuesday afternoon", true),
+            (
+                "DSN",
+                "postgres://shop:s3cr3tword@db.example.com/shop",
+                true,
+            ),
+            ("HOOK", "https://hooks.example.com/x?sig=Zk81", true),
+            ("ACCOUNT", "AC5f2c9e1b77d04a", true),
+            ("LICENSE", "9X7Q-22KF-PL0A-77TT", true),
+            ("CUSTOMER", "me@example.com", true),
+            ("ID", "550e8400-e29b-41d4-a716-446655440000", true),
+        ] {
+            let redactor = Redactor::new([]).in_project(&[(name.into(), value.into())]);
+            let text = format!("it is {value}, you know");
+            // Rules may find it without being told, but for what is plain.
+            assert_eq!(redactor.text(&text) != text, is_hidden, "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_found_in_every_form_that_it_is_shown_in() {
+        let value = r"first 1ine!\nsecond 1ine!";
+        let redactor = Redactor::new([]).in_project(&[("NOTE".into(), value.into())]);
+        for shown in [
+            value,
+            "first 1ine!\nsecond 1ine!",
+            "second 1ine!",
+            "{\"a\":\"first 1ine!\\nsecond 1ine!\"}",
+        ] {
+            let text = redactor.text(shown);
+            assert!(!text.contains("1ine"), "{text}");
+        }
+        let quoted = Redactor::new([]).in_project(&[("NOTE".into(), "9 \"quoted\" words".into())]);
+        assert_eq!(
+            quoted.text(r#"{"a":"9 \"quoted\" words"}"#),
+            r#"{"a":"[redacted]"}"#
+        );
     }
 
     #[test]

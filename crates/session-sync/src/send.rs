@@ -2,6 +2,7 @@
 //! messages in their order; the session's sums last, because the store makes its index of meanings then.
 //! Then all of it is read back: only what the store was seen to have is done.
 
+use crate::record::SOURCE;
 use crate::spool::{Entry, Spool};
 use crate::store::{Failure, Store, Stored, StoredMessage};
 use futures::lock::Mutex;
@@ -12,6 +13,11 @@ use std::rc::Rc;
 
 /// The store drops updates of a message that come sooner after its date.
 const QUIET_MS: f64 = 5_000.0;
+
+/// Where a session goes, and where a message does.
+pub const SESSION: &str = "/sync/session";
+/// See [`SESSION`].
+pub const MESSAGE: &str = "/sync/message";
 
 /// What came of a pass over one session.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +48,8 @@ pub struct Sender {
     host: Rc<dyn Host>,
     store: Store,
     spool: Spool,
+    /// Projects that stay on this machine.
+    exclude: Vec<String>,
     /// How far the store's clock is ahead of this machine's.
     ahead_ms: Cell<Option<f64>>,
     /// One pass at a time: another would send what this one has not read back yet.
@@ -49,12 +57,14 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A sender between a spool and a store.
-    pub fn new(host: Rc<dyn Host>, store: Store, spool: Spool) -> Sender {
+    /// A sender between a spool and a store. What waits of a session that is to stay on this machine, by its title
+    /// or because its project is one of those that `exclude` names, is dropped instead of sent.
+    pub fn new(host: Rc<dyn Host>, store: Store, spool: Spool, exclude: Vec<String>) -> Sender {
         Sender {
             host,
             store,
             spool,
+            exclude,
             ahead_ms: Cell::new(None),
             turn: Mutex::default(),
         }
@@ -76,14 +86,15 @@ impl Sender {
         if !entry.is_due() {
             return Ok(count(&entry, 0, 0));
         }
+        if entry.is_kept(&self.exclude) {
+            self.spool.stay(session).await?;
+            return Ok(Pass::default());
+        }
         let id = self.open(session, &entry).await?;
         let (sent, later) = self.messages(session, &entry).await?;
         let sums = entry.session.due();
-        if let Some(record) = sums {
-            let mut record = self.dated(record).await?;
-            // A request with the title that is there could be taken for a repetition, and dropped.
-            record.as_object_mut().map(|fields| fields.remove("title"));
-            self.store.session(&record).await?;
+        if let Some(record) = closing(&entry) {
+            self.store.session(&self.dated(&record).await?).await?;
         }
         let (stored, found) = self.store.read(&id).await?;
         let sent: Vec<(String, Value)> = sent
@@ -111,15 +122,12 @@ impl Sender {
 
     /// The session is there, under its title; gives its id in the store.
     async fn open(&self, session: &str, entry: &Entry) -> Result<String, SendError> {
-        let title = |record: &Value| record["title"].as_str().map(str::to_string);
-        let renamed = |record: &&Value| title(record) != entry.title;
-        match (&entry.store_id, entry.session.due().filter(renamed)) {
+        match (&entry.store_id, opening(session, entry)) {
             (Some(id), None) => Ok(id.clone()),
-            (_, due) => {
-                let bare = json!({ "externalId": session, "source": "opencode" });
-                let record = due.unwrap_or(&bare);
-                let id = self.store.session(&self.dated(record).await?).await?;
-                let (kept, title) = (id.clone(), title(record));
+            (_, record) => {
+                let record = record.unwrap_or_else(|| bare(session));
+                let id = self.store.session(&self.dated(&record).await?).await?;
+                let (kept, title) = (id.clone(), title(&record));
                 let update = self.spool.update(session, move |entry| {
                     entry.store_id = Some(kept);
                     entry.title = title;
@@ -137,15 +145,8 @@ impl Sender {
         session: &str,
         entry: &Entry,
     ) -> Result<(Vec<(String, Value)>, u64), SendError> {
-        let mut due: Vec<(&String, &Value, bool)> = entry
-            .messages
-            .iter()
-            .filter_map(|(id, item)| Some((id, item.due()?, item.accepted.is_some())))
-            .collect();
-        let date = |record: &Value| record["createdAt"].as_f64().unwrap_or_default();
-        due.sort_by(|a, b| date(a.1).total_cmp(&date(b.1)).then(a.0.cmp(b.0)));
         let (mut sent, mut later) = (Vec::new(), 0);
-        for (id, record, is_update) in due {
+        for (id, record, is_update) in due_messages(entry) {
             let wait = date(record) + QUIET_MS - self.clock().await?;
             if is_update && wait >= 0.0 {
                 later = later.max(wait as u64 + 1);
@@ -182,6 +183,61 @@ impl Sender {
         }
         Ok(record)
     }
+}
+
+fn date(record: &Value) -> f64 {
+    record["createdAt"].as_f64().unwrap_or_default()
+}
+
+fn title(record: &Value) -> Option<String> {
+    record["title"].as_str().map(str::to_string)
+}
+
+/// A session of which only messages wait.
+fn bare(session: &str) -> Value {
+    json!({ "externalId": session, "source": SOURCE })
+}
+
+/// The record that makes the session in the store, or gives it another title; none if it is there under its title.
+fn opening(session: &str, entry: &Entry) -> Option<Value> {
+    let due = entry.session.due();
+    let renamed = due.filter(|record| title(record) != entry.title);
+    match (&entry.store_id, renamed) {
+        (_, Some(record)) => Some(record.clone()),
+        (Some(_), None) => None,
+        (None, None) => Some(bare(session)),
+    }
+}
+
+/// The messages that are to be sent, in their order, and whether the store has an earlier form of each.
+fn due_messages(entry: &Entry) -> Vec<(&String, &Value, bool)> {
+    let due = entry.messages.iter();
+    let mut due: Vec<(&String, &Value, bool)> = due
+        .filter_map(|(id, item)| Some((id, item.due()?, item.accepted.is_some())))
+        .collect();
+    due.sort_by(|a, b| date(a.1).total_cmp(&date(b.1)).then(a.0.cmp(b.0)));
+    due
+}
+
+/// The record that brings the session's sums.
+fn closing(entry: &Entry) -> Option<Value> {
+    let mut record = entry.session.due()?.clone();
+    // A request with the title that is there could be taken for a repetition, and dropped.
+    record.as_object_mut().map(|fields| fields.remove("title"));
+    Some(record)
+}
+
+/// The bodies of the requests that would be sent for an entry, each with its path, if the store took all of them. A
+/// date in the store's future is sent as the store's now.
+pub fn requests(session: &str, entry: &Entry) -> Vec<(&'static str, Value)> {
+    if !entry.is_due() {
+        return Vec::new();
+    }
+    let opening = opening(session, entry).map(|record| (SESSION, record));
+    let messages = due_messages(entry).into_iter();
+    let messages = messages.map(|(_, record, _)| (MESSAGE, record.clone()));
+    let closing = closing(entry).map(|record| (SESSION, record));
+    opening.into_iter().chain(messages).chain(closing).collect()
 }
 
 fn count(entry: &Entry, messages: usize, later_ms: u64) -> Pass {

@@ -1,6 +1,7 @@
 //! What is to be sent, on disk before it is sent: a file for each session, which several processes may
 //! change. A file that cannot be read is put aside, and the session is compared as a whole again.
 
+use crate::config::{is_excluded, is_private};
 use crate::record::{MessageRecord, PartRecord, SessionRecord};
 use host::{FileError, FileErrorKind, Host, Lock, file_name};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,12 @@ pub struct Entry {
     /// When the session had changed last, as OpenCode says, when it was compared.
     #[serde(default)]
     pub updated: f64,
+    /// Where the session works.
+    #[serde(default)]
+    pub directory: String,
+    /// Since when something waits, in milliseconds since the Unix epoch; none if nothing does.
+    #[serde(default)]
+    pub since: Option<u64>,
     /// The session itself.
     pub session: Item,
     /// Its messages by their ids.
@@ -70,28 +77,75 @@ impl Item {
 }
 
 impl Entry {
-    /// All that is to be in the store of a session. Messages that are not there any more are emptied: the store
-    /// cannot delete one.
+    /// All that is to be in the store of a session.
     pub fn want(&mut self, session: &SessionRecord, messages: &[MessageRecord]) {
-        self.version = VERSION;
+        self.add(session);
+        self.add_messages(messages);
+        let ids = messages.iter().map(|message| message.external_id.clone());
+        self.keep(&session.external_id, &ids.collect());
+    }
+
+    /// A session is to be in the store.
+    pub fn add(&mut self, session: &SessionRecord) {
         self.session.want(json(session));
+    }
+
+    /// Some messages of a session are to be in the store.
+    pub fn add_messages(&mut self, messages: &[MessageRecord]) {
         for message in messages {
             let item = self.messages.entry(message.external_id.clone());
             item.or_default().want(json(message));
         }
-        let ids = messages.iter().map(|message| &message.external_id);
-        let ids: BTreeSet<&String> = ids.collect();
+    }
+
+    /// A session has these messages and no others. Those that are not there any more are emptied: the store
+    /// cannot delete one.
+    pub fn keep(&mut self, session: &str, ids: &BTreeSet<String>) {
         for (id, item) in &mut self.messages {
             if ids.contains(id) {
                 continue;
             }
             match (&item.accepted, &item.waiting) {
-                (Some(_), _) => item.want(emptied(&session.external_id, id)),
+                (Some(_), _) => item.want(emptied(session, id)),
                 // It was never there.
                 (None, _) => *item = Item::default(),
             }
         }
         self.messages.retain(|_, item| *item != Item::default());
+    }
+
+    /// True if the session is to stay on this machine, by its title or by where it works.
+    pub fn is_kept(&self, exclude: &[String]) -> bool {
+        let title = self.session.waiting.as_ref().map(|record| &record["title"]);
+        let title = title.and_then(Value::as_str).or(self.title.as_deref());
+        is_excluded(exclude, &self.directory) || title.is_some_and(is_private)
+    }
+
+    /// Nothing that waits is to be sent: the session stays on this machine from now on. True if something did.
+    pub fn stay(&mut self) -> bool {
+        let waits = self.items().any(|item| item.waiting.is_some());
+        for item in self.messages.values_mut().chain([&mut self.session]) {
+            let accepted = item.accepted.take();
+            *item = Item {
+                accepted,
+                ..Item::default()
+            };
+        }
+        self.messages.retain(|_, item| *item != Item::default());
+        waits
+    }
+
+    /// As if the store had taken all that is due.
+    pub fn sent(&mut self) {
+        self.store_id.get_or_insert_default();
+        if let Some(record) = self.session.due() {
+            self.title = record["title"].as_str().map(str::to_string);
+        }
+        for item in self.messages.values_mut().chain([&mut self.session]) {
+            if let Some(record) = item.due().cloned() {
+                item.accept(&record);
+            }
+        }
     }
 
     /// The session and its messages.
@@ -162,20 +216,31 @@ impl Spool {
 
     /// A session's entry as it is on disk; a new one if there is none, or none that can be read.
     pub async fn entry(&self, session: &str) -> Result<Entry, FileError> {
+        if let Some(entry) = self.found(session).await? {
+            return Ok(entry);
+        }
+        // The whole session is compared again: the store takes what it has once more.
         let path = self.path(session);
-        let bytes = match self.host.read_file(&path).await {
-            Err(error) if error.kind == FileErrorKind::NotFound => return Ok(Entry::default()),
+        let aside = format!("{path}.broken-{}", self.host.now_ms());
+        self.host.rename_file(&path, &aside).await?;
+        Ok(Entry::default())
+    }
+
+    /// The same, and nothing on disk is changed.
+    pub async fn look(&self, session: &str) -> Result<Entry, FileError> {
+        Ok(self.found(session).await?.unwrap_or_default())
+    }
+
+    /// None if there is one that cannot be read.
+    async fn found(&self, session: &str) -> Result<Option<Entry>, FileError> {
+        let bytes = match self.host.read_file(&self.path(session)).await {
+            Err(error) if error.kind == FileErrorKind::NotFound => {
+                return Ok(Some(Entry::default()));
+            }
             other => other?,
         };
-        match serde_json::from_slice::<Entry>(&bytes) {
-            Ok(entry) if entry.version == VERSION => Ok(entry),
-            // The whole session is compared again: the store takes what it has once more.
-            _ => {
-                let aside = format!("{path}.broken-{}", self.host.now_ms());
-                self.host.rename_file(&path, &aside).await?;
-                Ok(Entry::default())
-            }
-        }
+        let entry = serde_json::from_slice::<Entry>(&bytes).ok();
+        Ok(entry.filter(|entry| entry.version == VERSION))
     }
 
     /// Changes a session's entry, alone.
@@ -185,12 +250,17 @@ impl Spool {
         change: impl FnOnce(&mut Entry) -> R,
     ) -> Result<R, FileError> {
         let path = self.path(session);
+        // For the user alone: what waits is what was said.
+        self.host.make_dir(&self.dir).await?;
         let lock = Lock::acquire(&*self.host, &path).await?;
         let done = async {
             let before = self.entry(session).await?;
             let mut entry = before.clone();
             let result = change(&mut entry);
             entry.version = VERSION;
+            let waits = entry.items().any(|item| item.waiting.is_some());
+            let since = entry.since.unwrap_or_else(|| self.host.now_ms());
+            entry.since = waits.then_some(since);
             if entry != before {
                 let bytes = serde_json::to_vec(&entry).expect("an entry is JSON");
                 self.host.replace_file(&path, &bytes).await?;
@@ -200,6 +270,36 @@ impl Spool {
         let result = done.await;
         lock.release(&*self.host).await;
         result
+    }
+
+    /// A session stays on this machine from now on: what waits of it is dropped. Gives whether the store has some
+    /// of it already, if it was not known before that the session stays.
+    pub async fn stay(&self, session: &str) -> Result<Option<bool>, FileError> {
+        let entry = self.entry(session).await?;
+        if !entry.items().any(|item| item.waiting.is_some()) {
+            return Ok(None);
+        }
+        self.update(session, |entry| {
+            entry.stay().then_some(entry.store_id.is_some())
+        })
+        .await
+    }
+
+    /// Removes a session's entry, and gives it; none if there was none.
+    pub async fn remove(&self, session: &str) -> Result<Option<Entry>, FileError> {
+        let path = self.path(session);
+        if self.entry(session).await? == Entry::default() {
+            return Ok(None);
+        }
+        let lock = Lock::acquire(&*self.host, &path).await?;
+        let done = async {
+            let entry = self.entry(session).await?;
+            self.host.remove_file(&path).await?;
+            Ok((entry != Entry::default()).then_some(entry))
+        };
+        let removed = done.await;
+        lock.release(&*self.host).await;
+        removed
     }
 
     /// The sessions that have an entry.

@@ -3,6 +3,7 @@
 //! Surprises: bad input is answered with 500, so a 500 is not always worth repeating; an update that comes too
 //! soon after a date is dropped with 200 and `ok: true`; so what was sent is read back.
 
+use crate::send::{MESSAGE, SESSION};
 use host::{Body, Host, HttpError, HttpRequest, percent_encoded};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -129,14 +130,14 @@ impl Store {
             session_id: String,
         }
         let body = Body::Json(record.to_string());
-        let done: Done = self.ask("POST", "/sync/session", body).await?;
+        let done: Done = self.ask("POST", SESSION, body).await?;
         Ok(done.session_id)
     }
 
     /// Makes or updates a message with a [`MessageRecord`](crate::record::MessageRecord).
     pub async fn message(&self, record: &Value) -> Result<(), Failure> {
         let body = Body::Json(record.to_string());
-        self.ask::<Value>("POST", "/sync/message", body).await?;
+        self.ask::<Value>("POST", MESSAGE, body).await?;
         Ok(())
     }
 
@@ -195,14 +196,14 @@ impl Store {
         }
         let retry = answer
             .header("retry-after")
-            .and_then(|value| value.parse::<u64>().ok());
+            .map(|value| pause_ms(value, self.host.now_ms()));
         let said = serde_json::from_str::<Value>(&text).ok();
         let said = said.as_ref().and_then(|said| said["error"].as_str());
         let text = beginning(said.unwrap_or(&text));
         Err(match answer.status {
             401 | 403 => Failure::Key(text),
             429 | 503 => Failure::Pause {
-                ms: retry.unwrap_or_default().saturating_mul(1_000),
+                ms: retry.unwrap_or_default(),
                 why: text,
             },
             400 | 413 => Failure::Refused(text),
@@ -214,6 +215,17 @@ impl Store {
 
 fn away(error: HttpError) -> Failure {
     Failure::Away(error.to_string())
+}
+
+/// How long `Retry-After` says to wait: so many seconds, or until a date.
+fn pause_ms(value: &str, now_ms: u64) -> u64 {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return seconds.saturating_mul(1_000);
+    }
+    let date = jiff::fmt::rfc2822::parse(value).ok();
+    let date = date.and_then(|date| u64::try_from(date.timestamp().as_millisecond()).ok());
+    date.map_or(0, |date| date.saturating_sub(now_ms))
 }
 
 /// Enough of an answer to know what it is.
@@ -242,7 +254,22 @@ pub fn base_url(entered: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::base_url;
+    use super::{base_url, pause_ms};
+
+    #[test]
+    fn a_pause_is_seconds_or_a_date() {
+        for (value, expected) in [
+            ("7", 7_000),
+            (" 120 ", 120_000),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", 37_000),
+            ("Sun, 06 Nov 1994 08:48:00 GMT", 0),
+            ("soon", 0),
+            ("-1", 0),
+            ("99999999999999999999", 0),
+        ] {
+            assert_eq!(pause_ms(value, 784_111_740_000), expected, "{value}");
+        }
+    }
 
     #[test]
     fn the_url_that_a_user_enters_becomes_the_one_that_answers() {

@@ -1,9 +1,10 @@
 //! Which OpenCode is installed: the program that the user would start says so. What its release makes of
 //! the plugin and of the configuration follows from that.
 
-use super::{Verdict, files::KEYS};
+use super::Verdict;
 use crate::release::{FLOOR, Support, TESTED, refusal, support};
 use host::Host;
+use opencode_config::KEYS;
 use semver::Version;
 
 /// How long it may take to say its release. It takes about a second.

@@ -377,9 +377,8 @@ fn on_windows_paths_of_both_forms_are_read_and_the_shell_is_one_that_is_there() 
         assert!(world.found("shell").await[0].starts_with("ok"));
         // A directory below the root, with the other separator.
         fs::create_dir_all(world.path("project/a/b")).expect("made");
-        let host: Rc<dyn Host> = world.host.clone();
-        let below = format!("{project}\\a\\b");
-        assert_eq!(root(&host, &host.platform().slashed(&below)).await, project);
+        let below = world.host.platform().slashed(&format!("{project}\\a\\b"));
+        assert_eq!(opencode_config::root(&*world.host, &below).await, project);
         assert!(Path::new(&project).is_absolute());
     });
 }

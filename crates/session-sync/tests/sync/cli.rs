@@ -1,139 +1,10 @@
 //! The command, as a user and as a script call it.
 
+use crate::home::Home;
 use crate::world::{OLD, World};
-use async_trait::async_trait;
-use serde_json::{Map, Value, json};
-use session_sync::cli::{Cli, Terminal};
-use session_sync::history::Database;
-use std::cell::{Cell, RefCell};
+use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
-use std::rc::Rc;
-use testkit::{TestHost, run};
-
-/// A terminal, or none.
-#[derive(Default)]
-struct Fake {
-    printed: RefCell<Vec<String>>,
-    /// What was asked, and whether the answer was hidden.
-    asked: RefCell<Vec<(String, bool)>>,
-    answers: RefCell<Vec<String>>,
-    piped: RefCell<Option<String>>,
-    progress: Cell<usize>,
-}
-
-#[async_trait(?Send)]
-impl Terminal for Fake {
-    fn print(&self, line: &str) {
-        self.printed.borrow_mut().push(line.into());
-    }
-
-    fn progress(&self, _: &str) {
-        self.progress.set(self.progress.get() + 1);
-    }
-
-    async fn ask(&self, question: &str, hidden: bool) -> Option<String> {
-        self.asked.borrow_mut().push((question.into(), hidden));
-        let mut answers = self.answers.borrow_mut();
-        (!answers.is_empty()).then(|| answers.remove(0))
-    }
-
-    async fn piped(&self) -> Option<String> {
-        self.piped.borrow_mut().take()
-    }
-}
-
-/// A database with so many sessions of two messages each; the second holds a secret.
-struct Rows(usize);
-
-#[async_trait(?Send)]
-impl Database for Rows {
-    async fn query(&self, sql: &str) -> Result<Vec<Map<String, Value>>, String> {
-        let mut rows = Vec::new();
-        for n in 0..self.0 {
-            let session = format!("ses_{n:04}");
-            let named = sql.contains(&format!("'{session}'"));
-            let at = OLD + n as f64 * 1_000.0;
-            if sql == "SELECT * FROM session" {
-                let title = if n == 3 {
-                    "Taxes [private]".to_string()
-                } else {
-                    format!("Session {n}")
-                };
-                rows.push(json!({ "id": session, "directory": format!("/home/me/p{}", n % 2), "title": title, "cost": 0.5, "tokens_input": 3, "tokens_output": 2,
-                    "tokens_reasoning": 0, "tokens_cache_read": 0, "tokens_cache_write": 0, "time_created": at, "time_updated": at }));
-            } else if sql.contains("FROM message") && named {
-                rows.push(json!({ "id": format!("msg_{n:04}a"), "session_id": session, "data": json!({ "role": "user", "time": { "created": at } }).to_string() }));
-                rows.push(json!({ "id": format!("msg_{n:04}b"), "session_id": session, "data": json!({ "role": "assistant", "modelID": "m", "providerID": "p", "time": { "created": at + 1.0, "completed": at + 2.0 } }).to_string() }));
-            } else if sql.contains("FROM part WHERE") && named {
-                for (which, text) in [
-                    ("a", "hi".to_string()),
-                    ("b", format!("use AKIAIOSFODNN7EXAMPLQ in {n}")),
-                ] {
-                    let data = json!({ "type": "text", "text": text }).to_string();
-                    rows.push(json!({ "id": format!("prt_{n:04}{which}"), "message_id": format!("msg_{n:04}{which}"), "session_id": session, "data": data }));
-                }
-            }
-        }
-        Ok(serde_json::from_value(Value::Array(rows)).expect("rows"))
-    }
-}
-
-/// The command in a home of its own.
-struct Home {
-    dir: tempfile::TempDir,
-    host: Rc<TestHost>,
-    terminal: Rc<Fake>,
-    cli: Cli,
-}
-
-impl Home {
-    fn new(sessions: usize) -> Home {
-        let dir = tempfile::tempdir().expect("a directory");
-        let host = Rc::new(TestHost::new(&[("HOME", &dir.path().to_string_lossy())]));
-        let terminal = Rc::new(Fake::default());
-        let cli = Cli {
-            host: host.clone(),
-            terminal: terminal.clone(),
-            database: Rc::new(Rows(sessions)),
-            spool: dir.path().join("spool").to_string_lossy().into(),
-            variables: Vec::new(),
-            version: "0.0.1".into(),
-        };
-        Home {
-            dir,
-            host,
-            terminal,
-            cli,
-        }
-    }
-
-    /// Exit code, and what was printed.
-    async fn call(&self, args: &[&str]) -> (i32, String) {
-        self.terminal.printed.borrow_mut().clear();
-        let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
-        let exit = self.cli.run(&args).await;
-        (exit, self.terminal.printed.borrow().join("\n"))
-    }
-
-    async fn json(&self, args: &[&str]) -> (i32, Value) {
-        let all: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
-        let (exit, text) = self.call(&all).await;
-        (
-            exit,
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")),
-        )
-    }
-
-    async fn login(&self, world: &World) {
-        self.host.set_env("OPENCODE_SYNC_API_KEY", &world.store.key);
-        let (exit, text) = self.call(&["login", "--url", &world.store.url]).await;
-        assert_eq!(exit, 0, "{text}");
-    }
-
-    fn file(&self) -> std::path::PathBuf {
-        self.dir.path().join(".config/opencode-sync/config.json")
-    }
-}
+use testkit::run;
 
 #[test]
 fn login_tries_the_key_before_it_is_saved_for_the_user_alone() {
@@ -216,6 +87,150 @@ fn login_tries_the_key_before_it_is_saved_for_the_user_alone() {
         let (exit, text) = home.call(&["status"]).await;
         assert_eq!(exit, 1);
         assert!(text.contains("run `opencode-sync login`"), "{text}");
+    });
+}
+
+#[test]
+fn what_the_other_plugin_has_left_is_taken_over_on_request_only() {
+    run(async {
+        let world = World::new();
+        let left = |url: &str, key: &str| json!({ "convexUrl": url, "apiKey": key }).to_string();
+        let whole = left(&format!("{}/", world.store.url), &world.store.key);
+        let wrong = left(&world.store.url, "osk_wrong");
+        let cloud = left("https://happy-otter-1.convex.cloud", "osk_1");
+        // What is left, arguments, answers at the terminal; the exit code, what it says, whether a key is saved.
+        for (what, left, args, answers, exit, says, is_saved) in [
+            (
+                "request",
+                Some(&whole),
+                vec!["--take-over"],
+                vec![],
+                0,
+                "Logged in to",
+                true,
+            ),
+            (
+                "offer, taken",
+                Some(&whole),
+                vec![],
+                vec!["y"],
+                0,
+                "Logged in to",
+                true,
+            ),
+            (
+                "offer, not taken",
+                Some(&whole),
+                vec![],
+                vec!["", "nonsense"],
+                1,
+                "is no URL",
+                false,
+            ),
+            (
+                "nobody to ask",
+                Some(&whole),
+                vec![],
+                vec![],
+                1,
+                "name the store",
+                false,
+            ),
+            (
+                "refused",
+                Some(&wrong),
+                vec!["--take-over"],
+                vec![],
+                1,
+                "refused the key",
+                false,
+            ),
+            (
+                "away",
+                Some(&cloud),
+                vec!["--take-over"],
+                vec![],
+                1,
+                "https://happy-otter-1.convex.site is no store",
+                false,
+            ),
+            (
+                "logged out",
+                Some(&"{}".to_string()),
+                vec!["--take-over"],
+                vec![],
+                1,
+                "is logged out",
+                false,
+            ),
+            (
+                "broken",
+                Some(&"{".to_string()),
+                vec!["--take-over"],
+                vec![],
+                1,
+                "cannot be used",
+                false,
+            ),
+            (
+                "nothing",
+                None,
+                vec!["--take-over"],
+                vec![],
+                1,
+                "nothing to take over",
+                false,
+            ),
+        ] {
+            let home = Home::new(0);
+            if let Some(text) = left {
+                home.write(".opensync/credentials.json", text);
+            }
+            home.host.fail(|operation, to| {
+                (operation == "http" && to.contains("convex.site")).then(|| "connect".into())
+            });
+            *home.terminal.answers.borrow_mut() =
+                answers.iter().map(|text| text.to_string()).collect();
+            let args: Vec<&str> = std::iter::once("login").chain(args).collect();
+            let (found, text) = home.call(&args).await;
+            assert_eq!(found, exit, "{what}: {text}");
+            assert!(text.contains(says), "{what}: {text}");
+            assert!(!text.contains(&world.store.key), "{what}: {text}");
+            assert_eq!(home.file().exists(), is_saved, "{what}");
+            assert_eq!(
+                &home.read(".opensync/credentials.json"),
+                left.map_or("", |text| text),
+                "{what}"
+            );
+        }
+        // What is given otherwise counts, and nobody is asked.
+        let home = Home::new(0);
+        home.write(".opensync/credentials.json", &whole);
+        home.host.set_env("OPENCODE_SYNC_API_KEY", "osk_wrong");
+        *home.terminal.answers.borrow_mut() = vec![world.store.url.clone()];
+        let (_, text) = home.call(&["login"]).await;
+        assert!(text.contains("refused the key"), "{text}");
+        assert!(!home.terminal.asked.borrow()[0].0.contains("Use them"));
+    });
+}
+
+#[test]
+fn who_takes_over_hears_that_the_other_plugin_is_still_named() {
+    run(async {
+        let world = World::new();
+        let home = Home::new(0);
+        home.write(
+            ".config/opencode/opencode.json",
+            "{\"plugin\": [\"opencode-sync-plugin\"]}",
+        );
+        let left = json!({ "convexUrl": world.store.url, "apiKey": world.store.key });
+        home.write(".opensync/credentials.json", &left.to_string());
+        let (exit, text) = home.call(&["login", "--take-over"]).await;
+        assert_eq!(exit, 0, "{text}");
+        assert!(
+            text.contains("opencode.json names opencode-sync-plugin as well"),
+            "{text}"
+        );
     });
 }
 

@@ -1,6 +1,11 @@
 //! Session sync, natively, against a fake store.
 
+mod checks;
 mod cli;
+mod home;
+mod init;
+mod past;
 mod plugin;
+mod privacy;
 mod sending;
 mod world;

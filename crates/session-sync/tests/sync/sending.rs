@@ -1,7 +1,7 @@
 //! Sessions on their way into the store, against a fake OpenSync that drops, refuses and limits as the real one.
 
 use crate::world::{OLD, World, conversation, message, pairs, turn};
-use serde_json::json;
+use serde_json::{Value, json};
 use session_sync::send::{Pass, SendError};
 use session_sync::store::Failure;
 use testkit::run;
@@ -349,5 +349,88 @@ fn a_spool_that_cannot_be_read_is_put_aside_and_the_session_is_sent_again() {
                 .contains(".broken-")
         });
         assert_eq!(aside.count(), 2);
+    });
+}
+
+#[test]
+fn whatever_is_over_a_limit_of_the_store_or_in_a_form_that_it_refuses_arrives_all_the_same() {
+    run(async {
+        let mib = 1024 * 1024;
+        let tool = |input: Value, output: &str| json!({ "type": "tool", "tool": "bash", "state": { "status": "completed", "input": input, "output": output } });
+        let mut deep = json!(1);
+        for _ in 0..30 {
+            deep = json!([{ "in": deep }]);
+        }
+        let mut many = turn()[0]["parts"].as_array().expect("parts").clone();
+        many.extend((0..9_000).map(|n| json!({ "type": "text", "text": n.to_string() })));
+        let surrogate = r#""cut \ud83d here""#;
+        let surrogate: Value = session_sync::opencode::from_json(surrogate).expect("a text");
+        for (what, parts, expected) in [
+            (
+                "a text of 1 MiB",
+                json!([{ "type": "text", "text": "ü ".repeat(mib / 3) }]),
+                "bytes are left out]",
+            ),
+            (
+                "an output of 1 MiB",
+                json!([tool(json!({}), &"x ".repeat(mib / 2))]),
+                "bytes are left out]",
+            ),
+            (
+                "arguments of 1 MiB",
+                json!([tool(json!({ "content": "x ".repeat(mib / 2) }), "")]),
+                "bytes are left out]",
+            ),
+            (
+                "twenty outputs",
+                Value::Array(vec![tool(json!({}), &"x ".repeat(mib / 4)); 20]),
+                "bytes are left out]",
+            ),
+            (
+                "more parts than a list may have",
+                Value::Array(many),
+                "parts are left out here]",
+            ),
+            (
+                "a name with $",
+                json!([tool(json!({ "$schema": "s", "n": { "$ref": 1 } }), "")]),
+                "$schema",
+            ),
+            (
+                "a name that is not ASCII",
+                json!([tool(json!({ "größe": 1 }), "")]),
+                "größe",
+            ),
+            ("no name", json!([tool(json!({ "": 1 }), "")]), "\\\"\\\":1"),
+            ("a deep list", json!([tool(deep, "")]), "in"),
+            (
+                "half a character",
+                json!([{ "type": "text", "text": surrogate }]),
+                "cut \u{fffd} here",
+            ),
+            (
+                "a sign of zero",
+                json!([{ "type": "text", "text": "a\u{0}b" }]),
+                "a\\u0000b",
+            ),
+        ] {
+            let world = World::new();
+            let process = world.process();
+            let mut messages = turn();
+            messages[1]["parts"] = parts;
+            process.want(&conversation(&messages)).await;
+            let pass = process.send().await.expect(what);
+            assert_eq!(
+                (pass.messages, pass.left, pass.refused),
+                (3, 0, 0),
+                "{what}"
+            );
+            let stored = world.store.state().await["sessions"][0]["messages"][1].to_string();
+            assert!(
+                stored.contains(expected),
+                "{what}: {}",
+                &stored[..stored.len().min(400)]
+            );
+        }
     });
 }

@@ -148,7 +148,7 @@ impl World {
         let dir = self.dir.path().join("spool");
         let spool = Spool::new(host.clone(), &dir.to_string_lossy());
         let store = Store::new(host.clone(), &self.store.url, key);
-        let sender = Sender::new(host.clone(), store, spool.clone());
+        let sender = Sender::new(host.clone(), store, spool.clone(), Vec::new());
         Process {
             host,
             spool,
