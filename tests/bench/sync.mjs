@@ -69,10 +69,12 @@ async function turn() {
     const session = await ours.session({ title: "counted" })
     await ours.prompt(session, "script:work")
     const rest = () => eventually("rest", async () => world.spool().length > 0 && world.spool().every((entry) => entry.session.accepted && !entry.session.waiting && Object.values(entry.messages).every(({ waiting }) => !waiting)), 120)
+    const has = (messages) => async () => (await world.stored()).find(({ externalId }) => externalId === session)?.messages.length === messages
+    await eventually("the first turn is there", has(3))
     await rest()
     await world.control("DELETE", "requests")
     await ours.prompt(session, "script:work")
-    await eventually("the turn is there", async () => (await world.stored()).find(({ externalId }) => externalId === session)?.messages.length === 6)
+    await eventually("the turn is there", has(6))
     await rest()
     const requests = (await world.requests()).filter((request) => request.startsWith("POST")).length
     return { ratio: interval(ratios), messages: 3, requests }

@@ -3,36 +3,42 @@
 
 const prompt = (tokens) => tokens.input + tokens.cache.read + tokens.cache.write
 const completion = (tokens) => tokens.output + tokens.reasoning
+const COMPACTION = "[compaction]"
 
 /** What a message says: what was typed or answered, and how it failed. */
 function textOf({ info, parts }) {
-  const texts = parts.filter((part) => part.type === "text" && !part.synthetic && !part.ignored && part.text).map(({ text }) => text)
+  const texts = parts.flatMap((part) => {
+    if (part.type === "text" && !part.synthetic && !part.ignored && part.text) return [part.text]
+    if (part.type === "subtask") return [`[@${part.agent}] ${part.prompt}`]
+    return part.type === "compaction" ? [COMPACTION] : []
+  })
   if (info.error) texts.push(`[${info.error.name}${info.error.data?.message ? `: ${info.error.data.message}` : ""}]`)
   return texts.join("\n\n")
 }
 
 const toolsOf = ({ parts }) => parts.filter(({ type }) => type === "tool").map(({ tool, state }) => ({ name: tool, result: state.output ?? state.error }))
 
+/** A fork has messages that are older than itself. They are counted where they come from, and so nothing twice. */
+function sums(info, messages) {
+  const own = messages.filter((message) => message.info.time.created >= info.time.created)
+  if (own.length === messages.length) return { prompt: prompt(info.tokens), completion: completion(info.tokens), cost: info.cost }
+  const add = (of) => own.reduce((sum, message) => sum + of(message.info), 0)
+  return { prompt: add(({ tokens }) => (tokens ? prompt(tokens) : 0)), completion: add(({ tokens }) => (tokens ? completion(tokens) : 0)), cost: add(({ cost }) => cost ?? 0) }
+}
+
 /** A session as OpenCode has it, in words that both sides know. */
 export function ofOpenCode({ info, messages }) {
   const shown = messages.map((message) => ({ message, text: textOf(message), tools: toolsOf(message) })).filter(({ text, tools }) => text || tools.length)
   return {
     id: info.id,
-    title: info.title,
+    title: info.parentID && !info.title.endsWith("subagent)") ? `Subagent: ${info.title}` : info.title,
     directory: info.directory,
     created: info.time.created,
-    prompt: prompt(info.tokens),
-    completion: completion(info.tokens),
-    cost: info.cost,
-    messages: shown.map(({ message: { info }, text, tools }) => ({
-      id: info.id,
-      role: info.role,
-      created: info.time.created,
-      text,
-      tools,
-      prompt: info.tokens ? prompt(info.tokens) : undefined,
-      completion: info.tokens ? completion(info.tokens) : undefined,
-    })),
+    ...sums(info, messages),
+    messages: shown.map(({ message: { info: { id, role, time, tokens } }, text, tools }) => {
+      const counted = time.created >= info.time.created ? tokens : undefined
+      return { id, role, created: time.created, text, tools, prompt: counted && prompt(counted), completion: counted && completion(counted) }
+    }),
   }
 }
 

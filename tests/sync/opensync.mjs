@@ -4,7 +4,7 @@
 //   node tests/sync/opensync.mjs          prints {"url","key"}, serves on loopback until its input ends
 //
 // Beside the interface: `GET /_test/state` (everything stored), `POST /_test/fault` {status, body, times, path,
-// drop}, `DELETE /_test/fault`, `POST /_test/clock` {ms} (moves its clock forward), `GET /_test/requests`.
+// drop, percent} (without `percent` each request is hit), `DELETE /_test/fault`, `POST /_test/clock` {ms} (moves its clock forward), `GET /_test/requests`.
 
 import { randomBytes } from "node:crypto"
 import { createServer } from "node:http"
@@ -82,6 +82,7 @@ export async function startOpenSync({ port = 0 } = {}) {
   const state = { sessions: new Map(), messages: new Map() }
   const requests = []
   let faults = []
+  let hits = 0
   let ahead = 0
   let serial = 0
   const now = () => Date.now() + ahead
@@ -186,6 +187,7 @@ export async function startOpenSync({ port = 0 } = {}) {
   const controls = {
     "GET /_test/state": () => ({ sessions: [...state.sessions.values()].map((one) => ({ ...shown(one), searchableText: one.searchableText, embeddings: one.embeddings, messages: messagesOf(one.externalId) })) }),
     "GET /_test/requests": () => requests,
+    "GET /_test/hits": () => hits,
     "DELETE /_test/requests": () => ((requests.length = 0), {}),
     "POST /_test/fault": (body) => (faults.push({ times: 1, ...body }), {}),
     "DELETE /_test/fault": () => ((faults = []), {}),
@@ -208,8 +210,9 @@ export async function startOpenSync({ port = 0 } = {}) {
     try {
       if (controls[route]) return answer(200, controls[route](length ? JSON.parse(Buffer.concat(chunks)) : {}))
       requests.push(route)
-      const fault = faults.find(({ times, path }) => times !== 0 && (!path || path === pathname))
+      const fault = faults.find(({ times, path, percent }) => times !== 0 && (!path || path === pathname) && (percent === undefined || Math.random() * 100 < percent))
       if (fault) {
+        hits++
         fault.times--
         if (fault.drop === "before") return request.socket.destroy()
         if (fault.drop !== "after" && !fault.silent) return answer(fault.status, fault.body ?? { error: "fault" }, fault.headers)
