@@ -412,3 +412,26 @@ fn settings_say_where_they_come_from_and_wrong_arguments_say_what_there_is() {
         );
     });
 }
+
+#[test]
+fn another_store_gets_everything() {
+    run(async {
+        let (one, two) = (World::new(), World::new());
+        let home = Home::new(3);
+        for world in [&one, &two, &one] {
+            home.login(world).await;
+            let (exit, pushed) = home.json(&["push"]).await;
+            assert_eq!(
+                (exit, &pushed["pushed"]["messages"]),
+                (0, &json!(6)),
+                "{pushed}"
+            );
+            world.store.forward(60_000).await;
+            home.host.skip_ms.set(home.host.skip_ms.get() + 60_000);
+        }
+        for world in [one, two] {
+            let state = world.store.state().await;
+            assert_eq!(state["sessions"].as_array().map(Vec::len), Some(3));
+        }
+    });
+}
