@@ -80,14 +80,6 @@ impl Item {
 }
 
 impl Entry {
-    /// All that is to be in the store of a session.
-    pub fn want(&mut self, session: &SessionRecord, messages: &[MessageRecord]) {
-        self.add(session);
-        self.add_messages(messages);
-        let ids = messages.iter().map(|message| message.external_id.clone());
-        self.keep(&session.external_id, &ids.collect());
-    }
-
     /// A session is to be in the store.
     pub fn add(&mut self, session: &SessionRecord) {
         self.session.want(json(session));

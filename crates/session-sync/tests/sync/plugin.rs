@@ -544,6 +544,29 @@ fn two_processes_of_one_session_send_each_message_once_more_at_most() {
 }
 
 #[test]
+fn an_answer_that_a_killed_process_left_unfinished_is_not_emptied_in_the_next_turn() {
+    run(async {
+        let world = World::new();
+        let mut unfinished = turn();
+        let times = unfinished[2]["info"]["time"].as_object_mut();
+        times.expect("times").remove("completed");
+        let first = world.open(conversation(&unfinished));
+        first.plugin.event("session.idle", "ses_1", None);
+        assert_eq!(first.plugin.dispose().await, 0);
+        world.store.forward(60_000).await;
+        // A long turn is looked at while it goes on.
+        let mut more = unfinished;
+        more.push(message(4, "user", "and now"));
+        let open = world.open(conversation(&more));
+        open.host.skip_ms.set(60_000);
+        open.host.fast.set(true);
+        open.plugin.event("session.status", "ses_1", Some("busy"));
+        until("the prompt arrived", async || world.arrived().await == 4).await;
+        assert_eq!(world.texts().await[2], ("msg_3".into(), "Done.".into()));
+    });
+}
+
+#[test]
 fn a_pause_that_the_store_asks_for_is_kept() {
     run(async {
         let world = World::new();
