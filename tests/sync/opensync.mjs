@@ -176,7 +176,9 @@ export async function startOpenSync({ port = 0 } = {}) {
       if (!query.get("id")) throw new Refused(400, "Missing session id")
       const found = [...state.sessions.values()].find(({ id }) => id === query.get("id"))
       if (!found) throw invalid("Validator: id is no id of a session")
-      return { session: shown(found), messages: messagesOf(found.externalId).map(({ sessionExternalId: _, ...one }) => one) }
+      const answer = { session: shown(found), messages: messagesOf(found.externalId).map(({ sessionExternalId: _, ...one }) => one) }
+      if (size(answer) > 16 * MIB) throw new Refused(500, "Too many bytes read in a single function execution (limit: 16777216 bytes)")
+      return answer
     },
     "GET /api/stats": () => {
       const all = [...state.sessions.values()].map(shown)

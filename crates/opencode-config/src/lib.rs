@@ -596,7 +596,7 @@ mod tests {
     fn a_link_to_a_file_stays_one_and_a_path_into_a_package_names_it() {
         run(async {
             let dir = tempfile::tempdir().expect("a directory");
-            let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+            let at = |name: &str| dir.path().join(name).to_string_lossy().replace('\\', "/");
             let host = TestHost::new(&[]);
             std::fs::create_dir_all(at("ours/dist")).expect("made");
             std::fs::write(at("ours/dist/index.js"), "").expect("written");

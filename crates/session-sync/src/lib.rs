@@ -1,8 +1,9 @@
 //! OpenCode's sessions in a store of the user's choice.
 //!
 //! What OpenCode has of a session ([`opencode`]) becomes records in the shapes of the store
-//! ([`record`]), without the secrets in it ([`redact`]) and made to fit the store's limits ([`fit`]). Records wait on disk
-//! ([`spool`]) until they were seen in the store ([`send`], [`store`]).
+//! ([`record`]), without the secrets in it ([`redact`], [`project`]) and made to fit the store's limits ([`fit`]). Records
+//! wait on disk ([`spool`]) until they were seen in the store ([`send`], [`store`]). The [`plugin`] brings what happens
+//! now; the command ([`cli`]) brings the past ([`push`]), which is in a database ([`history`]) and in files ([`old`]).
 
 pub mod cli;
 pub mod config;

@@ -341,7 +341,9 @@ impl Plugin {
         let is_whole = |message: &crate::opencode::Message| {
             message.info.role != "assistant" || message.info.time.completed.is_some()
         };
-        let all_whole = conversation.messages.iter().all(is_whole);
+        let all = conversation.messages.iter();
+        let unfinished = all.filter(|message| !is_whole(message));
+        let unfinished: Vec<String> = unfinished.map(|message| message.info.id.clone()).collect();
         if !is_idle {
             conversation.messages.retain(is_whole);
         }
@@ -352,10 +354,15 @@ impl Plugin {
         let want = self.spool.update(session, |entry| {
             entry.directory.clone_from(&info.directory);
             entry.updated = if is_idle { updated } else { entry.updated };
-            entry.want(&record, &messages);
+            entry.add(&record);
+            entry.add_messages(&messages);
+            // What is left out because it is unfinished is not gone.
+            let left_out = unfinished.iter().filter(|_| !is_idle).cloned();
+            let ids = messages.iter().map(|message| message.external_id.clone());
+            entry.keep(session, &ids.chain(left_out).collect());
         });
         want.await.map_err(|error| error.to_string())?;
-        Ok(all_whole)
+        Ok(unfinished.is_empty())
     }
 
     /// The user has deleted a session, and so wants less of it, not more: what waits of it is dropped. The store

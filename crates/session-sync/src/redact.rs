@@ -166,12 +166,22 @@ fn is_plain(value: &str) -> bool {
         Some((_, rest)) => rest,
         None => value,
     };
-    let is_word = |word: &str| {
-        word.len() <= 3
-            || word.len() <= 20 && word.chars().all(char::is_alphabetic)
-            || word.len() <= 6 && word.bytes().all(|byte| byte.is_ascii_digit())
+    if rest.contains('@') {
+        return false;
+    }
+    let is_lettered = |word: &str| {
+        let inner = word.chars().skip(1).filter(|c| c.is_uppercase()).count();
+        word.len() <= 20
+            && word.chars().all(char::is_alphabetic)
+            && (inner <= 2 || word.chars().all(char::is_uppercase))
     };
-    !rest.contains('@') && rest.split(|c: char| " -_./:,\\".contains(c)).all(is_word)
+    let is_number = |word: &str| word.len() <= 6 && word.bytes().all(|byte| byte.is_ascii_digit());
+    let words = rest.split(|c: char| " -_./:,\\".contains(c));
+    // One may be something like `v1`; several of the kind are a code.
+    let others: Vec<&str> = words
+        .filter(|word| !is_lettered(word) && !is_number(word))
+        .collect();
+    others.len() <= 1 && others.iter().all(|word| word.len() <= 3)
 }
 
 fn without_store_keys(text: String) -> String {
@@ -316,6 +326,10 @@ mod tests {
             ("HOOK", "https://hooks.example.com/x?sig=Zk81", true),
             ("ACCOUNT", "AC5f2c9e1b77d04a", true),
             ("LICENSE", "9X7Q-22KF-PL0A-77TT", true),
+            ("LICENSE", "9X7-22K-PL0-A77", true),
+            ("SALT", "kQzWbXrTnLpVd", true),
+            ("NAME", "myLittleShop", false),
+            ("LEVEL", "INFORMATION", false),
             ("CUSTOMER", "me@example.com", true),
             ("ID", "550e8400-e29b-41d4-a716-446655440000", true),
         ] {

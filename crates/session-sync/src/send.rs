@@ -1,6 +1,7 @@
 //! One session on its way into the store: the session first, so that it has its date and its title; its
 //! messages in their order; the session's sums last, because the store makes its index of meanings then.
-//! Then all of it is read back: only what the store was seen to have is done.
+//! Then all of it is read back: only what the store was seen to have is done. A session that is larger than the
+//! store reads at once is not seen; there the number of its messages tells.
 
 use crate::record::SOURCE;
 use crate::spool::{Entry, Spool};
@@ -9,6 +10,7 @@ use futures::lock::Mutex;
 use host::{FileError, Host};
 use serde_json::{Value, json};
 use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// The store drops updates of a message that come sooner after its date.
@@ -18,6 +20,9 @@ const QUIET_MS: f64 = 5_000.0;
 pub const SESSION: &str = "/sync/session";
 /// See [`SESSION`].
 pub const MESSAGE: &str = "/sync/message";
+
+/// A session that was just sent is among so many that the store has changed last.
+const LISTED: usize = 100;
 
 /// What came of a pass over one session.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,9 +87,14 @@ impl Sender {
     /// Sends what waits of a session. An error leaves what was accepted until then accepted.
     pub async fn session(&self, session: &str) -> Result<Pass, SendError> {
         let _turn = self.turn.lock().await;
-        let entry = self.spool.entry(session).await?;
+        let mut entry = self.spool.entry(session).await?;
         if !entry.is_due() {
             return Ok(count(&entry, 0, 0));
+        }
+        let url = self.store.url();
+        if entry.begin_anew(url) {
+            let anew = self.spool.update(session, |entry| entry.begin_anew(url));
+            anew.await?;
         }
         if entry.is_kept(&self.exclude) {
             self.spool.stay(session).await?;
@@ -96,12 +106,13 @@ impl Sender {
         if let Some(record) = closing(&entry) {
             self.store.session(&self.dated(&record).await?).await?;
         }
-        let (stored, found) = self.store.read(&id).await?;
-        let sent: Vec<(String, Value)> = sent
-            .into_iter()
-            .filter(|(id, record)| has_message(&found, id, record))
-            .collect();
-        let sums = sums.filter(|record| has_session(&stored, record)).cloned();
+        let (stored, sent) = self.seen(session, &id, &entry, sent).await?;
+        let has = |record: &&Value| {
+            stored
+                .as_ref()
+                .is_some_and(|stored| has_session(stored, record))
+        };
+        let sums = sums.filter(has).cloned();
         let messages = sent.len();
         let update = self.spool.update(session, move |entry| {
             if let Some(record) = &sums {
@@ -120,6 +131,41 @@ impl Sender {
         Ok(count(&entry, messages, later.max(quiet)))
     }
 
+    /// What the store has: the session, if it was found, and those of the messages that were sent.
+    async fn seen(
+        &self,
+        session: &str,
+        id: &str,
+        entry: &Entry,
+        sent: Vec<(String, Value)>,
+    ) -> Result<(Option<Stored>, Vec<(String, Value)>), Failure> {
+        let records: BTreeMap<&str, &Value> = sent
+            .iter()
+            .map(|(id, record)| (id.as_str(), record))
+            .collect();
+        let mut seen = BTreeSet::new();
+        let read = self.store.read(id, |message| {
+            let record = records.get(message.external_id.as_str());
+            if record.is_some_and(|record| has_message(&message, record)) {
+                seen.insert(message.external_id);
+            }
+        });
+        if let Some(stored) = read.await? {
+            let sent = sent.into_iter().filter(|(id, _)| seen.contains(id));
+            return Ok((Some(stored), sent.collect()));
+        }
+        let listed = self.store.sessions(LISTED).await?;
+        let stored = listed
+            .into_iter()
+            .find(|stored| stored.external_id == session);
+        let were_there = |id: &String| entry.messages[id].accepted.is_some();
+        let before = entry.messages.keys().filter(|id| were_there(id)).count();
+        let new = sent.iter().filter(|(id, _)| !were_there(id)).count();
+        let count = stored.as_ref().and_then(|stored| stored.message_count);
+        let all_there = count.is_some_and(|count| count >= (before + new) as f64);
+        Ok((stored, if all_there { sent } else { Vec::new() }))
+    }
+
     /// The session is there, under its title; gives its id in the store.
     async fn open(&self, session: &str, entry: &Entry) -> Result<String, SendError> {
         match (&entry.store_id, opening(session, entry)) {
@@ -128,7 +174,9 @@ impl Sender {
                 let record = record.unwrap_or_else(|| bare(session));
                 let id = self.store.session(&self.dated(&record).await?).await?;
                 let (kept, title) = (id.clone(), title(&record));
+                let url = self.store.url().to_string();
                 let update = self.spool.update(session, move |entry| {
+                    entry.store = Some(url);
                     entry.store_id = Some(kept);
                     entry.title = title;
                 });
@@ -249,13 +297,14 @@ fn count(entry: &Entry, messages: usize, later_ms: u64) -> Pass {
     }
 }
 
-fn has_message(found: &[StoredMessage], id: &str, record: &Value) -> bool {
-    let Some(stored) = found.iter().find(|message| message.external_id == id) else {
-        return false;
+fn has_message(stored: &StoredMessage, record: &Value) -> bool {
+    let sent = record["parts"].as_array();
+    let are_same = |parts: &Vec<Value>| {
+        parts.len() == stored.parts.len()
+            && parts.iter().zip(&stored.parts).all(|(a, b)| same(a, b))
     };
-    let parts = Value::Array(stored.parts.clone());
     record["textContent"].as_str() == Some(&stored.text_content)
-        && same(&record["parts"], &parts)
+        && sent.is_some_and(are_same)
         && is_number(record, "promptTokens", stored.prompt_tokens)
         && is_number(record, "completionTokens", stored.completion_tokens)
 }

@@ -19,6 +19,9 @@ pub struct Entry {
     version: u32,
     /// The session's id in the store, once it is there.
     pub store_id: Option<String>,
+    /// The store's URL.
+    #[serde(default)]
+    pub store: Option<String>,
     /// The title that the store was given last.
     pub title: Option<String>,
     /// When the session had changed last, as OpenCode says, when it was compared.
@@ -77,14 +80,6 @@ impl Item {
 }
 
 impl Entry {
-    /// All that is to be in the store of a session.
-    pub fn want(&mut self, session: &SessionRecord, messages: &[MessageRecord]) {
-        self.add(session);
-        self.add_messages(messages);
-        let ids = messages.iter().map(|message| message.external_id.clone());
-        self.keep(&session.external_id, &ids.collect());
-    }
-
     /// A session is to be in the store.
     pub fn add(&mut self, session: &SessionRecord) {
         self.session.want(json(session));
@@ -133,6 +128,19 @@ impl Entry {
         }
         self.messages.retain(|_, item| *item != Item::default());
         waits
+    }
+
+    /// Nothing is in the store yet, because it is another one. True if something was taken to be.
+    pub fn begin_anew(&mut self, store: &str) -> bool {
+        if self.store.as_deref().is_none_or(|known| known == store) {
+            return false;
+        }
+        (self.store, self.store_id, self.title, self.updated) = (None, None, None, 0.0);
+        for item in self.messages.values_mut().chain([&mut self.session]) {
+            (item.accepted, item.refused) = (None, None);
+        }
+        self.messages.retain(|_, item| *item != Item::default());
+        true
     }
 
     /// As if the store had taken all that is due.

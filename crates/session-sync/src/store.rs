@@ -5,22 +5,22 @@
 
 use crate::send::{MESSAGE, SESSION};
 use host::{Body, Host, HttpError, HttpRequest, percent_encoded};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::rc::Rc;
 
 /// How long one request may take.
 const TIMEOUT_MS: u64 = 30_000;
-/// The longest answer: a session with all its messages.
-const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// Words of the store's answers to what it will never take. They decide nothing alone: what is refused is kept,
+/// The longest answer: a session with all its messages. Convex sends 20 MiB at most.
+const MAX_BYTES: usize = 24 * 1024 * 1024;
+/// Words, in lower case, of the store's answers to what it will never take or do. They decide nothing alone: what is refused is kept,
 /// and tried again when it is asked for or when the session changes.
 const REFUSALS: &[&str] = &[
-    "Validator",
-    "ArgumentValidationError",
-    "SyntaxError",
-    "Field name",
+    "validator",
+    "argumentvalidationerror",
+    "syntaxerror",
+    "field name",
     "too large",
     "too long",
     "too many",
@@ -48,6 +48,9 @@ pub enum Failure {
     /// It does not take this record.
     #[error("the store refuses it: {0}")]
     Refused(String),
+    /// Its answer is longer than any that it should give.
+    #[error("the store's answer is too long")]
+    TooLarge,
     /// Anything else.
     #[error("the store answers {status}: {text}")]
     Other {
@@ -112,6 +115,11 @@ impl Store {
         Store { host, url, key }
     }
 
+    /// Its URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The store's clock, in milliseconds since the Unix epoch.
     pub async fn clock(&self) -> Result<f64, Failure> {
         #[derive(Deserialize)]
@@ -141,17 +149,22 @@ impl Store {
         Ok(())
     }
 
-    /// A session by its id in the store, with its messages.
-    pub async fn read(&self, id: &str) -> Result<(Stored, Vec<StoredMessage>), Failure> {
-        #[derive(Deserialize)]
-        struct Found {
-            session: Stored,
-            messages: Vec<StoredMessage>,
-        }
+    /// Reads a session by its id in the store, and gives each of its messages to `see`: all of them may be more than
+    /// should be held. None if they are more than the store reads, or sends, at once.
+    pub async fn read(
+        &self,
+        id: &str,
+        mut see: impl FnMut(StoredMessage),
+    ) -> Result<Option<Stored>, Failure> {
         let id = percent_encoded(id, b"");
         let path = format!("/api/sessions/get?id={id}");
-        let found: Found = self.ask("GET", &path, Body::Empty).await?;
-        Ok((found.session, found.messages))
+        let answer = match self.fetch("GET", &path, Body::Empty).await {
+            Err(Failure::Refused(_) | Failure::TooLarge) => return Ok(None),
+            answer => answer?,
+        };
+        let mut json = serde_json::Deserializer::from_slice(&answer);
+        let found = Reading(&mut see).deserialize(&mut json);
+        found.map(Some).map_err(|error| unreadable(&error, &answer))
     }
 
     /// The sessions that were updated last, at most so many. One of them tells whether the key is accepted.
@@ -176,6 +189,17 @@ impl Store {
         path: &str,
         body: Body,
     ) -> Result<T, Failure> {
+        let answer = self.fetch(method, path, body).await?;
+        serde_json::from_slice(&answer).map_err(|error| unreadable(&error, &answer))
+    }
+
+    /// The body of the answer to a request that was accepted.
+    async fn fetch(
+        &self,
+        method: &'static str,
+        path: &str,
+        body: Body,
+    ) -> Result<Vec<u8>, Failure> {
         let request = HttpRequest {
             method,
             url: format!("{}{path}", self.url),
@@ -186,14 +210,10 @@ impl Store {
             save_to: None,
         };
         let answer = self.host.http(request).await.map_err(away)?;
-        let text = String::from_utf8_lossy(&answer.body);
         if answer.status == 200 {
-            let what = |error: serde_json::Error| Failure::Other {
-                status: 200,
-                text: format!("{error}: {}", beginning(&text)),
-            };
-            return serde_json::from_str(&text).map_err(what);
+            return Ok(answer.body);
         }
+        let text = String::from_utf8_lossy(&answer.body);
         let retry = answer
             .header("retry-after")
             .map(|value| pause_ms(value, self.host.now_ms()));
@@ -207,14 +227,94 @@ impl Store {
                 why: text,
             },
             400 | 413 => Failure::Refused(text),
-            500 if REFUSALS.iter().any(|word| text.contains(word)) => Failure::Refused(text),
+            500 if is_refusal(&text) => Failure::Refused(text),
             status => Failure::Other { status, text },
         })
     }
 }
 
 fn away(error: HttpError) -> Failure {
-    Failure::Away(error.to_string())
+    match error {
+        HttpError::TooLarge { .. } => Failure::TooLarge,
+        error => Failure::Away(error.to_string()),
+    }
+}
+
+fn unreadable(error: &serde_json::Error, answer: &[u8]) -> Failure {
+    let text = beginning(&String::from_utf8_lossy(answer));
+    Failure::Other {
+        status: 200,
+        text: format!("{error}: {text}"),
+    }
+}
+
+/// Reads a session with its messages, and keeps none of them.
+struct Reading<'a>(&'a mut dyn FnMut(StoredMessage));
+
+impl<'de> DeserializeSeed<'de> for Reading<'_> {
+    type Value = Stored;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Stored, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reading<'_> {
+    type Value = Stored;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a session with its messages")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Stored, A::Error> {
+        let (mut session, mut has_messages) = (None, false);
+        while let Some(name) = fields.next_key::<String>()? {
+            match name.as_str() {
+                "session" => session = Some(fields.next_value()?),
+                "messages" => {
+                    fields.next_value_seed(Messages(&mut *self.0))?;
+                    has_messages = true;
+                }
+                _ => drop(fields.next_value::<IgnoredAny>()?),
+            }
+        }
+        let missing = |name| serde::de::Error::missing_field(name);
+        let session = session.ok_or_else(|| missing("session"))?;
+        has_messages
+            .then_some(session)
+            .ok_or_else(|| missing("messages"))
+    }
+}
+
+/// See [`Reading`].
+struct Messages<'a>(&'a mut dyn FnMut(StoredMessage));
+
+impl<'de> DeserializeSeed<'de> for Messages<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Messages<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("messages")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut messages: A) -> Result<(), A::Error> {
+        while let Some(message) = messages.next_element()? {
+            (self.0)(message);
+        }
+        Ok(())
+    }
+}
+
+fn is_refusal(text: &str) -> bool {
+    let text = text.to_lowercase();
+    REFUSALS.iter().any(|word| text.contains(word))
 }
 
 /// How long `Retry-After` says to wait: so many seconds, or until a date.

@@ -121,6 +121,12 @@ impl Cli {
             ..file
         };
         config::write(&*self.host, &path, &file).await?;
+        // What another store has is not in this one.
+        let spool = self.spool();
+        for session in spool.sessions().await.map_err(|error| error.to_string())? {
+            let anew = spool.update(&session, |entry| entry.begin_anew(url));
+            anew.await.map_err(|error| error.to_string())?;
+        }
         let mut text = format!(
             "Logged in to {url}. Address and key are in {path}.\nNext: `opencode-sync init` adds the plugin to OpenCode; `opencode-sync push` brings past sessions."
         );

@@ -79,122 +79,119 @@ fn where_all_is_well_both_say_so_and_leave_the_store_as_it_was() {
 /// What goes wrong.
 type Damage = Box<dyn Fn(&Home)>;
 
+const CONFIG: &str = ".config/opencode-sync/config.json";
+
+fn mode(home: &Home, name: &str, mode: u32) {
+    set_permissions(home.at(name), Permissions::from_mode(mode)).expect("set");
+}
+
+/// Files of OpenCode's and ours: which check finds it, the damage, and what is said.
+fn in_files() -> Vec<(&'static str, Damage, &'static str)> {
+    vec![
+        (
+            "settings",
+            Box::new(|home| home.write(CONFIG, "{")),
+            "cannot be used",
+        ),
+        (
+            "settings",
+            Box::new(|home| home.write(CONFIG, "{}")),
+            "run `opencode-sync login`",
+        ),
+        (
+            "mode",
+            Box::new(move |home| mode(home, CONFIG, 0o644)),
+            "chmod 600",
+        ),
+        (
+            "mode",
+            Box::new(move |home| mode(home, ".config/opencode-sync", 0o755)),
+            "chmod 700",
+        ),
+        (
+            "plugin",
+            Box::new(|home| home.write(OPENCODE, "{}")),
+            "run `opencode-sync init`",
+        ),
+        (
+            "plugin",
+            Box::new(|home| home.write(OPENCODE, "{\"plugins\": [\"opencode-session-sync\"]}")),
+            "OpenCode 1 does not read",
+        ),
+        (
+            "opencode",
+            Box::new(|home| home.write(OPENCODE, "{")),
+            "correct the file",
+        ),
+        (
+            "other",
+            Box::new(|home| {
+                home.write(
+                    "project/opencode.json",
+                    "{\"plugin\": [\"opencode-sync-plugin\"]}",
+                )
+            }),
+            "sent twice",
+        ),
+    ]
+}
+
+/// The machine and the store.
+fn around() -> Vec<(&'static str, Damage, &'static str)> {
+    vec![
+        (
+            "spool",
+            Box::new(|home| {
+                home.host.fail(|operation, path| {
+                    (operation == "replace" && path.contains("spool")).then(|| "disk full".into())
+                })
+            }),
+            "disk full",
+        ),
+        (
+            "history",
+            Box::new(|home| {
+                home.host
+                    .fail(|operation, _| (operation == "run").then(|| "not found".into()))
+            }),
+            "put opencode on the PATH",
+        ),
+        (
+            "history",
+            Box::new(|home| std::fs::remove_file(home.at("opencode.db")).expect("removed")),
+            "start OpenCode once",
+        ),
+        (
+            "store",
+            Box::new(|home| {
+                home.host
+                    .fail(|operation, _| (operation == "http").then(|| "connect".into()))
+            }),
+            "Is the address right",
+        ),
+        (
+            "clock",
+            Box::new(|home| home.host.skip_ms.set(3_600_000)),
+            "60 minutes ahead",
+        ),
+        (
+            "key",
+            Box::new(|home| home.host.set_env("OPENCODE_SYNC_API_KEY", "osk_wrong")),
+            "`opencode-sync login` saves another",
+        ),
+    ]
+}
+
 #[test]
 fn each_thing_that_can_be_wrong_is_named_with_what_to_do() {
     run(async {
-        let config = ".config/opencode-sync/config.json";
-        let mode = |home: &Home, name: &str, mode| {
-            set_permissions(home.at(name), Permissions::from_mode(mode)).expect("set")
-        };
-        let cases: Vec<(&str, Damage, &[&str], &str)> = vec![
-            (
-                "settings",
-                Box::new(|home| home.write(config, "{")),
-                &["settings"],
-                "cannot be used",
-            ),
-            (
-                "settings",
-                Box::new(|home| home.write(config, "{}")),
-                &["settings"],
-                "run `opencode-sync login`",
-            ),
-            (
-                "mode",
-                Box::new(move |home| mode(home, config, 0o644)),
-                &["mode"],
-                "chmod 600",
-            ),
-            (
-                "mode",
-                Box::new(move |home| mode(home, ".config/opencode-sync", 0o755)),
-                &["mode"],
-                "chmod 700",
-            ),
-            (
-                "plugin",
-                Box::new(|home| home.write(OPENCODE, "{}")),
-                &["plugin"],
-                "run `opencode-sync init`",
-            ),
-            (
-                "plugin",
-                Box::new(|home| home.write(OPENCODE, "{\"plugins\": [\"opencode-session-sync\"]}")),
-                &["plugin"],
-                "OpenCode 1 does not read",
-            ),
-            (
-                "opencode",
-                Box::new(|home| home.write(OPENCODE, "{")),
-                &["opencode"],
-                "correct the file",
-            ),
-            (
-                "other",
-                Box::new(|home| {
-                    home.write(
-                        "project/opencode.json",
-                        "{\"plugin\": [\"opencode-sync-plugin\"]}",
-                    )
-                }),
-                &["other"],
-                "sent twice",
-            ),
-            (
-                "spool",
-                Box::new(|home| {
-                    home.host.fail(|operation, path| {
-                        (operation == "replace" && path.contains("spool"))
-                            .then(|| "disk full".into())
-                    })
-                }),
-                &["spool"],
-                "disk full",
-            ),
-            (
-                "history",
-                Box::new(|home| {
-                    home.host
-                        .fail(|operation, _| (operation == "run").then(|| "not found".into()))
-                }),
-                &["history"],
-                "put opencode on the PATH",
-            ),
-            (
-                "history",
-                Box::new(|home| std::fs::remove_file(home.at("opencode.db")).expect("removed")),
-                &["history"],
-                "start OpenCode once",
-            ),
-            (
-                "store",
-                Box::new(|home| {
-                    home.host
-                        .fail(|operation, _| (operation == "http").then(|| "connect".into()))
-                }),
-                &["store"],
-                "Is the address right",
-            ),
-            (
-                "clock",
-                Box::new(|home| home.host.skip_ms.set(3_600_000)),
-                &["clock"],
-                "60 minutes ahead",
-            ),
-            (
-                "key",
-                Box::new(|home| home.host.set_env("OPENCODE_SYNC_API_KEY", "osk_wrong")),
-                &["key"],
-                "`opencode-sync login` saves another",
-            ),
-        ];
         let world = World::new();
-        for (what, damage, expected, says) in cases {
+        for (what, damage, says) in in_files().into_iter().chain(around()) {
             let home = healthy(&world).await;
             damage(&home);
             let found = problems(&home, "doctor").await;
             let names: Vec<&str> = found.iter().map(|(what, _)| what.as_str()).collect();
-            assert_eq!(names, expected, "{what}: {found:?}");
+            assert_eq!(names, [what], "{what}: {found:?}");
             assert!(found[0].1.contains(says), "{what}: {found:?}");
             let is_verified = ["settings", "store", "clock", "key"].contains(&what);
             assert_eq!(

@@ -12,40 +12,22 @@ fn login_tries_the_key_before_it_is_saved_for_the_user_alone() {
         let world = World::new();
         let home = Home::new(0);
         let url = &world.store.url;
-        for (piped, answers, args, reason) in [
+        for (piped, args, reason) in [
             (
                 Some("osk_wrong"),
-                vec![],
                 vec!["login", "--url", url],
                 "refused the key",
             ),
-            (
-                None,
-                vec![],
-                vec!["login", "--url", url],
-                "no key was given",
-            ),
+            (None, vec!["login", "--url", url], "no key was given"),
+            (Some("x"), vec!["login"], "name the store with --url"),
+            (Some("x"), vec!["login", "--url", "nonsense"], "is no URL"),
             (
                 Some("x"),
-                vec![],
-                vec!["login"],
-                "name the store with --url",
-            ),
-            (
-                Some("x"),
-                vec![],
-                vec!["login", "--url", "nonsense"],
-                "is no URL",
-            ),
-            (
-                Some("x"),
-                vec![],
                 vec!["login", "--url", "http://127.0.0.1:9"],
                 "is no store that answers",
             ),
         ] {
             *home.terminal.piped.borrow_mut() = piped.map(str::to_string);
-            *home.terminal.answers.borrow_mut() = answers;
             let (exit, text) = home.call(&args).await;
             assert_eq!(exit, 1, "{text}");
             assert!(text.contains(reason), "{reason}: {text}");
@@ -90,127 +72,71 @@ fn login_tries_the_key_before_it_is_saved_for_the_user_alone() {
     });
 }
 
+const LEFT: &str = ".opensync/credentials.json";
+
+/// What the other plugin leaves when it is logged in.
+fn left(url: &str, key: &str) -> String {
+    json!({ "convexUrl": url, "apiKey": key }).to_string()
+}
+
 #[test]
-fn what_the_other_plugin_has_left_is_taken_over_on_request_only() {
+fn what_the_other_plugin_has_left_is_tried_before_it_is_taken_over_and_stays() {
     run(async {
         let world = World::new();
-        let left = |url: &str, key: &str| json!({ "convexUrl": url, "apiKey": key }).to_string();
-        let whole = left(&format!("{}/", world.store.url), &world.store.key);
-        let wrong = left(&world.store.url, "osk_wrong");
-        let cloud = left("https://happy-otter-1.convex.cloud", "osk_1");
-        // What is left, arguments, answers at the terminal; the exit code, what it says, whether a key is saved.
-        for (what, left, args, answers, exit, says, is_saved) in [
-            (
-                "request",
-                Some(&whole),
-                vec!["--take-over"],
-                vec![],
-                0,
-                "Logged in to",
-                true,
-            ),
-            (
-                "offer, taken",
-                Some(&whole),
-                vec![],
-                vec!["y"],
-                0,
-                "Logged in to",
-                true,
-            ),
-            (
-                "offer, not taken",
-                Some(&whole),
-                vec![],
-                vec!["", "nonsense"],
-                1,
-                "is no URL",
-                false,
-            ),
-            (
-                "nobody to ask",
-                Some(&whole),
-                vec![],
-                vec![],
-                1,
-                "name the store",
-                false,
-            ),
-            (
-                "refused",
-                Some(&wrong),
-                vec!["--take-over"],
-                vec![],
-                1,
-                "refused the key",
-                false,
-            ),
-            (
-                "away",
-                Some(&cloud),
-                vec!["--take-over"],
-                vec![],
-                1,
-                "https://happy-otter-1.convex.site is no store",
-                false,
-            ),
-            (
-                "logged out",
-                Some(&"{}".to_string()),
-                vec!["--take-over"],
-                vec![],
-                1,
-                "is logged out",
-                false,
-            ),
-            (
-                "broken",
-                Some(&"{".to_string()),
-                vec!["--take-over"],
-                vec![],
-                1,
-                "cannot be used",
-                false,
-            ),
-            (
-                "nothing",
-                None,
-                vec!["--take-over"],
-                vec![],
-                1,
-                "nothing to take over",
-                false,
-            ),
+        let url = &world.store.url;
+        let away = "https://happy-otter-1.convex.cloud";
+        for (left, says) in [
+            (left(&format!("{url}/"), &world.store.key), "Logged in to"),
+            (left(url, "osk_wrong"), "refused the key"),
+            (left(away, "osk_1"), "happy-otter-1.convex.site is no store"),
+            ("{}".into(), "is logged out"),
+            ("{".into(), "cannot be used"),
+            (String::new(), "nothing to take over"),
         ] {
             let home = Home::new(0);
-            if let Some(text) = left {
-                home.write(".opensync/credentials.json", text);
+            if !left.is_empty() {
+                home.write(LEFT, &left);
             }
             home.host.fail(|operation, to| {
                 (operation == "http" && to.contains("convex.site")).then(|| "connect".into())
             });
-            *home.terminal.answers.borrow_mut() =
-                answers.iter().map(|text| text.to_string()).collect();
-            let args: Vec<&str> = std::iter::once("login").chain(args).collect();
-            let (found, text) = home.call(&args).await;
-            assert_eq!(found, exit, "{what}: {text}");
-            assert!(text.contains(says), "{what}: {text}");
-            assert!(!text.contains(&world.store.key), "{what}: {text}");
-            assert_eq!(home.file().exists(), is_saved, "{what}");
-            assert_eq!(
-                &home.read(".opensync/credentials.json"),
-                left.map_or("", |text| text),
-                "{what}"
-            );
+            let (exit, text) = home.call(&["login", "--take-over"]).await;
+            let is_taken = says == "Logged in to";
+            assert_eq!(exit, i32::from(!is_taken), "{text}");
+            assert!(text.contains(says), "{says}: {text}");
+            assert!(!text.contains(&world.store.key), "{text}");
+            assert_eq!(home.file().exists(), is_taken, "{says}");
+            assert_eq!(home.read(LEFT), left);
         }
-        // What is given otherwise counts, and nobody is asked.
-        let home = Home::new(0);
-        home.write(".opensync/credentials.json", &whole);
-        home.host.set_env("OPENCODE_SYNC_API_KEY", "osk_wrong");
-        *home.terminal.answers.borrow_mut() = vec![world.store.url.clone()];
-        let (_, text) = home.call(&["login"]).await;
-        assert!(text.contains("refused the key"), "{text}");
-        assert!(!home.terminal.asked.borrow()[0].0.contains("Use them"));
+    });
+}
+
+#[test]
+fn what_the_other_plugin_has_left_is_offered_at_a_terminal_when_nothing_else_is_given() {
+    run(async {
+        let world = World::new();
+        let wrong = "osk_wrong";
+        for (key, answers, says) in [
+            (None, vec!["y"], "Logged in to"),
+            (None, vec!["YES "], "Logged in to"),
+            (None, vec!["", "nonsense"], "is no URL"),
+            (None, vec!["n", "nonsense"], "is no URL"),
+            (None, vec![], "name the store"),
+            (Some(wrong), vec!["nonsense"], "is no URL"),
+        ] {
+            let home = Home::new(0);
+            home.write(LEFT, &left(&world.store.url, &world.store.key));
+            if let Some(key) = key {
+                home.host.set_env("OPENCODE_SYNC_API_KEY", key);
+            }
+            let all = answers.iter().map(|text| text.to_string()).collect();
+            *home.terminal.answers.borrow_mut() = all;
+            let (_, text) = home.call(&["login"]).await;
+            assert!(text.contains(says), "{answers:?}: {text}");
+            assert_eq!(home.file().exists(), says == "Logged in to", "{answers:?}");
+            let asked = home.terminal.asked.borrow();
+            assert_eq!(asked[0].0.contains("Use them?"), key.is_none());
+        }
     });
 }
 
@@ -223,8 +149,7 @@ fn who_takes_over_hears_that_the_other_plugin_is_still_named() {
             ".config/opencode/opencode.json",
             "{\"plugin\": [\"opencode-sync-plugin\"]}",
         );
-        let left = json!({ "convexUrl": world.store.url, "apiKey": world.store.key });
-        home.write(".opensync/credentials.json", &left.to_string());
+        home.write(LEFT, &left(&world.store.url, &world.store.key));
         let (exit, text) = home.call(&["login", "--take-over"]).await;
         assert_eq!(exit, 0, "{text}");
         assert!(
@@ -410,5 +335,28 @@ fn settings_say_where_they_come_from_and_wrong_arguments_say_what_there_is() {
             text.contains("unknown field `colour`") && text.contains("include.files"),
             "{text}"
         );
+    });
+}
+
+#[test]
+fn another_store_gets_everything() {
+    run(async {
+        let (one, two) = (World::new(), World::new());
+        let home = Home::new(3);
+        for world in [&one, &two, &one] {
+            home.login(world).await;
+            let (exit, pushed) = home.json(&["push"]).await;
+            assert_eq!(
+                (exit, &pushed["pushed"]["messages"]),
+                (0, &json!(6)),
+                "{pushed}"
+            );
+            world.store.forward(60_000).await;
+            home.host.skip_ms.set(home.host.skip_ms.get() + 60_000);
+        }
+        for world in [one, two] {
+            let state = world.store.state().await;
+            assert_eq!(state["sessions"].as_array().map(Vec::len), Some(3));
+        }
     });
 }

@@ -26,67 +26,80 @@ const OWN: &str = ".config/opencode/opencode.json";
 const OWN_C: &str = ".config/opencode/opencode.jsonc";
 const PROJECT: &str = "project/opencode.json";
 
+/// What it is about, the files before, arguments, the file that changes, and what stands in it then.
+type Case = (
+    &'static str,
+    Vec<(&'static str, &'static str)>,
+    Vec<&'static str>,
+    &'static str,
+    &'static str,
+);
+
+fn cases() -> Vec<Case> {
+    let new = "{\n  \"$schema\": \"https://opencode.ai/config.json\",\n  \"plugin\": [\"opencode-session-sync\"]\n}\n";
+    vec![
+        ("no file", vec![], vec!["init"], OWN, new),
+        (
+            "no file of the project",
+            vec![(OWN, "{}")],
+            vec!["init", "--project"],
+            PROJECT,
+            new,
+        ),
+        (
+            "comments",
+            vec![(
+                OWN,
+                "// mine\n{\n\t// the theme\n\t\"theme\": \"x\", /* y */\n}\n",
+            )],
+            vec!["init"],
+            OWN,
+            "// mine\n{\n\t// the theme\n\t\"theme\": \"x\", /* y */\n\t\"plugin\": [\"opencode-session-sync\"],\n}\n",
+        ),
+        (
+            "others",
+            vec![(
+                OWN,
+                "{\r\n  \"plugin\": [\r\n    \"a\", // keep\r\n    [\"b\", {}]\r\n  ]\r\n}\r\n",
+            )],
+            vec!["init"],
+            OWN,
+            "{\r\n  \"plugin\": [\r\n    \"a\", // keep\r\n    [\"b\", {}],\r\n    \"opencode-session-sync\"\r\n  ]\r\n}\r\n",
+        ),
+        (
+            "the file that names plugins",
+            vec![(OWN_C, "{}"), (OWN, "{\"plugin\": []}")],
+            vec!["init"],
+            OWN,
+            "{\"plugin\": [\"opencode-session-sync\"]}",
+        ),
+        (
+            "a project's entry holds there only",
+            vec![
+                (OWN, "{}"),
+                (PROJECT, "{\"plugin\": [\"opencode-session-sync\"]}"),
+            ],
+            vec!["init"],
+            OWN,
+            "{\n  \"plugin\": [\"opencode-session-sync\"]\n}",
+        ),
+        (
+            "the key that nobody reads",
+            vec![(
+                OWN,
+                "{\"plugins\": [\"opencode-session-sync@1.0.0\", \"x\"]}",
+            )],
+            vec!["init"],
+            OWN,
+            "{\"plugins\": [\"x\"],\n  \"plugin\": [\"opencode-session-sync@1.0.0\"]}",
+        ),
+    ]
+}
+
 #[test]
 fn the_plugin_is_added_where_it_belongs_and_all_else_stays_as_it_is() {
     run(async {
-        let new = "{\n  \"$schema\": \"https://opencode.ai/config.json\",\n  \"plugin\": [\"opencode-session-sync\"]\n}\n";
-        for (what, before, args, changed, after) in [
-            ("no file", vec![], vec!["init"], OWN, new),
-            (
-                "no file of the project",
-                vec![(OWN, "{}")],
-                vec!["init", "--project"],
-                PROJECT,
-                new,
-            ),
-            (
-                "comments",
-                vec![(
-                    OWN,
-                    "// mine\n{\n\t// the theme\n\t\"theme\": \"x\", /* y */\n}\n",
-                )],
-                vec!["init"],
-                OWN,
-                "// mine\n{\n\t// the theme\n\t\"theme\": \"x\", /* y */\n\t\"plugin\": [\"opencode-session-sync\"],\n}\n",
-            ),
-            (
-                "others",
-                vec![(
-                    OWN,
-                    "{\r\n  \"plugin\": [\r\n    \"a\", // keep\r\n    [\"b\", {}]\r\n  ]\r\n}\r\n",
-                )],
-                vec!["init"],
-                OWN,
-                "{\r\n  \"plugin\": [\r\n    \"a\", // keep\r\n    [\"b\", {}],\r\n    \"opencode-session-sync\"\r\n  ]\r\n}\r\n",
-            ),
-            (
-                "the file that names plugins",
-                vec![(OWN_C, "{}"), (OWN, "{\"plugin\": []}")],
-                vec!["init"],
-                OWN,
-                "{\"plugin\": [\"opencode-session-sync\"]}",
-            ),
-            (
-                "a project's entry holds there only",
-                vec![
-                    (OWN, "{}"),
-                    (PROJECT, "{\"plugin\": [\"opencode-session-sync\"]}"),
-                ],
-                vec!["init"],
-                OWN,
-                "{\n  \"plugin\": [\"opencode-session-sync\"]\n}",
-            ),
-            (
-                "the key that nobody reads",
-                vec![(
-                    OWN,
-                    "{\"plugins\": [\"opencode-session-sync@1.0.0\", \"x\"]}",
-                )],
-                vec!["init"],
-                OWN,
-                "{\"plugins\": [\"x\"],\n  \"plugin\": [\"opencode-session-sync@1.0.0\"]}",
-            ),
-        ] {
+        for (what, before, args, changed, after) in cases() {
             let home = Home::new(0);
             home.write("project/.git/HEAD", "");
             for (name, text) in &before {

@@ -198,3 +198,33 @@ fn a_large_session_arrives_whole_page_by_page_and_what_is_gone_from_it_is_emptie
         assert_eq!(found, expected);
     });
 }
+
+#[test]
+fn a_session_that_the_store_cannot_give_back_at_once_is_counted() {
+    run(async {
+        let world = World::new();
+        let home = Home::new(0);
+        home.login(&world).await;
+        let mut past = Past::new("ses_a", "Huge", 0.0);
+        past.messages = 48;
+        past.text = Box::new(|n| format!("{n} {}", "x".repeat(200_000)));
+        home.database.sessions.borrow_mut().push(past);
+        home.host.fast.set(true);
+        let (exit, text) = home.call(&["push"]).await;
+        assert_eq!(exit, 0, "{text}");
+        assert_eq!(texts(&sessions(&world).await[0]).len(), 48);
+        // One more is said to be taken, and is not: the number tells.
+        home.past(0, |past| past.messages = 49);
+        let lie = json!({ "silent": true, "path": "/sync/message" });
+        world.store.fault(lie).await;
+        world.store.forget().await;
+        let (exit, text) = home.call(&["push"]).await;
+        assert_eq!(exit, 0, "{text}");
+        assert_eq!(texts(&sessions(&world).await[0]).len(), 49);
+        let requests = world.store.requests().await;
+        let sent = requests
+            .iter()
+            .filter(|request| request.ends_with("/sync/message"));
+        assert_eq!(sent.count(), 2);
+    });
+}

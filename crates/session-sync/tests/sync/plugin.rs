@@ -231,30 +231,27 @@ const WHOLE: [(&str, &str); 3] = [
     ("msg_3", "Done."),
 ];
 
-fn cases() -> Vec<Case> {
-    let changed = |change: &dyn Fn(&mut Value)| {
-        let mut changed = conversation(&turn());
-        change(&mut changed);
-        changed
-    };
-    let copied = |at: f64| {
-        changed(&|fork: &mut Value| {
-            fork["info"]["time"]["created"] = (OLD + at).into();
-            fork["info"]["title"] = "The till (fork #1)".into();
-        })
-    };
+/// A turn that was changed.
+fn changed(change: impl Fn(&mut Value)) -> Value {
+    let mut changed = conversation(&turn());
+    change(&mut changed);
+    changed
+}
+
+/// What is taken back.
+fn taken_back() -> Vec<Case> {
     vec![
         Case {
             what: "undo: what is taken back stays until OpenCode removes it, because it can be redone",
             before: conversation(&turn()),
             events: &["session.updated"],
-            after: changed(&|undone| undone["info"]["revert"] = json!({ "messageID": "msg_1" })),
+            after: changed(|undone| undone["info"]["revert"] = json!({ "messageID": "msg_1" })),
             texts: &WHOLE,
             session: json!({ "cost": 1 }),
         },
         Case {
             what: "a new prompt after an undo",
-            before: changed(&|undone| undone["info"]["revert"] = json!({ "messageID": "msg_1" })),
+            before: changed(|undone| undone["info"]["revert"] = json!({ "messageID": "msg_1" })),
             events: &[
                 "message.removed",
                 "message.removed",
@@ -277,7 +274,7 @@ fn cases() -> Vec<Case> {
         },
         Case {
             what: "a part is removed",
-            before: changed(&|two| {
+            before: changed(|two| {
                 let more = json!({ "type": "text", "text": "And more." });
                 two["messages"][1]["parts"]
                     .as_array_mut()
@@ -289,11 +286,20 @@ fn cases() -> Vec<Case> {
             texts: &WHOLE,
             session: json!({}),
         },
+    ]
+}
+
+/// Sessions of a kind of their own.
+fn kinds() -> Vec<Case> {
+    vec![
         Case {
             what: "a fork: the copies are there, and counted where they come from",
             before: nothing(),
             events: &["session.created", "message.updated", "session.updated"],
-            after: copied(2_500.0),
+            after: changed(|fork| {
+                fork["info"]["time"]["created"] = (OLD + 2_500.0).into();
+                fork["info"]["title"] = "The till (fork #1)".into();
+            }),
             texts: &WHOLE,
             session: json!({ "title": "The till (fork #1)", "promptTokens": 12, "completionTokens": 6, "cost": 0 }),
         },
@@ -301,7 +307,7 @@ fn cases() -> Vec<Case> {
             what: "a subagent under a title of its own",
             before: nothing(),
             events: &["session.created", "session.idle"],
-            after: changed(&|child| child["info"]["parentID"] = "ses_0".into()),
+            after: changed(|child| child["info"]["parentID"] = "ses_0".into()),
             texts: &WHOLE,
             session: json!({ "title": "Subagent: The till", "cost": 1 }),
         },
@@ -327,11 +333,17 @@ fn cases() -> Vec<Case> {
             ],
             session: json!({ "cost": 1.5 }),
         },
+    ]
+}
+
+/// How an answer or a session ends.
+fn ended() -> Vec<Case> {
+    vec![
         Case {
             what: "abort",
             before: conversation(&turn()[..2]),
             events: &["session.error", "session.idle", "message.updated"],
-            after: changed(&|aborted| {
+            after: changed(|aborted| {
                 aborted["messages"][2]["info"]["error"] =
                     json!({ "name": "MessageAbortedError", "data": { "message": "Aborted" } });
             }),
@@ -360,7 +372,7 @@ fn cases() -> Vec<Case> {
             what: "another title",
             before: conversation(&turn()),
             events: &["session.updated"],
-            after: changed(&|renamed| renamed["info"]["title"] = "The till rings".into()),
+            after: changed(|renamed| renamed["info"]["title"] = "The till rings".into()),
             texts: &WHOLE,
             session: json!({ "title": "The till rings", "cost": 1 }),
         },
@@ -386,7 +398,7 @@ fn cases() -> Vec<Case> {
 #[test]
 fn what_happens_to_a_session_happens_to_it_in_the_store() {
     run(async {
-        for case in cases() {
+        for case in [taken_back(), kinds(), ended()].into_iter().flatten() {
             let what = case.what;
             let world = World::new();
             let before = world.open(case.before);
@@ -528,6 +540,29 @@ fn two_processes_of_one_session_send_each_message_once_more_at_most() {
             ("msg_4", "and now"),
         ]);
         assert_eq!(world.texts().await, expected);
+    });
+}
+
+#[test]
+fn an_answer_that_a_killed_process_left_unfinished_is_not_emptied_in_the_next_turn() {
+    run(async {
+        let world = World::new();
+        let mut unfinished = turn();
+        let times = unfinished[2]["info"]["time"].as_object_mut();
+        times.expect("times").remove("completed");
+        let first = world.open(conversation(&unfinished));
+        first.plugin.event("session.idle", "ses_1", None);
+        assert_eq!(first.plugin.dispose().await, 0);
+        world.store.forward(60_000).await;
+        // A long turn is looked at while it goes on.
+        let mut more = unfinished;
+        more.push(message(4, "user", "and now"));
+        let open = world.open(conversation(&more));
+        open.host.skip_ms.set(60_000);
+        open.host.fast.set(true);
+        open.plugin.event("session.status", "ses_1", Some("busy"));
+        until("the prompt arrived", async || world.arrived().await == 4).await;
+        assert_eq!(world.texts().await[2], ("msg_3".into(), "Done.".into()));
     });
 }
 

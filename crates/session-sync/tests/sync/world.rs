@@ -120,9 +120,12 @@ impl Process {
         let (include, redactor) = (ALL, Redactor::new([]));
         let policy = Policy { include, redactor };
         let (session, messages) = records(&conversation, &policy);
-        let want = self
-            .spool
-            .update("ses_1", |entry| entry.want(&session, &messages));
+        let want = self.spool.update("ses_1", |entry| {
+            entry.add(&session);
+            entry.add_messages(&messages);
+            let ids = messages.iter().map(|message| message.external_id.clone());
+            entry.keep("ses_1", &ids.collect());
+        });
         want.await.expect("the spool takes it");
     }
 
