@@ -1,5 +1,5 @@
-// `npm run soak -- --seed N --turns N`: many sessions in several real OpenCode processes of one
-// project, for long, while Daytona fails in every way that it can and processes are killed; then
+// `npm run soak -- --seed N --turns N`; with `--shape sync` that of session sync (sync.mjs). Of the
+// sandbox plugin: many sessions in several real OpenCode processes of one project, for long, while Daytona fails in every way that it can and processes are killed; then
 // everything that the model was told it had written must be in the user's repository.
 //
 // Some kills are aimed at the packing and at the upload of large repositories (aim.mjs).
@@ -18,6 +18,7 @@ import { plainKinds } from "../repositories/kinds.mjs"
 import { MB, buildLarge, orphans, packing, uploading } from "./aim.mjs"
 import { changes, halfMade, missing, strays, temporary, unsettled, unsound } from "./home.mjs"
 import { dice, kindOf, plan, repositoryOf } from "./plan.mjs"
+import { soakSync } from "./sync.mjs"
 
 const DEFAULTS = { seed: 1, turns: 500, sessions: 20, processes: 4, faults: 5, "kill-every": 50, repositories: 6, large: 2, megabytes: 40 }
 /** Turns at once. */
@@ -460,33 +461,54 @@ async function sandboxes(local) {
   }
 }
 
-function sizesOf(args) {
-  const sizes = { ...DEFAULTS }
+/** What can be soaked: sizes with their defaults, and what is said at the end. */
+const SHAPES = {
+  plugin: {
+    defaults: DEFAULTS,
+    run: ({ "kill-every": killEvery, ...rest }) => soak({ ...rest, killEvery }),
+    told: ({ turns, promises, kills, aimed, left, faults, early }) =>
+      `${turns} turns, ${promises} promises, ${kills} kills (${aimed.packing} during packing, ${aimed.upload} during upload; ${left} temporary directories were left by them), ${faults} faults, ${early} early`,
+  },
+  sync: {
+    defaults: { seed: 1, sessions: 60 },
+    run: soakSync,
+    told: ({ sessions, turns, kills, faults, actions }) => `${sessions} sessions, ${turns} turns (${Object.entries(actions).map(([name, count]) => `${count} ${name}`).join(", ")}), ${kills} kills, ${faults} faults`,
+  },
+}
+
+/** The shape, and its sizes. */
+function wanted(args) {
+  const at = args.indexOf("--shape")
+  const [, shape = "plugin"] = at < 0 ? [] : args.splice(at, 2)
+  if (!(shape in SHAPES)) {
+    console.error(`--shape ${shape}: there are ${Object.keys(SHAPES).join(" and ")}.`)
+    process.exit(2)
+  }
+  const sizes = { ...SHAPES[shape].defaults }
   for (let n = 0; n < args.length; n += 2) {
     const name = args[n].replace(/^--/, "")
-    if (!(name in DEFAULTS) || !/^\d+$/.test(args[n + 1] ?? "")) {
-      console.error(`${args[n]} ${args[n + 1] ?? ""}: known are ${Object.entries(DEFAULTS).map(([name, value]) => `--${name} ${value}`).join(", ")}, each with a whole number.`)
+    if (!(name in sizes) || !/^\d+$/.test(args[n + 1] ?? "")) {
+      console.error(`${args[n]} ${args[n + 1] ?? ""}: known are ${Object.entries(SHAPES[shape].defaults).map(([name, value]) => `--${name} ${value}`).join(", ")}, each with a whole number.`)
       process.exit(2)
     }
     sizes[name] = Number(args[n + 1])
   }
-  const { "kill-every": killEvery, ...rest } = sizes
-  return { ...rest, killEvery }
+  return { shape, sizes }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const { killEvery, ...rest } = sizesOf(process.argv.slice(2))
-  const replay = Object.entries({ ...rest, "kill-every": killEvery }).map(([name, value]) => `--${name} ${value}`).join(" ")
+  const { shape, sizes } = wanted(process.argv.slice(2))
+  const replay = [`--shape ${shape}`, ...Object.entries(sizes).map(([name, value]) => `--${name} ${value}`)].join(" ")
   prepare()
-  console.log(`seed ${rest.seed}; the same again: npm run soak -- ${replay}`)
-  const result = await soak({ ...rest, killEvery, say: console.log })
+  console.log(`seed ${sizes.seed}; the same again: npm run soak -- ${replay}`)
+  const result = await SHAPES[shape].run({ ...sizes, say: console.log })
   for (const [check, complaints] of Object.entries(result.complaints)) {
     console.log(`${complaints.length ? "FAILED" : "ok"}: ${check}`)
     for (const complaint of complaints) console.log(`  ${complaint}`)
   }
   const failed = Object.values(result.complaints).filter((complaints) => complaints.length).length
   const passed = Object.keys(result.complaints).length - failed
-  console.log(`${result.turns} turns, ${result.promises} promises, ${result.kills} kills (${result.aimed.packing} during packing, ${result.aimed.upload} during upload; ${result.left} temporary directories were left by them), ${result.faults} faults, ${result.early} early, ${passed} passed, ${failed} failed`)
+  console.log(`${SHAPES[shape].told(result)}, ${passed} passed, ${failed} failed`)
   if (failed) console.log(`The same again: npm run soak -- ${replay}`)
   process.exit(failed ? 1 : 0)
 }

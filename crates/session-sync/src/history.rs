@@ -69,6 +69,13 @@ pub struct Found {
     pub(crate) is_old: bool,
 }
 
+impl Found {
+    /// Where it works.
+    pub fn directory(&self) -> &str {
+        self.info["directory"].as_str().unwrap_or_default()
+    }
+}
+
 /// What was read of a session.
 #[derive(Debug)]
 pub struct Read {

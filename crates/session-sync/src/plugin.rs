@@ -12,7 +12,7 @@
 
 use crate::config::{Config, is_excluded, is_private};
 use crate::opencode::{Conversation, Session};
-use crate::record::{Policy, records};
+use crate::record::{MessageRecord, Policy, Sums, message_record, session_record};
 use crate::send::{Pass, SendError, Sender};
 use crate::spool::Spool;
 use crate::store::{Failure, Store};
@@ -349,7 +349,10 @@ impl Plugin {
         }
         let info = &conversation.info;
         let policy = self.policy.in_project(&*self.host, &info.directory).await;
-        let (record, messages) = records(&conversation, &policy);
+        let mut sums = Sums::default();
+        sums.add(info, &conversation.messages);
+        let record = session_record(info, &sums, &policy);
+        let (messages, ids) = self.changed(session, &conversation, &policy).await?;
         let updated = info.time.updated;
         let want = self.spool.update(session, |entry| {
             entry.directory.clone_from(&info.directory);
@@ -358,11 +361,38 @@ impl Plugin {
             entry.add_messages(&messages);
             // What is left out because it is unfinished is not gone.
             let left_out = unfinished.iter().filter(|_| !is_idle).cloned();
-            let ids = messages.iter().map(|message| message.external_id.clone());
-            entry.keep(session, &ids.chain(left_out).collect());
+            entry.policy = Some(policy.name());
+            entry.keep(session, &ids.into_iter().chain(left_out).collect());
         });
         want.await.map_err(|error| error.to_string())?;
         Ok(unfinished.is_empty())
+    }
+
+    /// The records of what has changed in a conversation, and the ids of all its messages. OpenCode's own work
+    /// goes on between two of them.
+    async fn changed(
+        &self,
+        session: &str,
+        conversation: &Conversation,
+        policy: &Policy,
+    ) -> Result<(Vec<(MessageRecord, String)>, Vec<String>), String> {
+        let entry = self.spool.entry(session).await;
+        let entry = entry.map_err(|error| error.to_string())?;
+        let (mut changed, mut ids) = (Vec::new(), Vec::new());
+        for message in &conversation.messages {
+            let id = &message.info.id;
+            let fingerprint = policy.fingerprint(&conversation.info, message);
+            if entry.has(id, &fingerprint) {
+                ids.push(id.clone());
+                continue;
+            }
+            if let Some(record) = message_record(&conversation.info, message, policy) {
+                ids.push(id.clone());
+                changed.push((record, fingerprint));
+            }
+            self.host.sleep(0).await;
+        }
+        Ok((changed, ids))
     }
 
     /// The user has deleted a session, and so wants less of it, not more: what waits of it is dropped. The store

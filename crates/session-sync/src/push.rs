@@ -2,7 +2,7 @@
 //! interrupted goes on where it was.
 
 use crate::config::{is_excluded, is_private};
-use crate::history::{self, Filter, History, Read};
+use crate::history::{self, Filter, Found, History, Read};
 use crate::record::{MessageRecord, Policy, SessionRecord, Sums, message_records, session_record};
 use crate::send::{MESSAGE, Pass, SendError, Sender, requests};
 use crate::spool::{Entry, Spool};
@@ -62,9 +62,11 @@ struct Pages {
 /// A session that may leave, or a page of one.
 struct Leaving {
     session: SessionRecord,
-    messages: Vec<MessageRecord>,
+    messages: Vec<(MessageRecord, String)>,
     /// When the session had changed last.
     updated: f64,
+    /// Names the rules by which it leaves.
+    policy: String,
     /// Where it works.
     directory: String,
     /// With the last page: the messages of all pages.
@@ -82,8 +84,18 @@ enum Seen {
 /// What leaves of the project that was met last: sessions of one project are mostly near each other.
 #[derive(Default)]
 struct Projects {
-    directory: String,
-    policy: Option<Policy>,
+    last: Option<(String, Policy)>,
+}
+
+impl Projects {
+    async fn policy(&mut self, push: &Push<'_>, directory: &str) -> &Policy {
+        let is_last = |(known, _): &(String, Policy)| known == directory;
+        let policy = match self.last.take().filter(is_last) {
+            Some((_, policy)) => policy,
+            None => push.policy.in_project(&**push.host, directory).await,
+        };
+        &self.last.insert((directory.to_string(), policy)).1
+    }
 }
 
 /// Everything a run needs.
@@ -96,6 +108,10 @@ pub struct Push<'a> {
     pub policy: &'a Policy,
     /// Projects that stay.
     pub exclude: &'a [String],
+    /// What is known of the store.
+    pub spool: &'a Spool,
+    /// The store's URL.
+    pub store: &'a str,
 }
 
 impl Push<'_> {
@@ -105,12 +121,20 @@ impl Push<'_> {
         filter: &Filter,
         mut see: impl AsyncFnMut(Seen, &mut Pushed) -> Result<(), String>,
     ) -> Result<Pushed, String> {
-        let found = self.history.sessions(filter).await?;
+        let mut projects = Projects::default();
+        let all = self.history.sessions(filter).await?;
+        let of = all.len();
+        let mut found = Vec::new();
+        for session in all {
+            if !self.is_current(&session, &mut projects).await {
+                found.push(session);
+            }
+        }
         let mut pushed = Pushed {
-            of: found.len(),
+            of,
+            sessions: of - found.len(),
             ..Pushed::default()
         };
-        let mut projects = Projects::default();
         for batch in history::batches(&found) {
             let paged = matches!(batch, [one] if one.is_paged());
             if !paged {
@@ -139,6 +163,15 @@ impl Push<'_> {
         Ok(pushed)
     }
 
+    /// True if the store has all of a session as it is now: it need not be read.
+    async fn is_current(&self, found: &Found, projects: &mut Projects) -> bool {
+        let Ok(entry) = self.spool.look(&found.id).await else {
+            return false;
+        };
+        let policy = projects.policy(self, found.directory()).await.name();
+        entry.is_current(found.updated, &policy, self.store)
+    }
+
     /// A page as it leaves, if the session does not stay on this machine.
     async fn seen(
         &self,
@@ -153,20 +186,18 @@ impl Push<'_> {
         if session.is_kept {
             return Seen::Kept(info.id.clone());
         }
-        if projects.directory != info.directory || projects.policy.is_none() {
-            projects.directory.clone_from(&info.directory);
-            let policy = self.policy.in_project(&**self.host, &info.directory);
-            projects.policy = Some(policy.await);
-        }
-        let policy = projects.policy.as_ref().unwrap_or(self.policy);
+        let policy = projects.policy(self, &info.directory).await;
         session.sums.add(info, &conversation.messages);
         let messages = message_records(&conversation, policy);
-        let ids = messages.iter().map(|message| message.external_id.clone());
+        let ids = messages
+            .iter()
+            .map(|(message, _)| message.external_id.clone());
         session.ids.extend(ids.chain(read.unreadable));
         Seen::Leaving(Box::new(Leaving {
             session: session_record(info, &session.sums, policy),
             messages,
             updated: info.time.updated,
+            policy: policy.name(),
             directory: info.directory.clone(),
             all: is_last.then(|| std::mem::take(&mut session.ids)),
         }))
@@ -176,7 +207,6 @@ impl Push<'_> {
     pub async fn rehearse(
         &self,
         filter: &Filter,
-        spool: &Spool,
         mut see: impl FnMut(&'static str, &Value),
     ) -> Result<Pushed, String> {
         let mut last: Option<(String, Entry)> = None;
@@ -187,7 +217,8 @@ impl Push<'_> {
             let session = &leaving.session.external_id;
             let mut entry = match last.take() {
                 Some((id, entry)) if id == *session => entry,
-                _ => spool
+                _ => self
+                    .spool
                     .look(session)
                     .await
                     .map_err(|error| error.to_string())?,
@@ -208,7 +239,6 @@ impl Push<'_> {
     pub async fn run(
         &self,
         filter: &Filter,
-        spool: &Spool,
         sender: &Sender,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Pushed, String> {
@@ -216,12 +246,12 @@ impl Push<'_> {
             let leaving = match seen {
                 Seen::Leaving(leaving) => leaving,
                 Seen::Kept(session) => {
-                    let stays = spool.stay(&session).await;
+                    let stays = self.spool.stay(&session).await;
                     return stays.map(drop).map_err(|error| error.to_string());
                 }
             };
             let session = &leaving.session.external_id;
-            let want = spool.update(session, |entry| leaving.to(entry));
+            let want = self.spool.update(session, |entry| leaving.to(entry));
             want.await.map_err(|error| error.to_string())?;
             let is_last = leaving.all.is_some();
             pushed.add(&send(self.host, sender, session).await?, is_last);
@@ -246,6 +276,7 @@ impl Leaving {
         entry.add_messages(&self.messages);
         if let Some(all) = &self.all {
             entry.updated = self.updated;
+            entry.policy = Some(self.policy.clone());
             entry.keep(&self.session.external_id, all);
         }
     }

@@ -10,6 +10,7 @@ use crate::redact::Redactor;
 use host::Host;
 use serde::Serialize;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// What the store calls sessions of OpenCode.
 pub(crate) const SOURCE: &str = "opencode";
@@ -53,9 +54,35 @@ impl Policy {
         fit::text(&self.redactor.text(given))
     }
 
+    /// Names what leaves by these rules: others may make other records of the same message.
+    pub fn name(&self) -> String {
+        let include = format!("{:?}", self.include);
+        short_hash(&[env!("CARGO_PKG_VERSION"), &include, &self.redactor.name()])
+    }
+
+    /// Names all that a message's record is made of. It is much cheaper than the record.
+    pub fn fingerprint(&self, session: &Session, message: &Message) -> String {
+        let is_copy = is_copy(session, &message.info).to_string();
+        short_hash(&[&self.name(), &is_copy, &format!("{message:?}")])
+    }
+
     fn value(&self, given: &Value) -> Value {
         fit::value(&self.redactor.value(given))
     }
+}
+
+/// 128 bits of SHA-256, in hexadecimal.
+pub(crate) fn short_hash(texts: &[&str]) -> String {
+    let mut hasher = Sha256::new();
+    for text in texts {
+        hasher.update((text.len() as u64).to_le_bytes());
+        hasher.update(text);
+    }
+    let digest = hasher.finalize();
+    digest[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// A session. Fields that are none are not sent: the store keeps what it has then.
@@ -162,22 +189,17 @@ fn is_copy(session: &Session, message: &MessageInfo) -> bool {
     message.time.created < session.time.created
 }
 
-/// What a conversation is in the store: the session, and its messages in their order.
-pub fn records(
+/// What the messages of a conversation, or of a piece of one, are in the store, each with its fingerprint.
+pub fn message_records(
     conversation: &Conversation,
     policy: &Policy,
-) -> (SessionRecord, Vec<MessageRecord>) {
-    let mut sums = Sums::default();
-    sums.add(&conversation.info, &conversation.messages);
-    let messages = message_records(conversation, policy);
-    (session_record(&conversation.info, &sums, policy), messages)
-}
-
-/// What the messages of a conversation, or of a piece of one, are in the store.
-pub fn message_records(conversation: &Conversation, policy: &Policy) -> Vec<MessageRecord> {
-    let messages = conversation.messages.iter();
-    let record = |message| message_record(&conversation.info, message, policy);
-    messages.filter_map(record).collect()
+) -> Vec<(MessageRecord, String)> {
+    let Conversation { info, messages } = conversation;
+    let record = |message| {
+        let record = message_record(info, message, policy)?;
+        Some((record, policy.fingerprint(info, message)))
+    };
+    messages.iter().filter_map(record).collect()
 }
 
 /// What a session is in the store, whose messages come to these sums.
@@ -223,7 +245,11 @@ fn name(path: &str) -> String {
 }
 
 /// None for a message of which nothing would be in the store.
-fn message_record(session: &Session, message: &Message, policy: &Policy) -> Option<MessageRecord> {
+pub fn message_record(
+    session: &Session,
+    message: &Message,
+    policy: &Policy,
+) -> Option<MessageRecord> {
     let Message { info, parts } = message;
     let role = match info.role.as_str() {
         "user" => "user",
@@ -366,6 +392,17 @@ mod tests {
     fn policy(include: Include) -> Policy {
         let redactor = Redactor::new([]);
         Policy { include, redactor }
+    }
+
+    fn records(
+        conversation: &Conversation,
+        policy: &Policy,
+    ) -> (SessionRecord, Vec<MessageRecord>) {
+        let mut sums = Sums::default();
+        sums.add(&conversation.info, &conversation.messages);
+        let messages = message_records(conversation, policy).into_iter();
+        let session = session_record(&conversation.info, &sums, policy);
+        (session, messages.map(|(message, _)| message).collect())
     }
 
     fn of(messages: Value, include: Include) -> (SessionRecord, Vec<MessageRecord>) {
@@ -528,6 +565,30 @@ mod tests {
             (messages[0].prompt_tokens, messages[1].prompt_tokens),
             (None, Some(1000.0))
         );
+    }
+
+    #[test]
+    fn a_fingerprint_changes_with_whatever_the_record_is_made_of() {
+        let of = |text: &str, created: f64, policy: &Policy| {
+            let mut conversation =
+                conversation(json!([user(json!([{ "type": "text", "text": text }]))]));
+            conversation.info.time.created = created;
+            policy.fingerprint(&conversation.info, &conversation.messages[0])
+        };
+        let plain = of("hi", 1000.0, &policy(ALL));
+        assert_eq!(plain, of("hi", 1000.0, &policy(ALL)));
+        let knowing = Policy {
+            include: ALL,
+            redactor: Redactor::new([("A_TOKEN", "a-value-that-is-secret")]),
+        };
+        for (what, other) in [
+            ("the text", of("ho", 1000.0, &policy(ALL))),
+            ("a copy", of("hi", 2000.0, &policy(ALL))),
+            ("what is included", of("hi", 1000.0, &policy(CAREFUL))),
+            ("the secrets that are known", of("hi", 1000.0, &knowing)),
+        ] {
+            assert_ne!(plain, other, "{what}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! rules of the crate `redact-secret`, and the very values that are known here (the project's `.env`, and
 //! the environment's). A text that cannot be searched does not leave.
 
+use crate::record::short_hash;
 use redact_secret::{
     DefaultPolicy, DetectorRegistry, Finding, FormatterFailure, PlaceholderContext, scan_and_redact,
 };
@@ -93,6 +94,12 @@ impl Redactor {
             .sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
         self.values.dedup();
         self
+    }
+
+    /// Names the values that are known here, and tells none.
+    pub fn name(&self) -> String {
+        let values: Vec<&str> = self.values.iter().map(String::as_str).collect();
+        short_hash(&values)
     }
 
     /// A text without secrets.

@@ -27,6 +27,9 @@ pub struct Entry {
     /// When the session had changed last, as OpenCode says, when it was compared.
     #[serde(default)]
     pub updated: f64,
+    /// Names the rules by which it was compared ([`Policy::name`](crate::record::Policy::name)).
+    #[serde(default)]
+    pub policy: Option<String>,
     /// Where the session works.
     #[serde(default)]
     pub directory: String,
@@ -44,6 +47,9 @@ pub struct Entry {
 pub struct Item {
     /// Hash of what the store was seen to have.
     pub accepted: Option<String>,
+    /// Names what OpenCode had, and the rules, when this was made of it ([`Policy::fingerprint`](crate::record::Policy::fingerprint)).
+    #[serde(default)]
+    pub made_of: Option<String>,
     /// What is to be sent.
     pub waiting: Option<Value>,
     /// Why the store does not take what waits. It is not sent again before it changes, or is asked for.
@@ -54,10 +60,7 @@ impl Item {
     /// The record as it is now is to be in the store.
     fn want(&mut self, record: Value) {
         if self.accepted.as_ref() == Some(&hash(&record)) {
-            *self = Item {
-                accepted: self.accepted.take(),
-                ..Item::default()
-            };
+            (self.waiting, self.refused) = (None, None);
         } else if self.waiting.as_ref() != Some(&record) {
             self.waiting = Some(record);
             self.refused = None;
@@ -85,12 +88,28 @@ impl Entry {
         self.session.want(json(session));
     }
 
-    /// Some messages of a session are to be in the store.
-    pub fn add_messages(&mut self, messages: &[MessageRecord]) {
-        for message in messages {
+    /// Some messages of a session are to be in the store, each with its fingerprint.
+    pub fn add_messages(&mut self, messages: &[(MessageRecord, String)]) {
+        for (message, made_of) in messages {
             let item = self.messages.entry(message.external_id.clone());
-            item.or_default().want(json(message));
+            let item = item.or_default();
+            item.want(json(message));
+            item.made_of = Some(made_of.clone());
         }
+    }
+
+    /// True if what is known of a message was made of the same.
+    pub fn has(&self, message: &str, made_of: &str) -> bool {
+        let item = self.messages.get(message);
+        item.is_some_and(|item| item.made_of.as_deref() == Some(made_of))
+    }
+
+    /// True if a session was compared as it is now, by the same rules, and a store has all of it.
+    pub fn is_current(&self, updated: f64, policy: &str, store: &str) -> bool {
+        self.updated >= updated
+            && self.policy.as_deref() == Some(policy)
+            && self.store.as_deref() == Some(store)
+            && self.items().all(|item| item.waiting.is_none())
     }
 
     /// A session has these messages and no others. Those that are not there any more are emptied: the store
@@ -101,7 +120,10 @@ impl Entry {
                 continue;
             }
             match (&item.accepted, &item.waiting) {
-                (Some(_), _) => item.want(emptied(session, id)),
+                (Some(_), _) => {
+                    item.want(emptied(session, id));
+                    item.made_of = None;
+                }
                 // It was never there.
                 (None, _) => *item = Item::default(),
             }
@@ -137,7 +159,7 @@ impl Entry {
         }
         (self.store, self.store_id, self.title, self.updated) = (None, None, None, 0.0);
         for item in self.messages.values_mut().chain([&mut self.session]) {
-            (item.accepted, item.refused) = (None, None);
+            (item.accepted, item.refused, item.made_of) = (None, None, None);
         }
         self.messages.retain(|_, item| *item != Item::default());
         true

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use session_sync::cli::Terminal;
 use session_sync::edge::{Edge, Init};
-use session_sync::opencode::{Conversation, Session};
+use session_sync::opencode::{Conversation, Session, from_json};
 use session_sync::plugin::OpenCode;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -42,13 +42,13 @@ impl OpenCode for Side {
         let found = self.0.conversation(session).await;
         let found = found.map_err(|error| reason(&error).1)?;
         let found = found.as_string();
-        let parse = |json: String| serde_json::from_str(&json).map_err(|error| error.to_string());
+        let parse = |json: String| from_json(&json).map_err(|error| error.to_string());
         found.map(parse).transpose()
     }
 
     async fn sessions(&self) -> Result<Vec<Session>, String> {
         let sessions = self.0.sessions().await.map_err(|error| reason(&error).1)?;
-        serde_json::from_str(&text(sessions)).map_err(|error| error.to_string())
+        from_json(&text(sessions)).map_err(|error| error.to_string())
     }
 
     fn toast(&self, message: &str) {

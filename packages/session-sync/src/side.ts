@@ -2,7 +2,6 @@
 
 import type { PluginInput } from "@opencode-ai/plugin"
 import { NAME, SERVICE } from "./name.js"
-import { json } from "./shared/core.js"
 import { Machine } from "./shared/host.js"
 import { die } from "./shared/mortal.js"
 import { log, toast } from "./shared/opencode.js"
@@ -22,13 +21,13 @@ export class Side extends Machine {
     if (session.response.status === 404) return undefined
     if (!session.data) throw new Error(`OpenCode answers ${session.response.status}`)
     const messages = await this.client.session.messages({ path, throwOnError: true })
-    return json({ info: session.data, messages: messages.data })
+    return JSON.stringify({ info: session.data, messages: messages.data })
   }
 
   async sessions(): Promise<string> {
     // The types do not know the number.
     const query = { limit: ALL } as object
-    return json((await this.client.session.list({ query, throwOnError: true })).data)
+    return JSON.stringify((await this.client.session.list({ query, throwOnError: true })).data)
   }
 
   toast(message: string): void {

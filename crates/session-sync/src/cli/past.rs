@@ -48,16 +48,18 @@ impl Cli {
             database: &*self.database,
             files: Files::new(&self.host),
         };
+        let spool = self.spool();
         let push = Push {
             host: &self.host,
             history: &history,
             policy: &policy,
             exclude: &config.exclude,
+            spool: &spool,
+            store: config.url.as_deref().unwrap_or_default(),
         };
         if is_rehearsal {
             // The bodies as they would be sent, to the byte.
-            let spool = self.spool();
-            let pushed = push.rehearse(&filter, &spool, |path, body| {
+            let pushed = push.rehearse(&filter, |path, body| {
                 let line = if is_json {
                     json!({ "path": path, "body": body }).to_string()
                 } else {
@@ -79,7 +81,6 @@ impl Cli {
         }
         let store = self.store_of(&config)?;
         store.sessions(1).await?;
-        let spool = self.spool();
         if is_forced {
             for session in spool.sessions().await.map_err(|error| error.to_string())? {
                 let forget = spool.update(&session, |entry| *entry = Entry::default());
@@ -90,7 +91,7 @@ impl Cli {
         let sender = Sender::new(Rc::clone(&self.host), store, spool.clone(), exclude);
         let progress =
             |done: usize, all: usize| self.terminal.progress(&format!("{done} of {all} sessions"));
-        let pushed = push.run(&filter, &spool, &sender, progress).await?;
+        let pushed = push.run(&filter, &sender, progress).await?;
         let text = format!(
             "{} sessions looked at, {} messages sent; {} sessions stay here, {} records wait, {} are not taken by the store.",
             pushed.sessions, pushed.messages, pushed.kept, pushed.left, pushed.refused

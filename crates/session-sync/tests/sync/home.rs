@@ -235,8 +235,12 @@ impl Home {
     }
 
     /// Changes the n-th session in the database.
+    /// Changes a session, which OpenCode then calls changed.
     pub(crate) fn past(&self, n: usize, change: impl FnOnce(&mut Past)) {
-        change(&mut self.database.sessions.borrow_mut()[n]);
+        let past = &mut self.database.sessions.borrow_mut()[n];
+        let updated = past.row["time_updated"].as_f64().expect("a date");
+        past.row["time_updated"] = (updated + 1.0).into();
+        change(past);
     }
 
     pub(crate) fn file(&self) -> std::path::PathBuf {

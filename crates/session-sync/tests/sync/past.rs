@@ -200,6 +200,38 @@ fn a_large_session_arrives_whole_page_by_page_and_what_is_gone_from_it_is_emptie
 }
 
 #[test]
+fn what_the_store_has_is_not_read_again() {
+    run(async {
+        let world = World::new();
+        let home = Home::new(3);
+        home.login(&world).await;
+        assert_eq!(home.call(&["push"]).await.0, 0);
+        let read = || {
+            let mut queries = home.database.queries.borrow_mut();
+            let read = queries.iter().filter(|sql| sql.contains("FROM message"));
+            let count = read.count();
+            queries.clear();
+            count
+        };
+        assert!(read() > 0);
+        assert_eq!(home.call(&["push"]).await.0, 0);
+        assert_eq!(read(), 0, "nothing has changed");
+        home.past(1, |past| past.messages += 1);
+        assert_eq!(home.call(&["push"]).await.0, 0);
+        assert!(read() > 0, "one has");
+        // Other rules make other records.
+        assert_eq!(
+            home.call(&["config", "set", "include.files", "true"])
+                .await
+                .0,
+            0
+        );
+        assert_eq!(home.call(&["push"]).await.0, 0);
+        assert!(read() > 0, "what leaves is another part of it");
+    });
+}
+
+#[test]
 fn a_session_that_the_store_cannot_give_back_at_once_is_counted() {
     run(async {
         let world = World::new();

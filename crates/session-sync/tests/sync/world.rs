@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use session_sync::opencode::Conversation;
-use session_sync::record::{Include, Policy, records};
+use session_sync::record::{Include, Policy, Sums, message_records, session_record};
 use session_sync::redact::Redactor;
 use session_sync::send::{Pass, SendError, Sender};
 use session_sync::spool::Spool;
@@ -119,11 +119,16 @@ impl Process {
             serde_json::from_value(conversation.clone()).expect("a conversation");
         let (include, redactor) = (ALL, Redactor::new([]));
         let policy = Policy { include, redactor };
-        let (session, messages) = records(&conversation, &policy);
+        let mut sums = Sums::default();
+        sums.add(&conversation.info, &conversation.messages);
+        let session = session_record(&conversation.info, &sums, &policy);
+        let messages = message_records(&conversation, &policy);
         let want = self.spool.update("ses_1", |entry| {
             entry.add(&session);
             entry.add_messages(&messages);
-            let ids = messages.iter().map(|message| message.external_id.clone());
+            let ids = messages
+                .iter()
+                .map(|(message, _)| message.external_id.clone());
             entry.keep("ses_1", &ids.collect());
         });
         want.await.expect("the spool takes it");

@@ -45,7 +45,7 @@ export type Ended = {
 exit: number, };
 
 /** Events that the core hears of. */
-export const events: readonly string[] = ["session.created","session.updated","session.idle","session.error","session.compacted","session.status","message.updated","message.removed","message.part.updated","message.part.removed"]
+export const events: readonly string[] = ["session.created","session.updated","session.deleted","session.idle","session.error","session.compacted","session.status","message.updated","message.removed","message.part.updated","message.part.removed"]
 
 /** Every call: what goes in, what comes out. */
 export interface Calls {
