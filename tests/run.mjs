@@ -87,7 +87,8 @@ await Promise.all([
 enterPrograms()
 await rustTests(programs)
 packedPackage()
-for (const dir of ["plugin-shim/test", "tests/lib", "tests/compat", "tests/e2e"]) {
+packedPackage("packages/session-sync")
+for (const dir of ["plugin-shim/test", "packages/session-sync/test", "tests/lib", "tests/sync", "tests/compat", "tests/e2e"]) {
   await nodeTests(dir, readdirSync(join(root, dir)).filter((name) => name.endsWith(".test.mjs")).sort())
 }
 

@@ -1,7 +1,7 @@
 // What session sync costs: OpenCode's start, a turn of 2,000 pieces, requests, and a backfill.
 
 import { execFile, execFileSync } from "node:child_process"
-import { writeFileSync } from "node:fs"
+import { readFileSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { eventually, opencodeBinary } from "../lib/world.mjs"
@@ -9,7 +9,7 @@ import { createSyncWorld } from "../sync/world.mjs"
 
 const here = dirname(fileURLToPath(import.meta.url))
 const PIECES = 2_000
-const PAIRS = 24
+const PAIRS = 40
 const SESSIONS = 1_000
 const MESSAGES = 50
 
@@ -47,15 +47,20 @@ async function start() {
 }
 
 /** Turns with the plugin against turns without it, in turns; and the requests of a turn. */
-async function turn() {
+export async function turn() {
   const world = await createSyncWorld({ scripts })
   try {
-    const [ours, plain] = [await world.serve(), await world.serve({ env: { OPENCODE_PURE: "1" } })]
+    const without = join(world.base, "without.json")
+    writeFileSync(without, JSON.stringify({ ...JSON.parse(readFileSync(world.configFile, "utf8")), plugin: [] }))
+    const [ours, plain] = [await world.serve(), await world.serve({ env: { OPENCODE_CONFIG: without } })]
     const time = async (opencode) => {
       const session = await opencode.session({ title: "measured" })
       const begin = performance.now()
       await opencode.prompt(session, "script:long")
-      return performance.now() - begin
+      const ms = performance.now() - begin
+      // What is sent after the turn is no part of another one.
+      if (opencode === ours) await eventually("the turn is there", async () => (await world.stored()).find(({ externalId }) => externalId === session)?.messages.length === 2)
+      return ms
     }
     for (const opencode of [ours, plain]) await time(opencode)
     const ratios = []

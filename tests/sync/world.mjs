@@ -31,10 +31,11 @@ export async function createSyncWorld({ scripts, files = { "README.md": "# A pro
       mkdirSync(configDir, { recursive: true, mode: 0o700 })
       writeFileSync(join(configDir, "config.json"), JSON.stringify(config), { mode: 0o600 })
     },
-    /** `opencode-sync …`; gives its output and exit code. `input` is piped in. */
-    command(args, { input, env = {}, cwd = world.project } = {}) {
+    /** `opencode-sync …`, as packed or installed as `program`; gives its output and exit code. `input` is piped in. */
+    command(args, { input, env = {}, cwd = world.project, program } = {}) {
       return new Promise((done) => {
-        const child = execFile(process.execPath, [join(packed, "dist/cli.js"), ...args], { cwd, env: { ...environment, ...env }, maxBuffer: 1 << 28 }, (error, stdout, stderr) => done({ code: error ? (error.code ?? 1) : 0, stdout, stderr }))
+        const [file, ...before] = program ? [program] : [process.execPath, join(packed, "dist/cli.js")]
+        const child = execFile(file, [...before, ...args], { cwd, env: { ...environment, ...env }, maxBuffer: 1 << 28 }, (error, stdout, stderr) => done({ code: error ? (error.code ?? 1) : 0, stdout, stderr }))
         child.stdin.end(input ?? "")
       })
     },

@@ -2,6 +2,7 @@
 
 mod checks;
 mod cli;
+mod docs;
 mod home;
 mod init;
 mod past;
