@@ -208,7 +208,9 @@ fn what_the_store_has_is_not_read_again() {
         assert_eq!(home.call(&["push"]).await.0, 0);
         let read = || {
             let mut queries = home.database.queries.borrow_mut();
-            let read = queries.iter().filter(|sql| sql.contains("FROM message WHERE"));
+            let read = queries
+                .iter()
+                .filter(|sql| sql.contains("FROM message WHERE"));
             let count = read.count();
             queries.clear();
             count
