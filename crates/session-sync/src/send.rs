@@ -5,7 +5,7 @@
 
 use crate::record::SOURCE;
 use crate::spool::{Entry, Spool};
-use crate::store::{Failure, Store, Stored, StoredMessage};
+use crate::store::{Failure, ReadBack, Store, Stored, StoredMessage};
 use futures::lock::Mutex;
 use host::{FileError, Host};
 use serde_json::{Value, json};
@@ -138,7 +138,7 @@ impl Sender {
         id: &str,
         entry: &Entry,
         sent: Vec<(String, Value)>,
-    ) -> Result<(Option<Stored>, Vec<(String, Value)>), Failure> {
+    ) -> Result<(Option<Stored>, Vec<(String, Value)>), SendError> {
         let records: BTreeMap<&str, &Value> = sent
             .iter()
             .map(|(id, record)| (id.as_str(), record))
@@ -150,9 +150,20 @@ impl Sender {
                 seen.insert(message.external_id);
             }
         });
-        if let Some(stored) = read.await? {
-            let sent = sent.into_iter().filter(|(id, _)| seen.contains(id));
-            return Ok((Some(stored), sent.collect()));
+        match read.await? {
+            ReadBack::Found(stored) => {
+                let sent = sent.into_iter().filter(|(id, _)| seen.contains(id));
+                return Ok((Some(stored), sent.collect()));
+            }
+            ReadBack::Unknown => {
+                // It was deleted in the dashboard, or never was there. It is made once more, with what is new.
+                let forget = self.spool.update(session, |entry| {
+                    (entry.store_id, entry.title) = (None, None);
+                });
+                forget.await?;
+                return Ok((None, Vec::new()));
+            }
+            ReadBack::TooLarge => {}
         }
         let listed = self.store.sessions(LISTED).await?;
         let stored = listed

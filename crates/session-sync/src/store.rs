@@ -150,21 +150,29 @@ impl Store {
     }
 
     /// Reads a session by its id in the store, and gives each of its messages to `see`: all of them may be more than
-    /// should be held. None if they are more than the store reads, or sends, at once.
+    /// should be held.
     pub async fn read(
         &self,
         id: &str,
         mut see: impl FnMut(StoredMessage),
-    ) -> Result<Option<Stored>, Failure> {
+    ) -> Result<ReadBack, Failure> {
         let id = percent_encoded(id, b"");
         let path = format!("/api/sessions/get?id={id}");
         let answer = match self.fetch("GET", &path, Body::Empty).await {
-            Err(Failure::Refused(_) | Failure::TooLarge) => return Ok(None),
+            Err(Failure::TooLarge) => return Ok(ReadBack::TooLarge),
+            Err(Failure::Refused(why)) if why.to_lowercase().contains("too ") => {
+                return Ok(ReadBack::TooLarge);
+            }
+            Err(Failure::Refused(_) | Failure::Other { status: 404, .. }) => {
+                return Ok(ReadBack::Unknown);
+            }
             answer => answer?,
         };
         let mut json = serde_json::Deserializer::from_slice(&answer);
         let found = Reading(&mut see).deserialize(&mut json);
-        found.map(Some).map_err(|error| unreadable(&error, &answer))
+        found
+            .map(ReadBack::Found)
+            .map_err(|error| unreadable(&error, &answer))
     }
 
     /// The sessions that were updated last, at most so many. One of them tells whether the key is accepted.
@@ -231,6 +239,16 @@ impl Store {
             status => Failure::Other { status, text },
         })
     }
+}
+
+/// What came of reading a session.
+pub enum ReadBack {
+    /// It was read.
+    Found(Stored),
+    /// Its messages are more than the store reads, or sends, at once.
+    TooLarge,
+    /// The store has no session of this id (any more).
+    Unknown,
 }
 
 fn away(error: HttpError) -> Failure {

@@ -4,7 +4,7 @@
 use super::init::{PACKAGE, Setup};
 use super::{Cli, Done, Problem};
 use crate::config::{self, Config, File};
-use crate::store::Store;
+use crate::store::{ReadBack, Store};
 use opencode_config::KEYS;
 use serde_json::json;
 
@@ -319,11 +319,15 @@ async fn key_checks(store: &Store) -> Vec<Check> {
     let name = last.title.as_deref().unwrap_or("a session without a title");
     let mut messages = 0;
     checks.push(match store.read(&last.id, |_| messages += 1).await {
-        Ok(Some(_)) => good(
+        Ok(ReadBack::Found(_)) => good(
             "reading",
             format!("{name:?} was read back, with {messages} messages"),
         ),
-        Ok(None) => good(
+        Ok(ReadBack::Unknown) => bad(
+            "reading",
+            format!("{name:?} is in the list and cannot be read: look at the dashboard"),
+        ),
+        Ok(ReadBack::TooLarge) => good(
             "reading",
             format!(
                 "{name:?} is larger than the store reads at once: its messages are counted only"

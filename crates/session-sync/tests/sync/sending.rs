@@ -69,6 +69,30 @@ fn a_session_arrives_whole_with_its_dates_and_sums_in_few_requests() {
     });
 }
 
+/// The store says an id that it does not have, or a session was deleted in the dashboard.
+#[test]
+fn a_session_that_the_store_does_not_know_is_made_once_more() {
+    run(async {
+        let world = World::new();
+        let lie = json!({ "silent": true, "path": "/sync/session" });
+        world.store.fault(lie).await;
+        let process = world.process();
+        process.want(&conversation(&turn())).await;
+        world.store.forward(60_000).await;
+        let mut passes = 0;
+        while process.send().await.expect("a pass").left > 0 {
+            passes += 1;
+            assert!(passes < 5, "it is never there");
+            world.store.forward(60_000).await;
+        }
+        let state = world.store.state().await;
+        let sessions = state["sessions"].as_array().expect("a list");
+        assert_eq!(sessions.len(), 1);
+        assert_eq!(sessions[0]["title"], json!("The till"));
+        assert_eq!(world.texts().await.len(), 3);
+    });
+}
+
 #[test]
 fn a_process_that_is_killed_anywhere_loses_nothing_and_sends_nothing_twice() {
     run(async {
