@@ -1,9 +1,13 @@
 //! Sessions on their way into the store, against a fake OpenSync that drops, refuses and limits as the real one.
 
 use crate::world::{OLD, World, conversation, message, pairs, turn};
+use host::Host;
 use serde_json::{Value, json};
+use session_sync::drain::drain;
 use session_sync::send::{Pass, SendError};
 use session_sync::store::Failure;
+use std::fs;
+use std::rc::Rc;
 use testkit::run;
 
 #[test]
@@ -456,5 +460,29 @@ fn whatever_is_over_a_limit_of_the_store_or_in_a_form_that_it_refuses_arrives_al
                 &stored[..stored.len().min(400)]
             );
         }
+    });
+}
+
+#[test]
+fn what_is_left_goes_out_from_one_process_at_a_time() {
+    run(async {
+        let world = World::new();
+        let process = world.process();
+        process.want(&conversation(&turn())).await;
+        let mark = world.dir.path().join("drain");
+        let host: Rc<dyn Host> = process.host.clone();
+        let drain = async || {
+            let mark = mark.to_string_lossy();
+            let drained = drain(&host, &process.spool, &process.sender, &mark).await;
+            drained.expect("the mark can be written")
+        };
+        fs::write(&mark, host.pid().to_string()).expect("written");
+        assert_eq!(drain().await, None, "another one is at work");
+        assert_eq!(world.store.requests().await, Vec::<String>::new());
+        // No process has this number.
+        fs::write(&mark, u32::MAX.to_string()).expect("written");
+        assert_eq!(drain().await, Some(0), "the other one was killed");
+        assert_eq!(world.texts().await.len(), 3);
+        assert!(!mark.exists());
     });
 }
