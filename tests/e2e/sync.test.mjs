@@ -28,7 +28,7 @@ const scripts = {
 async function same(world, opencode) {
   let found
   const look = async () => (found = await world.differences(await world.conversations(opencode))).length === 0
-  await eventually("both sides are the same", look, 60).catch((error) => {
+  await eventually("both sides are the same", look, 90).catch((error) => {
     throw new Error(`${error.message}\n${found.join("\n")}\n${JSON.stringify(world.spool(), null, 1).slice(0, 3000)}`)
   })
 }
@@ -135,8 +135,8 @@ describe("session sync, and an end", () => {
       assert.equal(code, 0)
       assert.deepEqual(await world.stored(), [])
       await world.control("DELETE", "fault")
-      await eventually("it is there", async () => (await world.stored())[0]?.messages.some(({ textContent }) => textContent === "That is all."), 60)
-      await eventually("nothing waits", () => !existsSync(join(world.state, "drain")))
+      await eventually("it is there", async () => (await world.stored())[0]?.messages.some(({ textContent }) => textContent === "That is all."), 90)
+      await eventually("nothing waits", () => !existsSync(join(world.state, "drain")), 90)
       assert.deepEqual(await world.differences(await world.saved()), [])
     } finally {
       await world.close()
@@ -156,7 +156,7 @@ describe("session sync, and an end", () => {
       await once(child, "exit")
       await world.run("Go on. script:work")
       const saved = await world.saved()
-      await eventually("both sides are the same", async () => (await world.differences(saved)).length === 0).catch(async (error) => {
+      await eventually("both sides are the same", async () => (await world.differences(saved)).length === 0, 90).catch(async (error) => {
         throw new Error(`${error.message}\n${(await world.differences(saved)).join("\n")}`)
       })
     } finally {
@@ -176,7 +176,7 @@ describe("session sync, and an end", () => {
       await terminal.shows(/ended with/)
       const saved = await world.saved()
       assert.equal(saved.length, 1)
-      await eventually("both sides are the same", async () => (await world.differences(saved)).length === 0)
+      await eventually("both sides are the same", async () => (await world.differences(saved)).length === 0, 90)
     } finally {
       terminal.close()
       await world.close()

@@ -103,7 +103,7 @@ class Soak {
       this.counted.turns++
     }
     for (const name of turns) await prompt(session, name)
-    const post = (path, body = {}) => eventually(`${path} in ${session}`, () => opencode.request("POST", `/session/${session}/${path}`, body), 20)
+    const post = (path, body = {}) => eventually(`${path} in ${session}`, () => opencode.request("POST", `/session/${session}/${path}`, body), 60)
     if (after === "undo") {
       const messages = await opencode.request("GET", `/session/${session}/message`)
       await post("revert", { messageID: messages.filter(({ info }) => info.role === "user").at(-1).info.id })
