@@ -94,7 +94,7 @@ export const kinds = [
     has: { ".git/lfs/objects/27/70/277089d91c0bdf4f2e6862ba7e4a07605119431f5d13f726dd352b06f1b206a9": "bytes" },
   }),
   row("a filter of the user's own", {
-    make: "printf '*.up filter=up\\n' > .gitattributes; git config filter.up.clean 'tr A-Z a-z'; git config filter.up.smudge 'tr a-z A-Z'; echo UP > x.up; git add .; git commit -qm up",
+    make: "printf '*.up filter=up\\n' > .gitattributes; git config filter.up.clean 'tr A-Z a-z'; git config filter.up.smudge 'tr a-z A-Z'; echo UP > x.up; touch -d '2024-01-01' x.up; git add .; git commit -qm up",
     readme: "other filters",
     look: "cat x.up; git status --porcelain",
     shows: "up\n",
