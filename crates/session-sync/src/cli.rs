@@ -13,6 +13,7 @@ use crate::store::{Failure, Store};
 use async_trait::async_trait;
 use host::Host;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What `help` prints.
@@ -68,7 +69,7 @@ pub struct Cli {
     /// Directory of the spool.
     pub spool: String,
     /// Variables whose values never leave, beside what looks like a secret.
-    pub variables: Vec<(String, String)>,
+    pub variables: BTreeMap<String, String>,
     /// This package's version.
     pub version: String,
 }
@@ -172,8 +173,7 @@ impl Cli {
     }
 
     async fn config(&self) -> Result<Config, String> {
-        let file = config::read(&*self.host, &self.config_path()?).await?;
-        config::config(&file, |name| self.host.env(name))
+        config::load(&*self.host).await
     }
 
     fn store_of(&self, config: &Config) -> Result<Store, String> {

@@ -117,6 +117,22 @@ pub fn path(platform: Platform, env: impl Fn(&str) -> Option<String>) -> Result<
     Ok(format!("{config}/opencode-sync/config.json"))
 }
 
+/// The directory of what is to be remembered, by the rules of a platform.
+pub fn state(platform: Platform, env: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    let state = env("XDG_STATE_HOME")
+        .map(|dir| platform.slashed(&dir))
+        .or_else(|| Some(format!("{}/.local/state", platform.home(&env)?)))
+        .ok_or("neither XDG_STATE_HOME nor HOME is set, so there is no place for what waits")?;
+    Ok(format!("{state}/opencode-sync"))
+}
+
+/// What is in force on a machine.
+pub async fn load(host: &dyn Host) -> Result<Config, String> {
+    let env = |name: &str| host.env(name);
+    let file = read(host, &path(host.platform(), env)?).await?;
+    config(&file, env)
+}
+
 /// Reads the file; one that is not there is empty.
 pub async fn read(host: &dyn Host, path: &str) -> Result<File, String> {
     let bytes = match host.read_file(path).await {

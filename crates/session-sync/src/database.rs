@@ -11,7 +11,7 @@ const LIMIT_MS: u64 = 300_000;
 /// Of an answer. A query asks for far less; one message alone may be large.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
-/// The first `opencode` on the PATH.
+/// Asks the first `opencode` on the PATH.
 pub struct Installed {
     host: Rc<dyn Host>,
     directory: String,
@@ -23,24 +23,28 @@ impl Installed {
         let directory = directory.to_string();
         Installed { host, directory }
     }
+}
 
-    async fn program(&self) -> Result<String, String> {
-        let places = self.host.platform();
-        for place in places.places_of(PROGRAM, |name| self.host.env(name)) {
-            if self.host.file_size(&place).await.is_ok() {
-                return Ok(place);
-            }
+/// The first `opencode` on the PATH; none if there is none.
+pub(crate) async fn program(host: &dyn Host) -> Option<String> {
+    let places = host.platform();
+    for place in places.places_of(PROGRAM, |name| host.env(name)) {
+        if host.file_size(&place).await.is_ok() {
+            return Some(place);
         }
-        Err(format!(
-            "no `{PROGRAM}` is on the PATH, and past sessions are read with it: install OpenCode, or call this where it is found"
-        ))
     }
+    None
 }
 
 #[async_trait(?Send)]
 impl Database for Installed {
     async fn query(&self, sql: &str) -> Result<Vec<Row>, String> {
-        let program = self.program().await?;
+        let missing = || {
+            format!(
+                "no `{PROGRAM}` is on the PATH, and past sessions are read with it: install OpenCode, or call this where it is found"
+            )
+        };
+        let program = program(&*self.host).await.ok_or_else(missing)?;
         let args = ["db", sql, "--format", "json"];
         let output = self
             .host

@@ -7,7 +7,6 @@ use crate::database::Installed;
 use crate::drain::drain;
 use crate::plugin::{OpenCode, Plugin};
 use crate::record::Policy;
-use crate::redact::Redactor;
 use crate::send::Sender;
 use crate::spool::Spool;
 use crate::store::Store;
@@ -170,31 +169,18 @@ impl Edge {
 
     async fn plugin(&self) -> Result<Rc<Plugin>, String> {
         let (config, spool) = (self.config().await?, self.spool()?);
-        let variables = self.init.environment.iter();
-        let variables = variables.map(|(name, value)| (name.as_str(), value.as_str()));
-        let policy = Policy {
-            include: config.include,
-            redactor: Redactor::new(variables),
-        };
+        let policy = Policy::new(config.include, &self.init.environment);
         let (host, opencode) = (Rc::clone(&self.host), Rc::clone(&self.opencode));
         Plugin::new(host, opencode, config, policy, spool)
     }
 
     async fn config(&self) -> Result<Config, String> {
-        let env = |name: &str| self.host.env(name);
-        let path = config::path(self.host.platform(), env)?;
-        config::config(&config::read(&*self.host, &path).await?, env)
+        config::load(&*self.host).await
     }
 
     /// The directory of what waits, beside which is what else is to be remembered.
     fn state(&self) -> Result<String, String> {
-        let (platform, env) = (self.host.platform(), |name: &str| self.host.env(name));
-        let state = env("XDG_STATE_HOME")
-            .map(|dir| platform.slashed(&dir))
-            .or_else(|| Some(format!("{}/.local/state", platform.home(env)?)));
-        let state = state
-            .ok_or("neither XDG_STATE_HOME nor HOME is set, so there is no place for what waits")?;
-        Ok(format!("{state}/opencode-sync"))
+        config::state(self.host.platform(), |name| self.host.env(name))
     }
 
     fn spool(&self) -> Result<Spool, String> {
@@ -238,7 +224,7 @@ impl Edge {
             database: Rc::new(database),
             directory: self.init.directory.clone(),
             spool: format!("{state}/sessions"),
-            variables: self.init.environment.clone().into_iter().collect(),
+            variables: self.init.environment.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
         };
         let exit = cli.run(&command.args).await;

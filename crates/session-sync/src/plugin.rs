@@ -379,9 +379,10 @@ impl Plugin {
         let entry = self.spool.entry(session).await;
         let entry = entry.map_err(|error| error.to_string())?;
         let (mut changed, mut ids) = (Vec::new(), Vec::new());
+        let fingerprint_of = policy.fingerprints(&conversation.info);
         for message in &conversation.messages {
             let id = &message.info.id;
-            let fingerprint = policy.fingerprint(&conversation.info, message);
+            let fingerprint = fingerprint_of(message);
             if entry.has(id, &fingerprint) {
                 ids.push(id.clone());
                 continue;

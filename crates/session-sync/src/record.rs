@@ -40,6 +40,17 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// What leaves by the settings, without the values of variables that are secrets.
+    pub fn new<'a>(
+        include: Include,
+        variables: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Policy {
+        let variables = variables.into_iter();
+        let texts = variables.map(|(name, value)| (name.as_str(), value.as_str()));
+        let redactor = Redactor::new(texts);
+        Policy { include, redactor }
+    }
+
     /// What leaves of a session that works in a directory: without what the project's own files keep secret.
     pub async fn in_project(&self, host: &dyn Host, directory: &str) -> Policy {
         let values = crate::project::values(host, directory).await;
@@ -60,10 +71,13 @@ impl Policy {
         short_hash(&[env!("CARGO_PKG_VERSION"), &include, &self.redactor.name()])
     }
 
-    /// Names all that a message's record is made of. It is much cheaper than the record.
-    pub fn fingerprint(&self, session: &Session, message: &Message) -> String {
-        let is_copy = is_copy(session, &message.info).to_string();
-        short_hash(&[&self.name(), &is_copy, &format!("{message:?}")])
+    /// Gives what names all that a message's record is made of. That is much cheaper than the record.
+    pub fn fingerprints<'a>(&self, session: &'a Session) -> impl Fn(&Message) -> String + use<'a> {
+        let policy = self.name();
+        move |message| {
+            let is_copy = is_copy(session, &message.info).to_string();
+            short_hash(&[&policy, &is_copy, &format!("{message:?}")])
+        }
     }
 
     fn value(&self, given: &Value) -> Value {
@@ -195,9 +209,10 @@ pub fn message_records(
     policy: &Policy,
 ) -> Vec<(MessageRecord, String)> {
     let Conversation { info, messages } = conversation;
+    let fingerprint = policy.fingerprints(info);
     let record = |message| {
         let record = message_record(info, message, policy)?;
-        Some((record, policy.fingerprint(info, message)))
+        Some((record, fingerprint(message)))
     };
     messages.iter().filter_map(record).collect()
 }
@@ -573,7 +588,7 @@ mod tests {
             let mut conversation =
                 conversation(json!([user(json!([{ "type": "text", "text": text }]))]));
             conversation.info.time.created = created;
-            policy.fingerprint(&conversation.info, &conversation.messages[0])
+            policy.fingerprints(&conversation.info)(&conversation.messages[0])
         };
         let plain = of("hi", 1000.0, &policy(ALL));
         assert_eq!(plain, of("hi", 1000.0, &policy(ALL)));

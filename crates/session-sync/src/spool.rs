@@ -47,7 +47,7 @@ pub struct Entry {
 pub struct Item {
     /// Hash of what the store was seen to have.
     pub accepted: Option<String>,
-    /// Names what OpenCode had, and the rules, when this was made of it ([`Policy::fingerprint`](crate::record::Policy::fingerprint)).
+    /// Names what OpenCode had, and the rules, when this was made of it ([`Policy::fingerprints`](crate::record::Policy::fingerprints)).
     #[serde(default)]
     pub made_of: Option<String>,
     /// What is to be sent.

@@ -10,7 +10,7 @@ use js_sys::{Array, Uint8Array};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::spawn_local;
+use wasm_bindgen_futures::{future_to_promise, spawn_local};
 
 #[wasm_bindgen]
 extern "C" {
@@ -557,6 +557,18 @@ impl Host for JsMachine {
     fn log(&self, level: Level, message: &str) {
         self.0.log(level.name(), message);
     }
+}
+
+/// A promise of a call's JSON result, or of the error that it says.
+pub fn promise<E: std::fmt::Display>(
+    call: impl Future<Output = Result<String, E>> + 'static,
+) -> js_sys::Promise {
+    future_to_promise(async move {
+        match call.await {
+            Ok(result) => Ok(result.into()),
+            Err(error) => Err(JsError::new(&error.to_string()).into()),
+        }
+    })
 }
 
 /// What a JSON text says, or why it was not given.

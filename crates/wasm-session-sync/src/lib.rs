@@ -8,8 +8,7 @@ use session_sync::opencode::{Conversation, Session, from_json};
 use session_sync::plugin::OpenCode;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::future_to_promise;
-use wasm_host::{JsHost, JsMachine, reason, report_panics, text};
+use wasm_host::{JsHost, JsMachine, promise, reason, report_panics, text};
 
 #[wasm_bindgen]
 extern "C" {
@@ -100,11 +99,6 @@ impl Core {
     /// Runs one call of the generated `Calls` table: JSON in, JSON out.
     pub fn call(&self, name: String, params: String) -> js_sys::Promise {
         let edge = Rc::clone(&self.0);
-        future_to_promise(async move {
-            match edge.dispatch(&name, &params).await {
-                Ok(result) => Ok(result.into()),
-                Err(error) => Err(JsError::new(&error.to_string()).into()),
-            }
-        })
+        promise(async move { edge.dispatch(&name, &params).await })
     }
 }

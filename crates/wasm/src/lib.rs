@@ -7,8 +7,7 @@ use opencode::{JsOpenCode, Side};
 use plugin::{Init, Plugin};
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::future_to_promise;
-use wasm_host::{JsHost, JsMachine, report_panics};
+use wasm_host::{JsHost, JsMachine, promise, report_panics};
 
 /// The plugin of one OpenCode instance.
 #[wasm_bindgen]
@@ -35,11 +34,6 @@ impl Core {
     /// Runs one call of the generated `Calls` table: JSON in, JSON out.
     pub fn call(&self, name: String, params: String) -> js_sys::Promise {
         let plugin = Rc::clone(&self.0);
-        future_to_promise(async move {
-            match plugin::dispatch(&plugin, &name, &params).await {
-                Ok(result) => Ok(result.into()),
-                Err(error) => Err(JsError::new(&error.to_string()).into()),
-            }
-        })
+        promise(async move { plugin::dispatch(&plugin, &name, &params).await })
     }
 }

@@ -8,6 +8,7 @@ import { events } from "./generated/types.js"
 import { NAME, SERVICE } from "./name.js"
 import { log } from "./shared/opencode.js"
 import { beforeSignal } from "./shared/signals.js"
+import { message } from "./shared/told.js"
 
 const wanted = new Set(events)
 
@@ -32,7 +33,7 @@ function leave(command: string[]): void {
 async function server({ client, directory }: PluginInput): Promise<Hooks> {
   // Whatever else there is of this package is loaded later.
   const ready = import("./core.js").then(({ start }) => start(client, directory))
-  ready.catch((error: Error) => log(client, SERVICE, "error", `${NAME} could not be loaded, so sessions are not synced: ${error.message}`))
+  ready.catch((error: unknown) => log(client, SERVICE, "error", `${NAME} could not be loaded, so sessions are not synced: ${message(error)}`))
   const dispose = async () => {
     const { command } = await (await ready)("dispose", {})
     if (command) leave(command)

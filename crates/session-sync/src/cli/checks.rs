@@ -4,6 +4,7 @@
 use super::init::{PACKAGE, Setup};
 use super::{Cli, Done, Problem};
 use crate::config::{self, Config, File};
+use crate::database;
 use crate::store::{ReadBack, Store};
 use opencode_config::KEYS;
 use serde_json::json;
@@ -236,13 +237,8 @@ impl Cli {
     /// OpenCode says where its past is.
     async fn history_check(&self) -> Check {
         let host = &self.host;
-        let mut program = "opencode".to_string();
-        for place in host.platform().places_of("opencode", |name| host.env(name)) {
-            if host.file_size(&place).await.is_ok() {
-                program = place;
-                break;
-            }
-        }
+        let program = database::program(&**host).await;
+        let program = program.unwrap_or_else(|| "opencode".into());
         let asked = host.output_of(
             &program,
             &["db", "path"],

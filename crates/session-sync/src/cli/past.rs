@@ -5,7 +5,6 @@ use crate::history::{Filter, History};
 use crate::old::Files;
 use crate::push::{self, Push};
 use crate::record::Policy;
-use crate::redact::Redactor;
 use crate::send::Sender;
 use crate::spool::Entry;
 use serde_json::json;
@@ -36,14 +35,7 @@ impl Cli {
     ) -> Result<Done, Problem> {
         let (filter, is_rehearsal) = self.filter(args)?;
         let config = self.config().await?;
-        let variables = self
-            .variables
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
-        let policy = Policy {
-            include: config.include,
-            redactor: Redactor::new(variables),
-        };
+        let policy = Policy::new(config.include, &self.variables);
         let history = History {
             database: &*self.database,
             files: Files::new(&self.host),

@@ -210,10 +210,7 @@ fn what_waits_for_long_is_told_with_its_age_and_what_is_refused_by_its_number() 
         let home = healthy(&world).await;
         std::fs::remove_file(home.at("spool/ses_0000.json")).expect("removed");
         home.host.fast.set(true);
-        world
-            .store
-            .fault(json!({ "drop": "before", "times": -1, "path": "/sync/session" }))
-            .await;
+        world.store.lose("/sync/session").await;
         assert_eq!(home.call(&["push"]).await.0, 1);
         let (_, text) = home.call(&["doctor"]).await;
         assert!(text.contains("3 records wait\n"), "{text}");

@@ -259,10 +259,7 @@ fn a_push_that_was_interrupted_goes_on_where_it_was() {
         let home = Home::new(6);
         home.login(&world).await;
         home.host.fast.set(true);
-        world
-            .store
-            .fault(json!({ "drop": "before", "times": -1, "path": "/sync/message" }))
-            .await;
+        world.store.lose("/sync/message").await;
         let (exit, text) = home.call(&["push"]).await;
         assert_eq!(exit, 1);
         assert!(text.contains("cannot be reached"), "{text}");

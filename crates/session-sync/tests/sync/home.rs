@@ -199,7 +199,7 @@ impl Home {
             database: database.clone(),
             directory: dir.path().join("project").to_string_lossy().into(),
             spool: dir.path().join("spool").to_string_lossy().into(),
-            variables: Vec::new(),
+            variables: Default::default(),
             version: "0.0.1".into(),
         };
         Home {

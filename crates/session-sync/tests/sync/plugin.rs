@@ -47,6 +47,14 @@ pub(crate) struct Open {
     pub(crate) plugin: Rc<Plugin>,
 }
 
+impl Open {
+    /// As its own clock has it, which is fast.
+    async fn tries_for_an_hour(&self) {
+        let is_over = async || self.host.skip_ms.get() > 3_600_000;
+        until("it was tried for an hour", is_over).await;
+    }
+}
+
 impl World {
     pub(crate) fn open(&self, now: Value) -> Open {
         self.open_with(now, &self.store.key, &[])
@@ -434,10 +442,7 @@ fn a_deleted_session_is_told_once_and_what_waits_of_it_stays_here() {
         let first = world.open(conversation(&turn()[..1]));
         first.plugin.event("session.idle", "ses_1", None);
         assert_eq!(first.plugin.dispose().await, 0);
-        world
-            .store
-            .fault(json!({ "drop": "before", "times": -1, "path": "/sync/message" }))
-            .await;
+        world.store.lose("/sync/message").await;
         let away = world.open(conversation(&turn()));
         away.plugin.event("session.idle", "ses_1", None);
         assert_eq!(away.plugin.dispose().await, 1);
@@ -504,10 +509,7 @@ fn a_store_that_is_away_is_told_once_and_not_asked_all_the_time() {
         open.plugin.event("session.idle", "ses_1", None);
         let is_told = async || !open.opencode.toasts.borrow().is_empty();
         until("it is told", is_told).await;
-        until("it was tried for an hour", async || {
-            open.host.skip_ms.get() > 3_600_000
-        })
-        .await;
+        open.tries_for_an_hour().await;
         let tries = world.store.requests().await.len();
         assert!(tries < 40, "{tries} requests in an hour");
         assert_eq!(open.opencode.toasts.borrow().len(), 1);
@@ -602,10 +604,7 @@ fn a_store_that_says_ok_and_does_nothing_is_told_once_and_not_asked_all_the_time
         let open = world.open(conversation(&turn()));
         open.host.fast.set(true);
         open.plugin.event("session.idle", "ses_1", None);
-        until("it was tried for an hour", async || {
-            open.host.skip_ms.get() > 3_600_000
-        })
-        .await;
+        open.tries_for_an_hour().await;
         let tries = world.store.requests().await.len();
         assert!(tries < 120, "{tries} requests in an hour");
         let toasts = open.opencode.toasts.borrow().clone();
@@ -631,10 +630,7 @@ fn a_spool_that_cannot_be_written_is_told_once_and_nothing_is_thrown() {
         }
         let is_told = async || !open.opencode.toasts.borrow().is_empty();
         until("it is told", is_told).await;
-        until("it was tried for an hour", async || {
-            open.host.skip_ms.get() > 3_600_000
-        })
-        .await;
+        open.tries_for_an_hour().await;
         let toasts = open.opencode.toasts.borrow().clone();
         assert_eq!(toasts.len(), 1, "{toasts:?}");
         assert!(toasts[0].contains("no space left on device"), "{toasts:?}");

@@ -161,10 +161,7 @@ fn a_session_that_becomes_private_or_excluded_leaves_no_further() {
             let first = world.open(conversation(&turn()[..1]));
             first.plugin.event("session.idle", "ses_1", None);
             assert_eq!(first.plugin.dispose().await, 0, "{what}");
-            world
-                .store
-                .fault(json!({ "drop": "before", "times": -1, "path": "/sync/message" }))
-                .await;
+            world.store.lose("/sync/message").await;
             let away = world.open(conversation(&turn()));
             away.plugin.event("session.idle", "ses_1", None);
             assert_eq!(away.plugin.dispose().await, 1, "{what}");
@@ -205,10 +202,7 @@ fn the_command_drops_what_waits_of_a_session_that_stays_now() {
             let home = Home::new(1);
             home.login(&world).await;
             home.host.fast.set(true);
-            world
-                .store
-                .fault(json!({ "drop": "before", "times": -1, "path": "/sync/session" }))
-                .await;
+            world.store.lose("/sync/session").await;
             assert_eq!(home.call(&["push"]).await.0, 1);
             assert!(spooled(&home.at("spool")).contains("Session 0"));
             world.store.heal().await;

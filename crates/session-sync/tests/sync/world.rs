@@ -83,6 +83,12 @@ impl OpenSync {
         self.control("POST", "/_test/fault", fault).await;
     }
 
+    /// Requests of a path are lost on their way, until it heals.
+    pub(crate) async fn lose(&self, path: &str) {
+        self.fault(json!({ "drop": "before", "times": -1, "path": path }))
+            .await;
+    }
+
     pub(crate) async fn heal(&self) {
         self.control("DELETE", "/_test/fault", json!({})).await;
     }
