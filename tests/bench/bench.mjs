@@ -11,6 +11,7 @@ import { gunzipSync } from "node:zlib"
 import { ensurePackage, ensurePackages, ensurePrograms, ensureTools, enterPrograms, must } from "../lib/setup.mjs"
 import { home, homeRows } from "./home.mjs"
 import { large, largeRows } from "./large.mjs"
+import { median } from "./median.mjs"
 import { sync, syncRows } from "./sync.mjs"
 
 const args = process.argv.slice(2)
@@ -28,7 +29,6 @@ const target = process.env.CARGO_TARGET_DIR ?? join(root, "target")
 process.env.DAYTONA_LOCAL_BIN ??= join(target, "release/daytona-local")
 const { createWorld, startLocal, opencodeBinary, packedPackage, git } = await import("../lib/world.mjs")
 
-const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]
 const base = mkdtempSync(join(tmpdir(), "opencode-bench-"))
 const figures = { machine: { cores: cpus().length, model: cpus()[0].model, node: process.version } }
 const local = await startLocal()

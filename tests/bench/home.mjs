@@ -7,6 +7,7 @@ import { once } from "node:events"
 import { mkdirSync, readdirSync, rmSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { git } from "../lib/world.mjs"
+import { median } from "./median.mjs"
 
 const FILES = 10_000
 const MB = 1_000_000
@@ -14,8 +15,6 @@ const LATENCY = 40
 const ROUNDS = 5
 /** As deep as the plugin sends a history. */
 const DEPTH = 50
-
-const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]
 
 /** Bytes that nothing compresses, the same in every run. */
 function noise() {

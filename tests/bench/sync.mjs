@@ -6,6 +6,7 @@ import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { eventually, opencodeBinary } from "../lib/world.mjs"
 import { createSyncWorld } from "../sync/world.mjs"
+import { median } from "./median.mjs"
 
 const here = dirname(fileURLToPath(import.meta.url))
 const PIECES = 2_000
@@ -16,8 +17,6 @@ const REST_MS = 2_000
 const WARM_UP = 4
 const SESSIONS = 1_000
 const MESSAGES = 50
-
-const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]
 
 /** What is undisturbed: what else the machine does makes a turn only longer. */
 const quick = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 4)]

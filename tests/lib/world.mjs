@@ -360,3 +360,17 @@ export async function eventually(what, check, seconds = 30) {
     await new Promise((done) => setTimeout(done, 25))
   }
 }
+
+/** What was waited for took longer than it may. */
+export class TooLong extends Error {}
+
+/** Waits for work so many seconds at most; `what` names it. */
+export async function within(seconds, work, what) {
+  let timer
+  const limit = new Promise((_, fail) => (timer = setTimeout(() => fail(new TooLong(`${what} did not end within ${seconds} s`)), seconds * 1000)))
+  try {
+    return await Promise.race([work, limit])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -12,7 +12,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { prepare } from "../lib/setup.mjs"
-import { createWorld, eventually, git, startLocal } from "../lib/world.mjs"
+import { TooLong, createWorld, eventually, git, startLocal, within } from "../lib/world.mjs"
 import { build, committed, prepareUser, snapshot, userGit } from "../repositories/build.mjs"
 import { plainKinds } from "../repositories/kinds.mjs"
 import { MB, buildLarge, orphans, packing, uploading } from "./aim.mjs"
@@ -436,18 +436,6 @@ function signal(pid, name) {
     process.kill(pid, name)
   } catch (error) {
     if (error.code !== "ESRCH") throw error
-  }
-}
-
-class TooLong extends Error {}
-
-async function within(seconds, work, what) {
-  let timer
-  const limit = new Promise((_, fail) => (timer = setTimeout(() => fail(new TooLong(`${what} did not end within ${seconds} s`)), seconds * 1000)))
-  try {
-    return await Promise.race([work, limit])
-  } finally {
-    clearTimeout(timer)
   }
 }
 

@@ -5,7 +5,7 @@
 // The plan follows from the seed alone; how it interleaves follows from the machine.
 
 import { readdirSync, readFileSync } from "node:fs"
-import { eventually } from "../lib/world.mjs"
+import { eventually, within } from "../lib/world.mjs"
 import { createSyncWorld } from "../sync/world.mjs"
 import { dice } from "./plan.mjs"
 
@@ -180,14 +180,4 @@ function processes(home) {
   }
   const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name))
   return pids.filter((pid) => read(pid, "environ").includes(`HOME=${home} `)).map((pid) => read(pid, "cmdline"))
-}
-
-async function within(seconds, work, what) {
-  let timer
-  const limit = new Promise((_, fail) => (timer = setTimeout(() => fail(new Error(`${what} did not end within ${seconds} s`)), seconds * 1000)))
-  try {
-    return await Promise.race([work, limit])
-  } finally {
-    clearTimeout(timer)
-  }
 }
