@@ -1,4 +1,4 @@
-//! One session on its way into the store: the session first, so that it has its date and its title; its
+//! One session on its way into the store: the session first, so that it has its date and its title, and a new one is looked for; its
 //! messages in their order; the session's sums last, because the store makes its index of meanings then.
 //! Then all of it is read back: only what the store was seen to have is done. A session that is larger than the
 //! store reads at once is not seen; there the number of its messages tells.
@@ -100,7 +100,9 @@ impl Sender {
             self.spool.stay(session).await?;
             return Ok(Pass::default());
         }
-        let id = self.open(session, &entry).await?;
+        let Some(id) = self.open(session, &entry).await? else {
+            return Ok(count(&entry, 0, QUIET_MS as u64));
+        };
         let (sent, later) = self.messages(session, &entry).await?;
         let sums = entry.session.due();
         if let Some(record) = closing(&entry) {
@@ -178,12 +180,18 @@ impl Sender {
     }
 
     /// The session is there, under its title; gives its id in the store.
-    async fn open(&self, session: &str, entry: &Entry) -> Result<String, SendError> {
+    /// None if the store says so and has no such session.
+    async fn open(&self, session: &str, entry: &Entry) -> Result<Option<String>, SendError> {
         match (&entry.store_id, opening(session, entry)) {
-            (Some(id), None) => Ok(id.clone()),
+            (Some(id), None) => Ok(Some(id.clone())),
             (_, record) => {
                 let record = record.unwrap_or_else(|| bare(session));
                 let id = self.store.session(&self.dated(&record).await?).await?;
+                // A message to a session that is not there makes one, with today's date and no title.
+                let is_new = entry.store_id.is_none();
+                if is_new && matches!(self.store.read(&id, |_| {}).await?, ReadBack::Unknown) {
+                    return Ok(None);
+                }
                 let (kept, title) = (id.clone(), title(&record));
                 let url = self.store.url().to_string();
                 let update = self.spool.update(session, move |entry| {
@@ -192,7 +200,7 @@ impl Sender {
                     entry.title = title;
                 });
                 update.await?;
-                Ok(id)
+                Ok(Some(id))
             }
         }
     }

@@ -53,13 +53,13 @@ fn a_session_arrives_whole_with_its_dates_and_sums_in_few_requests() {
             json!("The till fix it I look. Done.")
         );
         assert_eq!(session["embeddings"], json!(2));
-        // Beside the clock and reading back: a request for each message, and two for the session.
+        // Beside the clock and reading back, of the new session and of all: a request for each message, and two for the session.
         let requests = world.store.requests().await;
         let counted = requests
             .iter()
             .filter(|request| request.starts_with("POST"))
             .count();
-        assert_eq!((counted, requests.len()), (5, 7), "{requests:?}");
+        assert_eq!((counted, requests.len()), (5, 8), "{requests:?}");
 
         // What has arrived is not sent again, by this process or by another.
         world.store.forget().await;
@@ -93,6 +93,7 @@ fn a_session_that_the_store_does_not_know_is_made_once_more() {
         let sessions = state["sessions"].as_array().expect("a list");
         assert_eq!(sessions.len(), 1);
         assert_eq!(sessions[0]["title"], json!("The till"));
+        assert_eq!(sessions[0]["createdAt"], json!(OLD as u64), "its own date");
         assert_eq!(world.texts().await.len(), 3);
     });
 }
