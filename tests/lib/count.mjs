@@ -7,6 +7,8 @@ export class Count {
   skipped = []
   /** Each part that failed. */
   failures = []
+  /** Each test that failed, with the beginning of what it said: a log is often kept by its last lines only. */
+  reasons = []
 
   /** The output of a Rust test program. Its harness counts as passed what `testkit::skip` says was skipped. */
   rust(part, code, text) {
@@ -15,6 +17,8 @@ export class Count {
     const ignored = [...text.matchAll(/^test (\S+) \.\.\. ignored(?:, (.*))?$/gm)].map(([, name, why]) => `${name}: ${why ?? "ignored"}`)
     const failed = sum(/^test result: .*? (\d+) failed/gm)
     const ended = /^test result: /m.test(text)
+    for (const [, name, output] of text.matchAll(/^---- (\S+) stdout ----\n([^]*?)(?=^----|^failures:|^stack backtrace:|(?![^]))/gm))
+      this.#failed(part, name, output)
     this.#add(part, code, { passed: sum(/^test result: .*? (\d+) passed/gm) - told.length, failed, skipped: [...told, ...ignored], ended })
   }
 
@@ -22,9 +26,20 @@ export class Count {
   node(part, code, text) {
     const last = (word) => Number([...text.matchAll(new RegExp(`^# ${word} (\\d+)$`, "gm"))].at(-1)?.[1] ?? 0)
     const skipped = [...text.matchAll(/^ *ok \d+ - (.*?) # SKIP ?(.*)$/gm)].map(([, name, why]) => `${name}: ${why || "no reason"}`)
+    const failed = /^( *)not ok \d+ - (.*)\n\1  ---\n([^]*?)^\1  \.\.\.$/gm
+    for (const [, , name, details] of text.matchAll(failed)) {
+      if (/^ *failureType: 'subtestsFailed'$/m.test(details)) continue
+      const error = /^( *)error: (?:\|-\n((?:(?:\1  .*)?\n)*)|'(.*)'$)/m.exec(details)
+      this.#failed(part, name.replace(/ # .*/, ""), error?.[2] ?? error?.[3] ?? "")
+    }
     // A test that never ended is counted apart by Node.
     // A directory without a test is a mistake.
     this.#add(part, code, { passed: last("pass"), failed: last("fail") + last("cancelled"), skipped, ended: last("tests") > 0 })
+  }
+
+  #failed(part, name, output) {
+    const lines = output.split("\n").map((line) => line.trim()).filter(Boolean)
+    this.reasons.push([`FAILED: ${part}: ${name}`, ...lines.slice(0, 8).map((line) => `  ${line.slice(0, 300)}`)].join("\n"))
   }
 
   #add(part, code, { passed, failed, skipped, ended }) {
@@ -38,7 +53,9 @@ export class Count {
   }
 
   report() {
-    const lines = [...this.skipped.map((line) => `SKIPPED: ${line}`), ...this.failures.map((line) => `FAILED: ${line}`)]
+    const reasons = this.reasons.slice(0, 10)
+    if (reasons.length < this.reasons.length) reasons.push(`… and ${this.reasons.length - reasons.length} more`)
+    const lines = [...this.skipped.map((line) => `SKIPPED: ${line}`), ...reasons, ...this.failures.map((line) => `FAILED: ${line}`)]
     return [...lines, `${this.passed} passed, ${this.failed} failed, ${this.skipped.length} skipped`].join("\n")
   }
 }
