@@ -23,26 +23,24 @@ const MAX_LIST: u64 = 4 * 1024 * 1024;
 const MAX_TOLD: usize = 20;
 
 /// A file that differs between two trees.
-struct Changed {
-    mode: String,
+pub(crate) struct Changed {
+    pub(crate) mode: String,
     old: String,
-    new: String,
-    path: Vec<u8>,
+    pub(crate) new: String,
+    pub(crate) path: Vec<u8>,
 }
 
 /// Files by the SHA-256 of their bytes: the blobs that hold them.
 pub(crate) type Kept = BTreeMap<String, String>;
 
 impl Project {
-    /// Makes pointers of the files in the index that Git LFS keeps and that differ from `head`, and gives
-    /// their bytes. With `from_worktree` the index is of the worktree as it is.
-    pub(crate) async fn point(
+    /// Files in the index that differ from `head` and that a filter works on, with the filter's name.
+    pub(crate) async fn changed_filtered(
         &self,
         git: &Git<'_>,
         head: Option<&str>,
-        from_worktree: bool,
         dir: &str,
-    ) -> Result<Kept, Error> {
+    ) -> Result<Vec<(Changed, String)>, Error> {
         let head = match head {
             Some(head) => head.to_string(),
             None => text(&git.checked(&["mktree"], "").await?.stdout),
@@ -51,15 +49,33 @@ impl Project {
         let diff = ["diff-index", "--cached", "-z", "--no-renames", &head];
         git.to_file(&diff, "", &list).await?;
         let changed = changed(&self.whole(&list).await?);
-        let mut changed: Vec<Changed> = changed.into_iter().filter(Changed::is_file).collect();
+        let changed: Vec<Changed> = changed.into_iter().filter(Changed::is_file).collect();
         let check = ["check-attr", "-z", "--stdin", "filter"];
-        let filters = filters(git, &check, &changed).await?;
-        changed.retain(|file| filters.get(&file.path).is_some_and(|name| name == FILTER));
+        let mut filters = filters(git, &check, &changed).await?;
+        let filtered = changed
+            .into_iter()
+            .filter_map(|file| filters.remove(&file.path).map(|filter| (file, filter)));
+        Ok(filtered.collect())
+    }
+
+    /// Makes pointers of those that Git LFS keeps of the changed files in the index, and gives their
+    /// bytes. With `from_worktree` the index is of the worktree as it is.
+    pub(crate) async fn point(
+        &self,
+        git: &Git<'_>,
+        changed: &[(Changed, String)],
+        from_worktree: bool,
+        dir: &str,
+    ) -> Result<Kept, Error> {
+        let changed: Vec<&Changed> = changed
+            .iter()
+            .filter_map(|(file, name)| (name == FILTER).then_some(file))
+            .collect();
         let mut found = Kept::new();
         if changed.is_empty() {
             return Ok(found);
         }
-        let pointers = pointers(git, &changed).await?;
+        let pointers = pointers(git, changed.iter().copied()).await?;
         let store = self.lfs_store().await?;
         let (mut entries, mut sent) = (Vec::new(), 0);
         for file in &changed {
@@ -336,8 +352,12 @@ async fn filters(
 }
 
 /// The pointers among the new blobs of files.
-async fn pointers(git: &Git<'_>, files: &[Changed]) -> Result<BTreeMap<String, Pointer>, Error> {
-    let names: BTreeSet<&str> = files.iter().map(|file| file.new.as_str()).collect();
+async fn pointers<'a>(
+    git: &Git<'_>,
+    files: impl IntoIterator<Item = &'a Changed>,
+) -> Result<BTreeMap<String, Pointer>, Error> {
+    let files = files.into_iter();
+    let names: BTreeSet<&str> = files.map(|file| file.new.as_str()).collect();
     let names: String = names.iter().map(|name| format!("{name}\n")).collect();
     let sizes = ["cat-file", "--batch-check=%(objectsize) %(objectname)"];
     let sizes = text(&git.checked(&sizes, &names).await?.stdout);

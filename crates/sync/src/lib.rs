@@ -44,6 +44,7 @@ mod spelling;
 mod temporary;
 mod uncommitted;
 mod under_way;
+mod untouched;
 mod version;
 
 use git::Git;

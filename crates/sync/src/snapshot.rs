@@ -112,7 +112,8 @@ impl Project {
         let held_back = self.hold_back(&git, &start.secrets, clean, &mut staged);
         snapshot.held_back = held_back.await?;
         let head = snapshot.head.as_deref();
-        snapshot.lfs = self.point(&git, head, false, dir).await?;
+        let changed = self.changed_filtered(&git, head, dir).await?;
+        snapshot.lfs = self.point(&git, &changed, false, dir).await?;
         let tree = write_tree(&git, clean).await?;
         let is_same = git
             .line(&["rev-parse", &format!("{from}^{{tree}}")])
@@ -172,7 +173,11 @@ impl Project {
             .await?;
         let held_back = self.hold_back(&git, &start.secrets, clean, &mut staged);
         let held_back = held_back.await?;
-        snapshot.lfs = self.point(&git, head.as_deref(), true, dir).await?;
+        let changed = self.changed_filtered(&git, head.as_deref(), dir).await?;
+        if let Some(layout) = root {
+            self.restore_untouched(&git, layout, &changed, dir).await?;
+        }
+        snapshot.lfs = self.point(&git, &changed, true, dir).await?;
         let (nested, mut left) = self.not_in(&git, head.as_deref(), &staged).await?;
         left.retain(|path| {
             let is_meant = |below: &Below| below.has(path.as_bytes());

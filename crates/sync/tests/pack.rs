@@ -689,6 +689,34 @@ fn an_edit_in_the_second_of_the_index_is_carried() {
     assert_eq!(content, b"now\n");
 }
 
+/// A filter of the user's own does not run for us. Git looks at a file that was written in the second of
+/// the index again, and would take it as the worktree has it.
+#[test]
+fn a_filtered_file_that_nobody_wrote_goes_in_as_the_users_index_has_it() {
+    let case = Case::repository();
+    let path = case.path();
+    git(&path, &["config", "filter.upper.clean", "tr a-z A-Z"]);
+    let attributes = "*.up filter=upper\n";
+    fs::write(path.join(".gitattributes"), attributes).expect("written");
+    let then = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 250_000_000);
+    for name in ["same.up", "edited.up"] {
+        fs::write(path.join(name), "text\n").expect("written");
+        set_modified(&path.join(name), then);
+    }
+    git(&path, &["add", "--all"]);
+    // The index is not younger than the files, and the one edit is told by the millisecond alone.
+    set_modified(&path.join(".git/index"), then);
+    fs::write(path.join("edited.up"), "next\n").expect("written");
+    set_modified(&path.join("edited.up"), then + Duration::from_millis(1));
+    let carried = carry(&path, &history(5));
+    for (name, expected) in [("same.up", "TEXT\n"), ("edited.up", "next\n")] {
+        let Node::File { content, .. } = &carried.files[name.as_bytes()] else {
+            panic!("{name} is no file");
+        };
+        assert_eq!(String::from_utf8_lossy(content), expected, "{name}");
+    }
+}
+
 fn set_modified(path: &Path, time: SystemTime) {
     let file = fs::File::options().write(true).open(path).expect("opened");
     file.set_modified(time).expect("set");
