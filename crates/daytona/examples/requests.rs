@@ -7,7 +7,7 @@ use daytona::*;
 use host::{Body, Host, HttpRequest};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 use testkit::{TestHost, run};
 
 const PROXY: &str = "https://proxy.example/toolbox";
@@ -38,7 +38,7 @@ fn main() {
 
 /// One request of every kind, with every field set.
 fn requests() -> Vec<HttpRequest> {
-    let host = Rc::new(TestHost::new(&[]));
+    let host = Arc::new(TestHost::new(&[]));
     host.answer_with(|request| match request.url.as_str() {
         url if url.contains("limit=") && url.contains("cursor=") => r#"{"items":[]}"#,
         url if url.contains("limit=") => r#"{"items":[],"nextCursor":"c"}"#,
@@ -54,7 +54,7 @@ fn requests() -> Vec<HttpRequest> {
         api_key: "key".into(),
         organization: Some("organization".into()),
     };
-    let client = Client::new(Rc::clone(&host) as Rc<dyn Host>, settings);
+    let client = Client::new(Arc::clone(&host) as Arc<dyn Host>, settings);
     let toolbox = Toolbox {
         id: "id".into(),
         proxy_url: PROXY.into(),

@@ -8,7 +8,7 @@ use host::{Body, Host, HttpRequest, HttpResponse, Level, Part, PartContent};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// How long one request of the control plane may take. The service itself holds a create or a
 /// start up to 30 s.
@@ -54,8 +54,8 @@ impl std::fmt::Debug for Settings {
 /// The client.
 #[derive(Clone)]
 pub struct Client {
-    pub(crate) host: Rc<dyn Host>,
-    settings: Rc<Settings>,
+    pub(crate) host: Arc<dyn Host>,
+    settings: Arc<Settings>,
 }
 
 /// Address of one sandbox's toolbox.
@@ -69,10 +69,10 @@ pub struct Toolbox {
 
 impl Client {
     /// A client of `settings` that talks through `host`.
-    pub fn new(host: Rc<dyn Host>, settings: Settings) -> Self {
+    pub fn new(host: Arc<dyn Host>, settings: Settings) -> Self {
         Client {
             host,
-            settings: Rc::new(settings),
+            settings: Arc::new(settings),
         }
     }
 

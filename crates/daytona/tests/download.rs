@@ -4,7 +4,7 @@ use daytona::*;
 use host::Host;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::rc::Rc;
+use std::sync::Arc;
 use testkit::{TestHost, run};
 
 /// Answers one connection after the other with these bytes.
@@ -24,7 +24,7 @@ fn serve(answers: &'static [&'static str]) -> String {
 fn download(answers: &'static [&'static str], max_bytes: u64) -> (Result<()>, String) {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("saved");
-    let host = Rc::new(TestHost::new(&[]));
+    let host = Arc::new(TestHost::new(&[]));
     host.fast.set(true);
     let settings = Settings {
         api_url: "http://unused".into(),
@@ -35,7 +35,7 @@ fn download(answers: &'static [&'static str], max_bytes: u64) -> (Result<()>, St
         id: "id".into(),
         proxy_url: serve(answers),
     };
-    let client = Client::new(host as Rc<dyn Host>, settings);
+    let client = Client::new(host as Arc<dyn Host>, settings);
     let save_to = path.to_str().expect("UTF-8");
     let result = run(client.download(&toolbox, "/tmp/a", save_to, 0..max_bytes, max_bytes));
     (result, std::fs::read_to_string(path).unwrap_or_default())
@@ -84,7 +84,7 @@ fn a_download_that_is_too_large_is_given_up() {
 fn a_part_goes_to_its_place_and_what_came_before_stays() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("saved");
-    let host = Rc::new(TestHost::new(&[]));
+    let host = Arc::new(TestHost::new(&[]));
     let settings = Settings {
         api_url: "http://unused".into(),
         api_key: "key".into(),
@@ -98,7 +98,7 @@ fn a_part_goes_to_its_place_and_what_came_before_stays() {
             "HTTP/1.1 206 OK\r\ncontent-length: 4\r\n\r\nfive",
         ]),
     };
-    let client = Client::new(host.clone() as Rc<dyn Host>, settings);
+    let client = Client::new(host.clone() as Arc<dyn Host>, settings);
     let save_to = path.to_str().expect("UTF-8");
     let part =
         |part: std::ops::Range<u64>| run(client.download(&toolbox, "/tmp/a", save_to, part, 4));

@@ -3,7 +3,7 @@
 use daytona::{Client, CreateSandbox, Error, Settings};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::rc::Rc;
+use std::sync::Arc;
 use testkit::{TestHost, run};
 
 /// A proxy that answers every `CONNECT` with this line, and what it was asked; none is one that nobody
@@ -146,7 +146,7 @@ fn what_a_proxy_answers_had_no_effect_and_what_came_from_behind_it_may_have() {
     ] {
         let (address, asked) = proxy(line);
         let named = format!("http://me:p%40ss@{address}");
-        let host = Rc::new(TestHost::new(&[
+        let host = Arc::new(TestHost::new(&[
             ("HTTPS_PROXY", &named),
             ("HTTP_PROXY", &named),
             ("NO_PROXY", "exempt.example"),

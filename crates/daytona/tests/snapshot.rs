@@ -3,9 +3,8 @@
 use daytona::{Client, Error, Settings};
 use host::Host;
 use serde_json::{Value, json};
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
-use testkit::{TestHost, run};
+use std::sync::Arc;
+use testkit::{Setting, TestHost, run};
 
 /// What is there at each look, the last one for good: the sandbox's state, and the snapshot's (or
 /// nothing) with the sandbox that it is of.
@@ -15,15 +14,15 @@ const OURS: Option<&str> = Some("box");
 
 /// Gives the result, and how often the snapshot was asked for. `answers` are those to that.
 fn make(looks: Vec<Look>, answers: Vec<u16>) -> (Result<String, Error>, usize) {
-    let host = Rc::new(TestHost::new(&[]));
+    let host = Arc::new(TestHost::new(&[]));
     host.fast.set(true);
-    let (at, asked) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(Vec::new())));
-    let (told, answering) = (Rc::clone(&asked), Rc::clone(&host));
+    let (at, asked) = (Arc::new(Setting::new(0)), Arc::new(Setting::new(0)));
+    let (told, answering) = (Arc::clone(&asked), Arc::clone(&host));
     host.answer_with(move |request| {
         let (sandbox, snapshot) = looks[at.get().min(looks.len() - 1)];
         let (status, body): (u16, Value) = if request.method == "POST" {
-            told.borrow_mut().push(());
-            let status = answers[(told.borrow().len() - 1).min(answers.len() - 1)];
+            let status = answers[told.get().min(answers.len() - 1)];
+            told.set(told.get() + 1);
             (status, json!({ "id": "box", "state": "snapshotting", "message": "no words" }))
         } else if request.url.contains("/snapshots/") {
             at.set(at.get() + 1);
@@ -45,10 +44,10 @@ fn make(looks: Vec<Look>, answers: Vec<u16>) -> (Result<String, Error>, usize) {
         api_key: "key".into(),
         organization: None,
     };
-    let client = Client::new(Rc::clone(&host) as Rc<dyn Host>, settings);
+    let client = Client::new(Arc::clone(&host) as Arc<dyn Host>, settings);
     let made = run(async { client.make_snapshot("box", "n", 600, &|_| {}).await });
     host.heal();
-    let asked = asked.borrow().len();
+    let asked = asked.get();
     (made.map(|made| made.state), asked)
 }
 

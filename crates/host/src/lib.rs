@@ -4,7 +4,8 @@
 //! implements [`Host`]; in tests `testkit` does. This room has no implementation and knows no
 //! service: it is the seam.
 //!
-//! Surprise: futures are not `Send`. OpenCode runs the plugin on one JavaScript thread.
+//! Native programs run on many threads, so there a host and its futures are `Send`. JavaScript has one
+//! thread and its values cannot leave it, so on wasm they are not ([`Shareable`]).
 
 mod encoded;
 mod http;
@@ -20,17 +21,30 @@ pub use platform::Platform;
 use async_trait::async_trait;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What the name of a directory for temporary files begins with.
 pub const TEMPORARY: &str = "opencode-daytona-";
 
-/// Work that goes on while its starter does something else.
+/// Work that goes on while its starter does something else, on the same thread.
 pub type Task = Pin<Box<dyn Future<Output = ()>>>;
 
+/// What several threads may share: `Send` and `Sync` in native programs, and nothing more on wasm.
+#[cfg(not(target_family = "wasm"))]
+pub trait Shareable: Send + Sync {}
+#[cfg(not(target_family = "wasm"))]
+impl<T: Send + Sync + ?Sized> Shareable for T {}
+
+/// What several threads may share: `Send` and `Sync` in native programs, and nothing more on wasm.
+#[cfg(target_family = "wasm")]
+pub trait Shareable {}
+#[cfg(target_family = "wasm")]
+impl<T: ?Sized> Shareable for T {}
+
 /// The user's machine, as far as the core may touch it.
-#[async_trait(?Send)]
-pub trait Host {
+#[cfg_attr(target_family = "wasm", async_trait(?Send))]
+#[cfg_attr(not(target_family = "wasm"), async_trait)]
+pub trait Host: Shareable {
     /// Sends one HTTP request. Redirects are answered as they are, never followed: a redirect
     /// must not carry a key elsewhere.
     ///
@@ -116,9 +130,6 @@ pub trait Host {
     /// Comes back after `ms` milliseconds.
     async fn sleep(&self, ms: u64);
 
-    /// Lets `task` run by itself.
-    fn spawn(&self, task: Task);
-
     /// An environment variable; empty counts as unset.
     fn env(&self, name: &str) -> Option<String>;
 
@@ -136,6 +147,12 @@ pub trait Host {
 
     /// Writes a line to the log.
     fn log(&self, level: Level, message: &str);
+}
+
+/// A host whose callers stay on one thread, as the plugins do.
+pub trait LocalHost: Host {
+    /// Lets `task` run by itself on this thread.
+    fn spawn(&self, task: Task);
 }
 
 /// How grave a log line is.
@@ -288,8 +305,20 @@ pub struct GitCall {
 }
 
 /// Is told a text, a piece after the other.
+pub trait Listen: Shareable {
+    /// Takes the next piece.
+    fn hear(&self, text: &str);
+}
+
+impl<F: Fn(&str) + Shareable> Listen for F {
+    fn hear(&self, text: &str) {
+        self(text);
+    }
+}
+
+/// Who is told.
 #[derive(Clone)]
-pub struct Listener(pub Rc<dyn Fn(&str)>);
+pub struct Listener(pub Arc<dyn Listen>);
 
 impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

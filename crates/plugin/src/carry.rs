@@ -16,6 +16,9 @@ use crate::secrets::Secrets;
 use crate::trust;
 use async_trait::async_trait;
 use daytona::{Sandbox, Upload, UploadSource};
+use futures::StreamExt;
+use futures::channel::mpsc::unbounded;
+use futures::future::{Either, select};
 use host::{Host, Level};
 use protocol::{
     Base, Code, Identity, Op, Outcome, Request, Setup, ToolError, UnderWay, Upstream, Whole,
@@ -23,7 +26,9 @@ use protocol::{
 use sessions::{Carrier, Fresh, Origin, Prepared, Sessions};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use steps::{Arrived, Size, Steps, grouped};
 use sync::{Packed, Start, Step};
 
@@ -40,7 +45,7 @@ pub(crate) struct Ready {
 
 /// Carries one project, both ways.
 pub(crate) struct Carry {
-    pub(crate) host: Rc<dyn Host>,
+    pub(crate) host: Arc<dyn Host>,
     pub(crate) opencode: Rc<dyn OpenCode>,
     pub(crate) remote: Rc<Remote>,
     pub(crate) project: sync::Project,
@@ -67,7 +72,7 @@ pub(crate) struct Carry {
     /// By session, what was packed while its sandbox was created.
     pub(crate) ready: RefCell<HashMap<String, Ready>>,
     /// What must not get into a sandbox.
-    pub(crate) secrets: Rc<Secrets>,
+    pub(crate) secrets: Arc<Secrets>,
     /// What the user knows to stay here.
     pub(crate) told: RefCell<HashSet<String>>,
     /// By session, what the model must know of its sandbox and has not been told.
@@ -248,24 +253,35 @@ impl Carry {
         }
     }
 
-    async fn pack(&self, session: &str, start: &Start) -> Result<Option<Packed>, String> {
-        let steps = Rc::clone(&self.steps);
-        let of = session.to_string();
-        let tell = Rc::new(move |step: Step| match step {
+    /// Shows how far packing is.
+    fn show(&self, session: &str, step: Step) {
+        match step {
             Step::Sized { files, packed } => {
-                steps.measured(&of, Some(Size { files, packed }), None);
+                let size = Size { files, packed };
+                self.steps.measured(session, Some(size), None);
             }
-            Step::Searching { done, of: all } => {
-                let (done, all) = (grouped(done / 1_000_000), grouped(all / 1_000_000));
-                let how_far = format!(": {done} of {all} MB");
-                steps.say(&of, "Looking for keys in the project", &how_far);
+            Step::Searching { done, of } => {
+                let (done, of) = (grouped(done / 1_000_000), grouped(of / 1_000_000));
+                let how_far = format!(": {done} of {of} MB");
+                self.steps
+                    .say(session, "Looking for keys in the project", &how_far);
             }
-            Step::Packing { done, of: all } => {
-                let how_far = format!(": {} of {} objects", grouped(done), grouped(all));
-                steps.say(&of, "Packing the project", &how_far);
+            Step::Packing { done, of } => {
+                let how_far = format!(": {} of {} objects", grouped(done), grouped(of));
+                self.steps.say(session, "Packing the project", &how_far);
             }
-        });
-        match self.project.pack_telling(session, start, tell).await {
+        }
+    }
+
+    async fn pack(&self, session: &str, start: &Start) -> Result<Option<Packed>, String> {
+        let (tell, heard) = unbounded();
+        let shown = heard.for_each(async |step| self.show(session, step));
+        let packing = pin!(self.project.pack_telling(session, start, tell));
+        let packed = match select(packing, pin!(shown)).await {
+            Either::Left((packed, _)) => packed,
+            Either::Right(((), packing)) => packing.await,
+        };
+        match packed {
             Ok(packed) => {
                 self.tell_what_stays(&packed);
                 Ok(Some(packed))

@@ -16,7 +16,7 @@ use release::Installed;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::rc::Rc;
+use std::sync::Arc;
 
 pub(crate) use guards::is_no_shell;
 
@@ -94,7 +94,7 @@ enum Fix {
 
 /// Where everything is.
 struct Setup<'a> {
-    host: &'a Rc<dyn Host>,
+    host: Arc<dyn Host>,
     secrets: &'a Secrets,
     assets: &'a str,
     shell: &'a str,
@@ -105,7 +105,7 @@ struct Setup<'a> {
 
 /// Runs the command line program.
 pub(crate) async fn run(
-    host: &Rc<dyn Host>,
+    host: Arc<dyn Host>,
     secrets: &Secrets,
     assets: &str,
     shell: &str,
@@ -126,7 +126,7 @@ pub(crate) async fn run(
         }
     };
     let setup = Setup::new(host, secrets, assets, shell, &cli.directory).await;
-    let installed = release::installed(&**host, &setup.directory).await;
+    let installed = release::installed(&*setup.host, &setup.directory).await;
     let mut output = format!("{PACKAGE} {VERSION}\n\n");
     if fix && let Some(why) = installed.refuses_settings() {
         return done(format!("{output}Nothing was changed: {why}\n"), 1);
@@ -180,7 +180,7 @@ pub(crate) async fn run(
 /// The plugin's options, as OpenCode's configuration of a directory has them; null where nothing names
 /// the plugin.
 pub(crate) async fn options(
-    host: &Rc<dyn Host>,
+    host: Arc<dyn Host>,
     secrets: &Secrets,
     assets: &str,
     directory: &str,
@@ -195,7 +195,7 @@ pub(crate) async fn options(
 
 impl<'a> Setup<'a> {
     async fn new(
-        host: &'a Rc<dyn Host>,
+        host: Arc<dyn Host>,
         secrets: &'a Secrets,
         assets: &'a str,
         shell: &'a str,
@@ -204,12 +204,12 @@ impl<'a> Setup<'a> {
         let platform = host.platform();
         let directory = platform.slashed(directory);
         Setup {
+            root: opencode_config::root(&*host, &directory).await,
             host,
             secrets,
             assets,
             shell,
             platform,
-            root: opencode_config::root(&**host, &directory).await,
             directory,
         }
     }
@@ -230,17 +230,17 @@ impl<'a> Setup<'a> {
 
     /// OpenCode's configuration files that are there, weakest first.
     async fn files(&self) -> Result<Vec<File>, String> {
-        opencode_config::files(&**self.host, &self.root, &self.directory).await
+        opencode_config::files(&*self.host, &self.root, &self.directory).await
     }
 
     /// Paths of entries that hold this package.
     async fn paths(&self, files: &[File]) -> Vec<String> {
-        opencode_config::paths(&**self.host, files, PACKAGE).await
+        opencode_config::paths(&*self.host, files, PACKAGE).await
     }
 
     /// The version of this package at a path, if it is this package.
     async fn version_in(&self, path: &str) -> Option<String> {
-        opencode_config::version_at(&**self.host, path, PACKAGE).await
+        opencode_config::version_at(&*self.host, path, PACKAGE).await
     }
 
     async fn examine(&self, installed: &Installed) -> Vec<Finding> {
@@ -417,9 +417,9 @@ impl<'a> Setup<'a> {
                 }
             ),
         };
-        let git = match sync::git_version(&**self.host, &self.directory).await {
+        let git = match sync::git_version(&*self.host, &self.directory).await {
             Ok(said) if !said.is_empty() => {
-                match sync::ground(&**self.host, &self.directory).await {
+                match sync::ground(&*self.host, &self.directory).await {
                     Err(error) => (false, error.to_string()),
                     Ok(_) => (true, said),
                 }
@@ -435,7 +435,7 @@ impl<'a> Setup<'a> {
 
     /// Does the service answer, and has it what the options name?
     async fn service(&self, options: &Value) -> Vec<(&'static str, bool, String)> {
-        let config = self.secrets.settings(&**self.host, options, &self.root);
+        let config = self.secrets.settings(&*self.host, options, &self.root);
         let config = match config.await {
             Ok(config) => config,
             Err(error) => return vec![("options", false, error.to_string())],
@@ -463,7 +463,7 @@ impl<'a> Setup<'a> {
             );
             found.push(("proxy", true, text));
         }
-        let client = Client::new(Rc::clone(self.host), config.settings.clone());
+        let client = Client::new(Arc::clone(&self.host), config.settings.clone());
         let nobody = BTreeMap::from([(NOBODY.0.to_string(), NOBODY.1.to_string())]);
         match client.list(&nobody).await {
             Ok(_) => found.push(("API", true, format!("{url} accepts the key"))),
@@ -534,7 +534,7 @@ impl<'a> Setup<'a> {
                 Fix::Undo => file.turn_off("snapshot"),
             }
         }
-        file.write(&**self.host).await?;
+        file.write(&*self.host).await?;
         Ok(file.path)
     }
 }

@@ -28,7 +28,7 @@ use crate::secrets::{Screen, Secrets};
 use daytona::Client;
 use futures::channel::oneshot;
 use futures::future::{Either, join, pending, select};
-use host::{Host, Level};
+use host::{Level, LocalHost};
 use protocol::ToolArgs;
 use protocol::args::Write;
 use serde_json::{Map, Value, json};
@@ -37,6 +37,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use calls::{Cancel, UnderWay};
 
@@ -73,9 +74,9 @@ const MAX_DEPTH: usize = 16;
 /// One plugin per OpenCode instance (that is, per directory).
 pub struct Plugin {
     /// Both hear no secret.
-    host: Rc<dyn Host>,
+    host: Arc<dyn LocalHost>,
     opencode: Rc<dyn OpenCode>,
-    secrets: Rc<Secrets>,
+    secrets: Arc<Secrets>,
     init: Init,
     state: RefCell<State>,
     guard: Guard,
@@ -118,13 +119,13 @@ struct Core {
 
 impl Plugin {
     /// A plugin that refuses everything until [`Plugin::start`] has read the configuration.
-    pub fn new(host: Rc<dyn Host>, opencode: Rc<dyn OpenCode>, init: Init) -> Rc<Plugin> {
-        let secrets = Rc::new(Secrets::default());
+    pub fn new(host: Arc<dyn LocalHost>, opencode: Rc<dyn OpenCode>, init: Init) -> Rc<Plugin> {
+        let secrets = Arc::new(Secrets::default());
         secrets.learn_settings(&init.options, |name| host.env(name), &[]);
         let guard = Guard::new(host.random());
         Rc::new(Plugin {
-            host: Screen::new(host, &secrets),
-            opencode: Screen::new(opencode, &secrets),
+            host: Arc::new(Screen::new(host, &secrets)),
+            opencode: Rc::new(Screen::new(opencode, &secrets)),
             secrets,
             init,
             guard,
@@ -215,14 +216,14 @@ impl Plugin {
         links::start(&*self.host, &mut paths, &init.directory).await;
         let dir = sessions::store_dir(self.host.platform(), |name| self.host.env(name))
             .map_err(|e| e.to_string())?;
-        let client = Client::new(Rc::clone(&self.host), config.settings.clone());
+        let client = Client::new(self.host.clone(), config.settings.clone());
         let remote = Rc::new(Remote::new(
-            Rc::clone(&self.host),
+            self.host.clone(),
             client.clone(),
             init.assets.clone(),
         ));
-        let secrets = Rc::clone(&self.secrets);
-        let store = Store::new(Rc::clone(&self.host), &dir, &init.project_id, paths.host())
+        let secrets = Arc::clone(&self.secrets);
+        let store = Store::new(self.host.clone(), &dir, &init.project_id, paths.host())
             .telling(move |reason| secrets.hide(reason).into_owned());
         let depot = sync::depot_path(store.path(), paths.host(), git);
         let plugin = Rc::downgrade(self);
@@ -237,13 +238,13 @@ impl Plugin {
                     None => plugin.nothing_waits_any_more(session),
                 }
             });
-            Steps::new(Rc::clone(&self.host), show)
+            Steps::new(self.host.clone(), show)
         };
         let carry = Rc::new(Carry {
-            host: Rc::clone(&self.host),
+            host: self.host.clone(),
             opencode: Rc::clone(&self.opencode),
             remote: Rc::clone(&remote),
-            project: sync::Project::new(Rc::clone(&self.host), paths.host(), git, &depot)
+            project: sync::Project::new(self.host.clone(), paths.host(), git, &depot)
                 .with_limit(config.carry.max_bytes),
             store: store.path().to_string(),
             worktree: paths.host().to_string(),
@@ -256,7 +257,7 @@ impl Plugin {
             branch_prefix: config.branch_prefix.clone(),
             turns: Rc::clone(&self.turns.current),
             ready: RefCell::default(),
-            secrets: Rc::clone(&self.secrets),
+            secrets: Arc::clone(&self.secrets),
             told: RefCell::default(),
             remarks: RefCell::default(),
             carried: Carried::default(),
@@ -282,7 +283,7 @@ impl Plugin {
         });
         let template = config.template.clone();
         let sessions = Sessions::new(
-            Rc::clone(&self.host),
+            self.host.clone(),
             client,
             store,
             project,
@@ -517,7 +518,7 @@ impl Plugin {
             Some("snapshot") => self.snapshot(&cli, cancel).await,
             _ => {
                 let (assets, shell) = (&self.init.assets, &self.init.shell);
-                let run = doctor::run(&self.host, &self.secrets, assets, shell, cli);
+                let run = doctor::run(self.host.clone(), &self.secrets, assets, shell, cli);
                 match select(pin!(run), cancel).await {
                     Either::Left((done, _)) => done,
                     Either::Right(_) => snapshot::interrupted(),
@@ -570,7 +571,7 @@ impl Plugin {
                 let known = self.parents.borrow_mut().remove(&session);
                 let parent = text("/info/parentID").or(known.flatten());
                 if parent.is_none() {
-                    let host = Rc::clone(&self.host);
+                    let host = self.host.clone();
                     self.host.spawn(Box::pin(async move {
                         if let Err(error) = core.sessions.delete(&session).await {
                             host.log(
@@ -621,7 +622,7 @@ impl Plugin {
     fn idle(self: &Rc<Self>, core: Rc<Core>, session: String) {
         let stamp = self.active(&session);
         let plugin = Rc::downgrade(self);
-        let host = Rc::clone(&self.host);
+        let host = self.host.clone();
         self.host.spawn(Box::pin(async move {
             host.sleep(IDLE_MS).await;
             let Some(plugin) = plugin.upgrade() else {

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use sessions::{Fresh, Sessions};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 use tools::catalog;
 
 /// How often a damaged reply is asked for again.
@@ -143,14 +143,14 @@ pub(crate) struct Answer {
 
 /// The runner of any sandbox.
 pub(crate) struct Remote {
-    host: Rc<dyn Host>,
+    host: Arc<dyn Host>,
     client: Client,
     assets: String,
     runners: RefCell<Option<Runners>>,
 }
 
 impl Remote {
-    pub(crate) fn new(host: Rc<dyn Host>, client: Client, assets: String) -> Self {
+    pub(crate) fn new(host: Arc<dyn Host>, client: Client, assets: String) -> Self {
         Remote {
             host,
             client,

@@ -21,8 +21,8 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use host::*;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A shorter secret is only known where it stands in its form (`user:password@`): what is replaced
 /// wherever it stands must not be a part of other words.
@@ -38,7 +38,7 @@ const LINK: &str = "[hidden: link]";
 /// All that is known so far.
 #[derive(Default)]
 pub(crate) struct Secrets {
-    known: RefCell<Vec<Secret>>,
+    known: Mutex<Vec<Secret>>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -59,6 +59,10 @@ struct Form {
 }
 
 impl Secrets {
+    fn known(&self) -> MutexGuard<'_, Vec<Secret>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads the configuration of a project. What is secret in it is known before anything is said
     /// about it.
     pub(crate) async fn settings(
@@ -149,7 +153,7 @@ impl Secrets {
 
     /// Lets the address of a link be read again.
     pub(crate) fn forget_link(&self, url: &str) {
-        (self.known.borrow_mut()).retain(|secret| !url.contains(&secret.value));
+        self.known().retain(|secret| !url.contains(&secret.value));
     }
 
     fn learn(&self, label: &str, value: &str, forms: Vec<Form>) {
@@ -160,7 +164,7 @@ impl Secrets {
 
     fn put(&self, label: &str, value: &str, forms: Vec<Form>) {
         let (label, value) = (label.to_string(), value.to_string());
-        let mut known = self.known.borrow_mut();
+        let mut known = self.known();
         if !known.iter().any(|secret| secret.value == value) {
             known.push(Secret {
                 label,
@@ -172,7 +176,7 @@ impl Secrets {
 
     /// Values that no file and no commit may bring into a sandbox.
     pub(crate) fn values(&self) -> sync::Secrets {
-        let known = self.known.borrow();
+        let known = self.known();
         let own = known.iter().filter(|secret| secret.label != LINK);
         sync::Secrets::new(own.map(|secret| secret.value.clone()).collect())
     }
@@ -180,7 +184,7 @@ impl Secrets {
     /// The text without any secret.
     pub(crate) fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {
         // Nothing is known for sure while it is being changed: that is a panic's text.
-        let Ok(known) = self.known.try_borrow() else {
+        let Ok(known) = self.known.try_lock() else {
             return Cow::Borrowed("[hidden]");
         };
         let mut found: Vec<(usize, usize, &str)> = Vec::new();
@@ -354,20 +358,27 @@ fn login(url: &str) -> Option<&str> {
 }
 
 /// The host and OpenCode as the core has them: what it says to them holds no secret.
-pub(crate) struct Screen<T: ?Sized> {
-    inner: Rc<T>,
-    secrets: Rc<Secrets>,
+pub(crate) struct Screen<T> {
+    inner: T,
+    secrets: Arc<Secrets>,
 }
 
-impl<T: ?Sized> Screen<T> {
-    pub(crate) fn new(inner: Rc<T>, secrets: &Rc<Secrets>) -> Rc<Screen<T>> {
-        let secrets = Rc::clone(secrets);
-        Rc::new(Screen { inner, secrets })
+impl<T> Screen<T> {
+    pub(crate) fn new(inner: T, secrets: &Arc<Secrets>) -> Screen<T> {
+        let secrets = Arc::clone(secrets);
+        Screen { inner, secrets }
     }
 }
 
-#[async_trait(?Send)]
-impl Host for Screen<dyn Host> {
+impl LocalHost for Screen<Arc<dyn LocalHost>> {
+    fn spawn(&self, task: Task) {
+        self.inner.spawn(task);
+    }
+}
+
+#[cfg_attr(target_family = "wasm", async_trait(?Send))]
+#[cfg_attr(not(target_family = "wasm"), async_trait)]
+impl Host for Screen<Arc<dyn LocalHost>> {
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         self.inner.http(request).await
     }
@@ -466,10 +477,6 @@ impl Host for Screen<dyn Host> {
         self.inner.sleep(ms).await;
     }
 
-    fn spawn(&self, task: Task) {
-        self.inner.spawn(task);
-    }
-
     fn env(&self, name: &str) -> Option<String> {
         self.inner.env(name)
     }
@@ -496,7 +503,7 @@ impl Host for Screen<dyn Host> {
 }
 
 #[async_trait(?Send)]
-impl OpenCode for Screen<dyn OpenCode> {
+impl OpenCode for Screen<Rc<dyn OpenCode>> {
     async fn release(&self) -> Option<String> {
         self.inner.release().await
     }

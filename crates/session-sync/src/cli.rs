@@ -15,6 +15,7 @@ use host::Host;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What `help` prints.
 pub const HELP: &str = "\
@@ -59,7 +60,7 @@ pub trait Terminal {
 /// What the command works with.
 pub struct Cli {
     /// The machine.
-    pub host: Rc<dyn Host>,
+    pub host: Arc<dyn Host>,
     /// The terminal.
     pub terminal: Rc<dyn Terminal>,
     /// OpenCode's database.
@@ -178,12 +179,12 @@ impl Cli {
 
     fn store_of(&self, config: &Config) -> Result<Store, String> {
         match (&config.url, &config.key) {
-            (Some(url), Some(key)) => Ok(Store::new(Rc::clone(&self.host), url, key)),
+            (Some(url), Some(key)) => Ok(Store::new(Arc::clone(&self.host), url, key)),
             _ => Err("no store is set up: run `opencode-sync login`".into()),
         }
     }
 
     fn spool(&self) -> Spool {
-        Spool::new(Rc::clone(&self.host), &self.spool)
+        Spool::new(Arc::clone(&self.host), &self.spool)
     }
 }

@@ -3,7 +3,7 @@
 use crate::history::{Database, Row};
 use async_trait::async_trait;
 use host::Host;
-use std::rc::Rc;
+use std::sync::Arc;
 
 const PROGRAM: &str = "opencode";
 /// It takes one to two seconds on a quiet machine; a large answer takes longer.
@@ -13,13 +13,13 @@ const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// Asks the first `opencode` on the PATH.
 pub struct Installed {
-    host: Rc<dyn Host>,
+    host: Arc<dyn Host>,
     directory: String,
 }
 
 impl Installed {
     /// The program, called in a directory. It loads no project there.
-    pub fn new(host: Rc<dyn Host>, directory: &str) -> Installed {
+    pub fn new(host: Arc<dyn Host>, directory: &str) -> Installed {
         let directory = directory.to_string();
         Installed { host, directory }
     }

@@ -5,7 +5,6 @@ use crate::send::{SendError, Sender};
 use crate::spool::Spool;
 use crate::store::Failure;
 use host::{FileError, Host};
-use std::rc::Rc;
 
 /// After this what is left waits for the next start of OpenCode.
 const LIMIT_MS: u64 = 600_000;
@@ -15,12 +14,12 @@ const PAUSE_MS: (u64, u64) = (5_000, 60_000);
 /// Sends what waits until nothing does, or the time is up. Gives how many sessions are left; none if another
 /// process does this already.
 pub async fn drain(
-    host: &Rc<dyn Host>,
+    host: &dyn Host,
     spool: &Spool,
     sender: &Sender,
     mark: &str,
 ) -> Result<Option<usize>, FileError> {
-    if is_at_work(&**host, mark).await {
+    if is_at_work(host, mark).await {
         return Ok(None);
     }
     let own = host.pid().to_string();

@@ -10,11 +10,12 @@ use crate::record::Policy;
 use crate::send::Sender;
 use crate::spool::Spool;
 use crate::store::Store;
-use host::{Host, Level};
+use host::{Level, LocalHost};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The command that OpenCode's end leaves behind; it is for nobody to type.
 const DRAIN: &str = "drain";
@@ -84,7 +85,7 @@ pub enum CallError {
 
 /// One instance of OpenCode, or one run of the command.
 pub struct Edge {
-    host: Rc<dyn Host>,
+    host: Arc<dyn LocalHost>,
     opencode: Rc<dyn OpenCode>,
     terminal: Rc<dyn Terminal>,
     init: Init,
@@ -140,7 +141,7 @@ calls! {
 impl Edge {
     /// The plugin sees `opencode`, the command sees `terminal`.
     pub fn new(
-        host: Rc<dyn Host>,
+        host: Arc<dyn LocalHost>,
         opencode: Rc<dyn OpenCode>,
         terminal: Rc<dyn Terminal>,
         init: Init,
@@ -170,7 +171,7 @@ impl Edge {
     async fn plugin(&self) -> Result<Rc<Plugin>, String> {
         let (config, spool) = (self.config().await?, self.spool()?);
         let policy = Policy::new(config.include, &self.init.environment);
-        let (host, opencode) = (Rc::clone(&self.host), Rc::clone(&self.opencode));
+        let (host, opencode) = (self.host.clone(), Rc::clone(&self.opencode));
         Plugin::new(host, opencode, config, policy, spool)
     }
 
@@ -185,7 +186,7 @@ impl Edge {
 
     fn spool(&self) -> Result<Spool, String> {
         let dir = format!("{}/sessions", self.state()?);
-        Ok(Spool::new(Rc::clone(&self.host), &dir))
+        Ok(Spool::new(self.host.clone(), &dir))
     }
 
     async fn event(&self, event: Event) -> Nothing {
@@ -217,9 +218,9 @@ impl Edge {
                 return Ended { exit: 1 };
             }
         };
-        let database = Installed::new(Rc::clone(&self.host), &self.init.directory);
+        let database = Installed::new(self.host.clone(), &self.init.directory);
         let cli = Cli {
-            host: Rc::clone(&self.host),
+            host: self.host.clone(),
             terminal: Rc::clone(&self.terminal),
             database: Rc::new(database),
             directory: self.init.directory.clone(),
@@ -236,10 +237,10 @@ impl Edge {
         let (Some(url), Some(key)) = (&config.url, &config.key) else {
             return Ok(());
         };
-        let store = Store::new(Rc::clone(&self.host), url, key);
-        let sender = Sender::new(Rc::clone(&self.host), store, spool.clone(), config.exclude);
+        let store = Store::new(self.host.clone(), url, key);
+        let sender = Sender::new(self.host.clone(), store, spool.clone(), config.exclude);
         let mark = format!("{}/drain", self.state()?);
-        let drained = drain(&self.host, &spool, &sender, &mark).await;
+        let drained = drain(&*self.host, &spool, &sender, &mark).await;
         drained.map(drop).map_err(|error| error.to_string())
     }
 }

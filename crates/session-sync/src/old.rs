@@ -7,26 +7,26 @@ use crate::opencode::from_json;
 use host::Host;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Messages of one session that are read at once.
 const PAGE_MESSAGES: usize = 200;
 
 /// The files.
 pub struct Files {
-    host: Rc<dyn Host>,
+    host: Arc<dyn Host>,
     dir: String,
 }
 
 impl Files {
     /// The files of this user; none if there is no place for them. On every platform it is where XDG has it.
-    pub fn new(host: &Rc<dyn Host>) -> Option<Files> {
+    pub fn new(host: &Arc<dyn Host>) -> Option<Files> {
         let platform = host.platform();
         let env = |name: &str| host.env(name);
         let data = env("XDG_DATA_HOME").map(|dir| platform.slashed(&dir));
         let data = data.or_else(|| Some(format!("{}/.local/share", platform.home(env)?)))?;
         Some(Files {
-            host: Rc::clone(host),
+            host: Arc::clone(host),
             dir: format!("{data}/opencode/storage"),
         })
     }

@@ -20,11 +20,12 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::future::{Either, select};
-use host::{Host, Level};
+use host::{Level, LocalHost};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Events that say that a session may have changed.
 pub const EVENTS: &[&str] = &[
@@ -101,7 +102,7 @@ fn backoff(tries: u32) -> u64 {
 
 /// One plugin per OpenCode instance.
 pub struct Plugin {
-    host: Rc<dyn Host>,
+    host: Arc<dyn LocalHost>,
     opencode: Rc<dyn OpenCode>,
     exclude: Vec<String>,
     policy: Policy,
@@ -127,7 +128,7 @@ pub struct Plugin {
 impl Plugin {
     /// A plugin for a store that `config` names; an error says what is missing.
     pub fn new(
-        host: Rc<dyn Host>,
+        host: Arc<dyn LocalHost>,
         opencode: Rc<dyn OpenCode>,
         config: Config,
         policy: Policy,
@@ -136,9 +137,9 @@ impl Plugin {
         let (Some(url), Some(key)) = (&config.url, &config.key) else {
             return Err("no store is set up: run `opencode-sync login`".into());
         };
-        let store = Store::new(Rc::clone(&host), url, key);
+        let store = Store::new(host.clone(), url, key);
         let exclude = config.exclude.clone();
-        let sender = Sender::new(Rc::clone(&host), store, spool.clone(), exclude);
+        let sender = Sender::new(host.clone(), store, spool.clone(), exclude);
         let (wake, woken) = unbounded();
         Ok(Rc::new(Plugin {
             host,

@@ -10,7 +10,7 @@ use crate::store::Failure;
 use host::Host;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// How often one session is tried in a run.
 const MAX_TRIES: u32 = 5;
@@ -101,7 +101,7 @@ impl Projects {
 /// Everything a run needs.
 pub struct Push<'a> {
     /// The machine.
-    pub host: &'a Rc<dyn Host>,
+    pub host: &'a Arc<dyn Host>,
     /// OpenCode's past.
     pub history: &'a History<'a>,
     /// What leaves.
@@ -283,7 +283,7 @@ impl Leaving {
 }
 
 /// Sends what waits of one session, with patience. An error is one that ends the whole run.
-pub async fn send(host: &Rc<dyn Host>, sender: &Sender, session: &str) -> Result<Pass, String> {
+pub async fn send(host: &Arc<dyn Host>, sender: &Sender, session: &str) -> Result<Pass, String> {
     let mut whole = Pass::default();
     for tries in 0.. {
         let pause = match sender.session(session).await {

@@ -11,7 +11,7 @@ use host::{FileError, Host};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// The store drops updates of a message that come sooner after its date.
 const QUIET_MS: f64 = 5_000.0;
@@ -50,7 +50,7 @@ pub enum SendError {
 
 /// Sends what waits.
 pub struct Sender {
-    host: Rc<dyn Host>,
+    host: Arc<dyn Host>,
     store: Store,
     spool: Spool,
     /// Projects that stay on this machine.
@@ -64,7 +64,7 @@ pub struct Sender {
 impl Sender {
     /// A sender between a spool and a store. What waits of a session that is to stay on this machine, by its title
     /// or because its project is one of those that `exclude` names, is dropped instead of sent.
-    pub fn new(host: Rc<dyn Host>, store: Store, spool: Spool, exclude: Vec<String>) -> Sender {
+    pub fn new(host: Arc<dyn Host>, store: Store, spool: Spool, exclude: Vec<String>) -> Sender {
         Sender {
             host,
             store,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// The format of the files.
 const VERSION: u32 = 1;
@@ -229,13 +229,13 @@ pub fn hash(record: &Value) -> String {
 /// The files.
 #[derive(Clone)]
 pub struct Spool {
-    host: Rc<dyn Host>,
+    host: Arc<dyn Host>,
     dir: String,
 }
 
 impl Spool {
     /// The files in a directory.
-    pub fn new(host: Rc<dyn Host>, dir: &str) -> Spool {
+    pub fn new(host: Arc<dyn Host>, dir: &str) -> Spool {
         let dir = dir.to_string();
         Spool { host, dir }
     }

@@ -8,7 +8,7 @@ use host::{Body, Host, HttpError, HttpRequest, percent_encoded};
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// How long one request may take.
 const TIMEOUT_MS: u64 = 30_000;
@@ -103,14 +103,14 @@ pub struct Totals {
 /// The store, with a key.
 #[derive(Clone)]
 pub struct Store {
-    host: Rc<dyn Host>,
+    host: Arc<dyn Host>,
     url: String,
     key: String,
 }
 
 impl Store {
     /// A store at a URL as [`base_url`] gives it.
-    pub fn new(host: Rc<dyn Host>, url: &str, key: &str) -> Store {
+    pub fn new(host: Arc<dyn Host>, url: &str, key: &str) -> Store {
         let (url, key) = (url.to_string(), key.to_string());
         Store { host, url, key }
     }

@@ -14,10 +14,11 @@ use async_trait::async_trait;
 use create::Claim;
 use daytona::{Client, CreateSandbox, Toolbox};
 use futures::lock::Mutex;
-use host::Host;
+use host::LocalHost;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use work::Working;
@@ -259,7 +260,7 @@ struct Look {
 
 /// All sessions of one project in this process.
 pub struct Sessions {
-    host: Rc<dyn Host>,
+    host: Arc<dyn LocalHost>,
     client: Client,
     store: Store,
     project: Project,
@@ -294,7 +295,7 @@ static STARTED: AtomicU64 = AtomicU64::new(u64::MAX);
 impl Sessions {
     /// Nothing is asked or written yet.
     pub fn new(
-        host: Rc<dyn Host>,
+        host: Arc<dyn LocalHost>,
         client: Client,
         mut store: Store,
         project: Project,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The layout of the file. A new field does not change it, because everybody keeps what it does not
 /// know; a change that others would misread does.
@@ -339,7 +340,7 @@ pub fn store_dir(
 /// One project's file.
 #[derive(Clone)]
 pub struct Store {
-    host: Rc<dyn Host>,
+    host: Arc<dyn Host>,
     path: String,
     project_id: String,
     worktree: String,
@@ -351,7 +352,7 @@ pub struct Store {
 
 impl Store {
     /// The file of `project_id` in `dir`.
-    pub fn new(host: Rc<dyn Host>, dir: &str, project_id: &str, worktree: &str) -> Self {
+    pub fn new(host: Arc<dyn Host>, dir: &str, project_id: &str, worktree: &str) -> Self {
         let path = format!("{dir}/{}", file_name(project_id));
         Store {
             host,

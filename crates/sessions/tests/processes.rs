@@ -4,7 +4,7 @@
 
 use sessions::{Entry, Store};
 use std::process::{Child, Command, Stdio};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use testkit::{TestHost, run};
 
@@ -12,7 +12,7 @@ use testkit::{TestHost, run};
 const JOB: &str = "SESSIONS_TEST_WRITER";
 
 fn store(dir: &str) -> Store {
-    Store::new(Rc::new(TestHost::new(&[])), dir, "project", "/w")
+    Store::new(Arc::new(TestHost::new(&[])), dir, "project", "/w")
 }
 
 fn entry(sandbox: &str) -> Entry {

@@ -4,16 +4,15 @@
 use host::{Host, Platform};
 use serde_json::{Value, json};
 use sessions::{Entry, Store, StoreError, store_dir};
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use testkit::{TestHost, run};
+use std::sync::Arc;
+use testkit::{Setting, TestHost, run};
 
 /// Larger than any process number of Linux.
 const DEAD: u32 = 5_000_000;
 
-fn store(dir: &Path) -> (Rc<TestHost>, Store, PathBuf) {
-    let host = Rc::new(TestHost::new(&[]));
+fn store(dir: &Path) -> (Arc<TestHost>, Store, PathBuf) {
+    let host = Arc::new(TestHost::new(&[]));
     let store = Store::new(host.clone(), &dir.to_string_lossy(), "project", "/w");
     (host, store, dir.join("project.json"))
 }
@@ -67,7 +66,7 @@ fn who_announces_beside_another_goes_back_and_waits() {
         // Another process announces itself between our look and our own announcement.
         let start = host.now_ms();
         let other = lock.join(format!("1-{start}-abc"));
-        let once = Cell::new(true);
+        let once = Setting::new(true);
         host.fail(move |operation, _| {
             if operation == "create" && once.replace(false) {
                 std::fs::create_dir_all(&lock).expect("made");
@@ -190,7 +189,7 @@ fn on_windows_a_file_that_is_read_at_that_moment_is_replaced_a_little_later() {
             let (host, store, path) = store(dir.path());
             host.platform.set(platform);
             host.fast.set(true);
-            let left = Cell::new(failures);
+            let left = Setting::new(failures);
             host.fail(move |operation, _| {
                 let fails = operation == "replace" && left.get() > 0;
                 left.set(left.get().saturating_sub(usize::from(fails)));

@@ -14,7 +14,7 @@ use crate::snapshot::Snapshot;
 use crate::{Error, Project, fnv, kept};
 use host::Listener;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Less than this is packed anew each time: it takes no time that anybody sees.
 const WORTH: u64 = 4_000_000;
@@ -388,9 +388,9 @@ impl Project {
 
 /// Somebody who hears what git says of its progress, as numbers.
 pub(crate) fn heard(tell: crate::Tell) -> Listener {
-    Listener(Rc::new(move |text| {
+    Listener(Arc::new(move |text: &str| {
         if let Some((done, of)) = progress(text) {
-            tell(crate::Step::Packing { done, of });
+            let _ = tell.unbounded_send(crate::Step::Packing { done, of });
         }
     }))
 }

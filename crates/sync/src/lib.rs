@@ -50,8 +50,7 @@ mod version;
 use git::Git;
 use host::{FileError, GitError, Host};
 use layout::Layout;
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 pub use agents::Agents;
 pub use apply::Applied;
@@ -209,26 +208,26 @@ fn named(files: &[(String, u64)]) -> String {
 /// A worktree and its depot.
 #[derive(Clone)]
 pub struct Project {
-    host: Rc<dyn Host>,
+    host: Arc<dyn Host>,
     worktree: String,
     repository: bool,
     depot: String,
     limit: u64,
     /// Sessions that are packed for, with their temporary directories.
-    packing: Rc<RefCell<Vec<(String, String)>>>,
+    packing: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Project {
     /// `repository` says whether `worktree` belongs to a git repository; `depot` is a path for
     /// the depot, which is made when it is needed first.
-    pub fn new(host: Rc<dyn Host>, worktree: &str, repository: bool, depot: &str) -> Self {
+    pub fn new(host: Arc<dyn Host>, worktree: &str, repository: bool, depot: &str) -> Self {
         Project {
             host,
             worktree: worktree.into(),
             repository,
             depot: depot.into(),
             limit: MAX_PACK,
-            packing: Rc::default(),
+            packing: Arc::default(),
         }
     }
 

@@ -6,8 +6,9 @@ use crate::git::Git;
 use crate::layout::Layout;
 use crate::sparse::Kind;
 use crate::{Error, Project, Refs, Secrets, UnderWay, given, kept};
+use futures::channel::mpsc::{UnboundedSender, unbounded};
 use host::Host;
-use std::rc::Rc;
+use std::sync::{MutexGuard, PoisonError};
 
 /// What a sandbox starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,7 +101,7 @@ pub enum Step {
 }
 
 /// Hears how far packing is.
-pub type Tell = Rc<dyn Fn(Step)>;
+pub type Tell = UnboundedSender<Step>;
 
 impl Packed {
     /// Bytes that are uploaded.
@@ -144,7 +145,7 @@ struct Reader<'a> {
 impl Project {
     /// Packs the worktree, or what `start` names, for `session`. The depot keeps the commit.
     pub async fn pack(&self, session: &str, start: &Start) -> Result<Packed, Error> {
-        self.pack_telling(session, start, Rc::new(|_| {})).await
+        self.pack_telling(session, start, unbounded().0).await
     }
 
     /// The same, with somebody who hears how far it is.
@@ -163,23 +164,26 @@ impl Project {
         let private = self.open_at(layout.as_ref()).await?;
         let dir = self.temp_dir().await?;
         let under_way = (session.to_string(), dir.clone());
-        self.packing.borrow_mut().push(under_way.clone());
+        self.packing().push(under_way.clone());
         let layout = layout.as_ref();
         let ways = (&dir[..], tell);
         let result = self.pack_in(&private, layout, session, start, ways).await;
         if result.is_err() {
             let _ = self.host.remove_dir(&dir).await;
         }
-        self.packing
-            .borrow_mut()
-            .retain(|other| *other != under_way);
+        self.packing().retain(|other| *other != under_way);
         result
+    }
+
+    fn packing(&self) -> MutexGuard<'_, Vec<(String, String)>> {
+        // A list that is pushed to and filtered is whole whenever a thread dies.
+        self.packing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes what a pack for the session left whose future was dropped.
     pub async fn abandon(&self, session: &str) {
         let mut left = Vec::new();
-        self.packing.borrow_mut().retain(|(of, dir)| {
+        self.packing().retain(|(of, dir)| {
             let is_other = of != session;
             if !is_other {
                 left.push(dir.clone());
@@ -203,7 +207,7 @@ impl Project {
         let root = layout.filter(|layout| layout.prefix.is_empty());
         let reader = self.reader(private, layout).await?;
         let (git, kind) = (reader.git, reader.kind);
-        let mut clean = self.clean(&start.secrets, dir, Rc::clone(&tell)).await;
+        let mut clean = self.clean(&start.secrets, dir, tell.clone()).await;
         let snapshot = self.snapshot(&git, root, kind, start, &mut clean, dir);
         let mut snapshot = snapshot.await?;
         if let Some(from) = &start.from {
@@ -237,7 +241,7 @@ impl Project {
             .await?;
         let is_partial = !clean.absent.is_empty();
         self.keep_clean(&clean).await?;
-        tell(Step::Sized {
+        let _ = tell.unbounded_send(Step::Sized {
             files: snapshot.files,
             packed: objects.disk(),
         });

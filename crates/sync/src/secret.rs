@@ -237,7 +237,7 @@ impl Project {
                     found.insert(name.to_string());
                 }
                 done += size;
-                tell(Step::Searching { done, of });
+                let _ = tell.unbounded_send(Step::Searching { done, of });
                 continue;
             }
             lines.push_str(&format!("100644 blob {name}\t{name}\n"));
@@ -246,7 +246,7 @@ impl Project {
                 found.extend(self.grep(git, secrets, &lines).await?);
                 lines.clear();
                 done += std::mem::take(&mut at_a_time);
-                tell(Step::Searching { done, of });
+                let _ = tell.unbounded_send(Step::Searching { done, of });
             }
         }
         if !lines.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 use sync::{Packed, Secrets, Start};
 use testkit::{TestHost, git, run, unpack};
 
@@ -34,7 +34,7 @@ fn pack(worktree: &Path, start: &Start, limit: u64) -> (Packed, tempfile::TempDi
     let depot = tempfile::tempdir().expect("a directory");
     let sandbox = tempfile::tempdir().expect("a directory");
     let packed = run(async {
-        let host = Rc::new(TestHost::new(&[]));
+        let host = Arc::new(TestHost::new(&[]));
         let depot = depot.path().join("depot.git");
         let depot = depot.to_string_lossy();
         let project = sync::Project::new(host.clone(), &worktree.to_string_lossy(), true, &depot);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 use sync::{Project, Start};
 use testkit::{TestHost, git, run, write_tree};
 
@@ -146,7 +146,7 @@ fn what_only_this_machines_git_ignores_stays_here_and_the_sandbox_is_told() {
         let depot = case.path("depot.git");
         let is_repository = !project.ends_with("plain");
         let (path, depot_path) = (project.to_string_lossy(), depot.to_string_lossy());
-        let host = Rc::new(TestHost::new(&env));
+        let host = Arc::new(TestHost::new(&env));
         let sync = Project::new(host, &path, is_repository, &depot_path);
         let packed = run(async { sync.pack("s", &Start::default()).await });
         let packed = packed.unwrap_or_else(|error| panic!("{claim}: {error}"));
@@ -201,7 +201,7 @@ fn without_rules_nothing_is_sent_and_too_many_are_told() {
         ("x".repeat(2_000_000), true),
     ] {
         case.write("project/.git/info/exclude", &rules);
-        let host = Rc::new(TestHost::new(&[]));
+        let host = Arc::new(TestHost::new(&[]));
         let project = Project::new(host.clone(), &path, true, &depot);
         let packed = run(async { project.pack("s", &Start::default()).await });
         assert_eq!(packed.expect("packs").exclude, None);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 use sync::{Error, Packed, Project, Secrets, Start, Step};
 use testkit::{TestHost, git, run, unpack};
 
@@ -73,10 +73,10 @@ impl World {
     }
 
     /// The project of a worktree, whose depot has a name of its own.
-    fn project(&self, host: &Rc<TestHost>, worktree: &Path, depot: &str, limit: u64) -> Project {
+    fn project(&self, host: &Arc<TestHost>, worktree: &Path, depot: &str, limit: u64) -> Project {
         fs::create_dir_all(self.store()).expect("made");
         let depot = self.store().join(format!("project-{depot:0>16}.git"));
-        let host = Rc::clone(host) as Rc<dyn host::Host>;
+        let host = Arc::clone(host);
         let (worktree, depot) = (worktree.to_string_lossy(), depot.to_string_lossy());
         let is_repository = Path::new(&*worktree).join(".git").exists();
         Project::new(host, &worktree, is_repository, &depot).with_limit(limit)
@@ -87,7 +87,7 @@ impl World {
     }
 
     fn pack_within(&self, start: &Start, limit: u64) -> Result<Packed, Error> {
-        let host = Rc::new(TestHost::new(&[]));
+        let host = Arc::new(TestHost::new(&[]));
         let project = self.project(&host, &self.path(), "a", limit);
         let packed = run(async { project.pack("ses_1", start).await });
         if packed.is_err() {
@@ -224,7 +224,7 @@ fn what_was_packed_once_is_sent_again_as_it_is() {
     ];
     git(&world.path(), &add);
     fs::write(other.join("c"), "of the other\n").expect("written");
-    let host = Rc::new(TestHost::new(&[]));
+    let host = Arc::new(TestHost::new(&[]));
     let project = world.project(&host, &other, "b", 100 * MB as u64);
     let packed = run(async { project.pack("ses_2", &with_history()).await });
     let packed = packed.expect("packs");
@@ -276,7 +276,7 @@ fn without_history_a_base_is_used_as_long_as_no_file_of_it_is_gone() {
     };
     fs::write(plain.path().join("a"), noise(1, 5 * MB)).expect("written");
     fs::write(plain.path().join("b"), "b\n").expect("written");
-    let host = Rc::new(TestHost::new(&[]));
+    let host = Arc::new(TestHost::new(&[]));
     let project = world.project(&host, plain.path(), "a", 100 * MB as u64);
     let pack = || run(async { project.pack("ses_1", &with_history()).await }).expect("packs");
     let base = pack().packs[0].clone();
@@ -299,7 +299,7 @@ fn without_history_a_base_is_used_as_long_as_no_file_of_it_is_gone() {
 fn bases_are_bounded_and_the_one_not_used_for_the_longest_time_goes_first() {
     let world = World::new(&[("a", 5 * MB)]);
     let limit = 6 * MB as u64;
-    let host = Rc::new(TestHost::new(&[]));
+    let host = Arc::new(TestHost::new(&[]));
     let project = world.project(&host, &world.path(), "a", limit);
     let mut bases = Vec::new();
     for n in 0..4 {
@@ -376,30 +376,29 @@ fn a_secret_in_a_large_file_is_found_wherever_it_stands() {
 #[test]
 fn whoever_waits_hears_how_far_it_is() {
     let world = World::new(&[("a", 9 * MB)]);
-    let host = Rc::new(TestHost::new(&[]));
+    let host = Arc::new(TestHost::new(&[]));
     let project = world.project(&host, &world.path(), "a", 100 * MB as u64);
     let start = Start {
         secrets: Secrets::new(vec!["a-secret".into()]),
         ..with_history()
     };
-    let heard = Rc::new(std::cell::RefCell::new(Vec::new()));
-    let tell = Rc::clone(&heard);
-    let tell = Rc::new(move |step| tell.borrow_mut().push(step));
+    let (tell, heard) = futures::channel::mpsc::unbounded();
     run(async { project.pack_telling("ses_1", &start, tell).await }).expect("packs");
+    let heard: Vec<Step> = futures::executor::block_on_stream(heard).collect();
     let size = 9 * MB as u64;
     let searched = Step::Searching {
         done: size,
         of: size,
     };
-    assert!(heard.borrow().contains(&searched), "{heard:?}");
+    assert!(heard.contains(&searched), "{heard:?}");
     let packed = |step: &Step| matches!(step, Step::Packing { done, of } if done == of);
-    assert!(heard.borrow().iter().any(packed), "{heard:?}");
+    assert!(heard.iter().any(packed), "{heard:?}");
 }
 
 #[test]
 fn what_a_killed_process_left_is_swept_and_what_another_works_in_is_not() {
     let world = World::new(&[("a", 10)]);
-    let host = Rc::new(TestHost::new(&[]));
+    let host = Arc::new(TestHost::new(&[]));
     let project = world.project(&host, &world.path(), "a", 100 * MB as u64);
     run(async {
         project.pack("ses_1", &with_history()).await.expect("packs");
@@ -411,7 +410,7 @@ fn what_a_killed_process_left_is_swept_and_what_another_works_in_is_not() {
             fs::write(&lock, "").expect("written");
         };
         // A process that lives is at work.
-        let other = Rc::new(TestHost::new(&[]));
+        let other = Arc::new(TestHost::new(&[]));
         other.pid.set(Some(1));
         let at_work = world.project(&other, &world.path(), "a", 0);
         let at_work = at_work.temp_dir().await.expect("made");
@@ -436,12 +435,11 @@ fn what_a_killed_process_left_is_swept_and_what_another_works_in_is_not() {
 #[test]
 fn a_pack_that_is_given_up_leaves_nothing() {
     let world = World::new(&[("a", 9 * MB)]);
-    let host = Rc::new(TestHost::new(&[]));
+    let host = Arc::new(TestHost::new(&[]));
     let project = world.project(&host, &world.path(), "a", 100 * MB as u64);
     run(async {
         let start = with_history();
-        let tell = Rc::new(|_| {});
-        let packing = Box::pin(project.pack_telling("ses_1", &start, tell));
+        let packing = Box::pin(project.pack("ses_1", &start));
         let begun = Box::pin(async {
             while host.temps().is_empty() {
                 tokio::task::yield_now().await;

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use sync::Start;
 use testkit::{TestHost, git, run, try_git, unpack, write_tree};
@@ -106,7 +106,7 @@ struct Carried {
 
 fn project(worktree: &Path, depot: &Path) -> sync::Project {
     let is_repository = try_git(worktree, &["rev-parse", "--git-dir"]).0;
-    let host = Rc::new(TestHost::new(&[]));
+    let host = Arc::new(TestHost::new(&[]));
     sync::Project::new(
         host,
         &worktree.to_string_lossy(),
@@ -420,7 +420,7 @@ fn what_is_no_project_or_too_large_is_refused() {
         let depot = case.dir.path().join("depot.git");
         let depot = depot.to_string_lossy();
         let pack = async |env: &[(&str, &str)], worktree: &str, repository, limit| {
-            let host = Rc::new(TestHost::new(env));
+            let host = Arc::new(TestHost::new(env));
             let project = sync::Project::new(host, worktree, repository, &depot).with_limit(limit);
             let packed = project.pack("ses_1", &Start::default()).await;
             packed.map(drop).expect_err(worktree)

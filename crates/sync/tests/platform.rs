@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 use sync::{Applied, Incoming, Project, Start, Tip};
 use testkit::{TestHost, git, run, try_git, unpack};
 
@@ -50,7 +50,7 @@ impl World {
     }
 
     fn project(&self) -> Project {
-        let host = Rc::new(TestHost::new(&[]));
+        let host = Arc::new(TestHost::new(&[]));
         let depot = self.dir.path().join("depot.git");
         let (worktree, depot) = (slashed(&self.path()), slashed(&depot));
         Project::new(host, &worktree, true, &depot)

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::rc::Rc;
+use std::sync::Arc;
 use sync::{Error, Project, Start};
 use testkit::{TestHost, run, unpack, write_tree};
 
@@ -89,7 +89,7 @@ impl World {
     }
 
     fn project(&self, env: &[(&str, &str)]) -> Project {
-        let host = Rc::new(TestHost::new(env));
+        let host = Arc::new(TestHost::new(env));
         let (path, depot) = (self.path(), self.depot());
         Project::new(
             host,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 use sync::{Packed, Secrets, Start};
 use testkit::{TestHost, git, run, unpack};
 
@@ -48,7 +48,7 @@ impl Case {
         assert!(!format!("{start:?}").contains(KEY));
         let worktree = self.path();
         let depot = self.dir.path().join("depot.git");
-        let host = Rc::new(TestHost::new(&[]));
+        let host = Arc::new(TestHost::new(&[]));
         let (worktree, depot) = (worktree.to_string_lossy(), depot.to_string_lossy());
         run(async {
             let project = sync::Project::new(host.clone(), &worktree, true, &depot);
@@ -263,7 +263,7 @@ fn what_was_looked_through_is_not_again_and_another_key_is_looked_for() {
     let (worktree, depot) = (case.path(), case.dir.path().join("depot.git"));
     let (worktree, depot) = (worktree.to_string_lossy(), depot.to_string_lossy());
     run(async {
-        let host = Rc::new(TestHost::new(&[]));
+        let host = Arc::new(TestHost::new(&[]));
         let project = sync::Project::new(host.clone(), &worktree, true, &depot);
         let pack = async |key: &str| {
             let start = Start {
@@ -295,7 +295,7 @@ fn nothing_is_packed_that_could_not_be_looked_through() {
     commit(&case.path(), "with it");
     let worktree = case.path();
     let depot = case.dir.path().join("depot.git");
-    let host = Rc::new(TestHost::new(&[]));
+    let host = Arc::new(TestHost::new(&[]));
     let (worktree, depot) = (worktree.to_string_lossy(), depot.to_string_lossy());
     let start = Start {
         secrets: Secrets::new(vec![KEY.into()]),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::rc::Rc;
+use std::sync::Arc;
 use sync::{Error, Packed, Project, Secrets, Start};
 use testkit::{TestHost, git, run, write_tree};
 
@@ -55,7 +55,7 @@ impl Case {
     }
 
     fn pack(&self, secrets: &[&str]) -> Result<Packed, Error> {
-        let host = Rc::new(TestHost::new(&[]));
+        let host = Arc::new(TestHost::new(&[]));
         let (path, depot) = (self.path(), self.depot());
         let project = Project::new(
             host,

@@ -15,7 +15,7 @@ mod tree;
 pub use built::{daytona_local, runners};
 pub use git::{git, try_git, unpack};
 pub use local::Local;
-pub use native::{Fault, TestHost};
+pub use native::{Fault, Setting, TestHost};
 pub use skip::skip;
 pub use tree::{read_tree, write_tree};
 

@@ -2,55 +2,52 @@
 
 use async_trait::async_trait;
 use host::*;
-use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::Stdio;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 /// A fault: sees the operation's name and its path or URL, and may answer in its place.
-pub type Fault = Box<dyn Fn(&str, &str) -> Option<String>>;
+pub type Fault = Box<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
 
 /// Answers a request in the network's place.
-type Answer = Box<dyn Fn(&HttpRequest) -> String>;
+type Answer = Box<dyn Fn(&HttpRequest) -> String + Send + Sync>;
 
 /// A host on the real machine.
 #[derive(Default)]
 pub struct TestHost {
-    env: RefCell<HashMap<String, String>>,
-    fault: RefCell<Option<Fault>>,
-    answer: RefCell<Option<Answer>>,
-    requests: RefCell<Vec<HttpRequest>>,
-    log: RefCell<Vec<String>>,
-    temps: RefCell<HashSet<String>>,
+    env: Mutex<HashMap<String, String>>,
+    fault: Mutex<Option<Fault>>,
+    answer: Mutex<Option<Answer>>,
+    requests: Mutex<Vec<HttpRequest>>,
+    log: Mutex<Vec<String>>,
+    temps: Mutex<HashSet<String>>,
     /// Effects until it dies, and who hears of it.
-    left: Cell<Option<usize>>,
-    died: RefCell<Option<oneshot::Sender<()>>>,
+    left: Setting<Option<usize>>,
+    died: Mutex<Option<oneshot::Sender<()>>>,
     /// Status of what [`TestHost::answer_with`] answers, if not 200.
-    pub status: Cell<Option<u16>>,
+    pub status: Setting<Option<u16>>,
     /// Milliseconds added to the clock.
-    pub skip_ms: Cell<u64>,
+    pub skip_ms: Setting<u64>,
     /// Sleeps end at once and move the clock instead.
-    pub fast: Cell<bool>,
+    pub fast: Setting<bool>,
     /// The operating system whose rules hold.
-    pub platform: Cell<Platform>,
+    pub platform: Setting<Platform>,
     /// Number of this process, if a test plays several.
-    pub pid: Cell<Option<u32>>,
-    seed: Cell<u64>,
+    pub pid: Setting<Option<u32>>,
+    seed: Setting<u64>,
 }
 
 impl TestHost {
     /// A host with this environment and no other.
     pub fn new(env: &[(&str, &str)]) -> Self {
         let host = TestHost::default();
-        host.env
-            .borrow_mut()
-            .extend(env.iter().map(|(k, v)| (k.to_string(), v.to_string())));
+        locked(&host.env).extend(env.iter().map(|(k, v)| (k.to_string(), v.to_string())));
         // Two hosts of one millisecond must not give the same names.
         static HOSTS: AtomicU64 = AtomicU64::new(0);
         let number = HOSTS.fetch_add(1, Ordering::Relaxed);
@@ -67,15 +64,15 @@ impl TestHost {
 
     /// Sets a variable of the environment.
     pub fn set_env(&self, name: &str, value: &str) {
-        self.env.borrow_mut().insert(name.into(), value.into());
+        locked(&self.env).insert(name.into(), value.into());
     }
 
     /// From now on `fault` is asked first: for `read`, `replace`, `create`, `rename`, `remove`,
     /// `list` and `temp` with a path, `run` with a program, `http` with `METHOD URL`, `git` with its arguments, joined by
     /// spaces. What it says becomes the error. For `http` it is the code that a runtime would throw,
     /// or `timeout` or `connect`; every other word is a dropped connection.
-    pub fn fail(&self, fault: impl Fn(&str, &str) -> Option<String> + 'static) {
-        *self.fault.borrow_mut() = Some(Box::new(fault));
+    pub fn fail(&self, fault: impl Fn(&str, &str) -> Option<String> + Send + Sync + 'static) {
+        *locked(&self.fault) = Some(Box::new(fault));
     }
 
     /// Plays a process that dies as `kill -9` does: its `n`-th effect from now on (a file changed, a
@@ -83,35 +80,38 @@ impl TestHost {
     /// The receiver hears when it has come to that.
     pub fn die_at(&self, n: usize) -> oneshot::Receiver<()> {
         let (died, heard) = oneshot::channel();
-        *self.died.borrow_mut() = Some(died);
+        *locked(&self.died) = Some(died);
         self.left.set(Some(n));
         heard
     }
 
     /// Nothing fails any more, and requests are sent again.
     pub fn heal(&self) {
-        *self.fault.borrow_mut() = None;
-        *self.answer.borrow_mut() = None;
+        *locked(&self.fault) = None;
+        *locked(&self.answer) = None;
     }
 
     /// From now on no request is sent: each is answered with 200 and this body.
-    pub fn answer_with<T: Into<String>>(&self, answer: impl Fn(&HttpRequest) -> T + 'static) {
-        *self.answer.borrow_mut() = Some(Box::new(move |request| answer(request).into()));
+    pub fn answer_with<T: Into<String>>(
+        &self,
+        answer: impl Fn(&HttpRequest) -> T + Send + Sync + 'static,
+    ) {
+        *locked(&self.answer) = Some(Box::new(move |request| answer(request).into()));
     }
 
     /// The requests so far, without uploads that were sent.
     pub fn requests(&self) -> Vec<HttpRequest> {
-        self.requests.borrow().clone()
+        locked(&self.requests).clone()
     }
 
     /// Temporary directories that were made and not removed.
     pub fn temps(&self) -> Vec<String> {
-        self.temps.borrow().iter().cloned().collect()
+        locked(&self.temps).iter().cloned().collect()
     }
 
     /// All lines logged so far.
     pub fn logged(&self) -> Vec<String> {
-        self.log.borrow().clone()
+        locked(&self.log).clone()
     }
 
     async fn planted(&self, operation: &str, what: &str) -> Option<String> {
@@ -119,7 +119,7 @@ impl TestHost {
             let left = self.left.get().map(|left| left.saturating_sub(1));
             self.left.set(left);
             if left == Some(0)
-                && let Some(died) = self.died.take()
+                && let Some(died) = locked(&self.died).take()
             {
                 let _ = died.send(());
             }
@@ -127,8 +127,7 @@ impl TestHost {
         if self.left.get() == Some(0) {
             std::future::pending::<()>().await;
         }
-        self.fault
-            .borrow()
+        locked(&self.fault)
             .as_ref()
             .and_then(|fault| fault(operation, what))
     }
@@ -160,6 +159,45 @@ impl TestHost {
             None => Ok(()),
         }
     }
+}
+
+impl LocalHost for TestHost {
+    fn spawn(&self, task: Task) {
+        tokio::task::spawn_local(task);
+    }
+}
+
+/// A value that a test sets while the host is in use.
+#[derive(Default)]
+pub struct Setting<T>(Mutex<T>);
+
+impl<T> Setting<T> {
+    /// With its first value.
+    pub fn new(value: T) -> Self {
+        Setting(Mutex::new(value))
+    }
+}
+
+impl<T: Copy> Setting<T> {
+    /// What it is.
+    pub fn get(&self) -> T {
+        *locked(&self.0)
+    }
+
+    /// Makes it another.
+    pub fn set(&self, value: T) {
+        *locked(&self.0) = value;
+    }
+
+    /// Makes it another, and gives what it was.
+    pub fn replace(&self, value: T) -> T {
+        std::mem::replace(&mut *locked(&self.0), value)
+    }
+}
+
+/// What a failed assertion in another thread has left is still what the test looks at.
+fn locked<T: ?Sized>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Subcommands of git that only read.
@@ -231,15 +269,15 @@ fn not_saved(url: &str, path: &str, error: std::io::Error) -> HttpError {
     }
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Host for TestHost {
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        if let Some(answer) = &*self.answer.borrow() {
+        if let Some(answer) = &*locked(&self.answer) {
             let mut body = answer(&request).into_bytes();
             if let Some((path, _)) = &request.save_to {
                 std::fs::write(path, std::mem::take(&mut body)).expect("saved");
             }
-            self.requests.borrow_mut().push(request);
+            locked(&self.requests).push(request);
             return Ok(HttpResponse {
                 status: self.status.get().unwrap_or(200),
                 headers: Vec::new(),
@@ -247,7 +285,7 @@ impl Host for TestHost {
             });
         }
         if !matches!(request.body, Body::Multipart(_)) {
-            self.requests.borrow_mut().push(request.clone());
+            locked(&self.requests).push(request.clone());
         }
         let url = request.url.clone();
         if let Some(reason) = self
@@ -471,7 +509,7 @@ impl Host for TestHost {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut private, 0o700);
         self.file("temp", path, private.create(path))?;
-        self.temps.borrow_mut().insert(path.into());
+        locked(&self.temps).insert(path.into());
         Ok(())
     }
 
@@ -481,7 +519,7 @@ impl Host for TestHost {
         assert!(name.to_string_lossy().starts_with(TEMPORARY), "{path}");
         let below = format!("{path}/");
         let stays = |other: &String| other != path && !other.starts_with(&below);
-        self.temps.borrow_mut().retain(stays);
+        locked(&self.temps).retain(stays);
         match std::fs::remove_dir_all(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             removed => self.file("remove", path, removed),
@@ -531,7 +569,7 @@ impl Host for TestHost {
                 command.env_remove(name);
             }
         }
-        for (name, value) in &*self.env.borrow() {
+        for (name, value) in &*locked(&self.env) {
             // Git finds its settings, and is found, by these.
             let is_way = ["HOME", "XDG_CONFIG_HOME", "PATH"].contains(&name.as_str());
             if is_way || call.keep.contains(name) {
@@ -550,7 +588,7 @@ impl Host for TestHost {
         let mut child = command.spawn().map_err(not_run)?;
         if let Some(mut stdin) = child.stdin.take() {
             let bytes = call.stdin;
-            tokio::task::spawn_local(async move {
+            tokio::spawn(async move {
                 let _ = stdin.write_all(&bytes).await;
             });
         }
@@ -558,16 +596,16 @@ impl Host for TestHost {
             0 => Duration::MAX,
             limit => Duration::from_millis(limit),
         };
-        let said = Rc::new(RefCell::new(Vec::new()));
+        let said = Arc::new(Mutex::new(Vec::new()));
         if let Some(listener) = call.listener
             && let Some(mut stderr) = child.stderr.take()
         {
-            let said = Rc::clone(&said);
-            tokio::task::spawn_local(async move {
+            let said = Arc::clone(&said);
+            tokio::spawn(async move {
                 let mut part = [0; 4096];
                 while let Ok(length @ 1..) = stderr.read(&mut part).await {
-                    said.borrow_mut().extend_from_slice(&part[..length]);
-                    (listener.0)(&String::from_utf8_lossy(&part[..length]));
+                    locked(&said).extend_from_slice(&part[..length]);
+                    listener.0.hear(&String::from_utf8_lossy(&part[..length]));
                 }
             });
         }
@@ -579,7 +617,10 @@ impl Host for TestHost {
         Ok(GitOutput {
             code: output.status.code().unwrap_or(-1),
             stdout: output.stdout,
-            stderr: String::from_utf8_lossy(&[output.stderr, said.take()].concat()).into_owned(),
+            stderr: String::from_utf8_lossy(
+                &[output.stderr, std::mem::take(&mut *locked(&said))].concat(),
+            )
+            .into_owned(),
         })
     }
 
@@ -634,13 +675,8 @@ impl Host for TestHost {
         }
     }
 
-    fn spawn(&self, task: Task) {
-        tokio::task::spawn_local(task);
-    }
-
     fn env(&self, name: &str) -> Option<String> {
-        self.env
-            .borrow()
+        locked(&self.env)
             .get(name)
             .filter(|value| !value.is_empty())
             .cloned()
@@ -673,8 +709,6 @@ impl Host for TestHost {
     }
 
     fn log(&self, level: Level, message: &str) {
-        self.log
-            .borrow_mut()
-            .push(format!("{} {message}", level.name()));
+        locked(&self.log).push(format!("{} {message}", level.name()));
     }
 }

@@ -4,6 +4,9 @@
 //! Surprise: a panic kills the instance, and promises that were pending would stay so for ever.
 //! [`report_panics`] tells the shim before the trap, and the shim fails every call from then on.
 
+// JavaScript's values stay on their thread, so there is nothing here for native programs, whose hosts are `Send`.
+#![cfg(target_family = "wasm")]
+
 use async_trait::async_trait;
 use host::*;
 use js_sys::{Array, Uint8Array};
@@ -324,6 +327,12 @@ impl JsMachine {
     }
 }
 
+impl LocalHost for JsMachine {
+    fn spawn(&self, task: Task) {
+        spawn_local(task);
+    }
+}
+
 #[async_trait(?Send)]
 impl Host for JsMachine {
     async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
@@ -479,7 +488,7 @@ impl Host for JsMachine {
             stdout_file: call.stdout_file.as_deref(),
         });
         let listener = call.listener.map(|listener| {
-            Closure::<dyn Fn(String)>::new(move |text: String| (listener.0)(&text))
+            Closure::<dyn Fn(String)>::new(move |text: String| listener.0.hear(&text))
         });
         let function = listener
             .as_ref()
@@ -528,10 +537,6 @@ impl Host for JsMachine {
 
     async fn sleep(&self, ms: u64) {
         let _ = self.0.sleep(ms as f64).await;
-    }
-
-    fn spawn(&self, task: Task) {
-        spawn_local(task);
     }
 
     fn env(&self, name: &str) -> Option<String> {

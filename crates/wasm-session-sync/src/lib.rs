@@ -1,12 +1,16 @@
 //! Session sync as a WebAssembly module: one class, and OpenCode's side and the terminal in JavaScript.
 //! It holds no logic.
 
+// JavaScript's values stay on their thread, so there is nothing here for native programs, whose hosts are `Send`.
+#![cfg(target_family = "wasm")]
+
 use async_trait::async_trait;
 use session_sync::cli::Terminal;
 use session_sync::edge::{Edge, Init};
 use session_sync::opencode::{Conversation, Session, from_json};
 use session_sync::plugin::OpenCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use wasm_bindgen::prelude::*;
 use wasm_host::{JsHost, JsMachine, promise, reason, report_panics, text};
 
@@ -89,7 +93,7 @@ impl Core {
         let host: JsHost = side.clone().unchecked_into();
         let opencode = Side(side.clone().unchecked_into());
         let terminal = Screen(side.unchecked_into());
-        let machine = Rc::new(JsMachine::new(host.clone()));
+        let machine = Arc::new(JsMachine::new(host.clone()));
         // What a panic says goes to the log of this machine and no further.
         report_panics(host, |_| None);
         let edge = Edge::new(machine, Rc::new(opencode), Rc::new(terminal), init);

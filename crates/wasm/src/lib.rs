@@ -1,11 +1,15 @@
 //! The plugin of sandboxes as a WebAssembly module: one class, and OpenCode's side in JavaScript. It holds no
 //! logic.
 
+// JavaScript's values stay on their thread, so there is nothing here for native programs, whose hosts are `Send`.
+#![cfg(target_family = "wasm")]
+
 mod opencode;
 
 use opencode::{JsOpenCode, Side};
 use plugin::{Init, Plugin};
 use std::rc::Rc;
+use std::sync::Arc;
 use wasm_bindgen::prelude::*;
 use wasm_host::{JsHost, JsMachine, promise, report_panics};
 
@@ -22,7 +26,7 @@ impl Core {
         let host: JsHost = side.clone().unchecked_into();
         let opencode = Side(side.unchecked_into::<JsOpenCode>());
         let plugin = Plugin::new(
-            Rc::new(JsMachine::new(host.clone())),
+            Arc::new(JsMachine::new(host.clone())),
             Rc::new(opencode),
             init,
         );

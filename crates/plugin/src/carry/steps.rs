@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A preparation that takes less is not spoken of.
 const LONG_MS: u64 = 1_000;
@@ -24,7 +25,7 @@ type Show = Box<dyn Fn(&str, Option<&str>)>;
 
 /// The preparations of all sessions.
 pub(crate) struct Steps {
-    host: Rc<dyn Host>,
+    host: Arc<dyn Host>,
     show: Show,
     /// By session: when its preparation began, when something was said last, and what that began with.
     times: RefCell<HashMap<String, (u64, u64, String)>>,
@@ -37,7 +38,7 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    pub(crate) fn new(host: Rc<dyn Host>, show: Show) -> Rc<Steps> {
+    pub(crate) fn new(host: Arc<dyn Host>, show: Show) -> Rc<Steps> {
         Rc::new(Steps {
             host,
             show,
@@ -83,12 +84,17 @@ impl Steps {
 
     /// Says what is done, and how far it is.
     pub(crate) fn say(&self, session: &str, what: &str, how_far: &str) {
+        self.say_unless_soon(session, what, how_far, false);
+    }
+
+    /// The same; what is the end of something is said even right after what was said before.
+    fn say_unless_soon(&self, session: &str, what: &str, how_far: &str, is_end: bool) {
         let now = self.host.now_ms();
         let mut times = self.times.borrow_mut();
         let Some((began, said, before)) = times.get_mut(session) else {
             return;
         };
-        let is_soon = what == *before && now.saturating_sub(*said) < OFTEN_MS;
+        let is_soon = !is_end && what == *before && now.saturating_sub(*said) < OFTEN_MS;
         if now.saturating_sub(*began) < LONG_MS || is_soon {
             return;
         }
@@ -191,8 +197,9 @@ impl Arrived<'_> {
         let megabytes = |bytes: u64| grouped(bytes.div_ceil(1_000_000));
         let (done, of) = (megabytes(self.done.get()), megabytes(self.of));
         let how_far = format!(": {done} of {of} MB");
+        let is_end = self.done.get() == self.of;
         self.steps
-            .say(self.session, "Uploading the project", &how_far);
+            .say_unless_soon(self.session, "Uploading the project", &how_far, is_end);
     }
 }
 

@@ -5,6 +5,7 @@ use super::*;
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use testkit::TestHost;
 
 const SPEC: &str = "opencode-daytona-sandbox@0.1.0";
@@ -12,7 +13,7 @@ const SPEC: &str = "opencode-daytona-sandbox@0.1.0";
 /// A project, a home and an `opencode` that says `release`; none for no such program.
 struct World {
     dir: tempfile::TempDir,
-    host: Rc<TestHost>,
+    host: Arc<TestHost>,
 }
 
 impl World {
@@ -21,7 +22,7 @@ impl World {
         let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
         let host = TestHost::new(&[("HOME", &path("home")), ("PATH", &path("bin"))]);
         let world = World {
-            host: Rc::new(host),
+            host: Arc::new(host),
             dir,
         };
         fs::create_dir_all(world.path("project/.git")).expect("made");
@@ -63,13 +64,13 @@ impl World {
     }
 
     async fn run(&self, args: &[&str]) -> CliDone {
-        let host: Rc<dyn Host> = self.host.clone();
+        let host: Arc<dyn Host> = self.host.clone();
         let cli = Cli {
             call: 1,
             args: args.iter().map(|arg| arg.to_string()).collect(),
             directory: self.path("project").to_string_lossy().into_owned(),
         };
-        run(&host, &Secrets::default(), "/none", "/none", cli).await
+        run(host, &Secrets::default(), "/none", "/none", cli).await
     }
 
     /// The lines of what was found about one matter.

@@ -12,6 +12,7 @@ use host::Level;
 use protocol::{Code, Op, ToolArgs, ToolCall, ToolError, ToolOutput, Wait};
 use serde_json::Value;
 use std::rc::Rc;
+use std::sync::Arc;
 use tools::catalog;
 
 /// OpenCode stores an aborted tool's result only if it arrives within 250 ms.
@@ -230,7 +231,7 @@ impl Plugin {
                     .await,
             );
         }));
-        let host = Rc::clone(&self.host);
+        let host = Arc::clone(&self.host);
         let limit = async move {
             cancel.await;
             host.sleep(ABORT_MS).await;

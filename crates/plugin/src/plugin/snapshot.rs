@@ -95,7 +95,12 @@ impl Plugin {
 
     /// The plugin as OpenCode would start it in a directory.
     async fn alone(&self, directory: &str) -> Result<(Rc<Plugin>, Rc<Core>), String> {
-        let options = doctor::options(&self.host, &self.secrets, &self.init.assets, directory);
+        let options = doctor::options(
+            self.host.clone(),
+            &self.secrets,
+            &self.init.assets,
+            directory,
+        );
         let options = options.await?;
         let project_id = sync::project_id(&*self.host, directory).await;
         let init = Init {
@@ -107,7 +112,7 @@ impl Plugin {
             ..self.init.clone()
         };
         let terminal = Terminal(Rc::clone(&self.opencode));
-        let plugin = Plugin::new(Rc::clone(&self.host), Rc::new(terminal), init);
+        let plugin = Plugin::new(self.host.clone(), Rc::new(terminal), init);
         if let Some(reason) = plugin.old_git().await {
             return Err(reason);
         }

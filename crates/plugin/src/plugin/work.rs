@@ -22,6 +22,7 @@ use sessions::Undo;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Longest time between two signs of life to a sandbox with background commands.
 const AWAKE_MS: u64 = 5 * 60_000;
@@ -216,7 +217,7 @@ impl Plugin {
             minutes => (minutes as u64 * 60_000 / 3).clamp(1_000, AWAKE_MS),
         };
         let plugin = Rc::downgrade(self);
-        let host = Rc::clone(&self.host);
+        let host = Arc::clone(&self.host);
         self.host.spawn(Box::pin(async move {
             loop {
                 host.sleep(pause).await;

@@ -4,7 +4,7 @@
 use crate::home::{idle, listed, messages, reverted, turn, users};
 use crate::world::{Open, World, git, until};
 use serde_json::{Value, json};
-use testkit::run;
+use testkit::{Setting, run};
 
 /// For each step of `act`: a process prepares a session, and dies at that step. Then `after` is told
 /// of the next process.
@@ -350,7 +350,7 @@ fn a_homecoming_survives_every_fault_of_the_network_at_each_of_its_requests() {
                         format!("head -c 1500000 /dev/urandom > large; echo {count} > count");
                     open.bash("s", &work).await;
                     if kind == "timeout" {
-                        let left = std::cell::Cell::new(times);
+                        let left = Setting::new(times);
                         open.host.fail(move |operation, what| {
                             let hit = operation == "http" && what.contains(route) && left.get() > 0;
                             hit.then(|| {

@@ -3,9 +3,9 @@
 use crate::world::{Open, World, until};
 use plugin::Executed;
 use serde_json::{Value, json};
-use std::cell::Cell;
 use std::rc::Rc;
-use testkit::run;
+use std::sync::Arc;
+use testkit::{Setting, run};
 
 fn status(status: u16, body: Value) -> Value {
     json!({ "kind": "status", "status": status, "body": body })
@@ -122,7 +122,7 @@ fn a_request_that_times_out_is_asked_again() {
     run(async {
         let world = World::new();
         let open = warm(&world).await;
-        let left = std::cell::Cell::new(1);
+        let left = Setting::new(1);
         open.host.fail(move |operation, what| {
             let hit =
                 operation == "http" && what.contains("/process/execute") && left.replace(0) == 1;
@@ -494,9 +494,9 @@ async fn nothing_is_left(world: &World) {
 }
 
 /// From now on nothing is reached as long as the cell says so.
-fn cut_off(open: &Open, how: &'static str) -> Rc<Cell<bool>> {
-    let away = Rc::new(Cell::new(false));
-    let is_away = Rc::clone(&away);
+fn cut_off(open: &Open, how: &'static str) -> Arc<Setting<bool>> {
+    let away = Arc::new(Setting::new(false));
+    let is_away = Arc::clone(&away);
     open.host
         .fail(move |operation, _| (operation == "http" && is_away.get()).then(|| how.into()));
     away
@@ -599,7 +599,7 @@ fn a_network_that_is_away_for_a_moment_is_no_news() {
     run(async {
         let world = World::new();
         let open = warm(&world).await;
-        let left = Cell::new(2);
+        let left = Setting::new(2);
         open.host.fail(move |operation, _| {
             let hit = operation == "http" && left.get() > 0;
             left.set(left.get() - u32::from(hit));

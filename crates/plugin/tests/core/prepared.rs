@@ -6,6 +6,7 @@ use crate::world::{DEAD, Fake, Open, World, git, until};
 use plugin::{Cli, Init, Plugin};
 use serde_json::{Value, json};
 use std::rc::Rc;
+use std::sync::Arc;
 use testkit::{TestHost, run};
 
 /// A world whose project has a file that cannot be compressed.
@@ -30,7 +31,7 @@ fn small_world() -> World {
 struct Program {
     plugin: Rc<Plugin>,
     terminal: Rc<Fake>,
-    host: Rc<TestHost>,
+    host: Arc<TestHost>,
     directory: String,
 }
 
@@ -39,7 +40,7 @@ impl Program {
         Program::with(world, world.host(&world.local.url))
     }
 
-    fn with(world: &World, host: Rc<TestHost>) -> Program {
+    fn with(world: &World, host: Arc<TestHost>) -> Program {
         let terminal = Rc::new(Fake::default());
         // It is told of no project.
         let init = Init {

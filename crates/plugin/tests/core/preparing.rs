@@ -4,9 +4,9 @@ use crate::world::{World, git, until};
 use futures::future::{Either, select};
 use plugin::{Call, Executed};
 use serde_json::json;
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use testkit::run;
+use std::sync::Arc;
+use testkit::{Setting, run};
 
 const UPLOAD: &str = "files/bulk-upload";
 
@@ -36,8 +36,8 @@ fn a_part_that_breaks_is_sent_again_alone_and_whoever_waits_hears_how_far_it_is(
         let world = World::new();
         project(&world, 40);
         let open = world.open().await;
-        let uploads = Rc::new(Cell::new(0));
-        let (counted, host) = (Rc::clone(&uploads), Rc::downgrade(&open.host));
+        let uploads = Arc::new(Setting::new(0));
+        let (counted, host) = (Arc::clone(&uploads), Arc::downgrade(&open.host));
         open.host.fail(move |operation, what| {
             if operation != "http" || !what.contains(UPLOAD) {
                 return None;
@@ -64,8 +64,8 @@ fn a_part_that_breaks_is_sent_again_alone_and_whoever_waits_hears_how_far_it_is(
         let left = open.bash("s", "ls /tmp/.opencode-upload* 2>&1").await;
         assert!(left.contains("No such file"), "{left}");
         // A second session sends the same pack, and packs nothing.
-        let packed = Rc::new(Cell::new(0));
-        let counted = Rc::clone(&packed);
+        let packed = Arc::new(Setting::new(0));
+        let counted = Arc::clone(&packed);
         open.host.fail(move |operation, what| {
             let packs = operation == "git" && what.contains("pack-objects");
             counted.set(counted.get() + usize::from(packs));
@@ -83,12 +83,12 @@ fn an_abort_ends_packing_and_sending_at_once_and_leaves_nothing() {
             let world = World::new();
             project(&world, 40);
             let open = Rc::new(world.open().await);
-            let begun = Rc::new(Cell::new(false));
-            let sent = Rc::new(RefCell::new(0));
-            let (tell, count) = (Rc::clone(&begun), Rc::clone(&sent));
+            let begun = Arc::new(Setting::new(false));
+            let sent = Arc::new(Setting::new(0));
+            let (tell, count) = (Arc::clone(&begun), Arc::clone(&sent));
             open.host.fail(move |operation, what| {
                 let is_upload = operation == "http" && what.contains(UPLOAD);
-                *count.borrow_mut() += usize::from(is_upload);
+                count.set(count.get() + usize::from(is_upload));
                 if stage == "pack" {
                     tell.set(tell.get() || operation == "git" && what.contains("pack-objects"));
                     return None;
@@ -108,7 +108,7 @@ fn an_abort_ends_packing_and_sending_at_once_and_leaves_nothing() {
             let aborted = "Tool execution aborted".to_string();
             assert_eq!(running.await, Executed::Failed { message: aborted });
             until("nothing is left", async || open.host.temps().is_empty()).await;
-            let before = *sent.borrow();
+            let before = sent.get();
             if stage == "pack" {
                 assert_eq!(before, 0);
             }
@@ -117,7 +117,7 @@ fn an_abort_ends_packing_and_sending_at_once_and_leaves_nothing() {
                 open.host.logged().join("\n").contains("interrupted")
             })
             .await;
-            assert_eq!(*sent.borrow(), before, "{stage}: {logged}");
+            assert_eq!(sent.get(), before, "{stage}: {logged}");
             assert!(!open.toasts().join("\n").contains("interrupted"));
             // The next call has its sandbox, the same one.
             open.host.heal();
@@ -179,7 +179,7 @@ fn a_call_that_fails_keeps_nothing_of_what_was_said_while_it_waited() {
             ),
         ] {
             let open = world.open().await;
-            let host = Rc::downgrade(&open.host);
+            let host = Arc::downgrade(&open.host);
             open.host.fail(move |operation, _| {
                 let host = host.upgrade().expect("a host");
                 let skipped = if operation == "git" { 2_000 } else { 0 };

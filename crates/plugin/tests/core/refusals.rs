@@ -4,7 +4,7 @@ use crate::world::{World, git};
 use plugin::definitions;
 use serde_json::json;
 use std::fs;
-use std::rc::Rc;
+use std::sync::Arc;
 use testkit::{TestHost, run};
 
 #[test]
@@ -13,7 +13,7 @@ fn a_bad_configuration_registers_the_same_tools_and_each_gives_the_reason() {
         let world = World::new();
         let good = world.open().await;
         let data = world.store_path().to_string_lossy().into_owned();
-        let no_key = || Rc::new(TestHost::new(&[("XDG_DATA_HOME", &data)]));
+        let no_key = || Arc::new(TestHost::new(&[("XDG_DATA_HOME", &data)]));
         for (options, host, expected) in [
             (json!({}), no_key(), "DAYTONA_API_KEY is not set"),
             (
@@ -33,7 +33,7 @@ fn a_bad_configuration_registers_the_same_tools_and_each_gives_the_reason() {
             ),
             (
                 json!({}),
-                Rc::new(TestHost::new(&[("DAYTONA_API_KEY", "k")])),
+                Arc::new(TestHost::new(&[("DAYTONA_API_KEY", "k")])),
                 "no data directory",
             ),
         ] {
@@ -87,7 +87,7 @@ fn the_key_may_stand_in_the_projects_env_file_and_stays_there() {
                     &["commit", "--quiet", "-m", "with it"],
                 );
             }
-            let host = Rc::new(TestHost::new(&[("XDG_DATA_HOME", &data)]));
+            let host = Arc::new(TestHost::new(&[("XDG_DATA_HOME", &data)]));
             let open = world.open_with(json!({}), host).await;
             assert_eq!(open.started.problem, None, "{head:?}");
             // The key works, and stays here.

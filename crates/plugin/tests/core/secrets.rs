@@ -4,7 +4,7 @@ use crate::world::{Open, World, until};
 use plugin::dispatch;
 use serde_json::{Value, json};
 use std::fs;
-use std::rc::Rc;
+use std::sync::Arc;
 use testkit::{TestHost, run};
 
 const PASSWORD: &str = "s3cret-of-proxy";
@@ -51,7 +51,7 @@ fn assert_hidden(world: &World, what: &str, text: &str) {
     }
 }
 
-fn host(world: &World) -> Rc<TestHost> {
+fn host(world: &World) -> Arc<TestHost> {
     let host = world.host(&world.local.url);
     host.set_env("HTTPS_PROXY", &format!("http://me:{PASSWORD}@127.0.0.1:9"));
     host

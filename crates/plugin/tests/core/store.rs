@@ -4,7 +4,7 @@ use crate::world::{World, until};
 use plugin::Nothing;
 use serde_json::{Value, json};
 use std::fs;
-use testkit::run;
+use testkit::{Setting, run};
 
 #[test]
 fn a_lost_or_damaged_store_is_rebuilt_from_the_labels() {
@@ -212,7 +212,7 @@ fn a_store_that_fails_after_the_create_leaves_no_sandbox_and_no_wait() {
     run(async {
         let world = World::new();
         let open = world.open().await;
-        let writes = std::cell::Cell::new(0);
+        let writes = Setting::new(0);
         open.host.fail(move |what, path| {
             let is_store = what == "replace" && path.contains("/storage/daytona/");
             let count = writes.get() + u32::from(is_store);

@@ -3,9 +3,8 @@
 
 use crate::world::{Open, World};
 use serde_json::json;
-use std::cell::Cell;
-use std::rc::Rc;
-use testkit::run;
+use std::sync::Arc;
+use testkit::{Setting, run};
 
 /// What the user hears, but for what is waited for: the attempts take their time.
 fn verdicts(open: &Open) -> Vec<String> {
@@ -49,8 +48,8 @@ fn a_create_that_was_not_sent_leaves_no_note_and_says_what_to_do() {
             open.host.fast.set(true);
             open.event("session.created", json!({ "sessionID": code, "info": {} }))
                 .await;
-            let sent = Rc::new(Cell::new(0));
-            let count = Rc::clone(&sent);
+            let sent = Arc::new(Setting::new(0));
+            let count = Arc::clone(&sent);
             open.host.fail(move |what, request| {
                 (what == "http").then(|| {
                     count.set(count.get() + u32::from(request.starts_with("POST")));
@@ -97,8 +96,8 @@ fn what_does_not_pass_ends_a_call_at_once_also_in_a_warm_session() {
         let world = World::new();
         let open = world.open().await;
         open.bash("s", "true").await;
-        let sent = Rc::new(Cell::new(0));
-        let count = Rc::clone(&sent);
+        let sent = Arc::new(Setting::new(0));
+        let count = Arc::clone(&sent);
         open.host.fail(move |what, _| {
             (what == "http").then(|| {
                 count.set(count.get() + 1);

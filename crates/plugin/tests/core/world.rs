@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
+use std::sync::Arc;
 pub(crate) use testkit::until;
 use testkit::{Local, TestHost, write_tree};
 
@@ -61,14 +62,14 @@ impl World {
         }
     }
 
-    pub(crate) fn host(&self, api_url: &str) -> Rc<TestHost> {
+    pub(crate) fn host(&self, api_url: &str) -> Arc<TestHost> {
         let data = self.data.path().to_string_lossy().into_owned();
         let env = [
             ("DAYTONA_API_URL", api_url),
             ("DAYTONA_API_KEY", &self.local.key),
             ("XDG_DATA_HOME", &data),
         ];
-        Rc::new(TestHost::new(&env))
+        Arc::new(TestHost::new(&env))
     }
 
     pub(crate) async fn open(&self) -> Open {
@@ -110,12 +111,12 @@ impl World {
         }
     }
 
-    pub(crate) async fn open_with(&self, options: Value, host: Rc<TestHost>) -> Open {
+    pub(crate) async fn open_with(&self, options: Value, host: Arc<TestHost>) -> Open {
         self.open_as(self.init(options), host).await
     }
 
     /// With whatever OpenCode tells a plugin.
-    pub(crate) async fn open_as(&self, init: Init, host: Rc<TestHost>) -> Open {
+    pub(crate) async fn open_as(&self, init: Init, host: Arc<TestHost>) -> Open {
         let opencode = Rc::new(Fake {
             deleted: self.deleted.borrow().clone(),
             release: Rc::clone(&self.release),
@@ -269,7 +270,7 @@ impl World {
 pub(crate) struct Open {
     pub(crate) plugin: Rc<Plugin>,
     pub(crate) opencode: Rc<Fake>,
-    pub(crate) host: Rc<TestHost>,
+    pub(crate) host: Arc<TestHost>,
     pub(crate) started: Started,
     next: Cell<u32>,
 }

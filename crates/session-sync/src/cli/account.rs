@@ -7,7 +7,7 @@ use crate::spool::Entry;
 use crate::store::{Store, base_url};
 use serde::Deserialize;
 use serde_json::json;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Where [`OTHER`] keeps address and key, below the user's home (its release 0.3.6).
 const LEFT: &str = ".opensync/credentials.json";
@@ -107,7 +107,7 @@ impl Cli {
 
     /// Saves address and key when the store was seen to take them.
     async fn save(&self, url: &str, key: String) -> Result<Done, Problem> {
-        let store = Store::new(Rc::clone(&self.host), url, &key);
+        let store = Store::new(Arc::clone(&self.host), url, &key);
         store
             .clock()
             .await

@@ -8,7 +8,7 @@ use crate::record::Policy;
 use crate::send::Sender;
 use crate::spool::Entry;
 use serde_json::json;
-use std::rc::Rc;
+use std::sync::Arc;
 
 impl Cli {
     /// Sessions with something that waits, or is refused.
@@ -80,7 +80,7 @@ impl Cli {
             }
         }
         let exclude = config.exclude.clone();
-        let sender = Sender::new(Rc::clone(&self.host), store, spool.clone(), exclude);
+        let sender = Sender::new(Arc::clone(&self.host), store, spool.clone(), exclude);
         let progress =
             |done: usize, all: usize| self.terminal.progress(&format!("{done} of {all} sessions"));
         let pushed = push.run(&filter, &sender, progress).await?;
@@ -138,7 +138,7 @@ impl Cli {
         let config = self.config().await?;
         let spool = self.spool();
         let sender = Sender::new(
-            Rc::clone(&self.host),
+            Arc::clone(&self.host),
             self.store_of(&config)?,
             spool.clone(),
             config.exclude,

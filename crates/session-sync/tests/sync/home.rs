@@ -7,6 +7,7 @@ use session_sync::cli::{Cli, Terminal};
 use session_sync::history::Database;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use testkit::TestHost;
 
 /// A terminal, or none.
@@ -181,7 +182,7 @@ impl Database for Rows {
 /// The command in a home of its own.
 pub(crate) struct Home {
     pub(crate) dir: tempfile::TempDir,
-    pub(crate) host: Rc<TestHost>,
+    pub(crate) host: Arc<TestHost>,
     pub(crate) terminal: Rc<Fake>,
     pub(crate) database: Rc<Rows>,
     pub(crate) cli: Cli,
@@ -190,7 +191,7 @@ pub(crate) struct Home {
 impl Home {
     pub(crate) fn new(sessions: usize) -> Home {
         let dir = tempfile::tempdir().expect("a directory");
-        let host = Rc::new(TestHost::new(&[("HOME", &dir.path().to_string_lossy())]));
+        let host = Arc::new(TestHost::new(&[("HOME", &dir.path().to_string_lossy())]));
         let terminal = Rc::new(Fake::default());
         let database = Rc::new(Rows::new(sessions));
         let cli = Cli {

@@ -12,6 +12,7 @@ use session_sync::redact::Redactor;
 use session_sync::spool::Spool;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use testkit::{TestHost, run, until};
 
@@ -42,7 +43,7 @@ impl OpenCode for Fake {
 
 /// One OpenCode process with the plugin.
 pub(crate) struct Open {
-    pub(crate) host: Rc<TestHost>,
+    pub(crate) host: Arc<TestHost>,
     pub(crate) opencode: Rc<Fake>,
     pub(crate) plugin: Rc<Plugin>,
 }
@@ -61,7 +62,7 @@ impl World {
     }
 
     pub(crate) fn open_with(&self, now: Value, key: &str, exclude: &[&str]) -> Open {
-        let host = Rc::new(TestHost::new(&[]));
+        let host = Arc::new(TestHost::new(&[]));
         let opencode = Rc::new(Fake::default());
         *opencode.conversation.borrow_mut() = now;
         let config = Config {

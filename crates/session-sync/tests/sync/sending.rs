@@ -7,7 +7,7 @@ use session_sync::drain::drain;
 use session_sync::send::{Pass, SendError};
 use session_sync::store::Failure;
 use std::fs;
-use std::rc::Rc;
+use std::sync::Arc;
 use testkit::run;
 
 #[test]
@@ -471,10 +471,10 @@ fn what_is_left_goes_out_from_one_process_at_a_time() {
         let process = world.process();
         process.want(&conversation(&turn())).await;
         let mark = world.dir.path().join("drain");
-        let host: Rc<dyn Host> = process.host.clone();
+        let host: Arc<dyn Host> = process.host.clone();
         let drain = async || {
             let mark = mark.to_string_lossy();
-            let drained = drain(&host, &process.spool, &process.sender, &mark).await;
+            let drained = drain(&*host, &process.spool, &process.sender, &mark).await;
             drained.expect("the mark can be written")
         };
         fs::write(&mark, host.pid().to_string()).expect("written");

@@ -9,7 +9,7 @@ use session_sync::spool::Spool;
 use session_sync::store::Store;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::rc::Rc;
+use std::sync::Arc;
 use testkit::TestHost;
 
 pub(crate) const ALL: Include = Include {
@@ -113,7 +113,7 @@ pub(crate) struct World {
 
 /// One process of ours.
 pub(crate) struct Process {
-    pub(crate) host: Rc<TestHost>,
+    pub(crate) host: Arc<TestHost>,
     pub(crate) spool: Spool,
     pub(crate) sender: Sender,
 }
@@ -158,7 +158,7 @@ impl World {
     }
 
     pub(crate) fn process_with(&self, key: &str) -> Process {
-        let host = Rc::new(TestHost::new(&[]));
+        let host = Arc::new(TestHost::new(&[]));
         let dir = self.dir.path().join("spool");
         let spool = Spool::new(host.clone(), &dir.to_string_lossy());
         let store = Store::new(host.clone(), &self.store.url, key);

@@ -5,6 +5,7 @@ use crate::store::{Cleanup, Document, Entry, Unsynced};
 use daytona::State;
 use host::Level;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// How often it is looked whether the calls of a deleted session have ended.
 const RUNNING_MS: u64 = 50;
@@ -200,7 +201,7 @@ impl Sessions {
         if cleaner.upgrade().is_none() || self.cleaning.replace(true) {
             return;
         }
-        let host = Rc::clone(&self.host);
+        let host = Arc::clone(&self.host);
         self.host.spawn(Box::pin(async move {
             let mut pause = CLEAN_MS.0;
             loop {

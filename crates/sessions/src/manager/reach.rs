@@ -6,7 +6,7 @@ use futures::future::{Either, select};
 use host::HttpError;
 use std::cell::RefCell;
 use std::pin::pin;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// After so long the user hears what a sandbox is waited for.
 const SLOW_MS: u64 = 20_000;
@@ -116,7 +116,7 @@ impl Sessions {
         let url = self.client.api_url().to_string();
         (self.notices)(Notice::Lost { url });
         let watcher = self.cleaner.borrow().clone();
-        let host = Rc::clone(&self.host);
+        let host = Arc::clone(&self.host);
         self.host.spawn(Box::pin(async move {
             let mut pause = CLEAN_MS.0;
             loop {

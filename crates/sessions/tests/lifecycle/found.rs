@@ -6,10 +6,10 @@ use daytona::Toolbox;
 use host::Host;
 use serde_json::{Value, json};
 use sessions::{Carrier, Error, Fresh, Home, Notice, Prepared, Sessions};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
-use testkit::run;
+use testkit::{Setting, run};
 
 const START: &str = "POST /api/sandbox/{sandboxIdOrName}/start";
 
@@ -342,7 +342,7 @@ fn a_sandbox_that_cannot_be_written_down_is_deleted_at_once() {
     run(async {
         let world = World::new();
         let (host, sessions) = world.process(std::process::id());
-        let writes = Cell::new(0);
+        let writes = Setting::new(0);
         host.fail(move |what, _| {
             writes.set(writes.get() + u32::from(what == "replace"));
             // The note of the create is written, the entry is not.

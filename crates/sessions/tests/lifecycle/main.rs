@@ -10,14 +10,15 @@ mod work;
 
 use async_trait::async_trait;
 use daytona::{Client, Settings};
-use host::Host;
+use host::{Host, LocalHost};
 use serde_json::{Value, json};
 use sessions::{Carrier, Fresh, Notice, Prepared, Project, Sessions, Store, Template};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use testkit::{Local, TestHost, run};
+use testkit::{Local, Setting, TestHost, run};
 use tokio::sync::oneshot;
 
 /// Larger than any process number of Linux.
@@ -43,7 +44,7 @@ impl Carrier for Nothing {
 }
 
 /// Another process that sweeps while this one prepares its sandbox, for so many times.
-struct Swept(Sessions, Cell<u32>);
+struct Swept(Sessions, Setting<u32>);
 
 #[async_trait(?Send)]
 impl Carrier for Swept {
@@ -82,11 +83,11 @@ impl World {
         }
     }
 
-    fn process(&self, pid: u32) -> (Rc<TestHost>, Sessions) {
+    fn process(&self, pid: u32) -> (Arc<TestHost>, Sessions) {
         self.process_with(pid, Rc::new(Nothing))
     }
 
-    fn process_with(&self, pid: u32, carrier: Rc<dyn Carrier>) -> (Rc<TestHost>, Sessions) {
+    fn process_with(&self, pid: u32, carrier: Rc<dyn Carrier>) -> (Arc<TestHost>, Sessions) {
         self.process_in("/w", pid, carrier, false)
     }
 
@@ -96,7 +97,7 @@ impl World {
         pid: u32,
         carrier: Rc<dyn Carrier>,
         brings_home: bool,
-    ) -> (Rc<TestHost>, Sessions) {
+    ) -> (Arc<TestHost>, Sessions) {
         let project = Project {
             is_repository: true,
             id: "project".into(),
@@ -108,7 +109,11 @@ impl World {
     }
 
     /// A process of an OpenCode whose database came to know the project then.
-    fn process_of(&self, since: Option<u64>, carrier: Rc<dyn Carrier>) -> (Rc<TestHost>, Sessions) {
+    fn process_of(
+        &self,
+        since: Option<u64>,
+        carrier: Rc<dyn Carrier>,
+    ) -> (Arc<TestHost>, Sessions) {
         let project = Project {
             is_repository: true,
             id: "project".into(),
@@ -124,18 +129,18 @@ impl World {
         project: Project,
         pid: u32,
         carrier: Rc<dyn Carrier>,
-    ) -> (Rc<TestHost>, Sessions) {
-        let host = Rc::new(TestHost::new(&[]));
+    ) -> (Arc<TestHost>, Sessions) {
+        let host = Arc::new(TestHost::new(&[]));
         host.pid.set(Some(pid));
-        let dyn_host: Rc<dyn Host> = host.clone();
+        let dyn_host: Arc<dyn LocalHost> = host.clone();
         let settings = Settings {
             api_url: self.local.url.clone(),
             api_key: self.local.key.clone(),
             organization: None,
         };
-        let client = Client::new(Rc::clone(&dyn_host), settings);
+        let client = Client::new(dyn_host.clone(), settings);
         let dir = self.data.path().to_string_lossy();
-        let store = Store::new(Rc::clone(&dyn_host), &dir, "project", &project.worktree);
+        let store = Store::new(dyn_host.clone(), &dir, "project", &project.worktree);
         let notices = Rc::clone(&self.notices);
         let notices = Box::new(move |notice| notices.borrow_mut().push(notice));
         let sessions = Sessions::new(
@@ -190,16 +195,16 @@ impl World {
 
 /// Ends when the host is asked for its `n`-th effect: a file changed or a request sent. True if it
 /// came to that.
-async fn die_at(host: &Rc<TestHost>, n: usize, work: impl Future) -> bool {
+async fn die_at(host: &Arc<TestHost>, n: usize, work: impl Future) -> bool {
     let (died, mut dead) = oneshot::channel::<()>();
-    let (count, died) = (Cell::new(0), Cell::new(Some(died)));
+    let (count, died) = (Setting::new(0), Mutex::new(Some(died)));
     host.fail(move |operation, _| {
         if !matches!(operation, "create" | "replace" | "remove" | "http") {
             return None;
         }
         count.set(count.get() + 1);
         (count.get() >= n).then(|| {
-            if let Some(died) = died.take() {
+            if let Some(died) = died.lock().expect("whole").take() {
                 let _ = died.send(());
             }
             "dead".into()
@@ -354,7 +359,7 @@ fn a_sandbox_swept_while_it_is_prepared_is_made_again_and_not_for_ever() {
         for (times, made) in [(1, true), (2, true), (9, false)] {
             let world = World::new();
             let (_, other) = world.process(DEAD + 1);
-            let (_, a) = world.process_with(DEAD, Rc::new(Swept(other, Cell::new(times))));
+            let (_, a) = world.process_with(DEAD, Rc::new(Swept(other, Setting::new(times))));
             let entered = a.enter("s", false).await;
             match entered {
                 Ok(toolbox) => {

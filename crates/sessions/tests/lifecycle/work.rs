@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sessions::{Carrier, Error, Fresh, Home, Notice, Prepared, Sessions, Undo};
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use testkit::{TestHost, run};
 
@@ -45,7 +46,7 @@ impl Carrier for Bringer {
 }
 
 impl World {
-    pub(crate) fn bringing(&self, pid: u32) -> (Rc<TestHost>, Sessions) {
+    pub(crate) fn bringing(&self, pid: u32) -> (Arc<TestHost>, Sessions) {
         self.process_in("/w", pid, Rc::new(Bringer::default()), true)
     }
 

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::rc::Rc;
+use std::sync::Arc;
 use sync::{Error, Incoming, Landed, Project, Start, Tip};
 use testkit::{TestHost, run, write_tree};
 
@@ -213,7 +213,7 @@ impl World {
     }
 
     pub(crate) fn project(&self) -> Project {
-        let host = Rc::new(TestHost::new(&[]));
+        let host = Arc::new(TestHost::new(&[]));
         let depot = self.depot();
         Project::new(
             host,
