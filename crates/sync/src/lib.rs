@@ -342,17 +342,10 @@ impl Project {
     /// The same, where the places of the user's repository are known.
     async fn open_at(&self, layout: Option<&Layout>) -> Result<Git<'_>, Error> {
         let private = self.private();
-        let format = layout.map_or("sha1", |layout| &layout.format);
         let alternates = format!("{}/objects/info/alternates", self.depot);
-        let is_there = self
-            .host
-            .read_file(&format!("{}/HEAD", self.depot))
-            .await
-            .is_ok();
-        if !is_there {
-            let format = format!("--object-format={format}");
-            let init = ["init", "--quiet", "--bare", "--template=", &format];
-            private.checked(&init, "").await?;
+        if !self.has_depot(&self.depot).await {
+            let format = layout.map_or("sha1", |layout| &layout.format);
+            self.make_depot(&private, format).await?;
         }
         if let Some(layout) = layout {
             let wanted = git::text_of_alternates(&layout.objects);
@@ -361,15 +354,35 @@ impl Project {
         Ok(private)
     }
 
+    /// True if a depot is there, and whole: this directory is the last thing that git makes of one.
+    pub(crate) async fn has_depot(&self, depot: &str) -> bool {
+        let objects = self.host.list_dir(&format!("{depot}/objects")).await;
+        objects.is_ok_and(|names| names.iter().any(|name| name == "info"))
+    }
+
+    /// Makes the depot as one step, because another process may look for it, or make it, at the same time.
+    async fn make_depot(&self, private: &Git<'_>, format: &str) -> Result<(), Error> {
+        let dir = self.temp_dir().await?;
+        let format = format!("--object-format={format}");
+        let init = ["init", "--quiet", "--bare", "--template=", &format];
+        let made = format!("{dir}/depot.git");
+        let git = private.clone().with("GIT_DIR", made.clone());
+        let mut result = git.checked(&init, "").await.map(drop);
+        if result.is_ok() {
+            let moved = self.host.rename_file(&made, &self.depot).await;
+            if moved.is_err() && !self.has_depot(&self.depot).await {
+                // What stands in the way is half a depot, of a git that was killed: git completes it.
+                result = private.checked(&init, "").await.map(drop);
+            }
+        }
+        let _ = self.host.remove_dir(&dir).await;
+        result
+    }
+
     /// Forgets what was kept for a session that is gone for good. Its branches stay.
     pub async fn forget(&self, session: &str) {
         let private = self.private();
-        if self
-            .host
-            .read_file(&format!("{}/HEAD", self.depot))
-            .await
-            .is_err()
-        {
+        if !self.has_depot(&self.depot).await {
             return;
         }
         for kind in ["base", "home", "lfs"] {

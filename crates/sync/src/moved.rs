@@ -48,8 +48,7 @@ impl Project {
         // Of a disk that is not mounted, the directory that it is mounted at may be there, and empty.
         let parent = worktree.rsplit_once('/').map_or("", |(parent, _)| parent);
         let beside = self.host.list_dir(parent).await.unwrap_or_default();
-        let has_depot = self.host.read_file(&format!("{}/HEAD", self.depot)).await;
-        match is_known || beside.is_empty() || has_depot.is_ok() {
+        match is_known || beside.is_empty() || self.has_depot(&self.depot).await {
             true => Origin::Gone,
             false => Origin::Here,
         }
@@ -57,14 +56,11 @@ impl Project {
 
     /// Takes over what the depot of a worktree holds that is this one now. Safe to repeat.
     pub async fn take_over(&self, depot: &str) -> Result<(), Error> {
-        let is_there = async |depot: &str| {
-            let head = self.host.read_file(&format!("{depot}/HEAD")).await;
-            head.is_ok()
-        };
-        if depot == self.depot || !is_there(depot).await {
+        if depot == self.depot || !self.has_depot(depot).await {
             return Ok(());
         }
-        if !is_there(&self.depot).await && self.host.rename_file(depot, &self.depot).await.is_ok() {
+        let is_free = !self.has_depot(&self.depot).await;
+        if is_free && self.host.rename_file(depot, &self.depot).await.is_ok() {
             return self.open().await.map(drop);
         }
         let layout = self.layout().await?;

@@ -689,6 +689,18 @@ fn an_edit_in_the_second_of_the_index_is_carried() {
     assert_eq!(content, b"now\n");
 }
 
+#[test]
+fn a_depot_that_another_process_has_begun_is_not_used_as_if_it_were_whole() {
+    let case = Case::repository();
+    let depot = case.dir.path().join("depot.git");
+    // Git makes these first, and the objects last.
+    fs::create_dir_all(depot.join("refs")).expect("made");
+    fs::write(depot.join("HEAD"), "ref: refs/heads/main\n").expect("written");
+    let project = project(&case.path(), &depot);
+    let packed = run(async { project.pack("ses_1", &history(5)).await });
+    packed.expect("packs");
+}
+
 /// A filter of the user's own does not run for us. Git looks at a file that was written in the second of
 /// the index again, and would take it as the worktree has it.
 #[test]
