@@ -2,14 +2,16 @@
 //! runs on the host, and does the sandbox service answer? What is wrong in OpenCode's configuration
 //! can be corrected; `init` is the same, for a project that does not name the plugin yet.
 //!
-//! Nothing that is printed holds a key: it leaves the core by a call (`edge.rs`), as everything does.
+//! Nothing that is printed holds a key: it leaves the core by a call (`dispatch.rs`), as everything does.
 
+mod finding;
 mod guards;
 mod release;
 
-use crate::edge::{Cli, CliDone};
 use crate::secrets::Secrets;
+use crate::wire::{Cli, CliDone};
 use daytona::Client;
+use finding::{Finding, Fix, Verdict};
 use host::{Host, Platform};
 use opencode_config::{Entry, File, KEYS};
 use release::Installed;
@@ -44,53 +46,6 @@ Usage: opencode-daytona-sandbox <command>
 ";
 /// A label that no sandbox carries: a list by it only shows whether the key is accepted.
 const NOBODY: (&str, &str) = ("opencode-daytona-sandbox-doctor", "none");
-
-/// What was found about one matter.
-struct Finding {
-    what: &'static str,
-    verdict: Verdict,
-    text: String,
-    fix: Option<Fix>,
-}
-
-impl Finding {
-    fn new(what: &'static str, verdict: Verdict, text: impl Into<String>) -> Finding {
-        Finding {
-            what,
-            verdict,
-            text: text.into(),
-            fix: None,
-        }
-    }
-
-    fn good(what: &'static str, text: impl Into<String>) -> Finding {
-        Finding::new(what, Verdict::Good, text)
-    }
-
-    fn corrected_by(mut self, fix: Fix) -> Finding {
-        self.fix = Some(fix);
-        self
-    }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Verdict {
-    Good,
-    /// Worth knowing.
-    Note,
-    Bad,
-}
-
-/// A correction of OpenCode's configuration.
-#[derive(Clone, PartialEq)]
-enum Fix {
-    Add,
-    Rename,
-    Pin,
-    Deny(Vec<&'static str>),
-    Shell,
-    Undo,
-}
 
 /// Where everything is.
 struct Setup<'a> {

@@ -13,10 +13,10 @@
 //! asked for the servers, and for the tools that are no server's (1.18.33, November 2026).
 
 use crate::config::Network;
-use crate::paths::Paths;
+use crate::opencode::Registered;
 use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::CstRootNode;
-use serde::Deserialize;
+use permission::Paths;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -37,15 +37,6 @@ const BLOCKED: &[(&str, &str)] = &[
     ("execute", "runs code on your machine"),
     ("lsp", "starts language servers on your machine"),
 ];
-
-/// Tools that are no MCP server's, and the servers, as OpenCode names them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct Registered {
-    /// Names of built-ins and of plugins' tools.
-    pub tools: Vec<String>,
-    /// Names of the MCP servers.
-    pub servers: Vec<String>,
-}
 
 /// Stands before what tells one instance of this plugin from another, behind a tool's description.
 const MARK: &str = "\n[opencode-daytona-sandbox:";

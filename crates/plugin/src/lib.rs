@@ -7,30 +7,31 @@
 //! The rule above all others: no input, error or crash may make a tool run on the host. Whatever
 //! fails while loading becomes a reason, and every tool refuses with it.
 
-mod carry;
 mod config;
+mod definitions;
+mod dispatch;
 mod doctor;
 mod dotenv;
-mod edge;
-mod fork;
 mod guard;
-mod home;
+mod known;
 mod links;
 mod opencode;
-mod paths;
-mod patience;
-mod permission;
 mod plugin;
-mod prepared;
 mod prompt;
 mod release;
 mod remote;
+mod screen;
 mod secrets;
+mod transfer;
 mod trust;
+mod wire;
 
 pub use config::{Config, ConfigError, DEFAULT_PROJECT_DIR, KEYS, OPTIONS};
-pub use edge::*;
-pub use guard::Registered;
-pub use opencode::{Asked, OpenCode};
-pub use plugin::{Plugin, catalog_json, definitions};
+pub use definitions::{catalog_json, definitions};
+#[cfg(feature = "ts")]
+pub use dispatch::typescript;
+pub use dispatch::{CallError, dispatch};
+pub use opencode::{Asked, OpenCode, Registered};
+pub use plugin::Plugin;
 pub use release::{FLOOR, TESTED, refusals};
+pub use wire::*;

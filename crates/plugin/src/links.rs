@@ -4,8 +4,8 @@
 //! ([`learn`]), and what was found is kept with the roots ([`Paths`]). Only the way to the project is
 //! looked at, never what is in it: links of the project are the sandbox's.
 
-use crate::paths::Paths;
 use host::{Host, Platform};
+use permission::Paths;
 use protocol::ToolArgs;
 use std::collections::BTreeSet;
 

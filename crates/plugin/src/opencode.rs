@@ -1,8 +1,8 @@
 //! OpenCode, as the plugin sees it.
 
-use crate::edge::{Permission, Progress, Toast};
-use crate::guard::Registered;
+use crate::wire::{Permission, Progress, Toast};
 use async_trait::async_trait;
+use serde::Deserialize;
 use serde_json::Value;
 
 /// What a permission question came to.
@@ -14,6 +14,15 @@ pub enum Asked {
     Rejected,
     /// Nobody was asked: this OpenCode does not do it for plugins.
     Unasked,
+}
+
+/// Tools that are no MCP server's, and the servers, as OpenCode names them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Registered {
+    /// Names of built-ins and of plugins' tools.
+    pub tools: Vec<String>,
+    /// Names of the MCP servers.
+    pub servers: Vec<String>,
 }
 
 /// OpenCode, as far as the plugin talks back to it.

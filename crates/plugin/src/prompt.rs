@@ -1,6 +1,6 @@
 //! What the model is told about where it works.
 
-use crate::paths::Paths;
+use permission::Paths;
 
 /// The system prompt with the host's directories replaced and the sandbox explained.
 pub(crate) fn rewrite(system: Vec<String>, paths: &Paths, brings_home: bool) -> Vec<String> {

@@ -10,11 +10,13 @@
 
 mod manager;
 mod store;
+mod target;
 
 pub use manager::{
-    Carrier, Error, Fresh, Looked, Notice, Origin, Prepared, Project, Sessions, Template, Working,
+    Carrier, Error, Fresh, Notice, Origin, Prepared, Project, Sessions, Template, Working,
 };
 pub use store::{
     Cleanup, Creating, Document, Entry, Home, PreparedSnapshot, Snapshotting, Store, StoreError,
     Undo, Unsynced, Version, store_dir,
 };
+pub use target::SessionSandbox;

@@ -15,6 +15,7 @@ use create::Claim;
 use daytona::{Client, CreateSandbox, Toolbox};
 use futures::lock::Mutex;
 use host::LocalHost;
+use runner_client::Looked;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::{Rc, Weak};
@@ -215,15 +216,6 @@ pub enum Notice {
     Astray { worktree: String, ids: Vec<String> },
 }
 
-/// What a look at a sandbox that did not answer came to.
-#[derive(Clone, Debug)]
-pub struct Looked {
-    /// Where the session's sandbox is.
-    pub toolbox: Toolbox,
-    /// It ran already: nothing was repaired.
-    pub was_running: bool,
-}
-
 /// One root session in this process.
 #[derive(Default)]
 struct Slot {
@@ -341,11 +333,6 @@ impl Sessions {
         self.host.now_ms().abs_diff(note.since) < CREATING_STALE_MS
             && self.lives(note.pid, note.since)
             && !self.abandoned.borrow().contains(&note.name)
-    }
-
-    /// The client this uses.
-    pub fn client(&self) -> &Client {
-        &self.client
     }
 
     /// Says that `session` was created just now, so nobody needs to look for its sandbox.

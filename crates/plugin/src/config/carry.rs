@@ -44,7 +44,7 @@ pub(super) fn read(value: &Value) -> Option<Carry> {
 /// A path below the worktree.
 fn path(value: &Value) -> Option<String> {
     let path = value.as_str()?;
-    let normal = crate::paths::normalize(path);
+    let normal = permission::normalize(path);
     let is_below = !path.starts_with('/') && !normal.is_empty() && !normal.starts_with("..");
     (is_below && !path.contains('\0')).then_some(normal)
 }

@@ -1,6 +1,6 @@
 //! Keys and URLs as people paste them: cleaned, and refused where a character cannot be sent.
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 /// A value without what people copy along with it: white space and quotes around it.
 pub(super) fn clean(value: &str) -> &str {

@@ -1,7 +1,7 @@
 //! What guards this machine when the plugin does not load: denials, a shell that runs nothing, and undo
 //! that writes nothing.
 
-use super::{Finding, Fix, Verdict};
+use super::finding::{Finding, Fix, Verdict};
 use crate::guard::SERVED;
 use host::Platform;
 use serde_json::Value;

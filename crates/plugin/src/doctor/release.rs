@@ -1,7 +1,7 @@
 //! Which OpenCode is installed: the program that the user would start says so. What its release makes of
 //! the plugin and of the configuration follows from that.
 
-use super::Verdict;
+use super::finding::Verdict;
 use crate::release::{FLOOR, Support, TESTED, refusal, support};
 use host::Host;
 use opencode_config::KEYS;

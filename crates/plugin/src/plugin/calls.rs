@@ -1,13 +1,14 @@
 //! One tool call: permission first, then the sandbox, then what OpenCode shows of it.
 
+use super::call::{ABORTED, Cancel, UnderWay, failed, is_background};
 use super::running::Running;
-use super::{Core, MAX_DEPTH, Plugin};
-use crate::edge::*;
+use super::{Core, Plugin};
 use crate::links;
 use crate::trust;
+use crate::wire::*;
 use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{Either, LocalBoxFuture, Shared, select};
+use futures::future::{Either, select};
 use host::Level;
 use protocol::{Code, Op, ToolArgs, ToolCall, ToolError, ToolOutput, Wait};
 use serde_json::Value;
@@ -31,23 +32,9 @@ const MAX_LOADED: usize = 200;
 /// Characters of a running command's output that are shown, as in OpenCode's own bash.
 const LIVE_CHARS: usize = 30_000;
 
-pub(super) const ABORTED: &str = "Tool execution aborted";
-
 /// Follows the first result from a sandbox that took a deleted one's place.
 const REPLACED: &str = "\n\n<system-reminder>\nThe sandbox of this session had been deleted. This call ran in a new one, which holds the \
     project as it is on the user's machine now: whatever was done only in the old sandbox is lost.\n</system-reminder>";
-
-/// A call that is under way, and what is shown of it.
-pub(super) struct UnderWay {
-    session: String,
-    title: String,
-    /// What its command has printed so far; none as long as it has none.
-    output: Option<String>,
-    /// The text on the screen says what the call waits for.
-    waits: bool,
-}
-
-pub(super) type Cancel = Shared<LocalBoxFuture<'static, ()>>;
 
 impl Plugin {
     /// Stops a call.
@@ -72,7 +59,7 @@ impl Plugin {
     /// Shows a line at every call of a session and its subagents.
     pub(super) fn show_to_all(&self, root: &str, text: &str) {
         for (call, under_way) in &mut *self.under_way.borrow_mut() {
-            if self.known_root(&under_way.session) == root {
+            if self.known.root(&under_way.session) == root {
                 under_way.waits = true;
                 let (title, output) = (under_way.title.clone(), Some(text.to_string()));
                 self.opencode.progress(*call, &Progress { title, output });
@@ -96,7 +83,7 @@ impl Plugin {
             let all = self.under_way.borrow();
             let of_root = all
                 .iter()
-                .filter(|(_, at)| self.known_root(&at.session) == root);
+                .filter(|(_, at)| self.known.root(&at.session) == root);
             of_root.map(|(call, _)| *call).collect()
         };
         for call in calls {
@@ -132,20 +119,7 @@ impl Plugin {
         let mut calls = under_way
             .iter()
             .filter(|(call, _)| aborts.contains_key(call));
-        calls.any(|(_, at)| self.known_root(&at.session) == root)
-    }
-
-    /// The root of a session's tree, as far as it was worked out.
-    fn known_root(&self, session: &str) -> String {
-        let parents = self.parents.borrow();
-        let mut current = session;
-        for _ in 0..MAX_DEPTH {
-            match parents.get(current) {
-                Some(Some(parent)) => current = parent,
-                _ => break,
-            }
-        }
-        current.into()
+        calls.any(|(_, at)| self.known.root(&at.session) == root)
     }
 
     /// Resolves when the call is aborted.
@@ -271,7 +245,10 @@ impl Plugin {
         let turn = self.turn_of(&root).filter(|_| mutates);
         let request = running.request(self.tool(core, session_id, args, turn));
         let ended = running.to_its_end(&request, replaced, show).await;
-        let remark = core.carry.remarks.borrow_mut().remove(&root);
+        let known = self.known.find(&root);
+        let remark = known
+            .map(|known| known.remark.take())
+            .filter(|remark| !remark.is_empty());
         match remark {
             Some(remark) => remarked(ended, &remark),
             None => ended,
@@ -306,11 +283,8 @@ impl Plugin {
 
     /// Instruction files that the session has seen. After a compaction it has seen none.
     fn loaded_in(&self, session: &str) -> Vec<String> {
-        self.loaded
-            .borrow()
-            .get(session)
-            .cloned()
-            .unwrap_or_default()
+        let known = self.known.find(session);
+        known.map_or_else(Vec::new, |known| known.loaded.borrow().clone())
     }
 
     pub(super) fn done(&self, session: &str, output: ToolOutput, replaced: bool) -> Executed {
@@ -326,10 +300,11 @@ impl Plugin {
             }
         }
         if let Some(shown) = output.metadata.get("loaded").and_then(Value::as_array) {
-            let mut loaded = self.loaded.borrow_mut();
-            let seen = loaded.entry(session.into()).or_default();
+            let known = self.known.of(session);
+            let mut seen = known.loaded.borrow_mut();
             let shown = shown.iter().filter_map(Value::as_str).map(str::to_string);
-            seen.extend(shown.take(MAX_LOADED.saturating_sub(seen.len())));
+            let room = MAX_LOADED.saturating_sub(seen.len());
+            seen.extend(shown.take(room));
         }
         let text = with_notice(output.output, replaced);
         Executed::Done(Done {
@@ -367,16 +342,6 @@ impl Plugin {
     }
 }
 
-/// Nobody aborts.
-pub(super) fn never() -> Cancel {
-    futures::future::pending().boxed_local().shared()
-}
-
-/// True for a command that shall stay.
-pub(super) fn is_background(args: &ToolArgs) -> bool {
-    matches!(args, ToolArgs::Bash(bash) if bash.background == Some(true))
-}
-
 /// What a running command is called.
 fn title(args: &ToolArgs) -> String {
     match args {
@@ -409,10 +374,6 @@ fn keep_tail(text: &mut String, chars: usize) {
     if let Some((start, _)) = text.char_indices().rev().nth(chars.saturating_sub(1)) {
         text.drain(..start);
     }
-}
-
-pub(super) fn failed(message: String) -> Executed {
-    Executed::Failed { message }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::Plugin;
 use crate::config::DEFAULT_PROJECT_DIR;
-use crate::paths::Paths;
+use permission::Paths;
 use sync::Ground;
 
 /// Variables that send git elsewhere, OpenCode's too.

@@ -1,8 +1,8 @@
 //! What the user hears of sandboxes and of the store: one toast or line for each kind of notice.
 
 use super::Plugin;
-use crate::carry::steps::STOPPED;
-use crate::prepared;
+use crate::transfer::prepared;
+use crate::transfer::progress::STOPPED;
 use host::Level;
 use sessions::Notice;
 use std::rc::Rc;

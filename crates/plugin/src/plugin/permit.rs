@@ -1,16 +1,16 @@
 //! Permission for a call: every question OpenCode's own tool would ask, before anything is done.
 
-use super::calls::{ABORTED, Cancel, failed};
+use super::call::{ABORTED, Cancel, failed};
 use super::{Asked, Core, Plugin};
-use crate::edge::*;
-use crate::permission::{self, Facts, Needed, Step, rules};
 use crate::release::Lack;
-use crate::remote::OTHER;
 use crate::trust;
+use crate::wire::*;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 use host::Level;
+use permission::{Facts, Needed, Step, rules};
 use protocol::{Op, Outcome, Preview, Previewed, Request, ToolArgs, ToolCall, Wait};
+use runner_client::OTHER;
 use std::cell::RefCell;
 use std::rc::Rc;
 

@@ -1,16 +1,17 @@
 //! A call in the sandbox, from its request to its end: a command is asked after until it has ended,
 //! is left in the background, or is stopped.
 
-use super::calls::{Cancel, failed, is_background};
+use super::call::{Cancel, failed, is_background};
 use super::{Core, Plugin};
-use crate::carry::steps::STOPPED;
-use crate::edge::Executed;
-use crate::remote::{Answer, OTHER, RemoteError};
+use crate::remote::RemoteError;
+use crate::transfer::progress::STOPPED;
+use crate::wire::Executed;
 use futures::future::{Either, select};
 use protocol::args::{Bash, DEFAULT_TIMEOUT_MS};
 use protocol::{
     Code, JobState, JobStop, JobWait, Op, Outcome, Request, StopReason, ToolArgs, ToolOutput, Wait,
 };
+use runner_client::{Answer, OTHER};
 use serde_json::json;
 
 /// How long after its time a command may still be said to run.
@@ -94,7 +95,7 @@ impl<'a> Running<'a> {
 
     /// Sends the call and gives its first answer.
     async fn first(&self, request: &Request) -> Answered {
-        self.core.carry.steps.wanted(self.root);
+        self.core.transfer.steps.wanted(self.root);
         let is_cancelled = || self.cancel.peek().is_some();
         let (remote, sessions) = (&self.core.remote, &self.core.sessions);
         let first = remote.call(sessions, self.root, request, is_cancelled);
@@ -111,7 +112,7 @@ impl<'a> Running<'a> {
                 if sessions.is_ready(self.root) || self.plugin.is_wanted(self.root) {
                     return first.await;
                 }
-                self.core.carry.steps.stop(self.root, STOPPED);
+                self.core.transfer.steps.stop(self.root, STOPPED);
                 first.await.map_err(|_| RemoteError::Cancelled)
             }
         }
@@ -214,8 +215,7 @@ impl<'a> Running<'a> {
             return error.to_string();
         }
         // What it makes comes home when it can be asked again.
-        let mut background = self.plugin.turns.background.borrow_mut();
-        background.insert(self.root.into());
+        self.plugin.known.of(self.root).has_background.set(true);
         let goes_on = match seen {
             true => format!("The command still runs as job {id}"),
             false => format!("If the command had begun, it still runs as job {id}"),
@@ -227,8 +227,7 @@ impl<'a> Running<'a> {
 
     /// A command in the background, as the model hears of it; `lost` says that the service ended the request.
     fn left_running(&self, job: JobState, lost: bool, replaced: bool) -> Executed {
-        let mut background = self.plugin.turns.background.borrow_mut();
-        background.insert(self.root.into());
+        self.plugin.known.of(self.root).has_background.set(true);
         let lost = match lost {
             true => format!("{}. ", daytona::Error::Killed),
             false => String::new(),

@@ -9,11 +9,11 @@ mod arguments;
 mod inside;
 mod terminal;
 
-use super::calls::Cancel;
+use super::call::Cancel;
 use super::{Core, Plugin};
 use crate::doctor::{self, HELP};
-use crate::edge::{Cli, CliDone, Init, Progress};
-use crate::prepared;
+use crate::transfer::prepared;
+use crate::wire::{Cli, CliDone, Init, Progress};
 use arguments::{Command, Create};
 use daytona::{Snapshot, Usable};
 use futures::future::{Either, select};
@@ -138,7 +138,7 @@ impl Plugin {
         cancel: Cancel,
     ) -> Result<String, Failure> {
         let worktree = core.paths.host();
-        let is_repository = core.carry.project.is_repository();
+        let is_repository = core.transfer.project.is_repository();
         if sync::is_no_project(&*self.host, worktree, is_repository) {
             let worktree = worktree.into();
             return Err(sync::Error::NotAProject { worktree }.to_string().into());
@@ -191,7 +191,7 @@ impl Plugin {
                 "The snapshot {name}, which an interrupted run left, is deleted."
             ));
         }
-        let client = core.sessions.client();
+        let client = core.remote.service();
         match client.snapshot_if_any(&create.name).await? {
             None => Ok(()),
             Some(found) => Err(format!(
@@ -238,7 +238,7 @@ impl Plugin {
                 .to_string()
                 .into());
         };
-        let bytes = core.carry.carried.bytes(session);
+        let bytes = self.known.of(session).packed_bytes.get();
         self.say(&format!(
             "Sandbox {} has the project at {} ({} were carried).",
             toolbox.id,
@@ -287,7 +287,7 @@ impl Plugin {
                 self.say(&format!("The snapshot {} is {state} …", create.name));
             }
         };
-        let client = core.sessions.client();
+        let client = core.remote.service();
         let making = client.make_snapshot(sandbox, &create.name, SNAPSHOT_SECONDS, &waits);
         match select(pin!(making), cancel).await {
             Either::Left((made, _)) => Ok(made?),
@@ -348,7 +348,7 @@ impl Plugin {
         made: &PreparedSnapshot,
         before: &PreparedSnapshot,
     ) -> String {
-        core.carry.project.forget(&before.session).await;
+        core.transfer.project.forget(&before.session).await;
         if before.name == made.name {
             return String::new();
         }
@@ -358,7 +358,7 @@ impl Plugin {
                 before.name
             );
         }
-        match core.sessions.client().delete_snapshot(&before.name).await {
+        match core.remote.service().delete_snapshot(&before.name).await {
             Ok(true) => format!("The snapshot {} is deleted.\n", before.name),
             Ok(false) => format!("The snapshot {} is not there any more.\n", before.name),
             Err(error) => format!(
@@ -372,7 +372,7 @@ impl Plugin {
         let Some(found) = core.sessions.remembered().await? else {
             return Ok("This project has no prepared snapshot.\n".into());
         };
-        let client = core.sessions.client();
+        let client = core.remote.service();
         let state = match client.snapshot_if_any(&found.name).await? {
             None => prepared::unusable(&found, None) + ".",
             Some(there) if there.usable() == Usable::No => {

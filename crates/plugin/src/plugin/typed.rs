@@ -11,11 +11,11 @@
 //! has the newer text, so what was read is replaced; other files of the user's machine are the
 //! user's own choice. (All of this as 1.18.33 does it, November 2026.)
 
-use super::calls::never;
-use super::{Cancel, Core, Plugin, State};
-use crate::edge::*;
-use crate::fork;
+use super::call::{Cancel, never};
+use super::{Core, Plugin, State};
 use crate::links;
+use crate::transfer::fork;
+use crate::wire::*;
 use protocol::ToolArgs;
 use protocol::args::{Bash, Read};
 use serde_json::{Value, json};

@@ -6,21 +6,20 @@
 //! happens when the user goes on from there; then the messages are removed first, and nothing is
 //! put back. What the sandbox must still follow is in the store, and no tool runs before it did.
 
-use super::calls::{failed, never};
+use super::call::{failed, never};
 use super::{Core, Plugin};
 use crate::config::Sync as Mode;
-use crate::edge::*;
-use crate::home::{Brought, NotHome, Turn};
-use crate::remote::{Answer, RemoteError};
+use crate::known::{Following, Turn, Undone};
+use crate::remote::RemoteError;
+use crate::transfer::{Brought, NotHome};
 use crate::trust;
+use crate::wire::*;
 use futures::future::join_all;
-use futures::lock::Mutex;
 use host::Level;
 use protocol::{Code, Op, Outcome, Request, Restore, RestoreTo, ToolArgs};
+use runner_client::Answer;
 use serde_json::{Value, json};
 use sessions::Undo;
-use std::cell::RefCell;
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,43 +32,12 @@ const UNDID: &str = "OpenCode: after an undo or redo of messages";
 /// Most files that the tool names.
 const MAX_NAMED: usize = 50;
 
-/// What is known of sessions' turns.
-#[derive(Default)]
-pub(super) struct Turns {
-    /// By root session; the carrier names commits by it.
-    pub(super) current: Rc<RefCell<HashMap<String, Turn>>>,
-    undos: RefCell<HashMap<String, Rc<Following>>>,
-    /// Sessions whose undone messages are being removed: the user goes on from there.
-    removed: RefCell<HashSet<String>>,
-    /// Sessions whose sandbox is kept awake.
-    awake: RefCell<HashSet<String>>,
-    /// Sessions with more work than may come home, and which state of it the user and the model know of.
-    too_much: RefCell<HashMap<String, String>>,
-    /// Sessions whose work could not come home because nothing could be reached.
-    stayed: RefCell<HashSet<String>>,
-    /// Sessions with commands in the background.
-    pub(super) background: RefCell<HashSet<String>>,
-}
-
-/// How far the user went back in a session, as the store has it.
-#[derive(Clone, Debug, Default)]
-struct Undone(Option<Undo>);
-
-/// What a session's sandbox must follow.
-#[derive(Default)]
-struct Following {
-    /// Held while it follows; what is known of the store.
-    known: Mutex<Option<Undone>>,
-    /// What OpenCode has told since, in its order: the first undone message, and whether the user
-    /// went on from there.
-    news: RefCell<VecDeque<(Option<String>, bool)>>,
-}
-
 impl Plugin {
     /// A user's message begins a turn, or names the one that has begun.
     pub(super) fn turn(&self, root: &str, id: &str, subject: Option<String>) {
-        let mut turns = self.turns.current.borrow_mut();
-        let turn = turns.entry(root.into()).or_default();
+        let known = self.known.of(root);
+        let mut turn = known.turn.borrow_mut();
+        let turn = turn.get_or_insert_default();
         if id > turn.id.as_str() {
             *turn = Turn {
                 id: id.into(),
@@ -85,8 +53,8 @@ impl Plugin {
 
     /// The turn that a root session is in.
     pub(super) fn turn_of(&self, root: &str) -> Option<String> {
-        let turns = self.turns.current.borrow();
-        let id = turns.get(root).map(|turn| turn.id.clone())?;
+        let known = self.known.find(root)?;
+        let id = known.turn.borrow().as_ref().map(|turn| turn.id.clone())?;
         protocol::is_id(&id).then_some(id)
     }
 
@@ -100,8 +68,7 @@ impl Plugin {
         let plugin = Rc::clone(self);
         self.host.spawn(Box::pin(async move {
             let jobs = plugin.come_home_now(&core, &root, subject, false).await;
-            if jobs.is_some_and(|jobs| jobs > 0) || plugin.turns.background.borrow().contains(&root)
-            {
+            if jobs.is_some_and(|jobs| jobs > 0) || plugin.has_background(&root) {
                 plugin.keep_awake(core, root);
             }
         }));
@@ -119,12 +86,14 @@ impl Plugin {
             return Some(self.jobs_of(core, root).await);
         }
         let brought = core
-            .carry
+            .transfer
             .try_to_bring(&core.sessions, root, subject, force);
         match brought.await {
             Ok(brought) => {
                 let brought = brought.unwrap_or_default();
-                self.turns.too_much.borrow_mut().remove(root);
+                if let Some(known) = self.known.find(root) {
+                    known.too_much.take();
+                }
                 self.tell(&brought);
                 Some(brought.jobs)
             }
@@ -136,12 +105,14 @@ impl Plugin {
                 );
                 if core.sessions.is_lost() {
                     // The user knows, and it is tried again when something answers.
-                    self.turns.stayed.borrow_mut().insert(root.into());
+                    self.known.of(root).waits_for_service.set(true);
                 } else if self.tell_not_home(root, &not) && not.too_much.is_some() {
                     let text = format!("The work of this session cannot come home: {reason}");
-                    let mut remarks = core.carry.remarks.borrow_mut();
-                    let remark = remarks.entry(root.into()).or_default();
-                    remark.push_str(if remark.is_empty() { "" } else { "\n" });
+                    let known = self.known.of(root);
+                    let mut remark = known.remark.borrow_mut();
+                    if !remark.is_empty() {
+                        remark.push('\n');
+                    }
                     remark.push_str(&trust::text(text));
                 }
                 not.too_much.map(|(_, jobs)| jobs)
@@ -152,7 +123,7 @@ impl Plugin {
     /// Tells the user why work is not home; false if they know it of just this state.
     fn tell_not_home(&self, root: &str, not: &NotHome) -> bool {
         if let Some((state, _)) = &not.too_much {
-            let known = (self.turns.too_much.borrow_mut()).insert(root.into(), state.clone());
+            let known = self.known.of(root).too_much.replace(Some(state.clone()));
             if known.as_ref() == Some(state) {
                 return false;
             }
@@ -183,7 +154,7 @@ impl Plugin {
     /// How many background commands run, where nothing comes home. The sandbox commits its state for
     /// this, as it does whenever it is asked, and the commit stays there.
     async fn jobs_of(&self, core: &Core, root: &str) -> u32 {
-        if !self.turns.background.borrow().contains(root) {
+        if !self.has_background(root) {
             return 0;
         }
         let sync = protocol::Sync {
@@ -208,7 +179,7 @@ impl Plugin {
 
     /// As long as background commands run, the sandbox hears of us, and what they made comes home.
     fn keep_awake(self: &Rc<Self>, core: Rc<Core>, root: String) {
-        if !self.turns.awake.borrow_mut().insert(root.clone()) {
+        if self.known.of(&root).is_kept_awake.replace(true) {
             return;
         }
         let stop = core.config.template.auto_stop_interval.unwrap_or(15);
@@ -226,20 +197,27 @@ impl Plugin {
                 };
                 let jobs = plugin.come_home_now(&core, &root, None, true).await;
                 if jobs == Some(0) || (jobs.is_none() && !core.sessions.is_lost()) {
-                    plugin.turns.awake.borrow_mut().remove(&root);
-                    plugin.turns.background.borrow_mut().remove(&root);
+                    if let Some(known) = plugin.known.find(&root) {
+                        known.is_kept_awake.set(false);
+                        known.has_background.set(false);
+                    }
                     return;
                 }
             }
         }));
     }
 
+    fn has_background(&self, root: &str) -> bool {
+        (self.known.find(root)).is_some_and(|known| known.has_background.get())
+    }
+
     /// Daytona can be reached again: what could not come home meanwhile does.
     pub(super) fn reached(self: &Rc<Self>) {
-        let stayed = std::mem::take(&mut *self.turns.stayed.borrow_mut());
         if let Ok(core) = self.core() {
-            for root in stayed {
-                self.come_home(Rc::clone(&core), root, None);
+            for (root, known) in self.known.all() {
+                if known.waits_for_service.take() {
+                    self.come_home(Rc::clone(&core), root, None);
+                }
             }
         }
     }
@@ -251,7 +229,7 @@ impl Plugin {
         }
         let all = core.sessions.unsynced();
         let all = all.iter().map(async |root| {
-            let brought = core.carry.bring(&core.sessions, root, None, false).await;
+            let brought = core.transfer.bring(&core.sessions, root, None, false).await;
             if let Err(reason) = brought {
                 let message = format!("the work of session {root} is not home yet: {reason}");
                 self.host.log(Level::Warn, &message);
@@ -283,7 +261,7 @@ impl Plugin {
             return failed(reason);
         }
         let subject = args.message.as_deref();
-        let carry = &core.carry;
+        let carry = &core.transfer;
         let brought = carry.try_to_bring(&core.sessions, &root, subject, true);
         let brought = match brought.await {
             Ok(Some(brought)) => brought,
@@ -310,7 +288,7 @@ impl Plugin {
         let ready = core.sessions.ensure(root).await;
         ready
             .map(drop)
-            .map_err(|error| RemoteError::from(error).to_string())
+            .map_err(|error| RemoteError::Target(error).to_string())
     }
 
     /// The tool `preview`: a link, once something listens.
@@ -335,8 +313,8 @@ impl Plugin {
             let toolbox = toolbox.map_err(|error| error.to_string())?;
             let toolbox = toolbox.ok_or("the session has no sandbox")?;
             let link = core
-                .sessions
-                .client()
+                .remote
+                .service()
                 .signed_preview_url(&toolbox.id, port, minutes * 60)
                 .await;
             link.map_err(|error| error.to_string())
@@ -371,14 +349,15 @@ impl Plugin {
         let to = info.pointer("/revert/messageID").and_then(Value::as_str);
         let to = to.map(str::to_string);
         // The turn in progress is told apart from a redo before anything waits.
-        let goes_on = to.is_none() && self.turns.removed.borrow_mut().remove(&session);
-        let following = self.following(&session);
-        following.news.borrow_mut().push_back((to, goes_on));
+        let known = self.known.of(&session);
+        let goes_on = to.is_none() && known.is_removing.take();
+        known.undo.news.borrow_mut().push_back((to, goes_on));
         let plugin = Rc::clone(self);
         self.host.spawn(Box::pin(async move {
-            let mut known = following.known.lock().await;
-            let heard = plugin.hear(&core, &session, &following, &mut known).await;
-            drop(known);
+            let following = &known.undo;
+            let mut slot = following.known.lock().await;
+            let heard = plugin.hear(&core, &session, following, &mut slot).await;
+            drop(slot);
             if heard == Ok(true) && core.config.sync != Mode::Off {
                 plugin.come_home(core, session, Some(UNDID));
             } else if let Err(reason) = heard {
@@ -390,17 +369,7 @@ impl Plugin {
 
     /// A message of a session is removed.
     pub(super) fn removed(&self, session: String) {
-        self.turns.removed.borrow_mut().insert(session);
-    }
-
-    fn following(&self, root: &str) -> Rc<Following> {
-        Rc::clone(
-            self.turns
-                .undos
-                .borrow_mut()
-                .entry(root.into())
-                .or_default(),
-        )
+        self.known.of(&session).is_removing.set(true);
     }
 
     /// What the store has, asked once.
@@ -420,9 +389,9 @@ impl Plugin {
 
     /// Makes sure that the files are as the user's last undo or redo wants them.
     pub(super) async fn settle(&self, core: &Core, root: &str) -> Result<(), String> {
-        let following = self.following(root);
-        let mut known = following.known.lock().await;
-        self.hear(core, root, &following, &mut known).await?;
+        let session = self.known.of(root);
+        let mut known = session.undo.known.lock().await;
+        self.hear(core, root, &session.undo, &mut known).await?;
         self.known_undo(core, root, &mut known).await?;
         self.follow(core, root, &mut known).await
     }
@@ -523,7 +492,7 @@ impl Plugin {
                 ..
             }) => Ok(restored),
             // There is nothing to put back.
-            Ok(_) | Err(RemoteError::Session(sessions::Error::Gone(_))) => {
+            Ok(_) | Err(RemoteError::Target(sessions::Error::Gone(_))) => {
                 Ok(Outcome::Restored(protocol::Restored { changed: false }))
             }
             Err(error) => Err(error.to_string()),

@@ -236,6 +236,11 @@ fn a_deletion_brings_the_work_home_first() {
         let world = World::new();
         let open = world.open().await;
         open.bash("s", "echo 1 > f").await;
+        let child = json!({ "info": { "id": "c", "parentID": "s" } });
+        open.event("session.created", child).await;
+        open.event("session.idle", json!({ "sessionID": "c" }))
+            .await;
+        assert_eq!(open.plugin.sessions_known(), 2);
         open.event("session.deleted", json!({ "info": { "id": "s" } }))
             .await;
         until("the sandbox is gone", async || {
@@ -244,6 +249,10 @@ fn a_deletion_brings_the_work_home_first() {
         .await;
         assert_eq!(show(&world, "opencode/1:f"), "1\n");
         until("the entry is gone", async || world.entry("s").is_null()).await;
+        until("nothing is known of it any more", async || {
+            open.plugin.sessions_known() == 0
+        })
+        .await;
     });
 }
 

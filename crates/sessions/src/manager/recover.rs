@@ -1,9 +1,10 @@
 //! Finding a sandbox again: after the store lost it, after it stopped, after it was deleted.
 
-use super::{Error, LABEL_SESSION, Looked, Notice, START_SECONDS, Sessions};
+use super::{Error, LABEL_SESSION, Notice, START_SECONDS, Sessions};
 use crate::store::{Creating, Entry};
 use daytona::{Sandbox, Toolbox, Way};
 use host::Level;
+use runner_client::Looked;
 
 impl Sessions {
     /// Looks for a sandbox that carries the session's label: the store may have lost it.

@@ -2,13 +2,13 @@
 //! used, so that whoever finds the sandbox without its process deletes it.
 
 use super::{Core, Failure};
-use crate::plugin::calls::Cancel;
+use crate::plugin::call::Cancel;
 use crate::plugin::{Plugin, typed};
-use crate::remote::OTHER;
 use crate::trust;
 use futures::future::{Either, select};
 use protocol::args::{Bash, Job};
 use protocol::{JobWait, Op, Outcome, Request, ToolArgs, ToolCall, ToolOutput, Wait};
+use runner_client::OTHER;
 use serde_json::Value;
 use std::pin::pin;
 

@@ -1,8 +1,8 @@
 //! The terminal in the place of OpenCode: there is nobody else to tell, and nobody to ask.
 
-use crate::edge::{Permission, Progress, Toast};
-use crate::guard::Registered;
+use crate::opencode::Registered;
 use crate::opencode::{Asked, OpenCode};
+use crate::wire::{Permission, Progress, Toast};
 use async_trait::async_trait;
 use serde_json::Value;
 use std::rc::Rc;

@@ -1,6 +1,6 @@
 //! Words of a command line, with the quotes and expansions in them.
 
-use super::Parser;
+use super::cursor::Parser;
 
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Piece {

@@ -11,24 +11,23 @@
 //! pipeline or list; words behind a redirection are no arguments; `export`, `[` and bare
 //! assignments are no commands; `time` is one.
 
+mod cursor;
 mod word;
 
+use cursor::{Found, Heredoc, Parser};
 use word::{Piece, Word, is_number, is_range};
-
-/// Nesting that is looked into: nobody writes more, and the stack ends.
-const MAX_DEPTH: usize = 50;
 
 /// One simple command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Command {
+pub(crate) struct Command {
     /// Its source, with its redirections where OpenCode counts them.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// Its name and the arguments that OpenCode looks at, as they are written.
-    pub(super) words: Vec<String>,
+    pub(crate) words: Vec<String>,
 }
 
 /// All simple commands of `source`, in the order in which they start.
-pub(super) fn commands(source: &str) -> Vec<Command> {
+pub(crate) fn commands(source: &str) -> Vec<Command> {
     let mut parser = Parser {
         source,
         bytes: source.as_bytes(),
@@ -101,73 +100,7 @@ fn is_closing(word: &str) -> bool {
     )
 }
 
-struct Found {
-    start: usize,
-    end: usize,
-    words: Vec<String>,
-}
-
-struct Heredoc {
-    delimiter: String,
-    /// Nothing in its body is expanded.
-    quoted: bool,
-    /// Tabs before a line do not count.
-    tabs: bool,
-    /// The command whose text goes on to the end of the body.
-    command: Option<usize>,
-}
-
-struct Parser<'a> {
-    source: &'a str,
-    bytes: &'a [u8],
-    pos: usize,
-    /// Where the part that is being read ends.
-    end: usize,
-    depth: usize,
-    found: Vec<Found>,
-    /// Here-documents whose bodies start after the next newline.
-    heredocs: Vec<Heredoc>,
-    /// Something was not understood.
-    broken: bool,
-}
-
 impl Parser<'_> {
-    fn at(&self, offset: usize) -> Option<u8> {
-        let pos = self.pos + offset;
-        (pos < self.end).then(|| self.bytes[pos])
-    }
-
-    fn looking_at(&self, text: &str) -> bool {
-        self.bytes[self.pos..self.end].starts_with(text.as_bytes())
-    }
-
-    /// Skips `text` if it stands here.
-    fn eat(&mut self, text: &str) -> bool {
-        let here = self.looking_at(text);
-        if here {
-            self.pos += text.len();
-        }
-        here
-    }
-
-    fn expect(&mut self, text: &str) {
-        if !self.eat(text) {
-            self.broken = true;
-        }
-    }
-
-    /// Runs `inner` one level deeper; too deep, the rest of this part is given up.
-    fn deeper(&mut self, inner: impl FnOnce(&mut Self)) {
-        if self.depth >= MAX_DEPTH {
-            self.broken = true;
-            self.pos = self.end;
-            return;
-        }
-        self.depth += 1;
-        inner(self);
-        self.depth -= 1;
-    }
-
     /// Everything up to the end of this part.
     fn program(&mut self) {
         loop {

@@ -4,16 +4,15 @@
 //! repeated: the sandbox keeps what it committed, the depot what it received, and the store says
 //! only what has arrived. So a kill between any two of them costs nothing but doing it again.
 
-use crate::carry::Carry;
+use super::{Brought, NotHome, Transfer};
 use crate::config::Sync as Mode;
-use crate::patience::Patience;
-use crate::remote::{OTHER, PART};
 use crate::trust;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use daytona::Toolbox;
 use host::Level;
 use protocol::{Bundle, Code, Op, Outcome, Request, Synced};
+use runner_client::{OTHER, PART, Patience};
 use sessions::{Entry, Home, Sessions};
 use sync::{Applied, Incoming, Landed, Take, Tip};
 
@@ -26,56 +25,7 @@ const NAMED: usize = 3;
 /// Longest first line of a commit message, in characters.
 const SUBJECT: usize = 72;
 
-/// What the user wanted last: it names the commit.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Turn {
-    /// The user's message.
-    pub(crate) id: String,
-    /// Its first line.
-    pub(crate) subject: String,
-}
-
-/// What came of bringing work home.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Brought {
-    /// What arrived; none if there was nothing new.
-    pub(crate) landed: Option<Landed>,
-    /// The branch that has the session's work, if it ever had any.
-    pub(crate) home: Option<Home>,
-    /// Files that could not be committed, and why.
-    pub(crate) left_out: Vec<String>,
-    /// What else the user should know of what arrived.
-    pub(crate) notes: Vec<String>,
-    /// What is odd about what arrived.
-    pub(crate) odd: Vec<String>,
-    /// The command that puts what arrived into the working tree, if it is not there yet.
-    pub(crate) take: Option<String>,
-    /// Background commands that still run.
-    pub(crate) jobs: u32,
-    /// Why the change is not in the worktree too, if it should be.
-    pub(crate) not_applied: Option<String>,
-}
-
-/// Why work is not home.
-#[derive(Clone, Debug)]
-pub(crate) struct NotHome {
-    /// What to tell.
-    pub(crate) reason: String,
-    /// Where it is more than may come home: the state that it is, and what still runs there. Asked
-    /// again, the sandbox says the same until something changes.
-    pub(crate) too_much: Option<(String, u32)>,
-}
-
-impl<T: ToString> From<T> for NotHome {
-    fn from(reason: T) -> NotHome {
-        NotHome {
-            reason: reason.to_string(),
-            too_much: None,
-        }
-    }
-}
-
-impl Carry {
+impl Transfer {
     /// Brings the session's work home, if there may be any, or in any case with `force`. None if
     /// there was nothing to do.
     pub(crate) async fn bring(
@@ -362,12 +312,14 @@ impl Carry {
             (sessions.existing(session).await).map_err(|error| error.to_string())?;
         let mut toolbox = toolbox.ok_or("the session has no sandbox any more")?;
         let (mut at, mut attempt) = (0, 0);
-        let mut patience = Patience::new(&*self.host, sessions, session, false);
+        let target = sessions.sandbox(session, false, false);
+        let service = self.remote.service();
+        let mut patience = Patience::new(&*self.host, service, &target);
         while at < size {
             let end = size.min(at + PART);
             // A service that knows no parts sends the whole file.
             let most = if at == 0 { size } else { end - at };
-            let got = (sessions.client())
+            let got = (self.remote.service())
                 .download(&toolbox, path, file, at..end, most)
                 .await;
             let arrived = match got {
@@ -377,7 +329,7 @@ impl Carry {
             match got {
                 Ok(()) if arrived == end || arrived == size => {
                     (at, attempt) = (arrived, 0);
-                    patience = Patience::new(&*self.host, sessions, session, false);
+                    patience = Patience::new(&*self.host, service, &target);
                 }
                 Ok(()) if attempt + 1 < DOWNLOADS => attempt += 1,
                 Ok(()) => break,
@@ -493,7 +445,8 @@ impl Carry {
 
     /// The message of the commit for what the agent left uncommitted.
     fn message(&self, session: &str, subject: Option<&str>) -> String {
-        let turn = self.turns.borrow().get(session).cloned();
+        let known = self.known.find(session);
+        let turn = known.and_then(|known| known.turn.borrow().clone());
         let turn = turn.unwrap_or_default();
         let first = subject.unwrap_or(&turn.subject);
         let first: String = first.chars().take(SUBJECT).collect();
@@ -507,59 +460,5 @@ impl Carry {
             message.push_str(&format!("Turn: {}\n", turn.id));
         }
         message
-    }
-}
-
-impl Brought {
-    /// Nothing new.
-    fn nothing(entry: &Entry) -> Brought {
-        Brought {
-            home: entry.home.clone(),
-            ..Brought::default()
-        }
-    }
-
-    /// What to tell: what arrived where, and what did not. None if there is nothing to say.
-    pub(crate) fn summary(&self) -> Option<String> {
-        let mut said = Vec::new();
-        if let Some(landed) = &self.landed {
-            let count = landed.files.len();
-            said.push(format!(
-                "{} has {count} changed file{} ({}).",
-                landed.branch,
-                if count == 1 { "" } else { "s" },
-                landed.commit.get(..8).unwrap_or(&landed.commit)
-            ));
-            if let Some(why) = &landed.beside {
-                said.push(format!(
-                    "It is beside the session's own branch, because {why}."
-                ));
-            }
-            if !landed.others.is_empty() {
-                said.push(format!("Also: {}.", landed.others.join(", ")));
-            }
-            if let Some(take) = &self.take {
-                said.push(format!("`{take}` puts it into your working tree."));
-            }
-        }
-        if let Some(reason) = &self.not_applied {
-            said.push(format!("It is not in the working tree: {reason}."));
-        }
-        if !self.odd.is_empty() {
-            said.push(format!(
-                "It was taken although {}: old tools wrote so.",
-                self.odd.join("; ")
-            ));
-        }
-        if !self.left_out.is_empty() {
-            said.push(format!(
-                "Left in the sandbox: {}.",
-                self.left_out.join("; ")
-            ));
-        }
-        if !self.notes.is_empty() && self.landed.is_some() {
-            said.push(format!("Note: {}.", self.notes.join("; ")));
-        }
-        (!said.is_empty()).then(|| said.join(" "))
     }
 }

@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 /// The two roots, and where in them the session works.
 #[derive(Clone, Debug)]
-pub(crate) struct Paths {
+pub struct Paths {
     /// The worktree on the host, in the core's form, without a final separator.
     host: String,
     platform: Platform,
@@ -29,7 +29,7 @@ pub(crate) struct Paths {
 }
 
 /// Resolves `.`, `..` and doubled separators. A `..` that leads above the start is kept.
-pub(crate) fn normalize(path: &str) -> String {
+pub fn normalize(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -113,7 +113,7 @@ fn mention(text: &str, path: &str) -> Option<usize> {
 
 impl Paths {
     /// `worktree` is OpenCode's; outside git it is `/`, and then the directory is the project.
-    pub(crate) fn new(worktree: &str, directory: &str, project_dir: &str) -> Paths {
+    pub fn new(worktree: &str, directory: &str, project_dir: &str) -> Paths {
         let host = if worktree == "/" || worktree.is_empty() {
             directory
         } else {
@@ -134,26 +134,26 @@ impl Paths {
     }
 
     /// The session works in this directory of the host, if it is in the worktree.
-    pub(crate) fn starts_in(&mut self, directory: &str) {
+    pub fn starts_in(&mut self, directory: &str) {
         if let Some(cwd) = self.inside(directory) {
             self.cwd = cwd;
         }
     }
 
     /// The rules that paths of the host have.
-    pub(crate) fn platform(&self) -> Platform {
+    pub fn platform(&self) -> Platform {
         self.platform
     }
 
     /// The worktree has this path without links.
-    pub(crate) fn is_really(&mut self, real: String) {
+    pub fn is_really(&mut self, real: String) {
         let real = self.platform.slashed(&real);
         self.links_to(&real, &self.host.clone());
         self.real = Some(real);
     }
 
     /// Notes that `way` leads to `real` through a link; false if that is not in the worktree.
-    pub(crate) fn links_to(&self, way: &str, real: &str) -> bool {
+    pub fn links_to(&self, way: &str, real: &str) -> bool {
         let below = |root: &String| {
             let rest = self.platform.below(real, root)?;
             Some(format!("{}{rest}", self.root))
@@ -167,12 +167,12 @@ impl Paths {
     }
 
     /// True if it is known where the path leads without looking.
-    pub(crate) fn is_known(&self, path: &str) -> bool {
+    pub fn is_known(&self, path: &str) -> bool {
         self.is_inside(path) || self.inside(path).is_some()
     }
 
     /// A path of a call as an absolute one of the host.
-    pub(crate) fn on_host(&self, path: &str) -> String {
+    pub fn on_host(&self, path: &str) -> String {
         let below = self.cwd.strip_prefix(&self.root).unwrap_or_default();
         let cwd = format!("{}{below}", self.host);
         if !self.platform.is_windows() {
@@ -188,22 +188,22 @@ impl Paths {
     }
 
     /// The worktree on the host.
-    pub(crate) fn host(&self) -> &str {
+    pub fn host(&self) -> &str {
         &self.host
     }
 
     /// The project in the sandbox.
-    pub(crate) fn root(&self) -> &str {
+    pub fn root(&self) -> &str {
         &self.root
     }
 
     /// The session's directory in the sandbox.
-    pub(crate) fn cwd(&self) -> &str {
+    pub fn cwd(&self) -> &str {
         &self.cwd
     }
 
     /// The sandbox's name of a path in the host's worktree; none for any other path.
-    pub(crate) fn inside(&self, path: &str) -> Option<String> {
+    pub fn inside(&self, path: &str) -> Option<String> {
         self.below(path).or_else(|| self.linked(path))
     }
 
@@ -242,7 +242,7 @@ impl Paths {
 
     /// A path argument as the sandbox knows it. One that leaves the worktree may come back through a
     /// link.
-    pub(crate) fn path(&self, path: &str) -> String {
+    pub fn path(&self, path: &str) -> String {
         let back = || match path.split('/').any(|part| part == "..") && !path.starts_with('/') {
             true => self.linked(&self.on_host(path)),
             false => None,
@@ -252,7 +252,7 @@ impl Paths {
     }
 
     /// Free text (a command, a prompt) with every mention of the host's worktree replaced.
-    pub(crate) fn text(&self, text: &str) -> String {
+    pub fn text(&self, text: &str) -> String {
         let links = self.links.borrow();
         // The longest first: one way may begin with another.
         let links = links.iter().rev();
@@ -267,7 +267,7 @@ impl Paths {
     }
 
     /// All arguments as the sandbox knows them. File content is never touched.
-    pub(crate) fn arguments(&self, args: ToolArgs) -> ToolArgs {
+    pub fn arguments(&self, args: ToolArgs) -> ToolArgs {
         let path = |p: Option<String>| p.map(|p| self.path(&p));
         match args {
             ToolArgs::Read(mut a) => {
@@ -325,12 +325,12 @@ impl Paths {
     }
 
     /// A path argument made absolute.
-    pub(crate) fn absolute(&self, path: &str) -> String {
+    pub fn absolute(&self, path: &str) -> String {
         self.absolute_from(&self.cwd, path)
     }
 
     /// A path made absolute where it starts from another directory.
-    pub(crate) fn absolute_from(&self, cwd: &str, path: &str) -> String {
+    pub fn absolute_from(&self, cwd: &str, path: &str) -> String {
         match path.strip_prefix('/') {
             Some(rest) => format!("/{}", normalize(rest)),
             None => format!("/{}", normalize(&format!("{cwd}/{path}"))),
@@ -338,7 +338,7 @@ impl Paths {
     }
 
     /// What `~` is in the sandbox, as far as the project's place tells.
-    pub(crate) fn home(&self) -> String {
+    pub fn home(&self) -> String {
         let mut parts = self.root.split('/').skip(1);
         match (parts.next(), parts.next(), parts.next()) {
             (Some("home"), Some(user), Some(_)) => format!("/home/{user}"),
@@ -348,14 +348,14 @@ impl Paths {
     }
 
     /// True if an absolute path is the project or in it.
-    pub(crate) fn is_inside(&self, absolute: &str) -> bool {
+    pub fn is_inside(&self, absolute: &str) -> bool {
         absolute
             .strip_prefix(&self.root)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// An absolute path relative to the project, with `..` where it must.
-    pub(crate) fn relative(&self, absolute: &str) -> String {
+    pub fn relative(&self, absolute: &str) -> String {
         let from: Vec<&str> = self.root.split('/').filter(|p| !p.is_empty()).collect();
         let to: Vec<&str> = absolute.split('/').filter(|p| !p.is_empty()).collect();
         let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();

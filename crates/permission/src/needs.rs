@@ -4,70 +4,19 @@
 //!
 //! Some of them show or depend on what is in the sandbox: the diff of an edit, and whether a path
 //! outside the project is a directory. That costs a request, so it is only looked up when
-//! [`rules`] say that OpenCode will do more than nod.
+//! [`crate::rules`] say that OpenCode will do more than nod.
 
-mod bash;
-pub(crate) mod rules;
-mod shell;
-
-use crate::edge::Permission;
-use crate::paths::{Paths, normalize};
+use crate::bash;
+use crate::paths::Paths;
+use crate::question::{Facts, Permission, ask, inside, is_saved_output, parent};
 use protocol::args::Bash;
-use protocol::{Change, Previewed, ToolArgs};
+use protocol::{Change, ToolArgs};
 use serde_json::{Value, json};
 use std::cell::RefCell;
-use std::collections::HashSet;
-
-/// What is known of the sandbox's files.
-#[derive(Debug)]
-pub(crate) enum Facts {
-    /// Nothing: no path is a directory.
-    Files(RefCell<Vec<String>>),
-    /// Nothing: every path is a directory.
-    Directories,
-    /// What a preview found.
-    Found(Found),
-}
-
-/// The result of a preview.
-#[derive(Debug)]
-pub(crate) struct Found {
-    directories: HashSet<String>,
-    /// What the tool would change, or why it refuses.
-    change: Option<Result<Change, protocol::ToolError>>,
-}
-
-impl Facts {
-    /// From what the runner answered.
-    pub(crate) fn found(preview: Previewed) -> Facts {
-        Facts::Found(Found {
-            directories: preview.directories.into_iter().collect(),
-            change: preview.change,
-        })
-    }
-
-    fn is_directory(&self, path: &str) -> bool {
-        match self {
-            Facts::Files(wanted) => {
-                wanted.borrow_mut().push(path.into());
-                false
-            }
-            Facts::Directories => true,
-            Facts::Found(found) => found.directories.contains(path),
-        }
-    }
-
-    fn change(&self) -> Option<&Result<Change, protocol::ToolError>> {
-        match self {
-            Facts::Found(found) => found.change.as_ref(),
-            _ => None,
-        }
-    }
-}
 
 /// What happens before a call, in order.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Step {
+pub enum Step {
     /// A question.
     Ask(Permission),
     /// The tool refuses here, so nothing more is asked.
@@ -76,15 +25,15 @@ pub(crate) enum Step {
 
 /// What must be known of the sandbox to ask as OpenCode does.
 #[derive(Debug)]
-pub(crate) struct Needed {
+pub struct Needed {
     /// Paths that may be directories.
-    pub(crate) paths: Vec<String>,
+    pub paths: Vec<String>,
     /// All questions that may come of it.
-    pub(crate) questions: Vec<Permission>,
+    pub questions: Vec<Permission>,
 }
 
 /// None if the questions are the same whatever is in the sandbox.
-pub(crate) fn needed(args: &ToolArgs, paths: &Paths) -> Option<Needed> {
+pub fn needed(args: &ToolArgs, paths: &Paths) -> Option<Needed> {
     let questions = |facts: &Facts| -> Vec<Permission> {
         let asked = steps(args, paths, facts).into_iter();
         asked
@@ -109,7 +58,7 @@ pub(crate) fn needed(args: &ToolArgs, paths: &Paths) -> Option<Needed> {
 }
 
 /// All questions of one call, in order. A call that its tool refuses anyway asks nothing.
-pub(crate) fn steps(args: &ToolArgs, paths: &Paths, facts: &Facts) -> Vec<Step> {
+pub fn steps(args: &ToolArgs, paths: &Paths, facts: &Facts) -> Vec<Step> {
     let questions = match args {
         ToolArgs::Read(a) => {
             let path = written(paths, &a.file_path);
@@ -175,20 +124,6 @@ pub(crate) fn steps(args: &ToolArgs, paths: &Paths, facts: &Facts) -> Vec<Step> 
         }),
     };
     questions.into_iter().map(Step::Ask).collect()
-}
-
-fn ask(
-    permission: &str,
-    patterns: Vec<String>,
-    always: Vec<String>,
-    metadata: Value,
-) -> Permission {
-    Permission {
-        permission: permission.into(),
-        patterns,
-        always,
-        metadata,
-    }
 }
 
 fn any() -> Vec<String> {
@@ -294,30 +229,6 @@ fn outside(paths: &Paths, path: &str, is_directory: impl Fn(&str) -> bool) -> Op
     ))
 }
 
-/// The pattern of everything in a directory.
-fn inside(dir: &str) -> String {
-    match normalize(dir).as_str() {
-        "" => "/*".into(),
-        dir => format!("/{dir}/*"),
-    }
-}
-
-/// The directory that a path is in, as it is written.
-fn parent(path: &str) -> &str {
-    let path = path.trim_end_matches('/');
-    match path.rsplit_once('/') {
-        None | Some(("", _)) => "/",
-        Some((parent, _)) => parent,
-    }
-}
-
-/// Output of a command that was cut and saved by the runner: OpenCode allows its own such files.
-fn is_saved_output(path: &str) -> bool {
-    path.split('/')
-        .any(|part| part == ".opencode-daytona" || part.starts_with(".opencode-daytona-"))
-        && path.contains("/jobs/")
-}
-
 /// A section of a patch: the file it is about, and where that moves.
 struct Section<'a> {
     path: &'a str,
@@ -341,6 +252,3 @@ fn sections(patch: &str) -> Vec<Section<'_>> {
     }
     sections
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,34 +2,27 @@
 //! unpacks both. What it starts from is the worktree as it is; for a fork, the state of the other
 //! session; for a sandbox that takes a lost one's place, what came home last.
 
-pub(crate) mod steps;
-
-use crate::config::Sync as Mode;
+use super::progress::Arrived;
+use super::size::{Size, grouped};
+use super::{Transfer, fork};
 use crate::dotenv;
-use crate::edge::Toast;
-use crate::fork;
-use crate::home::{Brought, Turn};
-use crate::opencode::OpenCode;
-use crate::prepared::Carried;
-use crate::remote::{OTHER, Remote, RemoteError};
-use crate::secrets::Secrets;
+use crate::known::Ready;
+use crate::remote::RemoteError;
 use crate::trust;
+use crate::wire::Toast;
 use async_trait::async_trait;
 use daytona::{Sandbox, Upload, UploadSource};
 use futures::StreamExt;
 use futures::channel::mpsc::unbounded;
 use futures::future::{Either, select};
-use host::{Host, Level};
+use host::Level;
 use protocol::{
     Base, Code, Identity, Op, Outcome, Request, Setup, ToolError, UnderWay, Upstream, Whole,
 };
+use runner_client::OTHER;
 use sessions::{Carrier, Fresh, Origin, Prepared, Sessions};
-use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::cell::Cell;
 use std::pin::pin;
-use std::rc::Rc;
-use std::sync::Arc;
-use steps::{Arrived, Size, Steps, grouped};
 use sync::{Packed, Start, Step};
 
 /// Most repositories in the project that are named.
@@ -37,55 +30,7 @@ const MAX_TOLD: usize = 10;
 /// A project that needs less room is put into every sandbox without a look at its disk.
 const LARGE: u64 = 500_000_000;
 
-/// What a sandbox starts from, packed; nothing is carried into a sandbox for no project.
-pub(crate) struct Ready {
-    start: Start,
-    packed: Option<Packed>,
-}
-
-/// Carries one project, both ways.
-pub(crate) struct Carry {
-    pub(crate) host: Arc<dyn Host>,
-    pub(crate) opencode: Rc<dyn OpenCode>,
-    pub(crate) remote: Rc<Remote>,
-    pub(crate) project: sync::Project,
-    /// The store's file.
-    pub(crate) store: String,
-    /// Worktree on the host.
-    pub(crate) worktree: String,
-    /// Project directory in the sandbox.
-    pub(crate) root: String,
-    /// Directory in the sandbox that the sessions work in.
-    pub(crate) cwd: String,
-    /// Commits of history that go along.
-    pub(crate) history: usize,
-    /// Paths that go, if not all do.
-    pub(crate) paths: Vec<String>,
-    /// How far the preparations are.
-    pub(crate) steps: Rc<Steps>,
-    /// What becomes of the work.
-    pub(crate) mode: Mode,
-    /// What a branch's number stands behind.
-    pub(crate) branch_prefix: String,
-    /// What the user wants in each session, by root session.
-    pub(crate) turns: Rc<RefCell<HashMap<String, Turn>>>,
-    /// By session, what was packed while its sandbox was created.
-    pub(crate) ready: RefCell<HashMap<String, Ready>>,
-    /// What must not get into a sandbox.
-    pub(crate) secrets: Arc<Secrets>,
-    /// What the user knows to stay here.
-    pub(crate) told: RefCell<HashSet<String>>,
-    /// By session, what the model must know of its sandbox and has not been told.
-    pub(crate) remarks: RefCell<HashMap<String, String>>,
-    /// How much was packed.
-    pub(crate) carried: Carried,
-    /// The agent's commits are the user's.
-    pub(crate) identity: bool,
-    /// Is told what came home.
-    pub(crate) tell: Box<dyn Fn(&Brought)>,
-}
-
-impl Carry {
+impl Transfer {
     /// True if there are commits in the project directory of somebody else's sandbox. If not, it is
     /// now at least a repository.
     async fn holds_work(&self, sessions: &Sessions, fresh: &Fresh<'_>) -> Result<bool, String> {
@@ -98,9 +43,10 @@ impl Carry {
             hooks: None,
         };
         let request = Request::new(self.remote.id(), Op::Setup(setup));
+        let target = sessions.sandbox(fresh.session, false, false);
         let reply = self
             .remote
-            .install_first(sessions, fresh.session, fresh.toolbox, Vec::new(), &request)
+            .install_first(&target, fresh.toolbox, Vec::new(), &request)
             .await;
         match reply.map_err(|error| error.to_string())?.result {
             Ok(Outcome::Ready(ready)) => Ok(ready.head.is_some()),
@@ -110,7 +56,7 @@ impl Carry {
     }
 }
 
-impl Carry {
+impl Transfer {
     /// Files that stay on the host: no key of ours may reach a sandbox.
     async fn keep_out(&self) -> Vec<String> {
         let path = format!("{}/{}", self.worktree, dotenv::NAME);
@@ -159,7 +105,7 @@ fn beside(packed: &Packed) -> Base {
     }
 }
 
-impl Carry {
+impl Transfer {
     /// Notes what the model is told with its first result.
     fn remark(&self, session: &str, packed: &Packed) {
         let mut said: Vec<String> = packed.under_way.says.iter().cloned().collect();
@@ -177,12 +123,12 @@ impl Carry {
         }
         if !said.is_empty() {
             let said = trust::text(said.join("\n"));
-            self.remarks.borrow_mut().insert(session.into(), said);
+            self.known.of(session).remark.replace(said);
         }
     }
 }
 
-impl Carry {
+impl Transfer {
     /// A commit of the depot to start from instead of the worktree.
     async fn origin(&self, sessions: &Sessions, session: &str) -> Result<Option<String>, String> {
         let last = self.project.last(session).await;
@@ -400,14 +346,17 @@ impl Carry {
             arrived.more(0);
             let part = &|bytes| arrived.more(bytes);
             let remote = &self.remote;
-            remote.upload_parts(sessions, fresh, large, part).await?;
+            let target = sessions.sandbox(fresh.session, false, false);
+            remote
+                .upload_parts(&target, fresh.toolbox, large, part)
+                .await?;
             if let Some(packed) = packed {
                 let files = grouped(packed.files.0 as u64);
                 let how_far = format!(" {files} files in the sandbox");
                 self.steps.say(fresh.session, "Unpacking", &how_far);
             }
             remote
-                .install_first(sessions, fresh.session, fresh.toolbox, files, &request)
+                .install_first(&target, fresh.toolbox, files, &request)
                 .await
         };
         match sent.await {
@@ -420,14 +369,14 @@ impl Carry {
                 Err(why + if is_full { help } else { "" })
             }
             // Whoever asked for the sandbox says that it cannot be used.
-            Err(RemoteError::Session(error)) => Err(error.to_string()),
+            Err(RemoteError::Target(error)) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
         }
     }
 }
 
 #[async_trait(?Send)]
-impl Carrier for Carry {
+impl Carrier for Transfer {
     async fn make_ready(&self, sessions: &Sessions, session: &str, known: Vec<String>) {
         self.give_up(session).await;
         self.steps.begin(session);
@@ -436,7 +385,7 @@ impl Carrier for Carry {
         self.project.abandon(session).await;
         // If it fails, it fails again in `prepare`, which says so.
         if let Ok(ready) = ready {
-            self.ready.borrow_mut().insert(session.into(), ready);
+            self.known.of(session).ready.replace(Some(ready));
             self.steps.say(session, "Creating the sandbox", "");
         }
     }
@@ -447,7 +396,7 @@ impl Carrier for Carry {
 
     async fn give_up(&self, session: &str) {
         self.steps.end(session);
-        let ready = self.ready.borrow_mut().remove(session);
+        let ready = self.known.of(session).ready.take();
         if let Some(packed) = ready.and_then(|ready| ready.packed) {
             packed.discard(&*self.host).await;
         }
@@ -500,14 +449,9 @@ impl Carrier for Carry {
     }
 }
 
-impl Carry {
+impl Transfer {
     /// Refuses a project for which the sandbox has no room.
-    async fn has_room(
-        &self,
-        fresh: &Fresh<'_>,
-        packed: &Packed,
-        sessions: &Sessions,
-    ) -> Result<(), String> {
+    async fn has_room(&self, fresh: &Fresh<'_>, packed: &Packed) -> Result<(), String> {
         let size = Size {
             files: packed.files,
             packed: packed.size(),
@@ -515,7 +459,7 @@ impl Carry {
         if size.room() < LARGE {
             return Ok(());
         }
-        let sandbox = sessions.client().get(&fresh.toolbox.id).await;
+        let sandbox = self.remote.service().get(&fresh.toolbox.id).await;
         let disk = sandbox.ok().and_then(|sandbox| sandbox.disk);
         match size.lacks_room(disk) {
             Some(why) => Err(why),
@@ -532,7 +476,7 @@ impl Carry {
         if fresh.foreign && self.holds_work(sessions, fresh).await? {
             return Ok(Prepared::default());
         }
-        let ready = self.ready.borrow_mut().remove(fresh.session);
+        let ready = self.known.of(fresh.session).ready.take();
         let Ready {
             mut start,
             mut packed,
@@ -548,7 +492,7 @@ impl Carry {
         loop {
             let sent = async {
                 if let Some(packed) = &packed {
-                    self.has_room(fresh, packed, sessions).await?;
+                    self.has_room(fresh, packed).await?;
                 }
                 self.send(sessions, fresh, packed.as_ref()).await
             };

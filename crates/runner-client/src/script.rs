@@ -3,14 +3,15 @@
 //! Plain POSIX shell, fit for dash, bash, busybox and zsh. What the scripts print is marked, and
 //! everything that is read of it is a word of ours.
 
-use super::{SHOWN_CHARS, short};
+/// How much of what a sandbox printed in place of a reply is shown.
+pub(crate) const SHOWN_CHARS: usize = 300;
 
 /// Printed by the script when there is no runner.
-pub(super) const MISSING: &str = "<<<opencode-runner-missing:";
+pub(crate) const MISSING: &str = "<<<opencode-runner-missing:";
 /// Printed by the install script when it has the wrong binary.
-pub(super) const OTHER_ARCH: &str = "<<<opencode-runner-arch:";
+pub(crate) const OTHER_ARCH: &str = "<<<opencode-runner-arch:";
 /// Printed by the install script when nothing can unpack.
-pub(super) const NO_GZIP: &str = "<<<opencode-runner-no-gzip>>>";
+pub(crate) const NO_GZIP: &str = "<<<opencode-runner-no-gzip>>>";
 /// Printed by the install script when no directory takes the binary and runs it: a word for each, and
 /// `>>>`.
 const NO_PLACE: &str = "<<<opencode-runner-no-place:";
@@ -23,7 +24,7 @@ const PLACES: &str = r#""$HOME/.opencode-daytona" "/tmp/.opencode-daytona-$(id -
 const PLACE_NAMES: [&str; 3] = ["the home directory", "/tmp", "/dev/shm"];
 
 /// Runs the installed runner with the script's own arguments. Plain POSIX shell, fit for zsh.
-pub(super) fn call_script(hashes: &[String]) -> String {
+pub(crate) fn call_script(hashes: &[String]) -> String {
     let mut script = String::new();
     for hash in hashes {
         script.push_str(&format!("r=\"$HOME/.opencode-daytona/bin/runner-{hash}\"; [ -x \"$r\" ] && exec \"$r\" \"$@\" </dev/null\n"));
@@ -42,7 +43,7 @@ pub(super) fn call_script(hashes: &[String]) -> String {
 /// Unpacks the uploaded runner where it can be run, and runs it: a directory may take the file and
 /// not run it, as a mount with `noexec` does. Only what has run is put in its place, in one step. A
 /// repeated script finds the upload used up and the runner in place.
-pub(super) fn install_script(packed: &str, arch: &str, sha256: &str) -> String {
+pub(crate) fn install_script(packed: &str, arch: &str, sha256: &str) -> String {
     let name = format!("runner-{}", short(sha256));
     let others = match arch {
         "x86_64" => "x86_64|amd64",
@@ -82,7 +83,7 @@ if [ -e "{packed}" ]; then echo "{NO_PLACE}$s>>>$said"; rm -f "{packed}"; else e
 }
 
 /// What the install script says of the places, in their order, as a sentence for the user.
-pub(super) fn no_place(text: &str) -> Option<String> {
+pub(crate) fn no_place(text: &str) -> Option<String> {
     let rest = &text[text.find(NO_PLACE)? + NO_PLACE.len()..];
     let (words, said) = rest.split_once(">>>")?;
     let said: String = said.trim().chars().take(SHOWN_CHARS).collect();
@@ -142,6 +143,11 @@ enum Unfit {
     NoBit,
     Full,
     Fails,
+}
+
+/// What tells one runner from another in a name.
+pub(crate) fn short(sha256: &str) -> &str {
+    sha256.get(..16).unwrap_or(sha256)
 }
 
 #[cfg(test)]

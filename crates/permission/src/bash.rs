@@ -1,10 +1,9 @@
 //! The questions of `bash`: one about the directories outside the project that a command line
 //! names, one about its commands.
 
-use super::shell::{self, Command};
-use super::{Facts, ask, is_saved_output, parent};
-use crate::edge::Permission;
 use crate::paths::Paths;
+use crate::question::{Facts, Permission, ask, inside, is_saved_output, parent};
+use crate::shell::{self, Command};
 use protocol::args::Bash;
 use serde_json::json;
 
@@ -38,7 +37,7 @@ const FILES: &[&str] = &[
     "rename-item",
 ];
 
-pub(super) fn questions(args: &Bash, paths: &Paths, facts: &Facts) -> Vec<Permission> {
+pub(crate) fn questions(args: &Bash, paths: &Paths, facts: &Facts) -> Vec<Permission> {
     let cwd = match args.workdir.as_deref() {
         None | Some("") => paths.cwd().to_string(),
         Some(dir) => paths.absolute(dir),
@@ -71,7 +70,7 @@ pub(super) fn questions(args: &Bash, paths: &Paths, facts: &Facts) -> Vec<Permis
     }
     let mut questions = Vec::new();
     if !directories.is_empty() {
-        let globs: Vec<String> = directories.iter().map(|dir| super::inside(dir)).collect();
+        let globs: Vec<String> = directories.iter().map(|dir| inside(dir)).collect();
         let metadata = json!({
             "command": args.command, "directories": directories, "patterns": globs,
         });

@@ -7,10 +7,10 @@
 //! started. There and running: the call is repeated, with patience. The key refused: that is the
 //! error.
 
-use crate::remote::RemoteError;
+use crate::error::Error as CallError;
+use crate::target::{Target, TargetError};
 use daytona::{Client, Error, Toolbox};
 use host::{Host, Level};
-use sessions::Sessions;
 
 /// How long a call is kept alive through faults, from the first one on.
 const PATIENCE_MS: u64 = 60_000;
@@ -26,13 +26,10 @@ const REFUSALS: u32 = 4;
 const ENDED: u32 = 2;
 
 /// The faults of one call so far.
-pub(crate) struct Patience<'a> {
+pub struct Patience<'a, T> {
     host: &'a dyn Host,
     client: &'a Client,
-    sessions: &'a Sessions,
-    session: &'a str,
-    /// A sandbox that is gone is replaced.
-    make: bool,
+    target: &'a T,
     until: Option<u64>,
     failures: u32,
     ended: u32,
@@ -40,19 +37,13 @@ pub(crate) struct Patience<'a> {
     looked: Option<(Option<u16>, u64)>,
 }
 
-impl<'a> Patience<'a> {
-    pub(crate) fn new(
-        host: &'a dyn Host,
-        sessions: &'a Sessions,
-        session: &'a str,
-        make: bool,
-    ) -> Self {
+impl<'a, T: Target> Patience<'a, T> {
+    /// For one call to a target.
+    pub fn new(host: &'a dyn Host, client: &'a Client, target: &'a T) -> Self {
         Patience {
             host,
-            client: sessions.client(),
-            sessions,
-            session,
-            make,
+            client,
+            target,
             until: None,
             failures: 0,
             ended: 0,
@@ -61,11 +52,11 @@ impl<'a> Patience<'a> {
     }
 
     /// Gives the sandbox that the call is sent to again after `error`, or why it is given up.
-    pub(crate) async fn after(
+    pub async fn after(
         &mut self,
         toolbox: &Toolbox,
         error: Error,
-    ) -> Result<Toolbox, RemoteError> {
+    ) -> Result<Toolbox, CallError<T::Error>> {
         let now = self.host.now_ms();
         let until = *self.until.get_or_insert(now + PATIENCE_MS);
         let answer = match &error {
@@ -107,36 +98,34 @@ impl<'a> Patience<'a> {
         if !look {
             return Ok(toolbox.clone());
         }
-        let looked = match self.make {
-            true => self.sessions.recover(self.session, toolbox).await,
-            false => self.sessions.revive(self.session, toolbox).await,
-        };
-        match looked {
+        match self.target.look(toolbox).await {
             Ok(looked) => {
-                self.sessions.reached();
+                self.target.reached();
                 // What is answered after a repair is another answer.
                 let at = self.host.now_ms();
                 self.looked = looked.was_running.then_some((answer, at));
                 Ok(looked.toolbox)
             }
-            // The API is out.
-            Err(sessions::Error::Daytona(out)) if out.is_transient() => {
+            // An API that is out is asked again.
+            Err(error) => {
+                let Some(out) = error.of_service().filter(|out| out.is_transient()) else {
+                    return Err(CallError::Target(error));
+                };
                 self.looked = None;
                 if matches!(out, Error::Network(_)) {
-                    self.sessions.unreachable();
+                    self.target.unreachable();
                 }
                 match self.host.now_ms() >= until {
-                    true => Err(out.into()),
+                    true => Err(out.clone().into()),
                     false => Ok(toolbox.clone()),
                 }
             }
-            Err(error) => Err(error.into()),
         }
     }
 
-    fn given_up(&self, error: Error) -> RemoteError {
+    fn given_up(&self, error: Error) -> CallError<T::Error> {
         match self.looked {
-            Some(_) => RemoteError::Running(error),
+            Some(_) => CallError::Running(error),
             None => error.into(),
         }
     }

@@ -4,14 +4,14 @@
 //! Nothing is allowed or refused by this: OpenCode judges when it is asked. This only says whether
 //! it is worth looking at the sandbox's files first, for what the question must show.
 
-use crate::edge::Permission;
+use crate::question::Permission;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
 
 /// One rule of a ruleset.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct Rule {
+pub struct Rule {
     permission: String,
     pattern: String,
     action: String,
@@ -19,7 +19,7 @@ pub(crate) struct Rule {
 
 /// The rules that hold for an agent in a session; none if they are not to be had. `known` is what
 /// OpenCode says: its agents, and the session.
-pub(crate) fn of(agent: &str, known: &Value) -> Option<Vec<Rule>> {
+pub fn of(agent: &str, known: &Value) -> Option<Vec<Rule>> {
     let agents = known.get("agents")?.as_array()?;
     let agent = agents
         .iter()
@@ -34,7 +34,7 @@ pub(crate) fn of(agent: &str, known: &Value) -> Option<Vec<Rule>> {
 
 /// What users have answered with "always" in this instance. OpenCode keeps it as long.
 #[derive(Debug, Default)]
-pub(crate) struct Approvals {
+pub struct Approvals {
     /// Open questions: the rules that an "always" would add.
     open: HashMap<String, Vec<Rule>>,
     given: Vec<Rule>,
@@ -42,7 +42,7 @@ pub(crate) struct Approvals {
 
 impl Approvals {
     /// `permission.asked`: a question that is open now.
-    pub(crate) fn asked(&mut self, question: &Value) {
+    pub fn asked(&mut self, question: &Value) {
         let text = |value: &Value| value.as_str().map(str::to_string);
         let (Some(id), Some(permission), Some(always)) = (
             text(&question["id"]),
@@ -61,7 +61,7 @@ impl Approvals {
     }
 
     /// `permission.replied`: its answer.
-    pub(crate) fn replied(&mut self, answer: &Value) {
+    pub fn replied(&mut self, answer: &Value) {
         let id = answer["requestID"].as_str().unwrap_or_default();
         if let Some(rules) = self.open.remove(id)
             && answer["reply"] == "always"
@@ -71,7 +71,7 @@ impl Approvals {
     }
 
     /// True if no rule and no answer stands against any of the questions.
-    pub(crate) fn allow(&self, rules: &[Rule], questions: &[Permission]) -> bool {
+    pub fn allow(&self, rules: &[Rule], questions: &[Permission]) -> bool {
         questions.iter().all(|question| {
             question.patterns.iter().all(|pattern| {
                 rules

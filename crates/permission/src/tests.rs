@@ -1,6 +1,11 @@
-use super::*;
+use crate::needs::{Step, needed, steps};
+use crate::paths::Paths;
+use crate::question::{Facts, Permission};
+use crate::shell::{self, Command};
 use proptest::prelude::*;
-use shell::Command;
+use protocol::{Change, Previewed};
+use serde_json::{Value, json};
+use std::cell::RefCell;
 
 fn paths() -> Paths {
     Paths::new("/w", "/w/sub", "/home/me/p")

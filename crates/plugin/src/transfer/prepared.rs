@@ -1,11 +1,9 @@
 //! The project's prepared snapshot, from a session's side: whether it is still worth starting from.
 
-use crate::carry::Carry;
-use crate::edge::Toast;
+use super::Transfer;
+use crate::wire::Toast;
 use host::Level;
 use sessions::{PreparedSnapshot, Sessions};
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use sync::Packed;
 
 /// It is too far behind from so many commits on: what was installed in it is of another time.
@@ -13,22 +11,6 @@ const FAR_COMMITS: u64 = 100;
 /// It is too far behind, too, if what it lacks is at least half of what was carried into it, and so many
 /// bytes.
 const FAR_BYTES: u64 = 1_000_000;
-
-/// What is known of the packs of this process.
-#[derive(Default)]
-pub(crate) struct Carried {
-    /// Bytes of a session's pack.
-    bytes: RefCell<HashMap<String, u64>>,
-    /// The user knows that the snapshot is behind.
-    is_told: Cell<bool>,
-}
-
-impl Carried {
-    /// Bytes that were packed for a session.
-    pub(crate) fn bytes(&self, session: &str) -> u64 {
-        self.bytes.borrow().get(session).copied().unwrap_or(0)
-    }
-}
 
 /// How far a snapshot is behind the project.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,17 +48,16 @@ impl Distance {
     }
 }
 
-impl Carry {
+impl Transfer {
     /// Notes how much was packed for a session, and tells the user, once, if the prepared snapshot that
     /// its sandbox is made of is too far behind.
     pub(crate) async fn measure(&self, sessions: &Sessions, session: &str, packed: &Packed) {
         let bytes = packed.size();
-        let known = &self.carried.bytes;
-        known.borrow_mut().insert(session.into(), bytes);
+        self.known.of(session).packed_bytes.set(bytes);
         let Ok(Some(prepared)) = sessions.prepared().await else {
             return;
         };
-        if self.carried.is_told.get() {
+        if self.is_behind_told.get() {
             return;
         }
         let distance = Distance {
@@ -84,7 +65,7 @@ impl Carry {
             bytes,
             whole: prepared.bytes,
         };
-        if distance.is_far() && !self.carried.is_told.replace(true) {
+        if distance.is_far() && !self.is_behind_told.replace(true) {
             let message = format!(
                 "The snapshot {} {}. Make it anew: {}",
                 prepared.name,
