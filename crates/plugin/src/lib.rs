@@ -12,6 +12,7 @@ mod definitions;
 mod dispatch;
 mod doctor;
 mod dotenv;
+mod error;
 mod guard;
 mod known;
 mod links;

@@ -1,4 +1,4 @@
-// Generated from crates/plugin/src/edge.rs by `cargo xtask types`. Do not edit.
+// Generated from crates/plugin/src/wire.rs and dispatch.rs by `cargo xtask types`. Do not edit.
 
 export type Init = { directory: string, worktree: string, projectId: string, 
 /**

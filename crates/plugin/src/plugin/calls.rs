@@ -237,7 +237,7 @@ impl Plugin {
         };
         self.active(&root);
         if let Err(reason) = self.settle(core, &root).await {
-            return failed(reason);
+            return failed(reason.to_string());
         }
         let mutates = catalog::find(args.tool()).is_none_or(|tool| tool.mutates);
         let _working = mutates.then(|| core.sessions.working(&root));

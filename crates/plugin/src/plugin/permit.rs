@@ -2,6 +2,7 @@
 
 use super::call::{ABORTED, Cancel, failed};
 use super::{Asked, Core, Plugin};
+use crate::error::Error;
 use crate::release::Lack;
 use crate::trust;
 use crate::wire::*;
@@ -10,12 +11,11 @@ use futures::future::{Either, select};
 use host::Level;
 use permission::{Facts, Needed, Step, rules};
 use protocol::{Op, Outcome, Preview, Previewed, Request, ToolArgs, ToolCall, Wait};
-use runner_client::OTHER;
 use std::cell::RefCell;
 use std::rc::Rc;
 
 /// What a preview came to, and the sandbox that took a deleted one's place meanwhile.
-type Looked = Result<(Previewed, Option<String>), String>;
+type Looked = Result<(Previewed, Option<String>), Error>;
 
 impl Plugin {
     /// Asks; an error is how the call ends. What must be shown and is only known in the sandbox is
@@ -39,7 +39,7 @@ impl Plugin {
                 Either::Left((looked, _)) => looked,
                 Either::Right(_) => return Err(failed(ABORTED.into())),
             };
-            let (preview, instead) = looked.map_err(failed)?;
+            let (preview, instead) = looked.map_err(|error| failed(error.to_string()))?;
             (facts, replaced) = (Facts::found(preview), instead);
         }
         for step in permission::steps(args, &core.paths, &facts) {
@@ -102,7 +102,7 @@ impl Plugin {
         self.host.spawn(Box::pin(async move {
             let _ = done.send(plugin.look_now(&core, &session, args, paths).await);
         }));
-        looked.await.unwrap_or_else(|_| Err(OTHER.into()))
+        looked.await.unwrap_or_else(|_| Err(Error::Answer))
     }
 
     async fn look_now(
@@ -129,8 +129,7 @@ impl Plugin {
         let answer = core
             .remote
             .call(&core.sessions, &session, &request, || false)
-            .await
-            .map_err(|error| error.to_string())?;
+            .await?;
         match answer.result {
             Ok(Outcome::Previewed(mut preview)) => {
                 if let Some(Ok(change)) = &mut preview.change {
@@ -138,8 +137,8 @@ impl Plugin {
                 }
                 Ok((preview, answer.replaced))
             }
-            Ok(_) => Err(OTHER.into()),
-            Err(error) => Err(trust::text(error.message)),
+            Ok(_) => Err(Error::Answer),
+            Err(error) => Err(trust::text(error.message).into()),
         }
     }
 }

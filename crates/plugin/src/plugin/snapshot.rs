@@ -12,6 +12,7 @@ mod terminal;
 use super::call::Cancel;
 use super::{Core, Plugin};
 use crate::doctor::{self, HELP};
+use crate::error::Error;
 use crate::transfer::prepared;
 use crate::wire::{Cli, CliDone, Init, Progress};
 use arguments::{Command, Create};
@@ -36,25 +37,13 @@ const INTERRUPTED: i32 = 130;
 
 /// Why nothing was made.
 enum Failure {
-    Because(String),
+    Because(Error),
     Interrupted,
 }
 
-impl From<String> for Failure {
-    fn from(reason: String) -> Self {
-        Failure::Because(reason)
-    }
-}
-
-impl From<sessions::Error> for Failure {
-    fn from(error: sessions::Error) -> Self {
-        Failure::Because(error.to_string())
-    }
-}
-
-impl From<daytona::Error> for Failure {
-    fn from(error: daytona::Error) -> Self {
-        Failure::Because(error.to_string())
+impl<T: Into<Error>> From<T> for Failure {
+    fn from(reason: T) -> Self {
+        Failure::Because(reason.into())
     }
 }
 
@@ -88,13 +77,15 @@ impl Plugin {
         };
         match result {
             Ok(said) => done(plugin.fit_to_read(&said), 0),
-            Err(Failure::Because(why)) => done(format!("{}\n", plugin.fit_to_read(&why)), 1),
+            Err(Failure::Because(why)) => {
+                done(format!("{}\n", plugin.fit_to_read(&why.to_string())), 1)
+            }
             Err(Failure::Interrupted) => interrupted(),
         }
     }
 
     /// The plugin as OpenCode would start it in a directory.
-    async fn alone(&self, directory: &str) -> Result<(Rc<Plugin>, Rc<Core>), String> {
+    async fn alone(&self, directory: &str) -> Result<(Rc<Plugin>, Rc<Core>), Error> {
         let options = doctor::options(
             self.host.clone(),
             &self.secrets,
@@ -107,14 +98,14 @@ impl Plugin {
             directory: directory.into(),
             // It is looked for.
             worktree: String::new(),
-            project_id: project_id.map_err(|error| error.to_string())?,
+            project_id: project_id?,
             options,
             ..self.init.clone()
         };
         let terminal = Terminal(Rc::clone(&self.opencode));
         let plugin = Plugin::new(self.host.clone(), Rc::new(terminal), init);
         if let Some(reason) = plugin.old_git().await {
-            return Err(reason);
+            return Err(reason.into());
         }
         let core = Rc::new(plugin.load().await?);
         core.sessions.build_snapshots();

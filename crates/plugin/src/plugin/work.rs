@@ -9,6 +9,7 @@
 use super::call::{failed, never};
 use super::{Core, Plugin};
 use crate::config::Sync as Mode;
+use crate::error::Error;
 use crate::known::{Following, Turn, Undone};
 use crate::remote::RemoteError;
 use crate::transfer::{Brought, NotHome};
@@ -258,7 +259,7 @@ impl Plugin {
             return failed(format!("The work could not be brought home: {reason}"));
         }
         if let Err(reason) = self.settle(core, &root).await {
-            return failed(reason);
+            return failed(reason.to_string());
         }
         let subject = args.message.as_deref();
         let carry = &core.transfer;
@@ -279,16 +280,16 @@ impl Plugin {
     }
 
     /// Waits for the end of the set-up of a sandbox that the session has.
-    async fn set_up(&self, core: &Core, root: &str) -> Result<(), String> {
+    async fn set_up(&self, core: &Core, root: &str) -> Result<(), Error> {
         let entry = core.sessions.entry_of(root).await;
-        let entry = entry.map_err(|error| error.to_string())?;
+        let entry = entry?;
         if entry.is_none_or(|entry| entry.ready == Some(true)) {
             return Ok(());
         }
         let ready = core.sessions.ensure(root).await;
         ready
             .map(drop)
-            .map_err(|error| RemoteError::Target(error).to_string())
+            .map_err(|error| RemoteError::Target(error).into())
     }
 
     /// The tool `preview`: a link, once something listens.
@@ -309,15 +310,11 @@ impl Plugin {
         };
         let link = async {
             let root = self.root(session).await?;
-            let toolbox = core.sessions.existing(&root).await;
-            let toolbox = toolbox.map_err(|error| error.to_string())?;
+            let toolbox = core.sessions.existing(&root).await?;
             let toolbox = toolbox.ok_or("the session has no sandbox")?;
-            let link = core
-                .remote
-                .service()
-                .signed_preview_url(&toolbox.id, port, minutes * 60)
-                .await;
-            link.map_err(|error| error.to_string())
+            let service = core.remote.service();
+            let link = service.signed_preview_url(&toolbox.id, port, minutes * 60);
+            Ok::<_, Error>(link.await?)
         };
         match link.await {
             Ok(link) => {
@@ -358,11 +355,16 @@ impl Plugin {
             let mut slot = following.known.lock().await;
             let heard = plugin.hear(&core, &session, following, &mut slot).await;
             drop(slot);
-            if heard == Ok(true) && core.config.sync != Mode::Off {
-                plugin.come_home(core, session, Some(UNDID));
-            } else if let Err(reason) = heard {
-                plugin.host.log(Level::Warn, &reason);
-                plugin.toast("Files not put back yet", &reason, "warning");
+            match heard {
+                Ok(true) if core.config.sync != Mode::Off => {
+                    plugin.come_home(core, session, Some(UNDID));
+                }
+                Ok(_) => {}
+                Err(reason) => {
+                    let reason = reason.to_string();
+                    plugin.host.log(Level::Warn, &reason);
+                    plugin.toast("Files not put back yet", &reason, "warning");
+                }
             }
         }));
     }
@@ -378,17 +380,17 @@ impl Plugin {
         core: &Core,
         root: &str,
         slot: &mut Option<Undone>,
-    ) -> Result<Option<Undo>, String> {
+    ) -> Result<Option<Undo>, Error> {
         if slot.is_none() {
             let entry = core.sessions.entry_of(root).await;
-            let entry = entry.map_err(|error| error.to_string())?;
+            let entry = entry?;
             *slot = Some(Undone(entry.and_then(|entry| entry.undo)));
         }
         Ok(slot.clone().and_then(|undone| undone.0))
     }
 
     /// Makes sure that the files are as the user's last undo or redo wants them.
-    pub(super) async fn settle(&self, core: &Core, root: &str) -> Result<(), String> {
+    pub(super) async fn settle(&self, core: &Core, root: &str) -> Result<(), Error> {
         let session = self.known.of(root);
         let mut known = session.undo.known.lock().await;
         self.hear(core, root, &session.undo, &mut known).await?;
@@ -403,7 +405,7 @@ impl Plugin {
         root: &str,
         following: &Following,
         known: &mut Option<Undone>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, Error> {
         let mut followed = false;
         loop {
             let news = following.news.borrow_mut().pop_front();
@@ -421,7 +423,7 @@ impl Plugin {
         to: Option<String>,
         goes_on: bool,
         known: &mut Option<Undone>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, Error> {
         let before = self.known_undo(core, root, known).await?;
         let was_to = before.as_ref().and_then(|undo| undo.to.clone());
         if to == was_to {
@@ -445,7 +447,7 @@ impl Plugin {
             }),
         };
         let written = core.sessions.undo(root, undo.clone()).await;
-        written.map_err(|error| error.to_string())?;
+        written?;
         *known = Some(Undone(undo));
         self.follow(core, root, known).await?;
         Ok(true)
@@ -456,7 +458,7 @@ impl Plugin {
         core: &Core,
         root: &str,
         slot: &mut Option<Undone>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         let Some(Undone(Some(undo))) = slot
             .as_ref()
             .filter(|undone| (undone.0.as_ref()).is_some_and(|undo| undo.pending))
@@ -501,7 +503,7 @@ impl Plugin {
             format!("The files could not be put back to where the messages were undone: {reason}")
         })?;
         let written = core.sessions.undo(root, settled.clone()).await;
-        written.map_err(|error| error.to_string())?;
+        written?;
         *slot = Some(Undone(settled));
         Ok(())
     }

@@ -6,13 +6,14 @@
 
 use super::{Brought, NotHome, Transfer};
 use crate::config::Sync as Mode;
+use crate::error::Error;
 use crate::trust;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use daytona::Toolbox;
 use host::Level;
 use protocol::{Bundle, Code, Op, Outcome, Request, Synced};
-use runner_client::{OTHER, PART, Patience};
+use runner_client::{PART, Patience};
 use sessions::{Entry, Home, Sessions};
 use sync::{Applied, Incoming, Landed, Take, Tip};
 
@@ -34,7 +35,7 @@ impl Transfer {
         session: &str,
         subject: Option<&str>,
         force: bool,
-    ) -> Result<Option<Brought>, String> {
+    ) -> Result<Option<Brought>, Error> {
         let brought = self.try_to_bring(sessions, session, subject, force).await;
         brought.map_err(|not| not.reason)
     }
@@ -57,7 +58,7 @@ impl Transfer {
             match self.bring_now(sessions, session, &entry, subject).await {
                 Ok(brought) => Ok(Some(brought)),
                 Err(not) => {
-                    if let Err(error) = sessions.stayed(session, &not.reason).await {
+                    if let Err(error) = sessions.stayed(session, &not.reason.to_string()).await {
                         self.host.log(Level::Warn, &error.to_string());
                     }
                     Err(not)
@@ -169,11 +170,11 @@ impl Transfer {
         session: &str,
         entry: &Entry,
         tip: &str,
-    ) -> Result<Option<String>, String> {
+    ) -> Result<Option<String>, Error> {
         let last = entry.home.as_ref().map(|home| home.commit.as_str());
         let was_changed = entry.unsynced.is_some();
         let lost = self.project.lost(session, last, tip, was_changed).await;
-        let lost = lost.map_err(|error| error.to_string())?;
+        let lost = lost?;
         Ok(lost.map(|(lost, of)| {
             format!("it lacks {lost} of the {of} files that the session's work stands on, and nothing that was done in the session explains that")
         }))
@@ -188,9 +189,9 @@ impl Transfer {
         entry: &Entry,
         message: &str,
         after: Option<&str>,
-    ) -> Result<Option<Synced>, String> {
+    ) -> Result<Option<Synced>, Error> {
         let have = self.project.have(session, entry.host_head.as_deref()).await;
-        let have = have.map_err(|error| error.to_string())?;
+        let have = have?;
         let request = Request::new(
             self.remote.id(),
             Op::Sync(protocol::Sync {
@@ -204,13 +205,12 @@ impl Transfer {
         let answer = self
             .remote
             .call_existing(sessions, session, &request)
-            .await
-            .map_err(|error| error.to_string())?;
+            .await?;
         match answer.result {
             Ok(Outcome::Synced(synced)) => Ok(Some(synced)),
-            Ok(_) => Err(OTHER.into()),
+            Ok(_) => Err(Error::Answer),
             Err(error) if error.code == Code::NotSetUp && entry.ready != Some(true) => Ok(None),
-            Err(error) => Err(trust::sentence(&error.message)),
+            Err(error) => Err(trust::sentence(&error.message).into()),
         }
     }
 
@@ -231,7 +231,7 @@ impl Transfer {
                 largest: largest.collect(),
             };
             return Err(NotHome {
-                reason: too_much.to_string(),
+                reason: too_much.into(),
                 too_much: Some((synced.tip, synced.jobs)),
             });
         }
@@ -245,15 +245,14 @@ impl Transfer {
             lfs: synced.lfs,
             bundle: None,
         };
-        let dir = self.project.temp_dir().await.map_err(|e| e.to_string())?;
+        let dir = self.project.temp_dir().await?;
         let file = format!("{dir}/work.bundle");
         let received = async {
             if let Some(bundle) = &synced.bundle {
                 self.fetch(sessions, session, bundle, &file).await?;
                 incoming.bundle = Some(file);
             }
-            let received = self.project.receive(session, &incoming, head).await;
-            received.map_err(|error| error.to_string())
+            Ok::<_, Error>(self.project.receive(session, &incoming, head).await?)
         }
         .await;
         let _ = self.host.remove_dir(&dir).await;
@@ -266,21 +265,21 @@ impl Transfer {
         session: &str,
         bundle: &Bundle,
         file: &str,
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         if bundle.size > self.project.limit() {
             let too_much = sync::Error::TooMuch {
                 size: bundle.size,
                 limit: self.project.limit(),
                 largest: Vec::new(),
             };
-            return Err(too_much.to_string());
+            return Err(too_much.into());
         }
         match (&bundle.inline, &bundle.path) {
             (Some(text), _) => {
                 let bytes = STANDARD.decode(text);
                 let bytes = bytes.map_err(|_| "the sandbox sent a bundle that is not base64")?;
                 let written = self.host.replace_file(file, &bytes).await;
-                written.map_err(|error| error.to_string())?;
+                written?;
             }
             (None, Some(path)) => {
                 return self
@@ -292,7 +291,7 @@ impl Transfer {
         self.has_size(file, bundle.size).await
     }
 
-    async fn has_size(&self, file: &str, size: u64) -> Result<(), String> {
+    async fn has_size(&self, file: &str, size: u64) -> Result<(), Error> {
         match self.host.file_size(file).await {
             Ok(found) if found == size => Ok(()),
             _ => Err("the sandbox sent a bundle of another size than it said".into()),
@@ -307,9 +306,8 @@ impl Transfer {
         path: &str,
         size: u64,
         file: &str,
-    ) -> Result<(), String> {
-        let toolbox: Option<Toolbox> =
-            (sessions.existing(session).await).map_err(|error| error.to_string())?;
+    ) -> Result<(), Error> {
+        let toolbox: Option<Toolbox> = (sessions.existing(session).await)?;
         let mut toolbox = toolbox.ok_or("the session has no sandbox any more")?;
         let (mut at, mut attempt) = (0, 0);
         let target = sessions.sandbox(session, false, false);
@@ -335,7 +333,7 @@ impl Transfer {
                 Ok(()) => break,
                 Err(error) => {
                     let next = patience.after(&toolbox, error).await;
-                    toolbox = next.map_err(|error| error.to_string())?;
+                    toolbox = next?;
                 }
             }
         }
@@ -351,10 +349,10 @@ impl Transfer {
         entry: &Entry,
         incoming: &Incoming,
         odd: Option<&str>,
-    ) -> Result<Option<Landed>, String> {
+    ) -> Result<Option<Landed>, Error> {
         let renumber = async |tried, taken| {
             let number = sessions.renumber(session, tried, taken).await;
-            number.map_err(|error| error.to_string())
+            number
         };
         let mut number = match entry.branch_number {
             None => renumber(None, 0).await?,
@@ -379,16 +377,16 @@ impl Transfer {
                 Err(sync::Error::Taken(_)) => {
                     // Branches outlive their sessions, so the store knows only some of them.
                     let taken = self.project.last_number(&self.branch_prefix).await;
-                    let taken = taken.map_err(|error| error.to_string())?.max(own);
+                    let taken = taken?.max(own);
                     number = renumber(Some(own), taken).await?;
                 }
-                landed => return landed.map(Some).map_err(|error| error.to_string()),
+                landed => return Ok(Some(landed?)),
             }
         }
-        Err(format!(
+        Err(Error::Because(format!(
             "{NUMBERS} branches of the names {}1, … are taken. Set the option `branchPrefix`.",
             self.branch_prefix
-        ))
+        )))
     }
 
     async fn apply(
@@ -397,7 +395,7 @@ impl Transfer {
         session: &str,
         entry: &Entry,
         tip: &str,
-    ) -> Result<Option<String>, String> {
+    ) -> Result<Option<String>, Error> {
         let Some(from) = entry.applied.as_ref().or(entry.base_commit.as_ref()) else {
             return Ok(Some("it is not known what the sandbox started from".into()));
         };
@@ -406,8 +404,8 @@ impl Transfer {
         }
         match self.project.apply(from, tip).await {
             Ok(Applied::Yes) => {
-                let written = sessions.applied(session, tip).await;
-                written.map(|()| None).map_err(|error| error.to_string())
+                sessions.applied(session, tip).await?;
+                Ok(None)
             }
             Ok(Applied::No(reason)) => Ok(Some(reason)),
             Err(error) => Ok(Some(error.to_string())),
@@ -420,9 +418,9 @@ impl Transfer {
         sessions: &Sessions,
         source: &str,
         message: &str,
-    ) -> Result<Option<String>, String> {
+    ) -> Result<Option<String>, Error> {
         let entry = sessions.entry_of(source).await;
-        let Some(entry) = entry.map_err(|error| error.to_string())? else {
+        let Some(entry) = entry? else {
             return Ok(None);
         };
         let text = self.message(source, None);

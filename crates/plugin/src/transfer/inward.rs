@@ -6,6 +6,7 @@ use super::progress::Arrived;
 use super::size::{Size, grouped};
 use super::{Transfer, fork};
 use crate::dotenv;
+use crate::error::Error;
 use crate::known::Ready;
 use crate::remote::RemoteError;
 use crate::trust;
@@ -19,7 +20,6 @@ use host::Level;
 use protocol::{
     Base, Code, Identity, Op, Outcome, Request, Setup, ToolError, UnderWay, Upstream, Whole,
 };
-use runner_client::OTHER;
 use sessions::{Carrier, Fresh, Origin, Prepared, Sessions};
 use std::cell::Cell;
 use std::pin::pin;
@@ -33,7 +33,7 @@ const LARGE: u64 = 500_000_000;
 impl Transfer {
     /// True if there are commits in the project directory of somebody else's sandbox. If not, it is
     /// now at least a repository.
-    async fn holds_work(&self, sessions: &Sessions, fresh: &Fresh<'_>) -> Result<bool, String> {
+    async fn holds_work(&self, sessions: &Sessions, fresh: &Fresh<'_>) -> Result<bool, Error> {
         let setup = Setup {
             root: self.root.clone(),
             base: None,
@@ -48,10 +48,10 @@ impl Transfer {
             .remote
             .install_first(&target, fresh.toolbox, Vec::new(), &request)
             .await;
-        match reply.map_err(|error| error.to_string())?.result {
+        match reply?.result {
             Ok(Outcome::Ready(ready)) => Ok(ready.head.is_some()),
-            Ok(_) => Err(OTHER.into()),
-            Err(error) => Err(trust::sentence(&error.message)),
+            Ok(_) => Err(Error::Answer),
+            Err(error) => Err(trust::sentence(&error.message).into()),
         }
     }
 }
@@ -130,12 +130,12 @@ impl Transfer {
 
 impl Transfer {
     /// A commit of the depot to start from instead of the worktree.
-    async fn origin(&self, sessions: &Sessions, session: &str) -> Result<Option<String>, String> {
+    async fn origin(&self, sessions: &Sessions, session: &str) -> Result<Option<String>, Error> {
         let last = self.project.last(session).await;
-        if let Some(last) = last.map_err(|error| error.to_string())? {
+        if let Some(last) = last? {
             return Ok(Some(last));
         }
-        let known = sessions.known().await.map_err(|error| error.to_string())?;
+        let known = sessions.known().await?;
         let source = match fork::source(&*self.opencode, session, &known).await {
             Ok(Some(source)) => source,
             Ok(None) => return Ok(None),
@@ -145,14 +145,13 @@ impl Transfer {
                 return Ok(None);
             }
         };
-        self.state_after(sessions, &source.session, &source.message)
-            .await
-            .map_err(|reason| {
-                format!(
-                    "This session is a fork of {}, and its state cannot be had: {reason}",
-                    source.session
-                )
-            })
+        let state = self.state_after(sessions, &source.session, &source.message);
+        state.await.map_err(|reason| {
+            Error::Because(format!(
+                "This session is a fork of {}, and its state cannot be had: {reason}",
+                source.session
+            ))
+        })
     }
 
     /// Tells the user, once, which files and which history stay here for what they hold.
@@ -219,7 +218,7 @@ impl Transfer {
         }
     }
 
-    async fn pack(&self, session: &str, start: &Start) -> Result<Option<Packed>, String> {
+    async fn pack(&self, session: &str, start: &Start) -> Result<Option<Packed>, Error> {
         let (tell, heard) = unbounded();
         let shown = heard.for_each(async |step| self.show(session, step));
         let packing = pin!(self.project.pack_telling(session, start, tell));
@@ -237,7 +236,7 @@ impl Transfer {
                 self.tell_once("Stays on this machine", error.to_string());
                 Ok(None)
             }
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -247,7 +246,7 @@ impl Transfer {
         sessions: &Sessions,
         session: &str,
         known: Vec<String>,
-    ) -> Result<Ready, String> {
+    ) -> Result<Ready, Error> {
         let start = Start {
             history: self.history,
             keep_out: self.keep_out().await,
@@ -270,7 +269,7 @@ impl Transfer {
         sessions: &Sessions,
         fresh: &Fresh<'_>,
         packed: Option<&Packed>,
-    ) -> Result<Result<Outcome, ToolError>, String> {
+    ) -> Result<Result<Outcome, ToolError>, Error> {
         let (mut large, mut files) = (Vec::new(), Vec::new());
         let base = packed.map(|packed| {
             let mut parts = |file: &String, size| {
@@ -366,11 +365,11 @@ impl Transfer {
                 // The daemon's words decide nothing here; they tell what would help.
                 let is_full = why.to_lowercase().contains("no space left");
                 let help = ". Its disk is full: use a snapshot or an image with more room";
-                Err(why + if is_full { help } else { "" })
+                Err((why + if is_full { help } else { "" }).into())
             }
             // Whoever asked for the sandbox says that it cannot be used.
-            Err(RemoteError::Target(error)) => Err(error.to_string()),
-            Err(error) => Err(error.to_string()),
+            Err(RemoteError::Target(error)) => Err(error.into()),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -413,11 +412,12 @@ impl Carrier for Transfer {
         if prepared.is_err() {
             self.give_up(fresh.session).await;
         }
-        prepared
+        prepared.map_err(|error| error.to_string())
     }
 
     async fn bring_home(&self, sessions: &Sessions, session: &str) -> Result<(), String> {
-        if let Some(brought) = self.bring(sessions, session, None, false).await? {
+        let brought = self.bring(sessions, session, None, false).await;
+        if let Some(brought) = brought.map_err(|error| error.to_string())? {
             (self.tell)(&brought);
             if !brought.left_out.is_empty() {
                 return Err(format!(
@@ -451,7 +451,7 @@ impl Carrier for Transfer {
 
 impl Transfer {
     /// Refuses a project for which the sandbox has no room.
-    async fn has_room(&self, fresh: &Fresh<'_>, packed: &Packed) -> Result<(), String> {
+    async fn has_room(&self, fresh: &Fresh<'_>, packed: &Packed) -> Result<(), Error> {
         let size = Size {
             files: packed.files,
             packed: packed.size(),
@@ -462,16 +462,12 @@ impl Transfer {
         let sandbox = self.remote.service().get(&fresh.toolbox.id).await;
         let disk = sandbox.ok().and_then(|sandbox| sandbox.disk);
         match size.lacks_room(disk) {
-            Some(why) => Err(why),
+            Some(why) => Err(why.into()),
             None => Ok(()),
         }
     }
 
-    async fn prepare_now(
-        &self,
-        sessions: &Sessions,
-        fresh: &Fresh<'_>,
-    ) -> Result<Prepared, String> {
+    async fn prepare_now(&self, sessions: &Sessions, fresh: &Fresh<'_>) -> Result<Prepared, Error> {
         self.steps.go_on(fresh.session)?;
         if fresh.foreign && self.holds_work(sessions, fresh).await? {
             return Ok(Prepared::default());
@@ -511,7 +507,7 @@ impl Transfer {
                     prepared.found = Some(ready.found);
                     Ok(prepared)
                 }
-                Ok(_) => Err(OTHER.into()),
+                Ok(_) => Err(Error::Answer),
                 // The snapshot is not what it was.
                 Err(error) if error.code == Code::MissingBase && !start.known.is_empty() => {
                     start.known.clear();
@@ -528,7 +524,7 @@ impl Transfer {
                         ..Prepared::default()
                     })
                 }
-                Err(error) => Err(trust::sentence(&error.message)),
+                Err(error) => Err(trust::sentence(&error.message).into()),
             };
         }
     }

@@ -2,6 +2,7 @@
 //! more.
 
 use super::size::{Size, grouped};
+use crate::error::Error;
 use crate::known::Known;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
@@ -109,18 +110,18 @@ impl Steps {
     }
 
     /// An error if the preparation must not go on.
-    pub(crate) fn go_on(&self, session: &str) -> Result<(), String> {
+    pub(crate) fn go_on(&self, session: &str) -> Result<(), Error> {
         let known = self.known.find(session);
         let stopped = known.and_then(|known| known.preparation.stopped.borrow().clone());
-        stopped.map_or(Ok(()), Err)
+        stopped.map_or(Ok(()), |why| Err(why.into()))
     }
 
     /// Does `work` until it ends or is stopped; then it is dropped where it is.
     pub(crate) async fn until_stopped<T>(
         &self,
         session: &str,
-        work: impl Future<Output = Result<T, String>>,
-    ) -> Result<T, String> {
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         self.go_on(session)?;
         let (stop, stopped) = oneshot::channel();
         let known = self.known.of(session);

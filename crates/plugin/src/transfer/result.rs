@@ -1,5 +1,6 @@
 //! What comes of bringing work home.
 
+use crate::error::Error;
 use sessions::{Entry, Home};
 use sync::Landed;
 
@@ -28,16 +29,16 @@ pub(crate) struct Brought {
 #[derive(Clone, Debug)]
 pub(crate) struct NotHome {
     /// What to tell.
-    pub(crate) reason: String,
+    pub(crate) reason: Error,
     /// Where it is more than may come home: the state that it is, and what still runs there. Asked
     /// again, the sandbox says the same until something changes.
     pub(crate) too_much: Option<(String, u32)>,
 }
 
-impl<T: ToString> From<T> for NotHome {
+impl<T: Into<Error>> From<T> for NotHome {
     fn from(reason: T) -> NotHome {
         NotHome {
-            reason: reason.to_string(),
+            reason: reason.into(),
             too_much: None,
         }
     }

@@ -2,13 +2,13 @@
 //! used, so that whoever finds the sandbox without its process deletes it.
 
 use super::{Core, Failure};
+use crate::error::Error;
 use crate::plugin::call::Cancel;
 use crate::plugin::{Plugin, typed};
 use crate::trust;
 use futures::future::{Either, select};
 use protocol::args::{Bash, Job};
 use protocol::{JobWait, Op, Outcome, Request, ToolArgs, ToolCall, ToolOutput, Wait};
-use runner_client::OTHER;
 use serde_json::Value;
 use std::pin::pin;
 
@@ -113,7 +113,7 @@ impl Plugin {
                     return Ok(exit);
                 }
                 Outcome::Running(job) => job,
-                _ => return Err(OTHER.to_string().into()),
+                _ => return Err(Error::Answer.into()),
             };
             if self.host.now_ms() > overdue {
                 return Err(
@@ -152,7 +152,7 @@ impl Plugin {
                 let news = metadata.get("output").and_then(Value::as_str);
                 Ok(news.unwrap_or_default().to_string())
             }
-            _ => Err(OTHER.to_string().into()),
+            _ => Err(Error::Answer.into()),
         }
     }
 
@@ -162,7 +162,7 @@ impl Plugin {
             .remote
             .call_existing(&core.sessions, session, &request)
             .await;
-        let result = answer.map_err(|error| error.to_string())?.result;
+        let result = answer?.result;
         result.map_err(|error| trust::sentence(&error.message).into())
     }
 }
