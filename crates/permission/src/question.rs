@@ -20,12 +20,12 @@ pub struct Permission {
     pub metadata: Value,
 }
 
-/// What is known of the sandbox's files.
+/// Which paths in the sandbox are directories, and what an edit would change there.
 #[derive(Debug)]
 pub enum Facts {
-    /// Nothing: no path is a directory.
+    /// Nothing is known, and no path counts as a directory; the paths that were asked about are noted.
     Files(RefCell<Vec<String>>),
-    /// Nothing: every path is a directory.
+    /// Nothing is known, and every path counts as a directory.
     Directories,
     /// What a preview found.
     Found(Found),

@@ -33,7 +33,7 @@ pub struct Config {
     /// Create with the first message.
     pub prewarm: bool,
     /// What becomes of the work.
-    pub sync: Sync,
+    pub sync: SyncMode,
     /// What stands before a branch's number.
     pub branch_prefix: String,
     /// Commits of history that the sandbox gets.
@@ -52,7 +52,7 @@ pub struct Config {
 
 /// What becomes of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sync {
+pub enum SyncMode {
     /// It comes home as a branch.
     Branch,
     /// And into the working tree.
@@ -162,13 +162,13 @@ impl Config {
         let sync = options
             .get("sync", "\"branch\", \"apply\" or \"off\"", |v| {
                 Some(match v.as_str()? {
-                    "branch" => Sync::Branch,
-                    "apply" => Sync::Apply,
-                    "off" => Sync::Off,
+                    "branch" => SyncMode::Branch,
+                    "apply" => SyncMode::Apply,
+                    "off" => SyncMode::Off,
                     _ => return None,
                 })
             })?
-            .unwrap_or(Sync::Branch);
+            .unwrap_or(SyncMode::Branch);
         let branch_prefix = options
             .get(
                 "branchPrefix",

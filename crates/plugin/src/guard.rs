@@ -225,7 +225,7 @@ pub(crate) const SERVED: &[&str] = &[
     "task",
     "webfetch",
     "websearch",
-    // Never served: it is denied for the case that nobody is there to block it.
+    // The plugin never serves this tool; it is denied for an OpenCode that runs without the plugin.
     "lsp",
 ];
 

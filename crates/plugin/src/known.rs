@@ -75,7 +75,7 @@ pub(crate) struct Following {
     pub(crate) news: RefCell<VecDeque<(Option<String>, bool)>>,
 }
 
-/// What a sandbox starts from, packed; nothing is carried into a sandbox for no project.
+/// What a session's sandbox starts from. There is no pack if the directory is no project: the sandbox is empty then.
 pub(crate) struct Ready {
     pub(crate) start: Start,
     pub(crate) packed: Option<Packed>,

@@ -1,4 +1,4 @@
-//! The plugin: what OpenCode sees, in terms of the rooms below.
+//! The plugin: what OpenCode sees, in terms of the crates below.
 //!
 //! [`Plugin`] is the whole of it: it is made once per OpenCode instance, tells which tools exist,
 //! and answers the hooks. It knows OpenCode's plugin API by meaning (a tool call, a permission

@@ -42,7 +42,7 @@ pub struct Plugin {
     opencode: Rc<dyn OpenCode>,
     secrets: Arc<Secrets>,
     init: Init,
-    state: RefCell<State>,
+    readiness: RefCell<Readiness>,
     guard: Guard,
     /// Tools of others of which the user has heard.
     told: RefCell<HashSet<String>>,
@@ -61,7 +61,7 @@ pub struct Plugin {
 }
 
 #[derive(Clone)]
-enum State {
+enum Readiness {
     /// Why nothing works.
     Refusing(String),
     Working(Rc<Core>),
@@ -89,7 +89,7 @@ impl Plugin {
             init,
             guard,
             told: RefCell::default(),
-            state: RefCell::new(State::Refusing(
+            readiness: RefCell::new(Readiness::Refusing(
                 "opencode-daytona-sandbox has not been started".into(),
             )),
             known: Rc::default(),
@@ -105,7 +105,7 @@ impl Plugin {
     /// From now on every tool refuses.
     fn refuse(&self, reason: &str) {
         self.host.log(Level::Error, reason);
-        *self.state.borrow_mut() = State::Refusing(reason.into());
+        *self.readiness.borrow_mut() = Readiness::Refusing(reason.into());
         self.toast("Sandbox unavailable", reason, "error");
     }
 
@@ -125,9 +125,9 @@ impl Plugin {
     }
 
     fn core(&self) -> Result<Rc<Core>, String> {
-        match &*self.state.borrow() {
-            State::Working(core) => Ok(Rc::clone(core)),
-            State::Refusing(reason) => Err(reason.clone()),
+        match &*self.readiness.borrow() {
+            Readiness::Working(core) => Ok(Rc::clone(core)),
+            Readiness::Refusing(reason) => Err(reason.clone()),
         }
     }
 

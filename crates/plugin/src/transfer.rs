@@ -9,9 +9,9 @@ pub(crate) mod progress;
 mod result;
 pub(crate) mod size;
 
-pub(crate) use result::{Brought, NotHome};
+pub(crate) use result::{NotHome, SyncResult};
 
-use crate::config::Sync as Mode;
+use crate::config::SyncMode;
 use crate::known::Known;
 use crate::opencode::OpenCode;
 use crate::remote::Remote;
@@ -44,7 +44,7 @@ pub(crate) struct Transfer {
     /// How far the preparations are.
     pub(crate) steps: Rc<Steps>,
     /// What becomes of the work.
-    pub(crate) mode: Mode,
+    pub(crate) mode: SyncMode,
     /// What a branch's number stands behind.
     pub(crate) branch_prefix: String,
     /// What is known of the sessions.
@@ -58,5 +58,5 @@ pub(crate) struct Transfer {
     /// The agent's commits are the user's.
     pub(crate) identity: bool,
     /// Is told what came home.
-    pub(crate) tell: Box<dyn Fn(&Brought)>,
+    pub(crate) tell: Box<dyn Fn(&SyncResult)>,
 }

@@ -280,8 +280,9 @@ pub struct Sessions {
     unusable: RefCell<HashSet<String>>,
 }
 
-/// When this process began, as far as this room can know. A number of a process that wrote before
-/// is that of a dead one: in a container, every OpenCode may be process 7.
+/// When this process first made a [`Sessions`], in milliseconds since the Unix epoch. A process number in a note that
+/// was written before belongs to a process that has ended, even if this one has the same number: in
+/// containers, every OpenCode may be process 7.
 static STARTED: AtomicU64 = AtomicU64::new(u64::MAX);
 
 impl Sessions {
@@ -435,7 +436,7 @@ impl Sessions {
                         }
                         true
                     }
-                    // If it was replaced by another process, the call finds that out, and says so.
+                    // Another process may have replaced the sandbox. The call finds that out, and tells the model.
                     Some(_) => used,
                     // The file was lost, but the work in the sandbox was not.
                     None if used && !goes => {

@@ -1,7 +1,7 @@
 //! What happens in OpenCode, and its end.
 
 use super::{Core, Plugin};
-use crate::config::Sync;
+use crate::config::SyncMode;
 use crate::wire::*;
 use futures::future::{join, pending, select};
 use host::Level;
@@ -151,7 +151,7 @@ impl Plugin {
     /// Says in the terminal that work travels: OpenCode's screen has gone, and a user who sees nothing
     /// presses Ctrl-C again, which ends the process at once.
     async fn tell_leaving(&self, core: &Core) {
-        if core.config.sync != Sync::Off && !core.sessions.unsynced().is_empty() {
+        if core.config.sync != SyncMode::Off && !core.sessions.unsynced().is_empty() {
             self.host.sleep(LEAVING_MS.0).await;
             while !self.opencode.terminal(LEAVING) {
                 self.host.sleep(LEAVING_MS.1).await;

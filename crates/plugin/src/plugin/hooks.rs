@@ -3,7 +3,7 @@
 
 use super::call::{self};
 use super::{Core, Plugin, snapshot};
-use crate::config::{Network, Sync};
+use crate::config::{Network, SyncMode};
 use crate::doctor::{self, is_no_shell};
 use crate::guard::{self, Maker};
 use crate::prompt;
@@ -44,7 +44,8 @@ impl Plugin {
         if !self.core().is_ok_and(|core| core.config.shell_on_host) {
             settings.insert("shell".into(), json!(self.init.shell));
         } else if now.shell.as_deref().is_some_and(is_no_shell) {
-            // It stands for no shell while the plugin is not there; no name is the user's own.
+            // This name makes OpenCode without the plugin find no shell. With an empty name OpenCode takes
+            // the user's own shell.
             settings.insert("shell".into(), json!(""));
         }
         let this_run = guard::denied_for_this_run(|name| self.host.env(name), &now.tools);
@@ -184,7 +185,7 @@ impl Plugin {
 
     /// The system prompt.
     pub async fn system(self: &Rc<Self>, system: System) -> System {
-        let brings_home = (self.core()).is_ok_and(|core| core.config.sync != Sync::Off);
+        let brings_home = (self.core()).is_ok_and(|core| core.config.sync != SyncMode::Off);
         System {
             system: prompt::rewrite(system.system, &self.paths(), brings_home),
         }

@@ -66,7 +66,7 @@ impl Plugin {
             Ok(command) => command,
             Err(why) => return done(format!("{why}\n\n{HELP}"), 2),
         };
-        let (plugin, core) = match self.alone(&cli.directory).await {
+        let (plugin, core) = match self.without_opencode(&cli.directory).await {
             Ok(opened) => opened,
             Err(why) => return done(format!("{why}\n"), 1),
         };
@@ -85,7 +85,7 @@ impl Plugin {
     }
 
     /// The plugin as OpenCode would start it in a directory.
-    async fn alone(&self, directory: &str) -> Result<(Rc<Plugin>, Rc<Core>), Error> {
+    async fn without_opencode(&self, directory: &str) -> Result<(Rc<Plugin>, Rc<Core>), Error> {
         let options = doctor::options(
             self.host.clone(),
             &self.secrets,

@@ -1,7 +1,7 @@
 //! How the plugin starts: it reads the configuration, and says which tools there are.
 
-use super::{Core, Plugin, State};
-use crate::config::{Network, Sync};
+use super::{Core, Plugin, Readiness};
+use crate::config::{Network, SyncMode};
 use crate::guard::{self};
 use crate::links;
 use crate::remote::Remote;
@@ -39,7 +39,7 @@ impl Plugin {
         let problem = match refusal.map_or(loaded, Err) {
             Ok(core) => {
                 let core = Rc::new(core);
-                *self.state.borrow_mut() = State::Working(Rc::clone(&core));
+                *self.readiness.borrow_mut() = Readiness::Working(Rc::clone(&core));
                 let plugin = Rc::clone(self);
                 // Whatever fails from now on is looked after, before anything is waited for.
                 core.sessions.keep_clean();
@@ -149,7 +149,7 @@ impl Plugin {
             id: init.project_id.clone(),
             worktree: paths.host().to_string(),
             is_repository: git,
-            brings_home: config.sync != Sync::Off,
+            brings_home: config.sync != SyncMode::Off,
             known_since: init.project_since.map(|since| since as u64),
         };
         let plugin = Rc::downgrade(self);

@@ -12,7 +12,7 @@
 //! user's own choice. (All of this as 1.18.33 does it, November 2026.)
 
 use super::call::{Cancel, never};
-use super::{Core, Plugin, State};
+use super::{Core, Plugin, Readiness};
 use crate::links;
 use crate::transfer::fork;
 use crate::wire::*;
@@ -86,7 +86,7 @@ impl Plugin {
                 };
             }
         };
-        *self.state.borrow_mut() = State::Working(Rc::clone(&core));
+        *self.readiness.borrow_mut() = Readiness::Working(Rc::clone(&core));
         if let Some(turn) = &shell.turn {
             self.turn(&shell.session_id, turn, None);
         }
@@ -348,7 +348,7 @@ pub(super) fn rest(output: &str, exit: Option<i64>, printed: &str) -> String {
     };
     match shown.strip_prefix(printed) {
         Some(rest) => rest.into(),
-        // It was cut: what follows is its end, and where all of it is.
+        // A long output was cut. The rest is its end, and the name of the file that has all of it.
         None => format!("\n{shown}"),
     }
 }

@@ -8,11 +8,11 @@
 
 use super::call::{failed, never};
 use super::{Core, Plugin};
-use crate::config::Sync as Mode;
+use crate::config::SyncMode;
 use crate::error::Error;
 use crate::known::{Following, Turn, Undone};
 use crate::remote::RemoteError;
-use crate::transfer::{Brought, NotHome};
+use crate::transfer::{NotHome, SyncResult};
 use crate::trust;
 use crate::wire::*;
 use futures::future::join_all;
@@ -83,7 +83,7 @@ impl Plugin {
         subject: Option<&str>,
         force: bool,
     ) -> Option<u32> {
-        if core.config.sync == Mode::Off {
+        if core.config.sync == SyncMode::Off {
             return Some(self.jobs_of(core, root).await);
         }
         let brought = core
@@ -139,7 +139,7 @@ impl Plugin {
     }
 
     /// Tells the user what came home.
-    pub(super) fn tell(&self, brought: &Brought) {
+    pub(super) fn tell(&self, brought: &SyncResult) {
         let Some(summary) = brought.summary() else {
             return;
         };
@@ -225,7 +225,7 @@ impl Plugin {
 
     /// Brings everything home that this process knows of.
     pub(super) async fn all_home(&self, core: &Core) {
-        if core.config.sync == Mode::Off {
+        if core.config.sync == SyncMode::Off {
             return;
         }
         let all = core.sessions.unsynced();
@@ -246,7 +246,7 @@ impl Plugin {
         session: &str,
         args: protocol::args::Sync,
     ) -> Executed {
-        if core.config.sync == Mode::Off {
+        if core.config.sync == SyncMode::Off {
             return failed(
                 "The user keeps the work in the sandbox (option `sync` is off), so nothing is brought home.".into(),
             );
@@ -266,7 +266,7 @@ impl Plugin {
         let brought = carry.try_to_bring(&core.sessions, &root, subject, true);
         let brought = match brought.await {
             Ok(Some(brought)) => brought,
-            Ok(None) => Brought::default(),
+            Ok(None) => SyncResult::default(),
             Err(not) => {
                 if not.too_much.is_some() {
                     self.tell_not_home(&root, &not);
@@ -356,7 +356,7 @@ impl Plugin {
             let heard = plugin.hear(&core, &session, following, &mut slot).await;
             drop(slot);
             match heard {
-                Ok(true) if core.config.sync != Mode::Off => {
+                Ok(true) if core.config.sync != SyncMode::Off => {
                     plugin.come_home(core, session, Some(UNDID));
                 }
                 Ok(_) => {}
@@ -510,7 +510,7 @@ impl Plugin {
 }
 
 /// What the tool `sync` says of what came home.
-fn report(brought: &Brought) -> Executed {
+fn report(brought: &SyncResult) -> Executed {
     if !brought.left_out.is_empty() {
         return failed(format!(
             "Not all of the work could be brought home. Left in the sandbox: {}. Make these files readable, or delete or ignore them, and call sync again.",

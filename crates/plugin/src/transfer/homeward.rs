@@ -4,8 +4,8 @@
 //! repeated: the sandbox keeps what it committed, the depot what it received, and the store says
 //! only what has arrived. So a kill between any two of them costs nothing but doing it again.
 
-use super::{Brought, NotHome, Transfer};
-use crate::config::Sync as Mode;
+use super::{NotHome, SyncResult, Transfer};
+use crate::config::SyncMode;
 use crate::error::Error;
 use crate::trust;
 use base64::Engine;
@@ -35,7 +35,7 @@ impl Transfer {
         session: &str,
         subject: Option<&str>,
         force: bool,
-    ) -> Result<Option<Brought>, Error> {
+    ) -> Result<Option<SyncResult>, Error> {
         let brought = self.try_to_bring(sessions, session, subject, force).await;
         brought.map_err(|not| not.reason)
     }
@@ -47,13 +47,13 @@ impl Transfer {
         session: &str,
         subject: Option<&str>,
         force: bool,
-    ) -> Result<Option<Brought>, NotHome> {
+    ) -> Result<Option<SyncResult>, NotHome> {
         let bring = async |entry: Option<Entry>| {
             let Some(entry) = entry.filter(|entry| force || entry.unsynced.is_some()) else {
                 return Ok(None);
             };
             if !entry.may_hold_work() {
-                return Ok(Some(Brought::nothing(&entry)));
+                return Ok(Some(SyncResult::nothing(&entry)));
             }
             match self.bring_now(sessions, session, &entry, subject).await {
                 Ok(brought) => Ok(Some(brought)),
@@ -78,12 +78,12 @@ impl Transfer {
         session: &str,
         entry: &Entry,
         subject: Option<&str>,
-    ) -> Result<Brought, NotHome> {
+    ) -> Result<SyncResult, NotHome> {
         let head = entry.host_head.as_deref();
         let message = self.message(session, subject);
         let Some(synced) = self.ask(sessions, session, entry, &message, None).await? else {
             sessions.came_home(session, entry, None, true).await?;
-            return Ok(Brought::nothing(entry));
+            return Ok(SyncResult::nothing(entry));
         };
         let left_out = trust::sentences(&synced.left_out);
         let all = synced.jobs == 0 && left_out.is_empty();
@@ -91,11 +91,11 @@ impl Transfer {
         let start = entry.base_commit.as_deref();
         let is_new =
             synced.tip != known.or(start).unwrap_or_default() || !synced.branches.is_empty();
-        let mut brought = Brought {
+        let mut brought = SyncResult {
             left_out,
             notes: trust::sentences(&synced.notes),
             jobs: synced.jobs,
-            ..Brought::nothing(entry)
+            ..SyncResult::nothing(entry)
         };
         let mut arrived = None;
         if is_new {
@@ -107,7 +107,7 @@ impl Transfer {
                 .await?;
             let Some(landed) = landed else {
                 // Another process brought it home and ended the session.
-                return Ok(Brought::nothing(entry));
+                return Ok(SyncResult::nothing(entry));
             };
             if odd.is_none() {
                 self.project.keep(session, &incoming.tip).await?;
@@ -125,7 +125,7 @@ impl Transfer {
             brought.landed = changed.then_some(landed);
         }
         sessions.came_home(session, entry, arrived, all).await?;
-        if self.mode == Mode::Apply
+        if self.mode == SyncMode::Apply
             && let Some(home) = &brought.home
         {
             brought.not_applied = self.apply(sessions, session, entry, &home.commit).await?;

@@ -6,7 +6,7 @@ use sync::Landed;
 
 /// What came of bringing work home.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Brought {
+pub(crate) struct SyncResult {
     /// What arrived; none if there was nothing new.
     pub(crate) landed: Option<Landed>,
     /// The branch that has the session's work, if it ever had any.
@@ -44,12 +44,12 @@ impl<T: Into<Error>> From<T> for NotHome {
     }
 }
 
-impl Brought {
+impl SyncResult {
     /// Nothing new.
-    pub(crate) fn nothing(entry: &Entry) -> Brought {
-        Brought {
+    pub(crate) fn nothing(entry: &Entry) -> SyncResult {
+        SyncResult {
             home: entry.home.clone(),
-            ..Brought::default()
+            ..SyncResult::default()
         }
     }
 
