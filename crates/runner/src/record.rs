@@ -4,7 +4,7 @@
 //! then finds the answer. It holds `started`, then the reply behind it. A process that died in
 //! between leaves `started` alone, and the lock is gone with it.
 //!
-//! Never: an error. Without a place for records every request is new.
+//! A record that cannot be read or written is no error: that request then counts as new.
 
 use crate::state::State;
 use protocol::Reply;

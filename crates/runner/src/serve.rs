@@ -1,8 +1,9 @@
 //! From a request to a reply: which requests are answered from a record, and who does the work.
 
+use crate::answer::{error, reply};
 use crate::record::{Claim, Records};
 use crate::state::State;
-use crate::{error, job, port, reply, setup, web, work};
+use crate::{job, port, setup, web, work};
 use protocol::{
     Code, Op, Outcome, Preview, Previewed, Reply, Request, ToolArgs, ToolCall, ToolError,
 };
@@ -27,12 +28,14 @@ pub(crate) fn serve(request: &Request) -> Reply {
                 return reply(id, false, Err(error));
             }
             match &call.args {
-                // A job is its own record.
+                // No record is needed: where a job of this id was begun, its supervisor or its directory
+                // has the answer.
                 ToolArgs::Bash(bash) => {
                     let (replayed, result) = job::start(&state, id, call, bash);
                     reply(id, replayed, result)
                 }
-                // What it repeats is harmless, and input knows its request.
+                // No record is needed: a second look is harmless, and the supervisor takes the input of
+                // one request once.
                 ToolArgs::Job(args) => reply(id, false, job::visit(&state, id, args)),
                 ToolArgs::Sync(_) => {
                     let message = "only the host can bring the work home: send `sync` as an operation, not as a tool";

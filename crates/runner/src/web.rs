@@ -8,7 +8,7 @@
 
 mod page;
 
-use crate::error;
+use crate::answer::error;
 use crate::state::State;
 use base64::Engine;
 use protocol::args::{Format, Webfetch, Websearch};

@@ -1,8 +1,10 @@
 //! The request's side of a job: start it, ask it, stop it.
 
-use super::{Answer, Ask, BACKGROUND, DONE, OUT, Spec, address, is_same_user, list};
+use super::list;
+use super::wire::{Answer, Ask, BACKGROUND, DONE, OUT, Spec, address, is_same_user, runs};
+use crate::answer::{error, sandbox};
+use crate::input;
 use crate::state::State;
-use crate::{error, input};
 use protocol::{
     Code, JobStop, JobWait, Outcome, StopReason, ToolCall, ToolError, ToolOutput, Wait, args,
 };
@@ -139,7 +141,8 @@ fn rest(state: &State, job: &str, done: &ToolOutput, offset: u64) -> (String, u6
     let total = done.metadata.get("bytes").and_then(Value::as_u64);
     let read = || -> Option<String> {
         let mut file = File::open(state.find("jobs", job)?.join(OUT)).ok()?;
-        // Where something was left out, places are not what they were.
+        // The middle of a long output is left out of the file. Then an offset in the output is none in
+        // the file.
         if Some(file.metadata().ok()?.len()) != total {
             return None;
         }
@@ -163,10 +166,6 @@ fn rest(state: &State, job: &str, done: &ToolOutput, offset: u64) -> (String, u6
         return (String::new(), total);
     }
     (read().unwrap_or_else(|| done.output.clone()), total)
-}
-
-fn sandbox(message: String) -> ToolError {
-    error(Code::Sandbox, message)
 }
 
 struct Existing;
@@ -373,13 +372,6 @@ fn prune(jobs: &Path) {
             let _ = fs::remove_dir_all(path);
         }
     }
-}
-
-/// True if someone answers for the job.
-pub(super) fn runs(job: &str) -> bool {
-    address(job)
-        .and_then(|address| UnixStream::connect_addr(&address))
-        .is_ok()
 }
 
 /// How many commands still run in the background. Those that found no place on disk are not known.

@@ -1,7 +1,6 @@
 //! Which commands run, for a model that does not know their names any more.
 
-use super::client::runs;
-use super::{Answer, BACKGROUND, COMMAND, DONE};
+use super::wire::{Answer, BACKGROUND, COMMAND, DONE, runs};
 use crate::state::State;
 use protocol::{Outcome, ToolOutput};
 use serde_json::{Value, json};

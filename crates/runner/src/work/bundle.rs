@@ -7,8 +7,9 @@
 //! Surprise: a ref that the host has already is not in the bundle, so `out/0` is missing if only
 //! other branches have something new.
 
-use super::{Repository, weight};
-use crate::error;
+use super::repository::{OUT, Repository};
+use super::weight;
+use crate::answer::error;
 use crate::git::{Git, is_hash};
 use crate::setup::TAGS;
 use crate::state::State;
@@ -20,7 +21,6 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-pub(super) const OUT: &str = "refs/opencode/out";
 const MAX_BRANCHES: usize = 50;
 const BUNDLES: &str = "bundles";
 

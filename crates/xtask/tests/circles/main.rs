@@ -19,7 +19,6 @@ const NOT_YET: &[&str] = &[
     "host",
     "local",
     "plugin",
-    "runner",
     "session-sync",
     "sessions",
     "sync",
