@@ -5,7 +5,7 @@
 //! them. A copy is among the runner's records, for a repository that the agent makes anew.
 
 use crate::git::Git;
-use crate::state::{State, hash};
+use crate::state::{State, name_of};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -97,6 +97,6 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn records(git: &Git, state: &State) -> impl Iterator<Item = PathBuf> {
-    let name = format!("{:016x}", hash(git.dir.as_os_str()));
+    let name = name_of(&git.dir);
     state.all(RULES).map(move |dir| dir.join(&name))
 }

@@ -26,7 +26,7 @@ use crate::answer::{error, sandbox, setup_failed};
 use crate::exclude;
 use crate::git::{Git, is_hash};
 use crate::partial;
-use crate::state::{State, hash};
+use crate::state::{State, name_of};
 use protocol::{Base, Code, Ready, Setup, ToolError};
 use std::fs::{self, File};
 use std::io;
@@ -224,7 +224,7 @@ impl Place<'_> {
 
     /// Where the runner's records have the mark of this directory.
     fn records(&self) -> impl Iterator<Item = PathBuf> {
-        let name = format!("{:016x}", hash(self.root.as_os_str()));
+        let name = name_of(self.root);
         self.state.all(PROJECTS).map(move |dir| dir.join(&name))
     }
 
