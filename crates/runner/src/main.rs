@@ -21,7 +21,7 @@ mod port;
 mod record;
 mod serve;
 mod setup;
-mod state;
+mod storage;
 mod web;
 mod work;
 

@@ -26,7 +26,7 @@ use crate::answer::{error, sandbox, setup_failed};
 use crate::exclude;
 use crate::git::{Git, is_hash};
 use crate::partial;
-use crate::state::{State, name_of};
+use crate::storage::{Storage, name_of};
 use protocol::{Base, Code, Ready, Setup, ToolError};
 use std::fs::{self, File};
 use std::io;
@@ -73,7 +73,7 @@ pub(crate) const INIT: &[&str] = &["init", "--quiet", "--template="];
 
 /// Makes `setup.root`, or finds that it is there. `sandbox` is the id of this sandbox.
 pub(crate) fn run(
-    state: &State,
+    storage: &Storage,
     setup: &Setup,
     sandbox_id: Option<&str>,
 ) -> Result<Ready, ToolError> {
@@ -93,8 +93,8 @@ pub(crate) fn run(
             root.display()
         ))
     })?;
-    let _lock = lock(state, root);
-    let done = set_up(state, root, setup, sandbox_id);
+    let _lock = lock(storage, root);
+    let done = set_up(storage, root, setup, sandbox_id);
     match done {
         Err(why) if why.code == Code::Sandbox && is_full(root) => Err(ToolError {
             message: format!(
@@ -118,7 +118,7 @@ fn is_full(dir: &Path) -> bool {
 }
 
 fn set_up(
-    state: &State,
+    storage: &Storage,
     root: &Path,
     setup: &Setup,
     sandbox_id: Option<&str>,
@@ -126,15 +126,15 @@ fn set_up(
     let git = Git::new(root);
     git.check()?;
     let place = Place {
-        state,
+        storage,
         root,
         sandbox: sandbox_id,
     };
     let inherited = !setup.probe && place.is_inherited();
     let found = found(&git, inherited);
     let list: String = found.iter().map(|hash| format!("{hash}\n")).collect();
-    // Written twice: here while a repository that the image brought has none of our refs, and below
-    // where this setup made the repository.
+    // The list is written here, before anything of ours is in a repository that the image brought, and
+    // again below, where there was no repository yet.
     let note = || fs::write(root.join(".git").join(FOUND), &list);
     let _ = note();
     match &setup.base {
@@ -185,21 +185,21 @@ pub(crate) fn make_cwd(root: &Path, cwd: Option<&str>) {
 /// Waits for the project's lock: a setup and everything about its state come one after the other.
 /// Git inherits it, so that a git whose runner was killed still keeps the next one waiting. It is on
 /// the directory itself, because a full disk takes no file for it.
-pub(crate) fn lock(state: &State, root: &Path) -> Option<File> {
+pub(crate) fn lock(storage: &Storage, root: &Path) -> Option<File> {
     let lock = File::open(root).ok().filter(|root| {
         let exclusive = rustix::fs::FlockOperation::LockExclusive;
         rustix::fs::flock(root, exclusive).is_ok()
     });
-    let lock = lock.or_else(|| state.lock("work"))?;
+    let lock = lock.or_else(|| storage.lock("work"))?;
     let _ = rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty());
     Some(lock)
 }
 
 /// True if a setup of the project directory has ended in this sandbox, and none is half done. The
 /// caller holds the lock. Without an id, only the latter can be seen.
-pub(crate) fn is_set_up(state: &State, root: &Path, sandbox: Option<&str>) -> bool {
+pub(crate) fn is_set_up(storage: &Storage, root: &Path, sandbox: Option<&str>) -> bool {
     let place = Place {
-        state,
+        storage,
         root,
         sandbox,
     };
@@ -208,7 +208,7 @@ pub(crate) fn is_set_up(state: &State, root: &Path, sandbox: Option<&str>) -> bo
 
 /// A project directory of a sandbox.
 struct Place<'a> {
-    state: &'a State,
+    storage: &'a Storage,
     root: &'a Path,
     sandbox: Option<&'a str>,
 }
@@ -225,7 +225,7 @@ impl Place<'_> {
     /// Where the runner's records have the mark of this directory.
     fn records(&self) -> impl Iterator<Item = PathBuf> {
         let name = name_of(self.root);
-        self.state.all(PROJECTS).map(move |dir| dir.join(&name))
+        self.storage.all(PROJECTS).map(move |dir| dir.join(&name))
     }
 
     fn is_marked(&self) -> bool {
@@ -252,7 +252,7 @@ impl Place<'_> {
             {
                 fs::write(own, sandbox).map_err(setup_failed)?;
             }
-            let _ = self.state.sub(PROJECTS);
+            let _ = self.storage.sub(PROJECTS);
             for record in self.records() {
                 let _ = fs::write(record, sandbox);
             }
@@ -377,7 +377,7 @@ fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Resu
             build_beside(git, base, &branch_ref)?;
         }
     }
-    exclude::take(git, place.state, base.exclude.as_deref()).map_err(setup_failed)?;
+    exclude::take(git, place.storage, base.exclude.as_deref()).map_err(setup_failed)?;
     if unfinished.exists() {
         git.run(&["symbolic-ref", "HEAD", &branch_ref])?;
         if base.partial {

@@ -30,7 +30,7 @@ mod state;
 mod weight;
 
 use crate::job;
-use crate::state::State;
+use crate::storage::Storage;
 use protocol::{Sync, Synced, ToolCall, ToolError};
 use std::fs;
 use std::path::Path;
@@ -50,10 +50,10 @@ const SHORTENED: &str =
 pub(crate) fn sync(site: Site<'_>, sync: &Sync) -> Result<Synced, ToolError> {
     let after = sync.after.as_deref().map(turn_name).transpose()?;
     let repository = Repository::open_or_make(site, project(&sync.root)?)?;
-    let state = site.state;
+    let storage = site.storage;
     // Before the files are looked at: what a command writes that ends meanwhile is not in the
     // state, so the host must ask again.
-    let jobs = job::count_background(state);
+    let jobs = job::count_background(storage);
     let kept = match after {
         Some(after) => {
             let turns = repository.turns()?;
@@ -85,13 +85,13 @@ pub(crate) fn sync(site: Site<'_>, sync: &Sync) -> Result<Synced, ToolError> {
         return Ok(synced);
     };
     let known = bundle::known(&repository, &have.iter().collect::<Vec<_>>());
-    send(state, &repository, sync, &known, &mut synced)?;
+    send(storage, &repository, sync, &known, &mut synced)?;
     if after.is_none() && synced.too_much.is_some() {
         // What was large may be gone by now.
         let tip = state::shortened(&repository.git, &synced.tip, &known, &sync.message)?;
         if let Some(tip) = tip.filter(|tip| *tip != synced.tip) {
             let last = std::mem::replace(&mut synced.tip, tip);
-            send(state, &repository, sync, &known, &mut synced)?;
+            send(storage, &repository, sync, &known, &mut synced)?;
             match synced.too_much {
                 Some(_) => synced.tip = last,
                 None => {
@@ -106,7 +106,7 @@ pub(crate) fn sync(site: Site<'_>, sync: &Sync) -> Result<Synced, ToolError> {
 
 /// Bundles what the host does not have of the state that `synced` names, and says what is in it.
 fn send(
-    state: &State,
+    storage: &Storage,
     repository: &Repository,
     sync: &Sync,
     known: &[String],
@@ -121,7 +121,7 @@ fn send(
     tips.extend(synced.branches.iter().map(|branch| branch.commit.as_str()));
     let lfs = lfs::kept(repository, &tips, known)?;
     tips.extend(lfs.as_deref());
-    let made = bundle::make(state, repository, &tips, known, sync.max_bytes)?;
+    let made = bundle::make(storage, repository, &tips, known, sync.max_bytes)?;
     synced.lfs = lfs;
     (synced.bundle, synced.too_much) = match made {
         Made::Nothing => (None, None),

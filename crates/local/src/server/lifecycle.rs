@@ -499,7 +499,8 @@ impl Sandboxes {
             *known = made.clone();
         }
         let done = self.update(sandbox, |record| {
-            // Looked at in here: a toolbox that ends now finds the state that it must change.
+            // Whether it runs is looked at while the record is locked: a toolbox that ends after this
+            // finds the new state, and changes it to stopped.
             record.state = match lock(&sandbox.live).is_some() {
                 true => SandboxState::Started,
                 false => SandboxState::Stopped,

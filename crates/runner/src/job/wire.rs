@@ -1,7 +1,7 @@
 //! What requests and supervisors of jobs agree on: what is said over a job's socket, and which files a
 //! job has.
 
-use crate::state::home_hash;
+use crate::storage::home_hash;
 use protocol::{Outcome, StopReason, ToolError, Wait};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

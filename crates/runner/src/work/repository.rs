@@ -4,7 +4,7 @@ use crate::answer::{error, setup_failed};
 use crate::exclude;
 use crate::git::Git;
 use crate::setup::{self, INIT};
-use crate::state::State;
+use crate::storage::Storage;
 use protocol::{Code, ToolError};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const BROKEN: &str = ".git.broken-";
 /// Where a request finds the project's state.
 #[derive(Clone, Copy)]
 pub(crate) struct Site<'a> {
-    pub(crate) state: &'a State,
+    pub(crate) storage: &'a Storage,
     /// The id of this sandbox, as the host says.
     pub(crate) sandbox: Option<&'a str>,
 }
@@ -40,8 +40,8 @@ pub(super) struct Repository {
 
 /// Waits for the project's lock; an error if no setup of it has ended.
 fn enter(site: Site<'_>, root: &Path) -> Result<Option<File>, ToolError> {
-    let lock = setup::lock(site.state, root);
-    if setup::is_set_up(site.state, root, site.sandbox) {
+    let lock = setup::lock(site.storage, root);
+    if setup::is_set_up(site.storage, root, site.sandbox) {
         return Ok(lock);
     }
     Err(error(
@@ -80,7 +80,7 @@ impl Repository {
         let make = || {
             git.run(INIT)?;
             // Without them the host's ignored files would come home.
-            exclude::restore(&git, site.state).map_err(setup_failed)?;
+            exclude::restore(&git, site.storage).map_err(setup_failed)?;
             setup::configure(&git, None, None)
         };
         // Git repairs what lacks a part.

@@ -13,21 +13,21 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tools::fs::fnv1a;
 
-/// How often [`State::is_due`] says yes.
+/// How often [`Storage::is_due`] says yes.
 const DUE: Duration = Duration::from_secs(600);
 
 /// The places of this sandbox.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct Storage {
     /// Where new things go, if a byte can be written anywhere.
     dir: Option<PathBuf>,
     /// All places that are ours, in order: a disk that was full a moment ago was passed over.
     places: Vec<PathBuf>,
 }
 
-impl State {
+impl Storage {
     /// Looks at the places.
-    pub(crate) fn open() -> State {
+    pub(crate) fn open() -> Storage {
         let uid = rustix::process::getuid().as_raw();
         let home = std::env::var_os("HOME")
             .map(PathBuf::from)
@@ -56,7 +56,7 @@ impl State {
             .into_iter()
             .filter(known)
             .filter_map(|mut place| place.pop());
-        State {
+        Storage {
             dir,
             places: places.collect(),
         }
