@@ -1,6 +1,7 @@
 //! Test controls below `/_test`: latency, counts of requests and bytes, planted faults, the clock,
-//! process lists.
+//! process lists, the list of routes.
 //!
+//! They are a layer in front of what is served, and know neither its router nor its handlers.
 //! They exist only with `--test-controls`, need the key like everything else, and are themselves
 //! neither counted nor faulted. A fault's `match.path` is a glob over the path; `*` also crosses `/`.
 
