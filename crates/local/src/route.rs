@@ -46,26 +46,13 @@ method!(delete, "DELETE");
 /// The router of a list.
 pub(crate) fn router<S: Clone + Send + Sync + 'static>(routes: Vec<Route<S>>) -> Router<S> {
     routes.into_iter().fold(Router::new(), |router, route| {
-        router.route(&unnamed(route.name.template), route.handler)
+        router.route(route.name.template, route.handler)
     })
 }
 
 /// The names of a list.
 pub(crate) fn names<S>(routes: Vec<Route<S>>) -> Vec<Name> {
     routes.into_iter().map(|route| route.name).collect()
-}
-
-/// The template with its placeholders numbered: the clients give one segment different names, which a
-/// router does not take.
-fn unnamed(template: &str) -> String {
-    let segments = template.split('/').enumerate();
-    let segments: Vec<String> = segments
-        .map(|(at, segment)| match segment.starts_with('{') {
-            true => format!("{{{at}}}"),
-            false => segment.to_owned(),
-        })
-        .collect();
-    segments.join("/")
 }
 
 /// The template of a request, if a route has it. A literal segment is better than a placeholder.
