@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::proxied;
 use crate::status::{check, check_toolbox, message};
+use crate::toolbox::{BULK_UPLOAD, DOWNLOAD, EXECUTE, Toolbox};
 use crate::types::*;
 use host::{Body, Host, HttpRequest, HttpResponse, Level, Part, PartContent};
 use serde::de::DeserializeOwned;
@@ -56,15 +57,6 @@ impl std::fmt::Debug for Settings {
 pub struct Client {
     pub(crate) host: Arc<dyn Host>,
     settings: Arc<Settings>,
-}
-
-/// Address of one sandbox's toolbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Toolbox {
-    /// The sandbox.
-    pub id: String,
-    /// Base URL of the proxy.
-    pub proxy_url: String,
 }
 
 impl Client {
@@ -267,7 +259,7 @@ impl Client {
         execute: &Execute,
         max_bytes: usize,
     ) -> Result<ExecuteResult> {
-        let url = toolbox_url(toolbox, EXECUTE);
+        let url = toolbox.url(EXECUTE);
         let timeout_ms = execute.timeout * 1000 + 15_000;
         let response = self
             .once(
@@ -286,7 +278,7 @@ impl Client {
 
     /// Uploads files in one request. Not atomic: use temporary names and a rename.
     pub async fn upload(&self, toolbox: &Toolbox, files: &[Upload]) -> Result<()> {
-        let url = toolbox_url(toolbox, BULK_UPLOAD);
+        let url = toolbox.url(BULK_UPLOAD);
         let mut parts = Vec::new();
         for (index, file) in files.iter().enumerate() {
             // The path must come before the content of the same index.
@@ -341,7 +333,7 @@ impl Client {
         let query = format!("{DOWNLOAD}?path={}", segment(path));
         let request = HttpRequest {
             method: "GET",
-            url: toolbox_url(toolbox, &query),
+            url: toolbox.url(&query),
             headers: vec![(
                 "range".into(),
                 format!("bytes={}-{}", part.start, part.end.saturating_sub(1)),
@@ -546,19 +538,6 @@ impl Client {
     pub(crate) fn api(&self, path: &str) -> String {
         format!("{}{path}", self.settings.api_url.trim_end_matches('/'))
     }
-}
-
-/// Paths of the toolbox.
-pub(crate) const EXECUTE: &str = "/process/execute";
-pub(crate) const BULK_UPLOAD: &str = "/files/bulk-upload";
-pub(crate) const DOWNLOAD: &str = "/files/download";
-
-fn toolbox_url(toolbox: &Toolbox, path: &str) -> String {
-    format!(
-        "{}/{}{path}",
-        toolbox.proxy_url.trim_end_matches('/'),
-        toolbox.id
-    )
 }
 
 pub(crate) fn going(id: &str) -> Error {

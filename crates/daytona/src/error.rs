@@ -5,7 +5,7 @@
 //! 401 as if the key were wrong. So it has kinds of its own ([`Error::Toolbox`], [`Error::Refused`],
 //! [`Error::Killed`]), and no kind is told by the words of a message.
 
-use crate::types::OLDEST_DAEMON;
+use crate::daemon::OLDEST_DAEMON;
 use host::{CertificateFault, HttpError};
 
 /// A result of this client.

@@ -9,14 +9,17 @@
 //! ask the API; the proxy repeats POSTs; a list lags behind a get.
 
 mod client;
+mod daemon;
 mod error;
 mod proxied;
 mod snapshot;
 mod status;
+mod toolbox;
 mod types;
 
-pub use client::{Client, Settings, Toolbox};
+pub use client::{Client, Settings};
 pub use error::{Error, Result};
+pub use toolbox::Toolbox;
 pub use types::{
     CreateSandbox, Execute, ExecuteResult, Resources, Sandbox, SignedPreview, Snapshot, State,
     Upload, UploadSource, Usable, Way, is_reserved_port,

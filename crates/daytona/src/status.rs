@@ -1,7 +1,7 @@
 //! What an answer means: statuses and headers of the control plane and of toolboxes, as kinds of errors.
 
-use crate::client::{BULK_UPLOAD, DOWNLOAD, Toolbox};
 use crate::error::{Error, Result};
+use crate::toolbox::{BULK_UPLOAD, DOWNLOAD, Toolbox};
 use host::HttpResponse;
 
 /// The service's words: `message`, else `error` or `errors`, else the start of the body.
@@ -135,7 +135,7 @@ fn retry_after_ms(response: &HttpResponse, now: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::EXECUTE;
+    use crate::toolbox::EXECUTE;
 
     fn response(status: u16, body: &str) -> HttpResponse {
         HttpResponse {

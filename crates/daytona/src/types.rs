@@ -1,7 +1,8 @@
 //! Bodies of requests and replies, in the service's own spelling.
 
-use crate::client::Toolbox;
+use crate::daemon::is_too_old;
 use crate::error::{Error, Result};
+use crate::toolbox::Toolbox;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -105,10 +106,6 @@ pub struct Sandbox {
     pub daemon_version: Option<String>,
 }
 
-/// The oldest daemon that passes on the environment of a request (`envs` of execute): major and
-/// minor version. Older ones ignore it without a word.
-pub(crate) const OLDEST_DAEMON: (u64, u64) = (0, 167);
-
 /// Ports of Daytona's own servers in every sandbox: the toolbox, SSH, a terminal in the browser,
 /// recordings.
 const RESERVED_PORTS: [u16; 4] = [2280, 22220, 22222, 33333];
@@ -116,18 +113,6 @@ const RESERVED_PORTS: [u16; 4] = [2280, 22220, 22222, 33333];
 /// True for a port that no link may lead to: whoever reaches it needs no key.
 pub fn is_reserved_port(port: u16) -> bool {
     RESERVED_PORTS.contains(&port)
-}
-
-/// Major and minor number of `v0.190.0-x`; none if it is no version.
-fn parse_version(text: &str) -> Option<(u64, u64)> {
-    let mut numbers = text.trim().trim_start_matches('v').split('.');
-    let mut number = || {
-        let digits: String = (numbers.next()?.chars())
-            .take_while(char::is_ascii_digit)
-            .collect();
-        digits.parse().ok()
-    };
-    Some((number()?, number()?))
 }
 
 impl Sandbox {
@@ -142,10 +127,9 @@ impl Sandbox {
 
     /// The sandbox, unless its daemon is known to be too old to work in it.
     pub fn fit(self) -> Result<Sandbox> {
-        let version = self.daemon_version.as_deref();
-        match version.and_then(parse_version) {
-            Some(version) if version < OLDEST_DAEMON => Err(Error::OldDaemon {
-                version: self.daemon_version.unwrap_or_default(),
+        match self.daemon_version {
+            Some(version) if is_too_old(&version) => Err(Error::OldDaemon {
+                version,
                 id: self.id,
             }),
             _ => Ok(self),

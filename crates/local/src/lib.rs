@@ -15,8 +15,12 @@
 mod cli;
 mod clock;
 mod ids;
+mod installation;
+mod mutex;
+mod options;
 mod problem;
 mod relay;
+mod route;
 mod server;
 mod toolbox;
 

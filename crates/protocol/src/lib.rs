@@ -4,7 +4,7 @@
 //! repeated id from its record and never does the work twice, because proxies repeat POSTs and
 //! the host repeats whatever it lost the answer to.
 //!
-//! This room knows nothing of OpenCode, of Daytona or of files. It is serde types, limits and the
+//! This crate knows nothing of OpenCode, of Daytona or of files. It is serde types, limits and the
 //! [`frame`] that carries a reply through a shell's merged output.
 //!
 //! Surprise: the runner is not trusted. Everything here that is read by the host is bounded, and

@@ -5,7 +5,7 @@
 //! them. A copy is among the runner's records, for a repository that the agent makes anew.
 
 use crate::git::Git;
-use crate::state::{State, hash};
+use crate::storage::{Storage, name_of};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,16 +20,16 @@ const RULES: &str = "exclude";
 
 /// Takes uploaded rules, and removes the file that they came in. Without any, those of a session that
 /// the image was made of go.
-pub(crate) fn take(git: &Git, state: &State, uploaded: Option<&str>) -> io::Result<()> {
+pub(crate) fn take(git: &Git, storage: &Storage, uploaded: Option<&str>) -> io::Result<()> {
     let rules = match uploaded.map(fs::read) {
         None => Vec::new(),
         Some(Ok(rules)) => rules,
         // This is done again, and they were taken the first time.
-        Some(Err(why)) if why.kind() == io::ErrorKind::NotFound => return restore(git, state),
+        Some(Err(why)) if why.kind() == io::ErrorKind::NotFound => return restore(git, storage),
         Some(Err(why)) => return Err(why),
     };
-    let _ = state.sub(RULES);
-    for record in records(git, state) {
+    let _ = storage.sub(RULES);
+    for record in records(git, storage) {
         let _ = fs::write(record, &rules);
     }
     put(git, &rules)?;
@@ -37,8 +37,8 @@ pub(crate) fn take(git: &Git, state: &State, uploaded: Option<&str>) -> io::Resu
 }
 
 /// The host's rules again, for a repository that is new.
-pub(crate) fn restore(git: &Git, state: &State) -> io::Result<()> {
-    let rules = records(git, state).find_map(|record| fs::read(record).ok());
+pub(crate) fn restore(git: &Git, storage: &Storage) -> io::Result<()> {
+    let rules = records(git, storage).find_map(|record| fs::read(record).ok());
     rules.map_or(Ok(()), |rules| put(git, &rules))
 }
 
@@ -96,7 +96,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n').filter(move |_| !is_empty)
 }
 
-fn records(git: &Git, state: &State) -> impl Iterator<Item = PathBuf> {
-    let name = format!("{:016x}", hash(git.dir.as_os_str()));
-    state.all(RULES).map(move |dir| dir.join(&name))
+fn records(git: &Git, storage: &Storage) -> impl Iterator<Item = PathBuf> {
+    let name = name_of(&git.dir);
+    storage.all(RULES).map(move |dir| dir.join(&name))
 }

@@ -11,7 +11,7 @@
 //!
 //! Surprise: git refuses repositories of other owners, so every call names the directory as safe.
 
-use crate::error;
+use crate::answer::error;
 use protocol::{Code, ToolError};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};

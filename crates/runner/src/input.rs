@@ -4,7 +4,7 @@
 //! Surprise: the variables are not unset here, which would need `unsafe`; whoever starts a process
 //! removes them with [`is_request_variable`].
 
-use crate::error;
+use crate::answer::error;
 use protocol::{Code, ENV_REQUEST, Request, ToolError, VERSION};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};

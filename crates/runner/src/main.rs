@@ -10,6 +10,7 @@
 //! Surprise: a command is run by a second process of this same binary (`--supervise`), which
 //! outlives the request; see [`job`]. A third is git's filter (`--lfs`); see [`lfs`].
 
+mod answer;
 mod exclude;
 mod git;
 mod input;
@@ -20,11 +21,12 @@ mod port;
 mod record;
 mod serve;
 mod setup;
-mod state;
+mod storage;
 mod web;
 mod work;
 
-use protocol::{Code, Outcome, Reply, Runner, ToolError, frame};
+use answer::{error, reply};
+use protocol::{Code, Reply, frame};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
@@ -70,29 +72,6 @@ fn main() {
 fn set_current(id: &str) {
     if let Ok(mut current) = CURRENT.lock() {
         *current = id.to_string();
-    }
-}
-
-/// A reply from this runner.
-fn reply(id: &str, replayed: bool, result: Result<Outcome, ToolError>) -> Reply {
-    Reply {
-        protocol: protocol::VERSION,
-        runner: Runner {
-            version: env!("CARGO_PKG_VERSION").into(),
-            commit: env!("RUNNER_COMMIT").into(),
-        },
-        id: id.to_string(),
-        replayed,
-        result,
-    }
-}
-
-/// An error with a code.
-fn error(code: Code, message: impl Into<String>) -> ToolError {
-    ToolError {
-        code,
-        message: message.into(),
-        metadata: None,
     }
 }
 

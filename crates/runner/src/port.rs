@@ -6,7 +6,7 @@
 //! Never: connect to it. A server that serves one connection, or counts them, is left alone; the
 //! kernel's own list of listeners is read instead.
 
-use crate::error;
+use crate::answer::error;
 use protocol::{Code, ToolError, ToolOutput, args};
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

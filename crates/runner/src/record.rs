@@ -4,9 +4,9 @@
 //! then finds the answer. It holds `started`, then the reply behind it. A process that died in
 //! between leaves `started` alone, and the lock is gone with it.
 //!
-//! Never: an error. Without a place for records every request is new.
+//! A record that cannot be read or written is no error: that request then counts as new.
 
-use crate::state::State;
+use crate::storage::Storage;
 use protocol::Reply;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ const MAX_KEPT: usize = 256 * 1024;
 
 /// The records of this sandbox.
 pub(crate) struct Records<'a> {
-    state: &'a State,
+    storage: &'a Storage,
 }
 
 /// What is known of an id.
@@ -42,20 +42,20 @@ pub(crate) struct Claimed {
 
 impl Records<'_> {
     /// The records.
-    pub(crate) fn open(state: &State) -> Records<'_> {
-        Records { state }
+    pub(crate) fn open(storage: &Storage) -> Records<'_> {
+        Records { storage }
     }
 
     /// Claims `id`, after waiting for whoever works on it.
     pub(crate) fn claim(&self, id: &str) -> Claim {
-        let dir = self.state.sub("records");
+        let dir = self.storage.sub("records");
         if let Some(dir) = &dir
-            && self.state.is_due("prune-records")
+            && self.storage.is_due("prune-records")
         {
             prune(dir);
         }
         let Some(path) = self
-            .state
+            .storage
             .find("records", id)
             .or(dir.map(|dir| dir.join(id)))
         else {

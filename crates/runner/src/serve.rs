@@ -1,8 +1,9 @@
 //! From a request to a reply: which requests are answered from a record, and who does the work.
 
+use crate::answer::{error, reply};
 use crate::record::{Claim, Records};
-use crate::state::State;
-use crate::{error, job, port, reply, setup, web, work};
+use crate::storage::Storage;
+use crate::{job, port, setup, web, work};
 use protocol::{
     Code, Op, Outcome, Preview, Previewed, Reply, Request, ToolArgs, ToolCall, ToolError,
 };
@@ -12,10 +13,10 @@ use tools::fs::Tree;
 
 /// Answers one request.
 pub(crate) fn serve(request: &Request) -> Reply {
-    let state = State::open();
+    let storage = Storage::open();
     let id = &request.id;
     let site = work::Site {
-        state: &state,
+        storage: &storage,
         sandbox: request.sandbox.as_deref(),
     };
     match &request.op {
@@ -27,30 +28,32 @@ pub(crate) fn serve(request: &Request) -> Reply {
                 return reply(id, false, Err(error));
             }
             match &call.args {
-                // A job is its own record.
+                // No record is needed: where a job of this id was begun, its supervisor or its directory
+                // has the answer.
                 ToolArgs::Bash(bash) => {
-                    let (replayed, result) = job::start(&state, id, call, bash);
+                    let (replayed, result) = job::start(&storage, id, call, bash);
                     reply(id, replayed, result)
                 }
-                // What it repeats is harmless, and input knows its request.
-                ToolArgs::Job(args) => reply(id, false, job::visit(&state, id, args)),
+                // No record is needed: a second look is harmless, and the supervisor takes the input of
+                // one request once.
+                ToolArgs::Job(args) => reply(id, false, job::visit(&storage, id, args)),
                 ToolArgs::Sync(_) => {
                     let message = "only the host can bring the work home: send `sync` as an operation, not as a tool";
                     reply(id, false, Err(error(Code::BadRequest, message)))
                 }
-                _ => tool(&state, id, call),
+                _ => tool(&storage, id, call),
             }
         }
         Op::Preview(preview) => reply(id, false, look(preview).map(Outcome::Previewed)),
-        Op::JobWait(wait) => reply(id, false, job::wait(&state, wait)),
-        Op::JobStop(stop) => reply(id, false, job::stop(&state, stop)),
+        Op::JobWait(wait) => reply(id, false, job::wait(&storage, wait)),
+        Op::JobStop(stop) => reply(id, false, job::stop(&storage, stop)),
         Op::Setup(setup) => reply(
             id,
             false,
-            setup::run(&state, setup, site.sandbox).map(Outcome::Ready),
+            setup::run(&storage, setup, site.sandbox).map(Outcome::Ready),
         ),
-        Op::Sync(sync) => repeatable(&state, id, || work::sync(site, sync).map(Outcome::Synced)),
-        Op::Restore(restore) => repeatable(&state, id, || {
+        Op::Sync(sync) => repeatable(&storage, id, || work::sync(site, sync).map(Outcome::Synced)),
+        Op::Restore(restore) => repeatable(&storage, id, || {
             work::restore(site, id, restore).map(Outcome::Restored)
         }),
     }
@@ -58,8 +61,12 @@ pub(crate) fn serve(request: &Request) -> Reply {
 
 /// Work that may be done again after it was interrupted, because it ends the same; but while its
 /// answer is known it is not, because a second bundle would replace the one that is fetched.
-fn repeatable(state: &State, id: &str, work: impl FnOnce() -> Result<Outcome, ToolError>) -> Reply {
-    let claim = match Records::open(state).claim(id) {
+fn repeatable(
+    storage: &Storage,
+    id: &str,
+    work: impl FnOnce() -> Result<Outcome, ToolError>,
+) -> Reply {
+    let claim = match Records::open(storage).claim(id) {
         Claim::Answered(reply) => {
             return Reply {
                 replayed: true,
@@ -73,8 +80,8 @@ fn repeatable(state: &State, id: &str, work: impl FnOnce() -> Result<Outcome, To
     answer
 }
 
-fn tool(state: &State, id: &str, call: &ToolCall) -> Reply {
-    let records = Records::open(state);
+fn tool(storage: &Storage, id: &str, call: &ToolCall) -> Reply {
+    let records = Records::open(storage);
     let mutates = catalog::find(call.args.tool()).is_none_or(|tool| tool.mutates);
     let claim = match records.claim(id) {
         Claim::Answered(reply) => {
@@ -89,7 +96,7 @@ fn tool(state: &State, id: &str, call: &ToolCall) -> Reply {
     let tree = Tree {
         root: PathBuf::from(&call.root),
         cwd: PathBuf::from(&call.cwd),
-        locks: if mutates { state.sub("locks") } else { None },
+        locks: if mutates { storage.sub("locks") } else { None },
         loaded: call.loaded.clone(),
         preview: false,
     };
@@ -97,8 +104,8 @@ fn tool(state: &State, id: &str, call: &ToolCall) -> Reply {
         id,
         false,
         match &call.args {
-            ToolArgs::Webfetch(args) => web::fetch(state, id, args),
-            ToolArgs::Websearch(args) => web::search(state, id, args),
+            ToolArgs::Webfetch(args) => web::fetch(storage, id, args),
+            ToolArgs::Websearch(args) => web::search(storage, id, args),
             ToolArgs::Preview(args) => port::await_listener(args),
             args => tools::fs::run(&tree, args),
         }

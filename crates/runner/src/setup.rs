@@ -22,11 +22,11 @@ mod agents;
 mod arrival;
 mod packs;
 
-use crate::error;
+use crate::answer::{error, sandbox, setup_failed};
 use crate::exclude;
 use crate::git::{Git, is_hash};
 use crate::partial;
-use crate::state::{State, hash};
+use crate::storage::{Storage, name_of};
 use protocol::{Base, Code, Ready, Setup, ToolError};
 use std::fs::{self, File};
 use std::io;
@@ -73,7 +73,7 @@ pub(crate) const INIT: &[&str] = &["init", "--quiet", "--template="];
 
 /// Makes `setup.root`, or finds that it is there. `sandbox` is the id of this sandbox.
 pub(crate) fn run(
-    state: &State,
+    storage: &Storage,
     setup: &Setup,
     sandbox_id: Option<&str>,
 ) -> Result<Ready, ToolError> {
@@ -93,8 +93,8 @@ pub(crate) fn run(
             root.display()
         ))
     })?;
-    let _lock = lock(state, root);
-    let done = set_up(state, root, setup, sandbox_id);
+    let _lock = lock(storage, root);
+    let done = set_up(storage, root, setup, sandbox_id);
     match done {
         Err(why) if why.code == Code::Sandbox && is_full(root) => Err(ToolError {
             message: format!(
@@ -118,7 +118,7 @@ fn is_full(dir: &Path) -> bool {
 }
 
 fn set_up(
-    state: &State,
+    storage: &Storage,
     root: &Path,
     setup: &Setup,
     sandbox_id: Option<&str>,
@@ -126,14 +126,15 @@ fn set_up(
     let git = Git::new(root);
     git.check()?;
     let place = Place {
-        state,
+        storage,
         root,
         sandbox: sandbox_id,
     };
     let inherited = !setup.probe && place.is_inherited();
     let found = found(&git, inherited);
     let list: String = found.iter().map(|hash| format!("{hash}\n")).collect();
-    // Before anything of ours is in a repository that was there, and once there is one.
+    // The list is written here, before anything of ours is in a repository that the image brought, and
+    // again below, where there was no repository yet.
     let note = || fs::write(root.join(".git").join(FOUND), &list);
     let _ = note();
     match &setup.base {
@@ -153,7 +154,7 @@ fn set_up(
             "--format=%(refname) %(objectname)",
             "refs/tags",
         ];
-        fs::write(tags, git.feed(&list, b"")?).map_err(io_failed)?;
+        fs::write(tags, git.feed(&list, b"")?).map_err(setup_failed)?;
     }
     if !setup.probe || head.is_some() {
         place.mark()?;
@@ -184,21 +185,21 @@ pub(crate) fn make_cwd(root: &Path, cwd: Option<&str>) {
 /// Waits for the project's lock: a setup and everything about its state come one after the other.
 /// Git inherits it, so that a git whose runner was killed still keeps the next one waiting. It is on
 /// the directory itself, because a full disk takes no file for it.
-pub(crate) fn lock(state: &State, root: &Path) -> Option<File> {
+pub(crate) fn lock(storage: &Storage, root: &Path) -> Option<File> {
     let lock = File::open(root).ok().filter(|root| {
         let exclusive = rustix::fs::FlockOperation::LockExclusive;
         rustix::fs::flock(root, exclusive).is_ok()
     });
-    let lock = lock.or_else(|| state.lock("work"))?;
+    let lock = lock.or_else(|| storage.lock("work"))?;
     let _ = rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty());
     Some(lock)
 }
 
 /// True if a setup of the project directory has ended in this sandbox, and none is half done. The
 /// caller holds the lock. Without an id, only the latter can be seen.
-pub(crate) fn is_set_up(state: &State, root: &Path, sandbox: Option<&str>) -> bool {
+pub(crate) fn is_set_up(storage: &Storage, root: &Path, sandbox: Option<&str>) -> bool {
     let place = Place {
-        state,
+        storage,
         root,
         sandbox,
     };
@@ -207,7 +208,7 @@ pub(crate) fn is_set_up(state: &State, root: &Path, sandbox: Option<&str>) -> bo
 
 /// A project directory of a sandbox.
 struct Place<'a> {
-    state: &'a State,
+    storage: &'a Storage,
     root: &'a Path,
     sandbox: Option<&'a str>,
 }
@@ -223,8 +224,8 @@ impl Place<'_> {
 
     /// Where the runner's records have the mark of this directory.
     fn records(&self) -> impl Iterator<Item = PathBuf> {
-        let name = format!("{:016x}", hash(self.root.as_os_str()));
-        self.state.all(PROJECTS).map(move |dir| dir.join(&name))
+        let name = name_of(self.root);
+        self.storage.all(PROJECTS).map(move |dir| dir.join(&name))
     }
 
     fn is_marked(&self) -> bool {
@@ -249,15 +250,15 @@ impl Place<'_> {
             if self.root.join(".git").is_dir()
                 && fs::read_to_string(&own).ok().as_deref() != Some(sandbox)
             {
-                fs::write(own, sandbox).map_err(io_failed)?;
+                fs::write(own, sandbox).map_err(setup_failed)?;
             }
-            let _ = self.state.sub(PROJECTS);
+            let _ = self.storage.sub(PROJECTS);
             for record in self.records() {
                 let _ = fs::write(record, sandbox);
             }
         }
         match unfinished.exists() {
-            true => fs::remove_file(&unfinished).map_err(io_failed),
+            true => fs::remove_file(&unfinished).map_err(setup_failed),
             false => Ok(()),
         }
     }
@@ -276,7 +277,7 @@ fn forget(git: &Git, branch: Option<&str>) -> Result<(), ToolError> {
         .collect();
     git.feed(&["update-ref", "--stdin"], script.as_bytes())?;
     let repository = git.dir.join(".git");
-    for entry in fs::read_dir(&repository).map_err(io_failed)?.flatten() {
+    for entry in fs::read_dir(&repository).map_err(setup_failed)?.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let is_ours =
@@ -297,7 +298,8 @@ fn found(git: &Git, inherited: bool) -> Vec<String> {
         return Vec::new();
     }
     if inherited {
-        // The list is of the image that the other sandbox had; this one brings what is here now.
+        // The list was written for the other sandbox's image. This sandbox's image brought all that the
+        // repository holds now.
     } else if let Ok(list) = fs::read_to_string(repository.join(FOUND)) {
         return list.lines().map(str::to_string).collect();
     } else if git.resolve(&[BASE_REF]) != [None] {
@@ -324,10 +326,6 @@ fn found(git: &Git, inherited: bool) -> Vec<String> {
     }
     found.truncate(MAX_FOUND);
     found
-}
-
-fn sandbox(message: String) -> ToolError {
-    error(Code::Sandbox, message)
 }
 
 fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Result<(), ToolError> {
@@ -379,7 +377,7 @@ fn with_base(git: &Git, place: &Place<'_>, base: &Base, inherited: bool) -> Resu
             build_beside(git, base, &branch_ref)?;
         }
     }
-    exclude::take(git, place.state, base.exclude.as_deref()).map_err(io_failed)?;
+    exclude::take(git, place.storage, base.exclude.as_deref()).map_err(setup_failed)?;
     if unfinished.exists() {
         git.run(&["symbolic-ref", "HEAD", &branch_ref])?;
         if base.partial {
@@ -424,7 +422,7 @@ fn build_beside(git: &Git, base: &Base, branch_ref: &str) -> Result<(), ToolErro
         Err(_) => {
             let inside = git.dir.join(".opencode-setup");
             let _ = fs::remove_dir_all(&inside);
-            fs::create_dir(&inside).map_err(io_failed)?;
+            fs::create_dir(&inside).map_err(setup_failed)?;
             inside
         }
     };
@@ -453,11 +451,11 @@ fn build_beside(git: &Git, base: &Base, branch_ref: &str) -> Result<(), ToolErro
                     .arg(&inside)
                     .status();
                 if !copied.is_ok_and(|status| status.success()) {
-                    return Err(io_failed(why));
+                    return Err(setup_failed(why));
                 }
-                fs::rename(&inside, git.dir.join(".git")).map_err(io_failed)
+                fs::rename(&inside, git.dir.join(".git")).map_err(setup_failed)
             }
-            moved => moved.map_err(io_failed),
+            moved => moved.map_err(setup_failed),
         }
     };
     let built = build();
@@ -466,28 +464,7 @@ fn build_beside(git: &Git, base: &Base, branch_ref: &str) -> Result<(), ToolErro
 }
 
 fn mark(path: &Path) -> Result<(), ToolError> {
-    fs::write(path, "the checkout is not complete\n").map_err(io_failed)
-}
-
-pub(crate) fn io_failed(why: io::Error) -> ToolError {
-    sandbox(format!(
-        "The project cannot be set up in the sandbox: {why}"
-    ))
-}
-
-/// Says where this history begins, beside where that of the image's repository does.
-fn shallow(git: &Git, boundary: &[String]) -> Result<(), ToolError> {
-    if boundary.is_empty() {
-        return Ok(());
-    }
-    let path = git.dir.join(".git/shallow");
-    let mut all = fs::read_to_string(&path).unwrap_or_default();
-    for hash in boundary {
-        if !all.lines().any(|line| line == hash) {
-            all += &format!("{hash}\n");
-        }
-    }
-    fs::write(path, all).map_err(io_failed)
+    fs::write(path, "the checkout is not complete\n").map_err(setup_failed)
 }
 
 /// Makes the refs.

@@ -8,8 +8,8 @@
 
 mod page;
 
-use crate::error;
-use crate::state::State;
+use crate::answer::error;
+use crate::storage::Storage;
 use base64::Engine;
 use protocol::args::{Format, Webfetch, Websearch};
 use protocol::{Attachment, Code, ToolError, ToolOutput};
@@ -54,7 +54,7 @@ enum Problem {
 }
 
 /// Fetches a page.
-pub(crate) fn fetch(state: &State, id: &str, args: &Webfetch) -> Result<ToolOutput, ToolError> {
+pub(crate) fn fetch(storage: &Storage, id: &str, args: &Webfetch) -> Result<ToolOutput, ToolError> {
     let url = &args.url;
     let accept = match args.format {
         Format::Markdown => {
@@ -113,11 +113,15 @@ pub(crate) fn fetch(state: &State, id: &str, args: &Webfetch) -> Result<ToolOutp
         Format::Text if kind.contains("text/html") => page::text(text),
         _ => text.to_string(),
     };
-    Ok(shown(state, id, title, output, json!({})))
+    Ok(shown(storage, id, title, output, json!({})))
 }
 
 /// Searches the web.
-pub(crate) fn search(state: &State, id: &str, args: &Websearch) -> Result<ToolOutput, ToolError> {
+pub(crate) fn search(
+    storage: &Storage,
+    id: &str,
+    args: &Websearch,
+) -> Result<ToolOutput, ToolError> {
     let mut wanted = json!({
         "query": args.query,
         "type": args.kind.as_deref().unwrap_or("auto"),
@@ -152,7 +156,7 @@ pub(crate) fn search(state: &State, id: &str, args: &Websearch) -> Result<ToolOu
         .unwrap_or_else(|| "No search results found. Please try a different query.".to_string());
     let title = format!("Exa Web Search: {}", args.query);
     Ok(shown(
-        state,
+        storage,
         id,
         title,
         output,
@@ -292,13 +296,19 @@ fn read_limited(path: &Path) -> Result<Vec<u8>, Problem> {
 }
 
 /// A long text is cut as OpenCode cuts it, but kept in the sandbox and not on the host.
-fn shown(state: &State, id: &str, title: String, text: String, mut metadata: Value) -> ToolOutput {
+fn shown(
+    storage: &Storage,
+    id: &str,
+    title: String,
+    text: String,
+    mut metadata: Value,
+) -> ToolOutput {
     metadata["truncated"] = json!(false);
     let output = match tools::cut::cut(&text) {
         None => text,
         Some(cut) => {
             metadata["truncated"] = json!(true);
-            let saved = save(state, id, &text);
+            let saved = save(storage, id, &text);
             if let Some(path) = &saved {
                 metadata["outputPath"] = json!(path);
             }
@@ -314,8 +324,8 @@ fn shown(state: &State, id: &str, title: String, text: String, mut metadata: Val
 }
 
 /// Beside the output of commands, which is pruned.
-fn save(state: &State, id: &str, text: &str) -> Option<String> {
-    let dir = state.sub("jobs")?.join(id);
+fn save(storage: &Storage, id: &str, text: &str) -> Option<String> {
+    let dir = storage.sub("jobs")?.join(id);
     fs::create_dir_all(&dir).ok()?;
     let path = dir.join("out");
     fs::write(&path, text).ok()?;

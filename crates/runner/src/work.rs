@@ -24,59 +24,36 @@ mod encoding;
 mod index;
 mod left;
 mod lfs;
+mod repository;
 mod restore;
 mod state;
 mod weight;
 
-use crate::git::Git;
-use crate::setup::{self, INIT};
-use crate::state::State;
-use crate::{error, exclude, job};
-use protocol::{Code, Sync, Synced, ToolCall, ToolError};
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use crate::job;
+use crate::storage::Storage;
+use protocol::{Sync, Synced, ToolCall, ToolError};
+use std::fs;
+use std::path::Path;
 use tools::catalog;
 
 use bundle::Made;
+pub(crate) use repository::Site;
+use repository::{Repository, TURNS, WORK, project, turn_name};
 pub(crate) use restore::restore;
 
-const PLACE: &str = "refs/opencode";
-const WORK: &str = "refs/opencode/work";
-const TURNS: &str = "refs/opencode/turn";
 /// Checkpoints that are kept.
 const MAX_TURNS: usize = 200;
 /// What is told where the way to a state is larger than the state.
 const SHORTENED: &str =
     "the states of the files between are too large to come home, and stay in the sandbox";
-/// What a repository that is beyond repair is called from then on.
-const BROKEN: &str = ".git.broken-";
-
-/// Where a request finds the project's state.
-#[derive(Clone, Copy)]
-pub(crate) struct Site<'a> {
-    pub(crate) state: &'a State,
-    /// The id of this sandbox, as the host says.
-    pub(crate) sandbox: Option<&'a str>,
-}
-
-/// The project's repository, set up, with nobody else at work on it.
-struct Repository {
-    git: Git,
-    /// Where git keeps it: `.git`, or where that points to.
-    dir: PathBuf,
-    #[expect(dead_code, reason = "held, not looked at")]
-    lock: Option<File>,
-}
-
 /// Commits the state, and bundles what the host does not have.
 pub(crate) fn sync(site: Site<'_>, sync: &Sync) -> Result<Synced, ToolError> {
     let after = sync.after.as_deref().map(turn_name).transpose()?;
     let repository = Repository::open_or_make(site, project(&sync.root)?)?;
-    let state = site.state;
+    let storage = site.storage;
     // Before the files are looked at: what a command writes that ends meanwhile is not in the
     // state, so the host must ask again.
-    let jobs = job::count_background(state);
+    let jobs = job::count_background(storage);
     let kept = match after {
         Some(after) => {
             let turns = repository.turns()?;
@@ -108,13 +85,13 @@ pub(crate) fn sync(site: Site<'_>, sync: &Sync) -> Result<Synced, ToolError> {
         return Ok(synced);
     };
     let known = bundle::known(&repository, &have.iter().collect::<Vec<_>>());
-    send(state, &repository, sync, &known, &mut synced)?;
+    send(storage, &repository, sync, &known, &mut synced)?;
     if after.is_none() && synced.too_much.is_some() {
         // What was large may be gone by now.
         let tip = state::shortened(&repository.git, &synced.tip, &known, &sync.message)?;
         if let Some(tip) = tip.filter(|tip| *tip != synced.tip) {
             let last = std::mem::replace(&mut synced.tip, tip);
-            send(state, &repository, sync, &known, &mut synced)?;
+            send(storage, &repository, sync, &known, &mut synced)?;
             match synced.too_much {
                 Some(_) => synced.tip = last,
                 None => {
@@ -129,7 +106,7 @@ pub(crate) fn sync(site: Site<'_>, sync: &Sync) -> Result<Synced, ToolError> {
 
 /// Bundles what the host does not have of the state that `synced` names, and says what is in it.
 fn send(
-    state: &State,
+    storage: &Storage,
     repository: &Repository,
     sync: &Sync,
     known: &[String],
@@ -144,7 +121,7 @@ fn send(
     tips.extend(synced.branches.iter().map(|branch| branch.commit.as_str()));
     let lfs = lfs::kept(repository, &tips, known)?;
     tips.extend(lfs.as_deref());
-    let made = bundle::make(state, repository, &tips, known, sync.max_bytes)?;
+    let made = bundle::make(storage, repository, &tips, known, sync.max_bytes)?;
     synced.lfs = lfs;
     (synced.bundle, synced.too_much) = match made {
         Made::Nothing => (None, None),
@@ -172,36 +149,21 @@ pub(crate) fn checkpoint(site: Site<'_>, call: &ToolCall) -> Result<(), ToolErro
     };
     // Somebody else may have made it while this one waited.
     if repository.git.resolve(&[&name]) == [None] {
-        let _ = repository.keep(&name, turn);
+        let _ = keep(&repository, &name, turn);
     }
     Ok(())
 }
 
-fn project(root: &str) -> Result<&Path, ToolError> {
-    let path = Path::new(root);
-    match (path.is_absolute(), path.is_dir()) {
-        (true, true) => Ok(path),
-        (true, false) => Err(error(
-            Code::Sandbox,
-            format!(
-                "The project directory {root} is not there in the sandbox (any more). What was committed in it is gone with it; what came home before is safe. Use a fresh sandbox, or make it again with bash."
-            ),
-        )),
-        (false, _) => Err(error(
-            Code::BadRequest,
-            format!("root must be an absolute path, not `{root}`"),
-        )),
-    }
-}
-
-fn turn_name(turn: &str) -> Result<&str, ToolError> {
-    if protocol::is_id(turn) {
-        return Ok(turn);
-    }
-    Err(error(
-        Code::BadRequest,
-        format!("`{turn}` is not a turn: letters, digits, `-` and `_`, at most 64"),
-    ))
+/// Makes a checkpoint, and drops the oldest if there are too many.
+fn keep(repository: &Repository, name: &str, turn: &str) -> Result<(), ToolError> {
+    let now = state::take(repository, &format!("Before the turn {turn}"), false)?;
+    let turns = repository.turns()?;
+    let excess = (turns.len() + 1).saturating_sub(MAX_TURNS);
+    let commit = Some(now.commit.as_str());
+    let mut changes = vec![(name.to_string(), commit), (WORK.to_string(), commit)];
+    let old = turns.iter().take(excess);
+    changes.extend(old.map(|(turn, _)| (format!("{TURNS}/{turn}"), None)));
+    repository.set(&changes)
 }
 
 /// A cheap look for a ref, without git: true if it is there for sure.
@@ -212,127 +174,4 @@ fn is_ref(dir: &Path, name: &str) -> bool {
         names.any(|(_, packed)| packed == name)
     };
     dir.join(name).exists() || is_packed()
-}
-
-/// Waits for the project's lock; an error if no setup of it has ended.
-fn enter(site: Site<'_>, root: &Path) -> Result<Option<File>, ToolError> {
-    let lock = setup::lock(site.state, root);
-    if setup::is_set_up(site.state, root, site.sandbox) {
-        return Ok(lock);
-    }
-    Err(error(
-        Code::NotSetUp,
-        format!(
-            "The project was never brought into {} of this sandbox completely, so there is no work in it to take.",
-            root.display()
-        ),
-    ))
-}
-
-/// The repository of exactly this directory, and where git keeps it.
-fn find(root: &Path) -> Option<(Git, PathBuf)> {
-    let git = Git::new(root);
-    let dir = git.text(&["rev-parse", "--absolute-git-dir"])?;
-    Some((git, PathBuf::from(dir)))
-}
-
-impl Repository {
-    /// Waits for the lock; none if the project has no repository that git accepts, an error if no
-    /// setup of it has ended.
-    fn open(site: Site<'_>, root: &Path) -> Result<Option<Repository>, ToolError> {
-        let lock = enter(site, root)?;
-        let found = find(root);
-        Ok(found.map(|(git, dir)| Repository { git, dir, lock }))
-    }
-
-    /// The same, with a new repository if there is none (any more).
-    fn open_or_make(site: Site<'_>, root: &Path) -> Result<Repository, ToolError> {
-        let lock = enter(site, root)?;
-        if let Some((git, dir)) = find(root) {
-            return Ok(Repository { git, dir, lock });
-        }
-        let git = Git::new(root);
-        git.check()?;
-        let make = || {
-            git.run(INIT)?;
-            // Without them the host's ignored files would come home.
-            exclude::restore(&git, site.state).map_err(setup::io_failed)?;
-            setup::configure(&git, None, None)
-        };
-        // Git repairs what lacks a part.
-        let mut made = make();
-        let mut found = find(root);
-        if found.is_none() && root.join(".git").exists() {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            let aside = format!("{BROKEN}{}", now.unwrap_or_default().as_nanos());
-            let _ = fs::rename(root.join(".git"), root.join(aside));
-            made = make();
-            let exclude = root.join(".git/info/exclude");
-            let old = fs::read_to_string(&exclude).unwrap_or_default();
-            let _ = fs::write(&exclude, format!("{old}/{BROKEN}*\n"));
-            found = find(root);
-        }
-        made?;
-        let (git, dir) = found.ok_or_else(|| {
-            error(
-                Code::Sandbox,
-                format!(
-                    "{} in the sandbox has no git repository and none can be made there. Look at its .git with bash.",
-                    root.display()
-                ),
-            )
-        })?;
-        Ok(Repository { git, dir, lock })
-    }
-
-    /// Checkpoints, oldest first: turn and commit.
-    fn turns(&self) -> Result<Vec<(String, String)>, ToolError> {
-        let refs = self.git.refs(&[TURNS])?.into_iter();
-        let turns = refs.filter_map(|(name, commit)| {
-            let turn = name.strip_prefix(TURNS)?.strip_prefix('/')?;
-            Some((turn.to_string(), commit))
-        });
-        Ok(turns.collect())
-    }
-
-    /// Makes a checkpoint, and drops the oldest if there are too many.
-    fn keep(&self, name: &str, turn: &str) -> Result<(), ToolError> {
-        let now = state::take(self, &format!("Before the turn {turn}"), false)?;
-        let turns = self.turns()?;
-        let excess = (turns.len() + 1).saturating_sub(MAX_TURNS);
-        let commit = Some(now.commit.as_str());
-        let mut changes = vec![(name.to_string(), commit), (WORK.to_string(), commit)];
-        let old = turns.iter().take(excess);
-        changes.extend(old.map(|(turn, _)| (format!("{TURNS}/{turn}"), None)));
-        self.set(&changes)
-    }
-
-    /// Points refs to commits, or removes them.
-    fn set(&self, changes: &[(String, Option<&str>)]) -> Result<(), ToolError> {
-        let mut script = String::new();
-        for (name, commit) in changes {
-            script += &match commit {
-                Some(commit) => format!("update {name} {commit}\n"),
-                None => format!("delete {name}\n"),
-            };
-        }
-        let set = || self.git.feed(&["update-ref", "--stdin"], script.as_bytes());
-        if set().is_err() {
-            // A git that was killed leaves locks that only their owner may remove. Here that is us.
-            for place in [PLACE, TURNS, bundle::OUT] {
-                remove_locks(&self.dir.join(place));
-            }
-            set()?;
-        }
-        Ok(())
-    }
-}
-
-fn remove_locks(dir: &Path) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.extension().is_some_and(|end| end == "lock") {
-            let _ = fs::remove_file(path);
-        }
-    }
 }

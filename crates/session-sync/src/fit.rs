@@ -1,7 +1,7 @@
 //! The limits of the store (Convex, November 2026): what is over one is cut or written in another way,
 //! and says so in its place. A record that breaks one would be refused as a whole, for ever.
 
-use crate::record::PartRecord;
+use crate::records::PartRecord;
 use serde_json::Value;
 
 /// Bytes of one text. A document may have 1 MiB, its other fields and the JSON around it included.

@@ -2,7 +2,7 @@
 //! (`session/PROJECT/ID.json`), message (`message/SESSION/ID.json`) and part (`part/MESSAGE/ID.json`). The release
 //! that brought the database has not taken all of them over for everybody.
 
-use crate::history::{Found, Read, conversation};
+use crate::found::{Found, Read, conversation};
 use crate::opencode::from_json;
 use host::Host;
 use serde_json::Value;

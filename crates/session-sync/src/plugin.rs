@@ -12,7 +12,8 @@
 
 use crate::config::{Config, is_excluded, is_private};
 use crate::opencode::{Conversation, Session};
-use crate::record::{MessageRecord, Policy, Sums, message_record, session_record};
+use crate::record::{Policy, Sums, message_record, session_record};
+use crate::records::MessageRecord;
 use crate::send::{Pass, SendError, Sender};
 use crate::spool::Spool;
 use crate::store::{Failure, Store};

@@ -2,11 +2,14 @@
 //! interrupted goes on where it was.
 
 use crate::config::{is_excluded, is_private};
-use crate::history::{self, Filter, Found, History, Read};
-use crate::record::{MessageRecord, Policy, SessionRecord, Sums, message_records, session_record};
-use crate::send::{MESSAGE, Pass, SendError, Sender, requests};
+use crate::found::{Found, Read};
+use crate::history::{self, Filter, History};
+use crate::record::{Policy, Sums, message_records, session_record};
+use crate::records::{MessageRecord, SessionRecord};
+use crate::send::{Pass, SendError, Sender, requests};
 use crate::spool::{Entry, Spool};
 use crate::store::Failure;
+use crate::store::MESSAGE;
 use host::Host;
 use serde_json::Value;
 use std::collections::BTreeSet;

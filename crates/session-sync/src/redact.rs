@@ -2,7 +2,7 @@
 //! rules of the crate `redact-secret`, and the very values that are known here (the project's `.env`, and
 //! the environment's). A text that cannot be searched does not leave.
 
-use crate::record::short_hash;
+use crate::digest::short_hash;
 use redact_secret::{
     DefaultPolicy, DetectorRegistry, Finding, FormatterFailure, PlaceholderContext, scan_and_redact,
 };

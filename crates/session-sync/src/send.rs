@@ -5,7 +5,7 @@
 
 use crate::record::SOURCE;
 use crate::spool::{Entry, Spool};
-use crate::store::{Failure, ReadBack, Store, Stored, StoredMessage};
+use crate::store::{Failure, MESSAGE, ReadBack, SESSION, Store, Stored, StoredMessage};
 use futures::lock::Mutex;
 use host::{FileError, Host};
 use serde_json::{Value, json};
@@ -15,11 +15,6 @@ use std::sync::Arc;
 
 /// The store drops updates of a message that come sooner after its date.
 const QUIET_MS: f64 = 5_000.0;
-
-/// Where a session goes, and where a message does.
-pub const SESSION: &str = "/sync/session";
-/// See [`SESSION`].
-pub const MESSAGE: &str = "/sync/message";
 
 /// A session that was just sent is among so many that the store has changed last.
 const LISTED: usize = 100;

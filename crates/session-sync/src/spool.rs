@@ -2,7 +2,7 @@
 //! change. A file that cannot be read is put aside, and the session is compared as a whole again.
 
 use crate::config::{is_excluded, is_private};
-use crate::record::{MessageRecord, PartRecord, SessionRecord};
+use crate::records::{MessageRecord, PartRecord, SessionRecord};
 use host::{FileError, FileErrorKind, Host, Lock, file_name};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

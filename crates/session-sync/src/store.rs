@@ -3,12 +3,16 @@
 //! Surprises: bad input is answered with 500, so a 500 is not always worth repeating; an update that comes too
 //! soon after a date is dropped with 200 and `ok: true`; so what was sent is read back.
 
-use crate::send::{MESSAGE, SESSION};
 use host::{Body, Host, HttpError, HttpRequest, percent_encoded};
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::sync::Arc;
+
+/// Where a session goes, and where a message does.
+pub const SESSION: &str = "/sync/session";
+/// See [`SESSION`].
+pub const MESSAGE: &str = "/sync/message";
 
 /// How long one request may take.
 const TIMEOUT_MS: u64 = 30_000;
@@ -130,7 +134,7 @@ impl Store {
         Ok(health.timestamp)
     }
 
-    /// Makes or updates a session with a [`SessionRecord`](crate::record::SessionRecord); gives its id in the store.
+    /// Makes or updates a session with a [`SessionRecord`](crate::records::SessionRecord); gives its id in the store.
     pub async fn session(&self, record: &Value) -> Result<String, Failure> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -142,7 +146,7 @@ impl Store {
         Ok(done.session_id)
     }
 
-    /// Makes or updates a message with a [`MessageRecord`](crate::record::MessageRecord).
+    /// Makes or updates a message with a [`MessageRecord`](crate::records::MessageRecord).
     pub async fn message(&self, record: &Value) -> Result<(), Failure> {
         let body = Body::Json(record.to_string());
         self.ask::<Value>("POST", MESSAGE, body).await?;

@@ -6,70 +6,80 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State as Extract};
+use axum::Json;
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
-use axum::{Json, Router};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::app::App;
 use super::list;
-use super::sandbox::{DAEMON_VERSION, REGION, Record, SignedPreview, clamp_archive};
-use super::snapshots::{Made, Stage};
-use super::{App, snapshots};
+use super::sandbox::{Record, SignedPreview, clamp_archive};
+use super::snapshots::{self, Made, Stage};
 use crate::ids;
+use crate::installation::{DAEMON_VERSION, REGION};
 use crate::problem::{Fields, Problem};
+use crate::route::{self, Route, get, post, put};
 
 type Reply = Result<Json<Value>, Problem>;
 
-pub(super) fn router() -> Router<Arc<App>> {
-    Router::new()
-        .route("/config", get(config))
-        .route("/sandbox", get(list_sandboxes).post(create))
-        .route("/sandbox/{which}", get(read).delete(delete))
-        .route("/sandbox/{which}/start", post(start))
-        .route("/sandbox/{which}/stop", post(stop))
-        .route("/sandbox/{which}/recover", post(recover))
-        .route("/sandbox/{which}/archive", post(archive))
-        .route("/sandbox/{which}/snapshot", post(snapshot))
-        .route("/snapshots", get(list_snapshots))
-        .route(
-            "/snapshots/{id}",
-            get(read_snapshot).delete(delete_snapshot),
-        )
-        .route("/snapshots/{id}/activate", post(activate_snapshot))
-        .route("/snapshots/{id}/deactivate", post(deactivate_snapshot))
-        .route("/sandbox/{which}/labels", put(labels))
-        .route("/sandbox/{which}/public/{value}", post(public))
-        .route("/sandbox/{which}/autostop/{minutes}", post(auto_stop))
-        .route("/sandbox/{which}/autoarchive/{minutes}", post(auto_archive))
-        .route("/sandbox/{which}/autodelete/{minutes}", post(auto_delete))
-        .route("/sandbox/{which}/last-activity", post(last_activity))
-        .route("/sandbox/{which}/toolbox-proxy-url", get(toolbox_url))
-        .route(
-            "/sandbox/{which}/ports/{port}/preview-url",
-            get(preview_url),
-        )
-        .route(
-            "/sandbox/{which}/ports/{port}/signed-preview-url",
-            get(signed_preview_url),
-        )
-        .route(
-            "/sandbox/{which}/ports/{port}/signed-preview-url/{token}/expire",
-            post(expire_preview),
-        )
-        .fallback(async |request: axum::extract::Request| {
-            Problem::not_found(format!(
-                "Cannot {} {}",
-                request.method(),
-                request.uri().path()
-            ))
-        })
+pub(super) fn routes() -> Vec<Route<Arc<App>>> {
+    vec![
+        get("/config", config),
+        get("/sandbox", list_sandboxes),
+        post("/sandbox", create),
+        get("/sandbox/{sandboxIdOrName}", read),
+        route::delete("/sandbox/{sandboxIdOrName}", delete),
+        post("/sandbox/{sandboxIdOrName}/start", start),
+        post("/sandbox/{sandboxIdOrName}/stop", stop),
+        post("/sandbox/{sandboxIdOrName}/recover", recover),
+        post("/sandbox/{sandboxIdOrName}/archive", archive),
+        post("/sandbox/{sandboxIdOrName}/snapshot", snapshot),
+        put("/sandbox/{sandboxIdOrName}/labels", labels),
+        post("/sandbox/{sandboxIdOrName}/public/{isPublic}", public),
+        post("/sandbox/{sandboxIdOrName}/autostop/{interval}", auto_stop),
+        post(
+            "/sandbox/{sandboxIdOrName}/autoarchive/{interval}",
+            auto_archive,
+        ),
+        post(
+            "/sandbox/{sandboxIdOrName}/autodelete/{interval}",
+            auto_delete,
+        ),
+        post("/sandbox/{sandboxId}/last-activity", last_activity),
+        get("/sandbox/{sandboxId}/toolbox-proxy-url", toolbox_url),
+        get(
+            "/sandbox/{sandboxIdOrName}/ports/{port}/preview-url",
+            preview_url,
+        ),
+        get(
+            "/sandbox/{sandboxIdOrName}/ports/{port}/signed-preview-url",
+            signed_preview_url,
+        ),
+        post(
+            "/sandbox/{sandboxIdOrName}/ports/{port}/signed-preview-url/{token}/expire",
+            expire_preview,
+        ),
+        get("/snapshots", list_snapshots),
+        get("/snapshots/{id}", read_snapshot),
+        route::delete("/snapshots/{id}", delete_snapshot),
+        post("/snapshots/{id}/activate", activate_snapshot),
+        post("/snapshots/{id}/deactivate", deactivate_snapshot),
+    ]
 }
 
-async fn config(Extract(app): Extract<Arc<App>>) -> Json<Value> {
+/// What a path is answered that no route has.
+pub(super) async fn unknown(request: axum::extract::Request) -> Problem {
+    Problem::not_found(format!(
+        "Cannot {} {}",
+        request.method(),
+        request.uri().path()
+    ))
+}
+
+async fn config(State(app): State<Arc<App>>) -> Json<Value> {
     Json(json!({
         "version": DAEMON_VERSION,
         "oidc": { "issuer": "", "clientId": "", "audience": "" },
@@ -89,7 +99,7 @@ fn parse(body: &Bytes) -> Result<Value, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::bad_request(error.to_string()))
 }
 
-async fn create(Extract(app): Extract<Arc<App>>, body: Bytes) -> Reply {
+async fn create(State(app): State<Arc<App>>, body: Bytes) -> Reply {
     let body = parse(&body)?;
     // In a task of its own: a client that gives up still leaves a whole sandbox.
     let sandboxes = app.sandboxes.clone();
@@ -98,7 +108,7 @@ async fn create(Extract(app): Extract<Arc<App>>, body: Bytes) -> Reply {
 }
 
 async fn list_sandboxes(
-    Extract(app): Extract<Arc<App>>,
+    State(app): State<Arc<App>>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Reply {
     let records = app.sandboxes.all().iter().map(|s| s.record()).collect();
@@ -113,21 +123,21 @@ async fn list_sandboxes(
     ))
 }
 
-async fn read(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> Reply {
+async fn read(State(app): State<Arc<App>>, Path(which): Path<String>) -> Reply {
     Ok(app.dto(&app.sandboxes.find(&which)?.record()))
 }
 
-async fn delete(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> Reply {
+async fn delete(State(app): State<Arc<App>>, Path(which): Path<String>) -> Reply {
     let sandbox = app.sandboxes.find(&which)?;
     Ok(app.dto(&app.sandboxes.delete(&sandbox)?))
 }
 
-async fn start(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> Reply {
+async fn start(State(app): State<Arc<App>>, Path(which): Path<String>) -> Reply {
     let sandbox = app.sandboxes.find(&which)?;
     Ok(app.dto(&app.sandboxes.start(&sandbox).await?))
 }
 
-async fn recover(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> Reply {
+async fn recover(State(app): State<Arc<App>>, Path(which): Path<String>) -> Reply {
     let sandbox = app.sandboxes.find(&which)?;
     Ok(app.dto(&app.sandboxes.recover(&sandbox).await?))
 }
@@ -139,7 +149,7 @@ struct Stop {
 }
 
 async fn stop(
-    Extract(app): Extract<Arc<App>>,
+    State(app): State<Arc<App>>,
     Path(which): Path<String>,
     Query(stop): Query<Stop>,
 ) -> Reply {
@@ -148,17 +158,13 @@ async fn stop(
     Ok(app.dto(&sandbox.record()))
 }
 
-async fn archive(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> Reply {
+async fn archive(State(app): State<Arc<App>>, Path(which): Path<String>) -> Reply {
     let sandbox = app.sandboxes.find(&which)?;
     app.sandboxes.archive(&sandbox)?;
     Ok(app.dto(&sandbox.record()))
 }
 
-async fn snapshot(
-    Extract(app): Extract<Arc<App>>,
-    Path(which): Path<String>,
-    body: Bytes,
-) -> Reply {
+async fn snapshot(State(app): State<Arc<App>>, Path(which): Path<String>, body: Bytes) -> Reply {
     let body = parse(&body)?;
     let mut fields = Fields::of(&body)?;
     let name = fields.get("name", "a string").unwrap_or(String::new());
@@ -171,13 +177,13 @@ async fn snapshot(
 }
 
 /// All of them, in one page.
-async fn list_snapshots(Extract(app): Extract<Arc<App>>) -> Json<Value> {
+async fn list_snapshots(State(app): State<Arc<App>>) -> Json<Value> {
     let items: Vec<Value> = app.sandboxes.snapshots().iter().map(Made::dto).collect();
     let total = items.len();
     Json(json!({ "items": items, "total": total, "page": 1, "totalPages": 1 }))
 }
 
-async fn read_snapshot(Extract(app): Extract<Arc<App>>, Path(which): Path<String>) -> Reply {
+async fn read_snapshot(State(app): State<Arc<App>>, Path(which): Path<String>) -> Reply {
     let all = app.sandboxes.snapshots();
     let found = all.iter().find(|s| s.id == which || s.name == which);
     let missing = || Problem::not_found(format!("Snapshot with ID or name {which} not found"));
@@ -185,27 +191,27 @@ async fn read_snapshot(Extract(app): Extract<Arc<App>>, Path(which): Path<String
 }
 
 async fn delete_snapshot(
-    Extract(app): Extract<Arc<App>>,
+    State(app): State<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     app.sandboxes.delete_snapshot(&id)?;
     Ok(StatusCode::OK)
 }
 
-async fn activate_snapshot(Extract(app): Extract<Arc<App>>, Path(id): Path<String>) -> Reply {
+async fn activate_snapshot(State(app): State<Arc<App>>, Path(id): Path<String>) -> Reply {
     let made = app.sandboxes.turn(&id, Stage::Inactive, Stage::Active)?;
     Ok(Json(made.dto()))
 }
 
 async fn deactivate_snapshot(
-    Extract(app): Extract<Arc<App>>,
+    State(app): State<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     app.sandboxes.turn(&id, Stage::Active, Stage::Inactive)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn labels(Extract(app): Extract<Arc<App>>, Path(which): Path<String>, body: Bytes) -> Reply {
+async fn labels(State(app): State<Arc<App>>, Path(which): Path<String>, body: Bytes) -> Reply {
     let body = parse(&body)?;
     let mut fields = Fields::of(&body)?;
     let labels = fields.get("labels", "an object of strings");
@@ -217,15 +223,12 @@ async fn labels(Extract(app): Extract<Arc<App>>, Path(which): Path<String>, body
     Ok(Json(json!({ "labels": changed["labels"] })))
 }
 
-async fn public(
-    Extract(app): Extract<Arc<App>>,
-    Path((which, value)): Path<(String, bool)>,
-) -> Reply {
+async fn public(State(app): State<Arc<App>>, Path((which, value)): Path<(String, bool)>) -> Reply {
     app.change(&which, |record| record.public = value)
 }
 
 async fn auto_stop(
-    Extract(app): Extract<Arc<App>>,
+    State(app): State<Arc<App>>,
     Path((which, minutes)): Path<(String, i64)>,
 ) -> Reply {
     if minutes < 0 {
@@ -237,7 +240,7 @@ async fn auto_stop(
 }
 
 async fn auto_archive(
-    Extract(app): Extract<Arc<App>>,
+    State(app): State<Arc<App>>,
     Path((which, minutes)): Path<(String, i64)>,
 ) -> Reply {
     if minutes < 0 {
@@ -251,27 +254,27 @@ async fn auto_archive(
 }
 
 async fn auto_delete(
-    Extract(app): Extract<Arc<App>>,
+    State(app): State<Arc<App>>,
     Path((which, minutes)): Path<(String, i64)>,
 ) -> Reply {
     app.change(&which, |record| record.auto_delete = minutes)
 }
 
 async fn last_activity(
-    Extract(app): Extract<Arc<App>>,
+    State(app): State<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     app.sandboxes.touch(&*app.by_id(&id)?);
     Ok(StatusCode::CREATED)
 }
 
-async fn toolbox_url(Extract(app): Extract<Arc<App>>, Path(id): Path<String>) -> Reply {
+async fn toolbox_url(State(app): State<Arc<App>>, Path(id): Path<String>) -> Reply {
     app.by_id(&id)?;
     Ok(Json(json!({ "url": app.toolbox_url() })))
 }
 
 async fn preview_url(
-    Extract(app): Extract<Arc<App>>,
+    State(app): State<Arc<App>>,
     Path((which, port)): Path<(String, u16)>,
 ) -> Reply {
     let record = app.sandboxes.find(&which)?.record();
@@ -288,7 +291,7 @@ struct Expiry {
 }
 
 async fn signed_preview_url(
-    Extract(app): Extract<Arc<App>>,
+    State(app): State<Arc<App>>,
     Path((which, port)): Path<(String, u16)>,
     Query(expiry): Query<Expiry>,
 ) -> Reply {
@@ -319,7 +322,7 @@ async fn signed_preview_url(
 }
 
 async fn expire_preview(
-    Extract(app): Extract<Arc<App>>,
+    State(app): State<Arc<App>>,
     Path((which, port, token)): Path<(String, u16, String)>,
 ) -> Result<StatusCode, Problem> {
     let sandbox = app.sandboxes.find(&which)?;

@@ -1,18 +1,19 @@
 //! Test controls below `/_test`: latency, counts of requests and bytes, planted faults, the clock,
-//! process lists.
+//! process lists, the list of routes.
 //!
+//! They are a layer in front of what is served, and know neither its router nor its handlers.
 //! They exist only with `--test-controls`, need the key like everything else, and are themselves
 //! neither counted nor faulted. A fault's `match.path` is a glob over the path; `*` also crosses `/`.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{Path, Request, State as Extract};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -24,18 +25,53 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tower_service::Service as _;
 
-use super::lifecycle::Sandbox;
-use super::sandbox::State;
-use super::{App, CloseConnection, routes};
+use super::api;
+use super::lifecycle::{Sandbox, Sandboxes};
+use super::sandbox::SandboxState;
+use crate::mutex::lock;
 use crate::problem::Problem;
+use crate::route::{self, Name};
+use crate::toolbox;
 
-#[derive(Default)]
+/// A layer in front of everything that is served: it counts, delays and spoils what goes through.
 pub(super) struct Controls {
+    sandboxes: Arc<Sandboxes>,
+    names: Names,
     latency_ms: AtomicU64,
     traffic: Arc<Mutex<BTreeMap<String, Traffic>>>,
     faults: Mutex<Vec<Fault>>,
 }
+
+/// The routes that official clients know.
+struct Names {
+    /// Below `/api`.
+    api: Vec<Name>,
+    /// Below `/toolbox/{sandboxId}`.
+    toolbox: Vec<Name>,
+}
+
+impl Names {
+    fn all() -> Self {
+        Self {
+            api: route::names(api::routes()),
+            toolbox: toolbox::route_names(),
+        }
+    }
+}
+
+/// Ends the connection without a reply.
+#[derive(Debug)]
+pub(super) struct CloseConnection;
+
+impl std::fmt::Display for CloseConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("closed on purpose")
+    }
+}
+
+impl std::error::Error for CloseConnection {}
 
 /// What went over one route.
 #[derive(Clone, Copy, Default)]
@@ -110,11 +146,17 @@ enum Action {
     FailSandbox { recoverable: bool },
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Controls {
+    pub(super) fn new(sandboxes: Arc<Sandboxes>) -> Self {
+        Self {
+            sandboxes,
+            names: Names::all(),
+            latency_ms: AtomicU64::new(0),
+            traffic: Arc::default(),
+            faults: Mutex::default(),
+        }
+    }
+
     /// A body whose bytes are counted as they pass, in the field that `field` picks.
     fn counted(&self, route: &str, body: Body, field: fn(&mut Traffic) -> &mut u64) -> Body {
         let (traffic, route) = (self.traffic.clone(), route.to_owned());
@@ -146,6 +188,127 @@ impl Controls {
         }
         None
     }
+
+    /// Handles a request with everything counted: it, and what goes in and out.
+    pub(super) async fn apply(
+        &self,
+        served: &Router,
+        request: Request,
+    ) -> Result<Response, CloseConnection> {
+        let route = counted_as(&self.names, request.method().as_str(), request.uri().path());
+        lock(&self.traffic)
+            .entry(route.clone())
+            .or_default()
+            .requests += 1;
+        let request = request.map(|body| self.counted(&route, body, |t| &mut t.received));
+        let reply = self.planned(served, request).await?;
+        Ok(reply.map(|body| self.counted(&route, body, |t| &mut t.sent)))
+    }
+
+    /// Handles a request as planned: delayed, and with its fault if there is one.
+    async fn planned(
+        &self,
+        served: &Router,
+        request: Request,
+    ) -> Result<Response, CloseConnection> {
+        let (method, path) = (
+            request.method().to_string(),
+            request.uri().path().to_owned(),
+        );
+        let latency = self.latency_ms.load(Ordering::Relaxed);
+        if latency > 0 {
+            tokio::time::sleep(Duration::from_millis(latency)).await;
+        }
+        let Some(action) = self.take(&method, &path) else {
+            return Ok(serve(served, request).await);
+        };
+        match action {
+            Action::Status {
+                status,
+                body,
+                headers,
+            } => Ok(status_reply(status, body, &headers)),
+            Action::DropBefore => Err(CloseConnection),
+            Action::DropAfter => {
+                let _ = serve(served, request).await.into_body().collect().await;
+                Err(CloseConnection)
+            }
+            Action::Truncate { bytes } => Ok(truncated(serve(served, request).await, bytes).await),
+            Action::Garbage => {
+                let page = "<html><body>Please sign in to this network</body></html>";
+                Ok(([("content-type", "text/html")], page).into_response())
+            }
+            Action::Slow { ms } => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                Ok(serve(served, request).await)
+            }
+            Action::Repeat => {
+                let (parts, body) = request.into_parts();
+                let body = body
+                    .collect()
+                    .await
+                    .map(|b| b.to_bytes())
+                    .unwrap_or_default();
+                let again =
+                    |body: &Bytes| Request::from_parts(parts.clone(), Body::from(body.clone()));
+                let _ = serve(served, again(&body))
+                    .await
+                    .into_body()
+                    .collect()
+                    .await;
+                Ok(serve(served, again(&body)).await)
+            }
+            Action::StopSandbox => {
+                if let Some(sandbox) = self.addressed(&path) {
+                    let _ = self.sandboxes.stop(&sandbox, true);
+                    self.sandboxes.quiet(&sandbox).await;
+                }
+                Ok(serve(served, request).await)
+            }
+            Action::FailSandbox { recoverable } => {
+                if let Some(sandbox) = self.addressed(&path) {
+                    self.sandboxes.fail(&sandbox, recoverable).await;
+                }
+                Ok(serve(served, request).await)
+            }
+            Action::DeleteSandbox => {
+                if let Some(sandbox) = self.addressed(&path) {
+                    let _ = self.sandboxes.delete(&sandbox);
+                    self.sandboxes.quiet(&sandbox).await;
+                }
+                Ok(serve(served, request).await)
+            }
+        }
+    }
+
+    fn addressed(&self, path: &str) -> Option<Arc<Sandbox>> {
+        let rest = path
+            .strip_prefix("/toolbox/")
+            .or_else(|| path.strip_prefix("/api/sandbox/"))?;
+        self.sandboxes.find(rest.split('/').next()?).ok()
+    }
+}
+
+/// The line that a request is counted in: `METHOD /template`, or its path with the sandbox's id hidden
+/// where no route matches.
+fn counted_as(all: &Names, method: &str, path: &str) -> String {
+    let (prefix, routes, rest) = if let Some(rest) = path.strip_prefix("/api") {
+        ("/api", &all.api, rest.to_owned())
+    } else if let Some(rest) = path.strip_prefix("/toolbox/") {
+        let below = rest
+            .split_once('/')
+            .map_or(String::new(), |(_, below)| format!("/{below}"));
+        ("/toolbox/{sandboxId}", &all.toolbox, below)
+    } else {
+        return format!("{method} {path}");
+    };
+    let shown = route::template(routes, method, &rest).unwrap_or(&rest);
+    format!("{method} {prefix}{shown}")
+}
+
+async fn serve(served: &Router, request: Request) -> Response {
+    let Ok(reply) = served.clone().call(request).await;
+    reply
 }
 
 /// A body that tells how many bytes passed, and is else the body that it wraps.
@@ -178,100 +341,6 @@ impl hyper::body::Body for Counted {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// Handles a request with everything counted: it, and what goes in and out.
-pub(super) async fn apply(
-    app: &Arc<App>,
-    controls: &Controls,
-    request: Request,
-) -> Result<Response, CloseConnection> {
-    let route = routes::template(request.method().as_str(), request.uri().path());
-    lock(&controls.traffic)
-        .entry(route.clone())
-        .or_default()
-        .requests += 1;
-    let request = request.map(|body| controls.counted(&route, body, |t| &mut t.received));
-    let reply = planned(app, controls, request).await?;
-    Ok(reply.map(|body| controls.counted(&route, body, |t| &mut t.sent)))
-}
-
-/// Handles a request as planned: delayed, and with its fault if there is one.
-async fn planned(
-    app: &Arc<App>,
-    controls: &Controls,
-    request: Request,
-) -> Result<Response, CloseConnection> {
-    let (method, path) = (
-        request.method().to_string(),
-        request.uri().path().to_owned(),
-    );
-    let latency = controls.latency_ms.load(Ordering::Relaxed);
-    if latency > 0 {
-        tokio::time::sleep(Duration::from_millis(latency)).await;
-    }
-    let Some(action) = controls.take(&method, &path) else {
-        return Ok(app.handle(request).await);
-    };
-    match action {
-        Action::Status {
-            status,
-            body,
-            headers,
-        } => Ok(status_reply(status, body, &headers)),
-        Action::DropBefore => Err(CloseConnection),
-        Action::DropAfter => {
-            let _ = app.handle(request).await.into_body().collect().await;
-            Err(CloseConnection)
-        }
-        Action::Truncate { bytes } => Ok(truncated(app.handle(request).await, bytes).await),
-        Action::Garbage => {
-            let page = "<html><body>Please sign in to this network</body></html>";
-            Ok(([("content-type", "text/html")], page).into_response())
-        }
-        Action::Slow { ms } => {
-            tokio::time::sleep(Duration::from_millis(ms)).await;
-            Ok(app.handle(request).await)
-        }
-        Action::Repeat => {
-            let (parts, body) = request.into_parts();
-            let body = body
-                .collect()
-                .await
-                .map(|b| b.to_bytes())
-                .unwrap_or_default();
-            let again = |body: &Bytes| Request::from_parts(parts.clone(), Body::from(body.clone()));
-            let _ = app.handle(again(&body)).await.into_body().collect().await;
-            Ok(app.handle(again(&body)).await)
-        }
-        Action::StopSandbox => {
-            if let Some(sandbox) = addressed(app, &path) {
-                let _ = app.sandboxes.stop(&sandbox, true);
-                app.sandboxes.quiet(&sandbox).await;
-            }
-            Ok(app.handle(request).await)
-        }
-        Action::FailSandbox { recoverable } => {
-            if let Some(sandbox) = addressed(app, &path) {
-                app.sandboxes.fail(&sandbox, recoverable).await;
-            }
-            Ok(app.handle(request).await)
-        }
-        Action::DeleteSandbox => {
-            if let Some(sandbox) = addressed(app, &path) {
-                let _ = app.sandboxes.delete(&sandbox);
-                app.sandboxes.quiet(&sandbox).await;
-            }
-            Ok(app.handle(request).await)
-        }
-    }
-}
-
-fn addressed(app: &App, path: &str) -> Option<Arc<Sandbox>> {
-    let rest = path
-        .strip_prefix("/toolbox/")
-        .or_else(|| path.strip_prefix("/api/sandbox/"))?;
-    app.sandboxes.find(rest.split('/').next()?).ok()
 }
 
 fn status_reply(status: u16, body: Option<Value>, headers: &BTreeMap<String, String>) -> Response {
@@ -316,13 +385,16 @@ async fn truncated(reply: Response, bytes: usize) -> Response {
     Response::from_parts(parts, Body::from_stream(cut))
 }
 
-pub(super) fn router() -> Router<Arc<App>> {
+/// The routes of the controls themselves.
+pub(super) fn router(controls: Arc<Controls>) -> Router {
     Router::new()
+        .route("/routes", get(routes))
         .route("/latency", post(latency))
         .route("/clock", post(advance))
         .route("/requests", get(requests).delete(reset))
         .route("/faults", post(plant).delete(clear))
         .route("/processes/{id}", get(processes))
+        .with_state(controls)
 }
 
 type Reply = Result<Json<Value>, Problem>;
@@ -334,22 +406,31 @@ fn number(body: &Bytes, field: &str) -> Result<i64, Problem> {
     value[field].as_i64().ok_or_else(bad)
 }
 
-async fn latency(Extract(app): Extract<Arc<App>>, body: Bytes) -> Reply {
+/// The routes that are served and that official clients know.
+async fn routes(State(controls): State<Arc<Controls>>) -> Json<Value> {
+    let pairs = |names: &[Name]| -> Vec<[&str; 2]> {
+        let pair = |name: &Name| [name.method, name.template];
+        names.iter().map(pair).collect()
+    };
+    Json(json!({ "api": pairs(&controls.names.api), "toolbox": pairs(&controls.names.toolbox) }))
+}
+
+async fn latency(State(controls): State<Arc<Controls>>, body: Bytes) -> Reply {
     let ms = number(&body, "ms")?;
-    app.controls()?
+    controls
         .latency_ms
         .store(ms.max(0) as u64, Ordering::Relaxed);
     Ok(Json(json!({ "ms": ms })))
 }
 
-async fn advance(Extract(app): Extract<Arc<App>>, body: Bytes) -> Reply {
+async fn advance(State(controls): State<Arc<Controls>>, body: Bytes) -> Reply {
     let ms = number(&body, "advance_ms")?;
-    app.sandboxes.advance(ms);
-    Ok(Json(json!({ "now": app.sandboxes.now() })))
+    controls.sandboxes.advance(ms);
+    Ok(Json(json!({ "now": controls.sandboxes.now() })))
 }
 
-async fn requests(Extract(app): Extract<Arc<App>>) -> Reply {
-    let traffic = lock(&app.controls()?.traffic).clone();
+async fn requests(State(controls): State<Arc<Controls>>) -> Reply {
+    let traffic = lock(&controls.traffic).clone();
     let sum = |field: fn(&Traffic) -> u64| traffic.values().map(field).sum::<u64>();
     let in_out = |received: u64, sent: u64| json!({ "in": received, "out": sent });
     let counts = traffic.iter().map(|(route, t)| (route, t.requests));
@@ -364,18 +445,18 @@ async fn requests(Extract(app): Extract<Arc<App>>) -> Reply {
     })))
 }
 
-async fn reset(Extract(app): Extract<Arc<App>>) -> Result<StatusCode, Problem> {
-    lock(&app.controls()?.traffic).clear();
+async fn reset(State(controls): State<Arc<Controls>>) -> Result<StatusCode, Problem> {
+    lock(&controls.traffic).clear();
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn plant(Extract(app): Extract<Arc<App>>, body: Bytes) -> Result<StatusCode, Problem> {
+async fn plant(State(controls): State<Arc<Controls>>, body: Bytes) -> Result<StatusCode, Problem> {
     let bad = |error: String| Problem::bad_request(error);
     let fault: FaultRequest = serde_json::from_slice(&body).map_err(|e| bad(e.to_string()))?;
     let path = Glob::new(&fault.on.path)
         .map_err(|e| bad(e.to_string()))?
         .compile_matcher();
-    lock(&app.controls()?.faults).push(Fault {
+    lock(&controls.faults).push(Fault {
         method: fault.on.method,
         path,
         skip: fault.on.skip,
@@ -388,21 +469,56 @@ async fn plant(Extract(app): Extract<Arc<App>>, body: Bytes) -> Result<StatusCod
     Ok(StatusCode::CREATED)
 }
 
-async fn clear(Extract(app): Extract<Arc<App>>) -> Result<StatusCode, Problem> {
-    lock(&app.controls()?.faults).clear();
+async fn clear(State(controls): State<Arc<Controls>>) -> Result<StatusCode, Problem> {
+    lock(&controls.faults).clear();
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn processes(
-    Extract(app): Extract<Arc<App>>,
+    State(controls): State<Arc<Controls>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let sandbox = app.sandboxes.find(&id)?;
-    if sandbox.record().state != State::Started {
+    let sandbox = controls.sandboxes.find(&id)?;
+    if sandbox.record().state != SandboxState::Started {
         return Ok(Json(json!({ "processes": [] })).into_response());
     }
     sandbox
         .ask_own("GET", "/_processes")
         .await
         .map_err(Problem::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Names, counted_as};
+
+    #[test]
+    fn a_request_is_counted_under_its_route() {
+        let names = Names::all();
+        for (method, path, want) in [
+            (
+                "GET",
+                "/api/sandbox/abc",
+                "GET /api/sandbox/{sandboxIdOrName}",
+            ),
+            (
+                "POST",
+                "/toolbox/x/process/execute",
+                "POST /toolbox/{sandboxId}/process/execute",
+            ),
+            (
+                "GET",
+                "/toolbox/x/process/session/entrypoint",
+                "GET /toolbox/{sandboxId}/process/session/entrypoint",
+            ),
+            (
+                "GET",
+                "/toolbox/x/process/session/s1",
+                "GET /toolbox/{sandboxId}/process/session/{sessionId}",
+            ),
+            ("GET", "/toolbox/x/nope", "GET /toolbox/{sandboxId}/nope"),
+        ] {
+            assert_eq!(counted_as(&names, method, path), want);
+        }
+    }
 }

@@ -26,9 +26,10 @@ use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;
 
 use super::demote::{self, Stage};
-use super::sandbox::{ORGANIZATION, Record};
+use super::sandbox::Record;
 use super::snapshots::{self, Quirk};
-use crate::cli::{Isolation, Network};
+use crate::installation::ORGANIZATION;
+use crate::options::{Isolation, Network};
 
 const HOME: &str = "/home/daytona";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

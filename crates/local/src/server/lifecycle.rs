@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -23,10 +23,11 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 
 use super::isolation::Walls;
-use super::sandbox::{Due, Record, State};
+use super::sandbox::{Due, Record, SandboxState};
 use super::snapshots::{self, Made, Quirk, Stage};
 use super::store::Store;
 use crate::clock;
+use crate::mutex::lock;
 use crate::problem::Problem;
 use crate::relay;
 
@@ -38,7 +39,7 @@ const LOG: &str = "toolbox.log";
 /// One sandbox and, while it runs, its processes.
 pub(crate) struct Sandbox {
     record: Mutex<Record>,
-    state: watch::Sender<State>,
+    state: watch::Sender<SandboxState>,
     live: Mutex<Option<Live>>,
     /// Proxied requests in flight; while there are any the sandbox is not idle.
     pub(crate) open: AtomicUsize,
@@ -49,10 +50,6 @@ struct Live {
     dir: Arc<File>,
     kill: Arc<tokio::sync::Notify>,
     gone: watch::Receiver<bool>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sandbox {
@@ -123,14 +120,14 @@ impl Sandboxes {
         let mut all = HashMap::new();
         for mut record in store.load()? {
             match record.state {
-                State::Destroying | State::Destroyed => {
+                SandboxState::Destroying | SandboxState::Destroyed => {
                     store.discard(&record.id);
                     continue;
                 }
-                State::Stopped | State::Archived | State::Error => {}
-                State::Archiving => record.state = State::Archived,
-                State::Restoring => record.state = State::Archived,
-                _ => record.state = State::Stopped,
+                SandboxState::Stopped | SandboxState::Archived | SandboxState::Error => {}
+                SandboxState::Archiving => record.state = SandboxState::Archived,
+                SandboxState::Restoring => record.state = SandboxState::Archived,
+                _ => record.state = SandboxState::Stopped,
             }
             store.save(&record)?;
             all.insert(record.id.clone(), Arc::new(Sandbox::new(record)));
@@ -193,7 +190,7 @@ impl Sandboxes {
         Ok(value)
     }
 
-    fn set_state(&self, sandbox: &Sandbox, state: State) {
+    fn set_state(&self, sandbox: &Sandbox, state: SandboxState) {
         let done = self.update(sandbox, |record| {
             record.state = state;
             record.last_activity_at = self.now();
@@ -238,7 +235,7 @@ impl Sandboxes {
         self.boot(&sandbox);
         let record = sandbox.settled().await;
         match record.state {
-            State::Error => Err(Problem::bad_request(format!(
+            SandboxState::Error => Err(Problem::bad_request(format!(
                 "Sandbox failed to start: {}",
                 record.error_reason.unwrap_or_default()
             ))),
@@ -250,9 +247,9 @@ impl Sandboxes {
     pub(crate) async fn start(self: &Arc<Self>, sandbox: &Arc<Sandbox>) -> Result<Record, Problem> {
         let next = self.update(sandbox, |record| {
             let next = match record.state {
-                State::Started => return Ok(State::Started),
-                State::Stopped => State::Starting,
-                State::Archived => State::Restoring,
+                SandboxState::Started => return Ok(SandboxState::Started),
+                SandboxState::Stopped => SandboxState::Starting,
+                SandboxState::Archived => SandboxState::Restoring,
                 other => return Err(refused(other, "start")),
             };
             record.state = next;
@@ -261,8 +258,8 @@ impl Sandboxes {
             Ok(next)
         })?;
         match next {
-            State::Started => {}
-            State::Restoring => self.boot(sandbox),
+            SandboxState::Started => {}
+            SandboxState::Restoring => self.boot(sandbox),
             _ => {
                 self.boot(sandbox);
                 return Ok(sandbox.settled().await);
@@ -277,12 +274,12 @@ impl Sandboxes {
         sandbox: &Arc<Sandbox>,
     ) -> Result<Record, Problem> {
         self.update(sandbox, |record| match record.state {
-            State::Error if record.recoverable => {
-                record.state = State::Starting;
+            SandboxState::Error if record.recoverable => {
+                record.state = SandboxState::Starting;
                 (record.recoverable, record.error_reason) = (false, None);
                 Ok(())
             }
-            State::Error => Err(Problem::bad_request("Sandbox is not recoverable")),
+            SandboxState::Error => Err(Problem::bad_request("Sandbox is not recoverable")),
             _ => Err(Problem::bad_request("Sandbox is not in an errored state")),
         })?;
         self.boot(sandbox);
@@ -293,7 +290,7 @@ impl Sandboxes {
     pub(crate) async fn fail(&self, sandbox: &Arc<Sandbox>, recoverable: bool) {
         self.halt(sandbox, true).await;
         let _ = self.update(sandbox, |record| {
-            record.state = State::Error;
+            record.state = SandboxState::Error;
             record.recoverable = recoverable;
             record.error_reason = Some("the runner lost it".into());
             Ok(())
@@ -304,11 +301,11 @@ impl Sandboxes {
         let (this, sandbox) = (self.clone(), sandbox.clone());
         tokio::spawn(async move {
             match this.launch(&sandbox).await {
-                Ok(()) => this.set_state(&sandbox, State::Started),
+                Ok(()) => this.set_state(&sandbox, SandboxState::Started),
                 Err(error) => {
                     let reason = format!("{error:#}");
                     let _ = this.update(&sandbox, |record| {
-                        record.state = State::Error;
+                        record.state = SandboxState::Error;
                         record.error_reason = Some(reason);
                         Ok(())
                     });
@@ -321,12 +318,12 @@ impl Sandboxes {
         let record = sandbox.record();
         match record.snapshot.as_deref().and_then(snapshots::quirk) {
             Some(Quirk::CreateFails) => return Err(anyhow!("this snapshot never starts")),
-            Some(Quirk::SlowCreate) if record.state == State::Creating => {
+            Some(Quirk::SlowCreate) if record.state == SandboxState::Creating => {
                 tokio::time::sleep(Duration::from_secs(2)).await;
             }
             _ => {}
         }
-        if record.state == State::Creating
+        if record.state == SandboxState::Creating
             && let Some(made) = record.snapshot.as_deref().and_then(|name| self.made(name))
         {
             let (this, id) = (self.clone(), record.id.clone());
@@ -368,8 +365,8 @@ impl Sandboxes {
             }
             *lock(&watched.live) = None;
             gone_in.send_replace(true);
-            if watched.record().state == State::Started {
-                this.set_state(&watched, State::Stopped);
+            if watched.record().state == SandboxState::Started {
+                this.set_state(&watched, SandboxState::Stopped);
             }
         });
 
@@ -396,8 +393,8 @@ impl Sandboxes {
         force: bool,
     ) -> Result<(), Problem> {
         self.update(sandbox, |record| match record.state {
-            State::Started => {
-                record.state = State::Stopping;
+            SandboxState::Started => {
+                record.state = SandboxState::Stopping;
                 Ok(())
             }
             other => Err(refused(other, "stop")),
@@ -406,10 +403,10 @@ impl Sandboxes {
         tokio::spawn(async move {
             this.halt(&sandbox, force).await;
             if sandbox.record().auto_delete == 0 {
-                this.set_state(&sandbox, State::Destroying);
+                this.set_state(&sandbox, SandboxState::Destroying);
                 this.remove(&sandbox).await;
             } else {
-                this.set_state(&sandbox, State::Stopped);
+                this.set_state(&sandbox, SandboxState::Stopped);
             }
         });
         Ok(())
@@ -431,17 +428,17 @@ impl Sandboxes {
     /// Archives a stopped sandbox. The files stay where they are; only the state is reproduced.
     pub(crate) fn archive(self: &Arc<Self>, sandbox: &Arc<Sandbox>) -> Result<(), Problem> {
         self.update(sandbox, |record| match record.state {
-            State::Stopped if record.auto_delete == 0 => Err(Problem::bad_request(
+            SandboxState::Stopped if record.auto_delete == 0 => Err(Problem::bad_request(
                 "Ephemeral sandboxes cannot be archived",
             )),
-            State::Stopped => {
-                record.state = State::Archiving;
+            SandboxState::Stopped => {
+                record.state = SandboxState::Archiving;
                 Ok(())
             }
             other => Err(refused(other, "archive")),
         })?;
         let (this, sandbox) = (self.clone(), sandbox.clone());
-        tokio::spawn(async move { this.set_state(&sandbox, State::Archived) });
+        tokio::spawn(async move { this.set_state(&sandbox, SandboxState::Archived) });
         Ok(())
     }
 
@@ -466,7 +463,9 @@ impl Sandboxes {
         sandbox: &Arc<Sandbox>,
         name: &str,
     ) -> Result<Record, Problem> {
-        let made = Made::new(name, &sandbox.record(), self.now());
+        let source = sandbox.record();
+        let size = (source.cpu, source.memory, source.disk);
+        let made = Made::new(name, &source.id, size, self.now());
         {
             let mut all = lock(&self.snapshots);
             let is_taken = |made: &Made| made.name == name && made.stage != Stage::Error;
@@ -476,8 +475,8 @@ impl Sandboxes {
                 )));
             }
             self.update(sandbox, |record| match record.state {
-                State::Started | State::Stopped => {
-                    record.state = State::Snapshotting;
+                SandboxState::Started | SandboxState::Stopped => {
+                    record.state = SandboxState::Snapshotting;
                     Ok(())
                 }
                 other => Err(refused(other, "snapshot")),
@@ -500,10 +499,11 @@ impl Sandboxes {
             *known = made.clone();
         }
         let done = self.update(sandbox, |record| {
-            // Looked at in here: a toolbox that ends now finds the state that it must change.
+            // Whether it runs is looked at while the record is locked: a toolbox that ends after this
+            // finds the new state, and changes it to stopped.
             record.state = match lock(&sandbox.live).is_some() {
-                true => State::Started,
-                false => State::Stopped,
+                true => SandboxState::Started,
+                false => SandboxState::Stopped,
             };
             record.last_activity_at = self.now();
             Ok(())
@@ -562,7 +562,7 @@ impl Sandboxes {
             if record.state.is_transition() {
                 return Err(refused(record.state, "delete"));
             }
-            record.state = State::Destroying;
+            record.state = SandboxState::Destroying;
             record.name = format!("DESTROYED_{}_{now}", record.name);
             Ok(())
         })?;
@@ -577,8 +577,8 @@ impl Sandboxes {
         let removed = id.clone();
         let _ = tokio::task::spawn_blocking(move || this.store.discard(&removed)).await;
         lock(&self.all).remove(&id);
-        lock(&sandbox.record).state = State::Destroyed;
-        sandbox.state.send_replace(State::Destroyed);
+        lock(&sandbox.record).state = SandboxState::Destroyed;
+        sandbox.state.send_replace(SandboxState::Destroyed);
     }
 
     /// Waits until a sandbox is in no transition or gone, however long that takes.
@@ -631,9 +631,9 @@ fn no_snapshot(id: &str) -> Problem {
     }
 }
 
-fn refused(state: State, verb: &str) -> Problem {
+fn refused(state: SandboxState, verb: &str) -> Problem {
     match state {
-        State::Error => {
+        SandboxState::Error => {
             Problem::bad_request(format!("Sandbox is in an errored state, cannot {verb}"))
         }
         _ if state.is_transition() => Problem::conflict("Sandbox state change in progress"),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::sandbox::{Record, State};
+use super::sandbox::{Record, SandboxState};
 use crate::problem::Problem;
 
 pub(crate) struct Page {
@@ -64,7 +64,9 @@ pub(crate) fn page(records: Vec<Record>, query: &[(String, String)]) -> Result<P
 
     let mut rows: Vec<((String, String), Record)> = records
         .into_iter()
-        .filter(|r| r.state != State::Destroying || states.contains(&Some(State::Destroying)))
+        .filter(|r| {
+            r.state != SandboxState::Destroying || states.contains(&Some(SandboxState::Destroying))
+        })
         .filter(|r| states.is_empty() || states.contains(&Some(r.state)))
         .filter(|r| labels.iter().all(|(k, v)| r.labels.get(k) == Some(v)))
         .filter(|r| prefix("id", &r.id) && prefix("name", &r.name))
@@ -98,12 +100,12 @@ pub(crate) fn page(records: Vec<Record>, query: &[(String, String)]) -> Result<P
 }
 
 trait ParseState {
-    fn parse_state(self) -> Result<Option<State>, Problem>;
+    fn parse_state(self) -> Result<Option<SandboxState>, Problem>;
 }
 
 impl ParseState for &str {
     /// `None` is a state that Daytona has and that never occurs here.
-    fn parse_state(self) -> Result<Option<State>, Problem> {
+    fn parse_state(self) -> Result<Option<SandboxState>, Problem> {
         const OTHERS: &[&str] = &[
             "build_failed",
             "pending_build",

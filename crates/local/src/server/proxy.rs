@@ -6,16 +6,18 @@
 //! gone it says 404 in that time, and 401 afterwards: then it asks whether the key opens the sandbox,
 //! and takes "there is none" for a no.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
+use super::app::App;
+use super::auth;
 use super::lifecycle::Sandbox;
-use super::sandbox::State;
-use super::{App, auth};
+use super::sandbox::SandboxState;
+use crate::mutex::lock;
 use crate::problem::Problem;
 
 /// How long a sandbox counts as one that the key opens.
@@ -26,9 +28,9 @@ const TOKEN_QUERY: &str = "DAYTONA_SANDBOX_AUTH_KEY";
 const PROTECTED: [u16; 3] = [2280, 22222, 33333];
 
 /// `/toolbox/{id}/{path}` with a checked key.
-pub(super) async fn toolbox(app: &Arc<App>, mut request: Request) -> Response {
+pub(super) async fn toolbox(State(app): State<Arc<App>>, mut request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    let sandbox = match find_toolbox(app, &path) {
+    let sandbox = match find_toolbox(&app, &path) {
         Ok((sandbox, below)) => {
             set_path(&mut request, &below);
             sandbox
@@ -36,7 +38,7 @@ pub(super) async fn toolbox(app: &Arc<App>, mut request: Request) -> Response {
         Err(problem) => return problem.proxy(&path),
     };
     request.headers_mut().remove(header::AUTHORIZATION);
-    forward(app, sandbox, request).await
+    forward(&app, sandbox, request).await
 }
 
 fn find_toolbox(app: &App, path: &str) -> Result<(Arc<Sandbox>, String), Problem> {
@@ -52,9 +54,9 @@ fn find_toolbox(app: &App, path: &str) -> Result<(Arc<Sandbox>, String), Problem
     }
     let sandbox = app.sandboxes.by_id(id).ok_or_else(missing)?;
     match sandbox.record().state {
-        State::Started => Ok((sandbox, format!("/{below}"))),
-        State::Destroying | State::Destroyed => Err(missing()),
-        State::Archived | State::Archiving => Err(Problem::bad_request(
+        SandboxState::Started => Ok((sandbox, format!("/{below}"))),
+        SandboxState::Destroying | SandboxState::Destroyed => Err(missing()),
+        SandboxState::Archived | SandboxState::Archiving => Err(Problem::bad_request(
             "bad request: failed to get runner info for the sandbox",
         )),
         _ => Err(Problem::bad_request(
@@ -71,7 +73,7 @@ pub(super) fn no_access() -> Problem {
 
 fn is_opened_by_the_key(app: &App, id: &str) -> bool {
     let now = app.sandboxes.now();
-    let mut opened = app.opened.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut opened = lock(&app.opened);
     opened.retain(|_, at| now - *at < KNOWN_MS);
     if opened.contains_key(id) {
         return true;
@@ -122,7 +124,7 @@ pub(super) async fn preview(app: &Arc<App>, label: &str, mut request: Request) -
         )
         .api(&path);
     };
-    if sandbox.record().state != State::Started {
+    if sandbox.record().state != SandboxState::Started {
         return Problem::bad_request("no IP address found. Is the Sandbox started?").api(&path);
     }
     if auth::has_key(request.headers(), &app.key) {

@@ -8,19 +8,15 @@ use serde_json::{Value, json};
 use super::snapshots::{self, Quirk, Size};
 use crate::clock::rfc3339;
 use crate::ids;
+use crate::installation::{DAEMON_VERSION, OLD_DAEMON_VERSION, ORGANIZATION, REGION};
 use crate::problem::{Fields, Problem};
 
-pub(crate) const ORGANIZATION: &str = "00000000-0000-4000-8000-000000000000";
-pub(crate) const REGION: &str = "local";
-pub(crate) const DAEMON_VERSION: &str = "v0.190.0-local";
-/// The last version that ignored the environment of a request.
-const OLD_DAEMON_VERSION: &str = "v0.166.0-local";
 const MAX_ARCHIVE_MINUTES: i64 = 43_200;
 
 /// Where a sandbox is in its life. Only these occur here; Daytona has more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum State {
+pub(crate) enum SandboxState {
     Creating,
     Starting,
     Restoring,
@@ -36,10 +32,10 @@ pub(crate) enum State {
     Error,
 }
 
-impl State {
+impl SandboxState {
     /// Between two states: every other transition is refused until it ends.
     pub(crate) fn is_transition(self) -> bool {
-        use State::*;
+        use SandboxState::*;
         matches!(
             self,
             Creating | Starting | Restoring | Stopping | Snapshotting | Archiving | Destroying
@@ -47,7 +43,7 @@ impl State {
     }
 
     fn desired(self) -> &'static str {
-        use State::*;
+        use SandboxState::*;
         match self {
             Creating | Starting | Restoring | Started | Snapshotting | Error => "started",
             Stopping | Stopped => "stopped",
@@ -70,7 +66,7 @@ pub(crate) struct SignedPreview {
 pub(crate) struct Record {
     pub(crate) id: String,
     pub(crate) name: String,
-    pub(crate) state: State,
+    pub(crate) state: SandboxState,
     #[serde(default)]
     pub(crate) error_reason: Option<String>,
     /// Its error ends with a recovery.
@@ -187,7 +183,7 @@ impl Record {
         Ok(Self {
             name: name.filter(|n| !n.is_empty()).unwrap_or_else(|| id.clone()),
             id,
-            state: State::Creating,
+            state: SandboxState::Creating,
             error_reason: None,
             recoverable: false,
             snapshot,
@@ -281,11 +277,13 @@ impl Record {
         let idle = now - self.last_activity_at;
         let past = |minutes: i64| idle >= minutes.saturating_mul(60_000);
         match self.state {
-            State::Started if self.auto_stop > 0 && past(self.auto_stop) => Some(Due::Stop),
-            State::Stopped | State::Archived if self.auto_delete >= 0 && past(self.auto_delete) => {
+            SandboxState::Started if self.auto_stop > 0 && past(self.auto_stop) => Some(Due::Stop),
+            SandboxState::Stopped | SandboxState::Archived
+                if self.auto_delete >= 0 && past(self.auto_delete) =>
+            {
                 Some(Due::Delete)
             }
-            State::Stopped if past(self.auto_archive) => Some(Due::Archive),
+            SandboxState::Stopped if past(self.auto_archive) => Some(Due::Archive),
             _ => None,
         }
     }
@@ -324,7 +322,7 @@ mod tests {
 
     #[test]
     fn timers_ask_for_the_right_thing() {
-        use State::*;
+        use SandboxState::*;
         let minute = 60_000;
         for (state, body, now, want) in [
             (Started, json!({"autoStopInterval": 2}), minute, None),

@@ -6,9 +6,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::sandbox::{ORGANIZATION, Record};
 use crate::clock::rfc3339;
 use crate::ids;
+use crate::installation::ORGANIZATION;
 
 pub(crate) const DEFAULT: &str = "daytona-small";
 
@@ -97,14 +97,15 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    pub(crate) fn new(name: &str, of: &Record, now: i64) -> Self {
+    /// One of the sandbox `source`.
+    pub(crate) fn new(name: &str, source: &str, size: Size, now: i64) -> Self {
         Self {
             id: ids::uuid(),
             name: name.to_owned(),
             stage: Stage::Snapshotting,
             error_reason: None,
-            size: (of.cpu, of.memory, of.disk),
-            source: Some(of.id.clone()),
+            size,
+            source: Some(source.to_owned()),
             created_at: now,
         }
     }

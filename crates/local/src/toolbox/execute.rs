@@ -19,7 +19,8 @@ use std::collections::BTreeMap;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 
-use super::{Reply, Toolbox, parse, shell};
+use super::daemon::{Reply, Toolbox, parse};
+use super::shell;
 use crate::problem::{Fields, Problem};
 
 struct Job {

@@ -8,34 +8,30 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::daemon::{Reply, Toolbox};
 use super::execute::go_words;
-use super::{Reply, Toolbox};
 use crate::clock::rfc3339;
 use crate::problem::Problem;
+use crate::route::{Route, delete, get, post};
 
-pub(super) fn router() -> Router<Arc<Toolbox>> {
-    Router::new()
-        .route("/", get(list).delete(remove))
-        .route("/info", get(info))
-        .route("/folder", post(folder))
-        .route("/move", post(rename))
-        .route("/permissions", post(permissions))
-}
-
-impl Toolbox {
-    pub(super) fn path(&self, given: &str) -> PathBuf {
-        self.home.join(given)
-    }
+pub(super) fn routes() -> Vec<Route<Arc<Toolbox>>> {
+    vec![
+        get("/files", list),
+        delete("/files", remove),
+        get("/files/info", info),
+        post("/files/folder", folder),
+        post("/files/move", rename),
+        post("/files/permissions", permissions),
+    ]
 }
 
 /// The error of a file operation, as the API names it.

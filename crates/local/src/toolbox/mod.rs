@@ -6,6 +6,7 @@
 //! Absent and answered 501: PTYs, the interpreter and `code-run`, git, LSP, computer use, `/env`,
 //! system metrics.
 
+mod daemon;
 mod execute;
 mod files;
 mod ports;
@@ -16,7 +17,6 @@ mod transfer;
 mod tree;
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -24,28 +24,19 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{any, get, post};
+use axum::routing::{any, post};
 use axum::{Json, Router};
-use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::cli::Toolbox as Options;
+use crate::installation::DAEMON_VERSION;
+use crate::options::ToolboxOptions;
 use crate::problem::Problem;
-
-/// The daemon's state.
-pub(crate) struct Toolbox {
-    /// Home and work directory.
-    home: PathBuf,
-    own_pid_namespace: bool,
-    ignore_envs: bool,
-    shell: PathBuf,
-    sessions: sessions::Sessions,
-}
-
-type Reply = Result<Json<Value>, Problem>;
+use crate::route::{self, Name, Route, get};
+use daemon::Toolbox;
+use sessions::Sessions;
 
 /// Serves standard input until it is killed.
-pub(crate) fn run(options: Options) -> Result<()> {
+pub(crate) fn run(options: ToolboxOptions) -> Result<()> {
     std::env::set_current_dir(&options.home).context("enter the home directory")?;
     let socket: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
     let listener = std::os::unix::net::UnixListener::from(socket);
@@ -56,9 +47,10 @@ pub(crate) fn run(options: Options) -> Result<()> {
     let null = std::fs::File::open("/dev/null")?;
     // SAFETY: both descriptors are open; standard input is not used by anything else.
     unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), 0) };
+    let shell = shell::find();
+    let sessions = Arc::new(Sessions::new(&options.home, &shell));
     let toolbox = Arc::new(Toolbox {
-        shell: shell::find(),
-        sessions: sessions::Sessions::new(&options.home),
+        shell,
         home: options.home,
         own_pid_namespace: options.own_pid_namespace,
         ignore_envs: options.ignore_envs,
@@ -76,37 +68,50 @@ pub(crate) fn run(options: Options) -> Result<()> {
         .build()?
         .block_on(async {
             let listener = tokio::net::UnixListener::from_std(listener)?;
-            Ok(axum::serve(listener, router(toolbox)).await?)
+            Ok(axum::serve(listener, router(toolbox, sessions)).await?)
         })
 }
 
-fn router(toolbox: Arc<Toolbox>) -> Router {
-    Router::new()
-        .route(
-            "/version",
-            get(async || Json(json!({ "version": crate::server::DAEMON_VERSION }))),
-        )
-        .route("/work-dir", get(home))
-        .route("/user-home-dir", get(home))
-        .route("/process/execute", post(execute::execute))
-        .nest("/process/session", sessions::router())
-        .nest(
-            "/files",
-            files::router()
-                .merge(transfer::router())
-                .merge(search::router()),
-        )
-        .route("/port", get(ports::list))
-        .route("/port/{port}/in-use", get(ports::in_use))
+/// The routes that clients know, without those of sessions.
+fn routes() -> Vec<Route<Arc<Toolbox>>> {
+    let mut all = vec![
+        get("/version", version),
+        get("/work-dir", home),
+        get("/user-home-dir", home),
+        route::post("/process/execute", execute::execute),
+        get("/port", ports::list),
+        get("/port/{port}/in-use", ports::in_use),
+    ];
+    all.extend(files::routes());
+    all.extend(transfer::routes());
+    all.extend(search::routes());
+    all
+}
+
+/// The names of all routes that clients know.
+pub(crate) fn route_names() -> Vec<Name> {
+    let mut all = route::names(routes());
+    all.extend(route::names(sessions::routes()));
+    all
+}
+
+fn router(toolbox: Arc<Toolbox>, sessions: Arc<Sessions>) -> Router {
+    route::router(routes())
+        // How the server itself asks, which its proxy lets nobody else do.
         .route("/proxy/{port}", any(ports::proxy))
         .route("/proxy/{port}/", any(ports::proxy))
         .route("/proxy/{port}/{*path}", any(ports::proxy))
         .route("/_stop", post(stop))
-        .route("/_processes", get(processes))
+        .route("/_processes", axum::routing::get(processes))
+        .with_state(toolbox)
+        .merge(route::router(sessions::routes()).with_state(sessions))
         .fallback(unknown)
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn(render))
-        .with_state(toolbox)
+}
+
+async fn version() -> Json<Value> {
+    Json(json!({ "version": DAEMON_VERSION }))
 }
 
 async fn home(State(toolbox): State<Arc<Toolbox>>) -> Json<Value> {
@@ -167,11 +172,4 @@ async fn render(request: Request, next: Next) -> Response {
         return Problem::new(reply.status(), reason).toolbox(&method, &path);
     }
     reply
-}
-
-fn parse(body: &Bytes) -> Result<Value, Problem> {
-    serde_json::from_slice(body).map_err(|error| {
-        Problem::bad_request(format!("bad request: invalid request body: {error}"))
-            .code("INVALID_REQUEST_BODY")
-    })
 }

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use super::Reply;
+use super::daemon::Reply;
 use crate::problem::Problem;
 use crate::relay;
 

@@ -9,26 +9,27 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Query, State};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use bytes::Bytes;
 use globset::GlobBuilder;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::daemon::{Reply, Toolbox, parse};
 use super::execute::go_words;
 use super::files::{failed, required};
-use super::{Reply, Toolbox, parse};
 use crate::problem::{Fields, Problem};
+use crate::route::{Route, get, post};
 
 const LONGEST_LINE: u64 = 64 * 1024;
 
-pub(super) fn router() -> Router<Arc<Toolbox>> {
-    Router::new()
-        .route("/find", get(find))
-        .route("/search", get(search))
-        .route("/replace", post(replace))
+pub(super) fn routes() -> Vec<Route<Arc<Toolbox>>> {
+    vec![
+        get("/files/find", find),
+        get("/files/search", search),
+        post("/files/replace", replace),
+    ]
 }
 
 #[derive(Deserialize)]

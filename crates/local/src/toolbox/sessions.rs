@@ -14,25 +14,27 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path as FsPath, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::ChildStdin;
 
-use super::{Reply, Toolbox, parse, shell, tree};
+use super::daemon::{Reply, parse};
+use super::{shell, tree};
 use crate::ids;
+use crate::mutex::lock;
 use crate::problem::{Fields, Problem};
+use crate::route::{self, Route, get, post};
 
 const ENTRYPOINT: &str = "entrypoint";
 const GRACE: Duration = Duration::from_secs(5);
@@ -57,6 +59,9 @@ mv '@DIR@/code.new' '@DIR@/code'
 "#;
 
 pub(super) struct Sessions {
+    /// Home and work directory.
+    home: PathBuf,
+    shell: PathBuf,
     dir: PathBuf,
     all: Mutex<HashMap<String, Arc<Session>>>,
 }
@@ -78,16 +83,14 @@ struct Command {
     echo: bool,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Sessions {
-    pub(super) fn new(home: &FsPath) -> Self {
+    pub(super) fn new(home: &FsPath, shell: &FsPath) -> Self {
         let dir = home.join(".daytona/sessions");
         // What is left there is from before a restart, and those ids are dead.
         let _ = fs::remove_dir_all(&dir);
         Self {
+            home: home.to_owned(),
+            shell: shell.to_owned(),
             dir,
             all: Mutex::default(),
         }
@@ -133,16 +136,25 @@ impl Command {
     }
 }
 
-pub(super) fn router() -> Router<Arc<Toolbox>> {
-    Router::new()
-        .route("/", get(list).post(create))
-        .route("/entrypoint", get(entrypoint))
-        .route("/entrypoint/logs", get(entrypoint_logs))
-        .route("/{session}", get(read).delete(delete))
-        .route("/{session}/exec", post(exec))
-        .route("/{session}/command/{command}", get(command))
-        .route("/{session}/command/{command}/logs", get(logs))
-        .route("/{session}/command/{command}/input", post(input))
+pub(super) fn routes() -> Vec<Route<Arc<Sessions>>> {
+    vec![
+        get("/process/session", list),
+        post("/process/session", create),
+        get("/process/session/entrypoint", entrypoint),
+        get("/process/session/entrypoint/logs", entrypoint_logs),
+        get("/process/session/{sessionId}", read),
+        route::delete("/process/session/{sessionId}", delete),
+        post("/process/session/{sessionId}/exec", exec),
+        get("/process/session/{sessionId}/command/{commandId}", command),
+        get(
+            "/process/session/{sessionId}/command/{commandId}/logs",
+            logs,
+        ),
+        post(
+            "/process/session/{sessionId}/command/{commandId}/input",
+            input,
+        ),
+    ]
 }
 
 async fn entrypoint() -> Json<Value> {
@@ -153,7 +165,7 @@ async fn entrypoint_logs() -> Json<Value> {
     Json(json!({ "output": "", "stdout": "", "stderr": "" }))
 }
 
-async fn create(State(toolbox): State<Arc<Toolbox>>, body: Bytes) -> Result<StatusCode, Problem> {
+async fn create(State(sessions): State<Arc<Sessions>>, body: Bytes) -> Result<StatusCode, Problem> {
     let body = parse(&body)?;
     let id = body["sessionId"].as_str().unwrap_or_default().to_owned();
     let is_safe = id
@@ -162,14 +174,14 @@ async fn create(State(toolbox): State<Arc<Toolbox>>, body: Bytes) -> Result<Stat
     if id.is_empty() || !is_safe || id.starts_with('.') || id == ENTRYPOINT {
         return Err(Problem::bad_request("bad request: invalid session id"));
     }
-    let mut all = lock(&toolbox.sessions.all);
+    let mut all = lock(&sessions.all);
     if all.contains_key(&id) {
         return Err(Problem::conflict("conflict: session already exists"));
     }
-    fs::create_dir_all(toolbox.sessions.dir.join(&id)).map_err(Problem::internal)?;
-    let mut command = shell::command(&toolbox.shell);
+    fs::create_dir_all(sessions.dir.join(&id)).map_err(Problem::internal)?;
+    let mut command = shell::command(&sessions.shell);
     command
-        .current_dir(&toolbox.home)
+        .current_dir(&sessions.home)
         .stdin(std::process::Stdio::piped());
     command
         .stdout(std::process::Stdio::null())
@@ -189,25 +201,20 @@ async fn create(State(toolbox): State<Arc<Toolbox>>, body: Bytes) -> Result<Stat
     Ok(StatusCode::CREATED)
 }
 
-async fn list(State(toolbox): State<Arc<Toolbox>>) -> Json<Value> {
-    Json(
-        lock(&toolbox.sessions.all)
-            .values()
-            .map(|s| s.json())
-            .collect(),
-    )
+async fn list(State(sessions): State<Arc<Sessions>>) -> Json<Value> {
+    Json(lock(&sessions.all).values().map(|s| s.json()).collect())
 }
 
-async fn read(State(toolbox): State<Arc<Toolbox>>, Path(id): Path<String>) -> Reply {
-    Ok(Json(toolbox.sessions.find(&id)?.json()))
+async fn read(State(sessions): State<Arc<Sessions>>, Path(id): Path<String>) -> Reply {
+    Ok(Json(sessions.find(&id)?.json()))
 }
 
 async fn delete(
-    State(toolbox): State<Arc<Toolbox>>,
+    State(sessions): State<Arc<Sessions>>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let session = toolbox.sessions.find(&id)?;
-    lock(&toolbox.sessions.all).remove(&id);
+    let session = sessions.find(&id)?;
+    lock(&sessions.all).remove(&id);
     let leader = session.leader as i32;
     let family = || {
         let mut pids = tree::descendants(leader);
@@ -227,12 +234,12 @@ async fn delete(
     tree::signal(&doomed, libc::SIGKILL);
     shell::signal_group(session.leader, libc::SIGKILL);
     session.ended.send_replace(true);
-    let _ = fs::remove_dir_all(toolbox.sessions.dir.join(&id));
+    let _ = fs::remove_dir_all(sessions.dir.join(&id));
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn exec(
-    State(toolbox): State<Arc<Toolbox>>,
+    State(sessions): State<Arc<Sessions>>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -249,8 +256,8 @@ async fn exec(
     if text.trim().is_empty() {
         return Err(Problem::bad_request("bad request: command is required"));
     }
-    let session = toolbox.sessions.find(&id)?;
-    let command = start(&toolbox, &session, text, run_async, !quiet).await?;
+    let session = sessions.find(&id)?;
+    let command = start(&sessions, &session, text, run_async, !quiet).await?;
     if run_async {
         return Ok((StatusCode::ACCEPTED, Json(json!({ "cmdId": command.id }))).into_response());
     }
@@ -282,14 +289,14 @@ async fn exec(
 }
 
 async fn start(
-    toolbox: &Toolbox,
+    sessions: &Sessions,
     session: &Session,
     text: String,
     run_async: bool,
     echo: bool,
 ) -> Result<Arc<Command>, Problem> {
     let id = ids::uuid();
-    let dir = toolbox.sessions.dir.join(&session.id).join(&id);
+    let dir = sessions.dir.join(&session.id).join(&id);
     fs::create_dir_all(&dir).map_err(Problem::internal)?;
     fs::write(dir.join("log"), b"").map_err(Problem::internal)?;
     for name in ["out", "err"] {
@@ -341,21 +348,19 @@ fn make_fifo(path: &FsPath) -> Result<(), Problem> {
 }
 
 async fn command(
-    State(toolbox): State<Arc<Toolbox>>,
+    State(sessions): State<Arc<Sessions>>,
     Path((session, command)): Path<(String, String)>,
 ) -> Reply {
-    Ok(Json(
-        toolbox.sessions.find(&session)?.command(&command)?.json(),
-    ))
+    Ok(Json(sessions.find(&session)?.command(&command)?.json()))
 }
 
 async fn input(
-    State(toolbox): State<Arc<Toolbox>>,
+    State(sessions): State<Arc<Sessions>>,
     Path((session, command)): Path<(String, String)>,
     body: Bytes,
 ) -> Result<StatusCode, Problem> {
     let body = parse(&body)?;
-    let command = toolbox.sessions.find(&session)?.command(&command)?;
+    let command = sessions.find(&session)?.command(&command)?;
     if command.exit_code().is_some() {
         let gone = Problem::new(StatusCode::GONE, "gone: command has already completed");
         return Err(gone.code("COMMAND_ALREADY_COMPLETED"));
@@ -386,13 +391,13 @@ struct Follow {
 }
 
 async fn logs(
-    State(toolbox): State<Arc<Toolbox>>,
+    State(sessions): State<Arc<Sessions>>,
     Path((session, command)): Path<(String, String)>,
     Query(query): Query<Follow>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    let session = toolbox.sessions.find(&session)?;
+    let session = sessions.find(&session)?;
     let command = session.command(&command)?;
     if let (Ok(upgrade), true) = (upgrade, query.follow) {
         let offered = headers

@@ -9,34 +9,35 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::multipart::Field;
 use axum::extract::{FromRequest as _, Multipart, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
+use super::daemon::{Toolbox, parse};
 use super::execute::go_words;
 use super::files::{At, failed, invalid, required};
-use super::{Toolbox, parse};
 use crate::problem::{Fields, Problem};
+use crate::route::{Route, get, post};
 
 const BOUNDARY: &str = "DAYTONA-FILE-BOUNDARY";
 const CHUNK: usize = 64 * 1024;
 
-pub(super) fn router() -> Router<Arc<Toolbox>> {
-    Router::new()
-        .route("/download", get(download))
-        .route("/upload", post(upload))
-        .route("/upload-v2", post(upload_v2))
-        .route("/bulk-upload", post(bulk_upload))
-        .route("/bulk-download", post(bulk_download))
+pub(super) fn routes() -> Vec<Route<Arc<Toolbox>>> {
+    vec![
+        get("/files/download", download),
+        post("/files/upload", upload),
+        post("/files/upload-v2", upload_v2),
+        post("/files/bulk-upload", bulk_upload),
+        post("/files/bulk-download", bulk_download),
+    ]
 }
 
 /// A file's content, `length` bytes from where it stands.

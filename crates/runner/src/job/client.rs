@@ -1,8 +1,10 @@
 //! The request's side of a job: start it, ask it, stop it.
 
-use super::{Answer, Ask, BACKGROUND, DONE, OUT, Spec, address, is_same_user, list};
-use crate::state::State;
-use crate::{error, input};
+use super::list;
+use super::wire::{Answer, Ask, BACKGROUND, DONE, OUT, Spec, address, is_same_user, runs};
+use crate::answer::{error, sandbox};
+use crate::input;
+use crate::storage::Storage;
 use protocol::{
     Code, JobStop, JobWait, Outcome, StopReason, ToolCall, ToolError, ToolOutput, Wait, args,
 };
@@ -23,7 +25,12 @@ const NEWS_BYTES: u64 = 50 * 1024;
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Starts the command, or asks for it if this id was started before (then the first value is true).
-pub(crate) fn start(state: &State, id: &str, call: &ToolCall, bash: &args::Bash) -> (bool, Answer) {
+pub(crate) fn start(
+    storage: &Storage,
+    id: &str,
+    call: &ToolCall,
+    bash: &args::Bash,
+) -> (bool, Answer) {
     let ask = Ask {
         wait: call.wait,
         ..Ask::default()
@@ -31,7 +38,7 @@ pub(crate) fn start(state: &State, id: &str, call: &ToolCall, bash: &args::Bash)
     let listener = match address(id).and_then(|address| UnixListener::bind_addr(&address)) {
         Ok(listener) => listener,
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            return (true, ask_job(state, id, ask));
+            return (true, ask_job(storage, id, ask));
         }
         Err(error) => {
             return (
@@ -42,25 +49,25 @@ pub(crate) fn start(state: &State, id: &str, call: &ToolCall, bash: &args::Bash)
             );
         }
     };
-    let dir = match make_dir(state, id) {
+    let dir = match make_dir(storage, id) {
         Ok(dir) => dir,
         // The name is free and the directory is there: that job is over.
         Err(Existing) => {
             drop(listener);
-            return (true, recall(state, id));
+            return (true, recall(storage, id));
         }
     };
     (
         false,
         spawn(listener, id, call, bash, dir)
-            .and_then(|stream| converse(stream, ask).map_err(|_| lost(state, id))?),
+            .and_then(|stream| converse(stream, ask).map_err(|_| lost(storage, id))?),
     )
 }
 
 /// Waits for news of a job.
-pub(crate) fn wait(state: &State, wait: &JobWait) -> Answer {
+pub(crate) fn wait(storage: &Storage, wait: &JobWait) -> Answer {
     ask_job(
-        state,
+        storage,
         &wait.job,
         Ask {
             offset: wait.offset,
@@ -71,9 +78,9 @@ pub(crate) fn wait(state: &State, wait: &JobWait) -> Answer {
 }
 
 /// Stops a job and answers with what it printed.
-pub(crate) fn stop(state: &State, stop: &JobStop) -> Answer {
+pub(crate) fn stop(storage: &Storage, stop: &JobStop) -> Answer {
     ask_job(
-        state,
+        storage,
         &stop.job,
         Ask {
             stop: Some(stop.reason),
@@ -83,13 +90,13 @@ pub(crate) fn stop(state: &State, stop: &JobStop) -> Answer {
 }
 
 /// Looks after a job in the background, for the model: what is new, and whether it still runs.
-pub(crate) fn visit(state: &State, id: &str, args: &args::Job) -> Answer {
+pub(crate) fn visit(storage: &Storage, id: &str, args: &args::Job) -> Answer {
     let Some(job) = args.job.as_deref().filter(|job| !job.is_empty()) else {
         if args.input.is_some() || args.stop == Some(true) {
             let why = "`job` is missing: it names the command that `input` or `stop` is for. Without these two, the tool lists the commands that run.";
             return Err(error(Code::Tool, why));
         }
-        return Ok(Outcome::Done(list::list(state)));
+        return Ok(Outcome::Done(list::list(storage)));
     };
     let wait = args.wait.unwrap_or(1_000).min(10_000);
     let ask = Ask {
@@ -114,7 +121,7 @@ pub(crate) fn visit(state: &State, id: &str, args: &args::Job) -> Answer {
             attachments: Vec::new(),
         })
     };
-    Ok(match ask_job(state, job, ask)? {
+    Ok(match ask_job(storage, job, ask)? {
         Outcome::Running(state) => shown(
             &state.output,
             state.offset,
@@ -123,7 +130,7 @@ pub(crate) fn visit(state: &State, id: &str, args: &args::Job) -> Answer {
         ),
         Outcome::Done(done) => {
             let exit = done.metadata.get("exit").cloned().unwrap_or_default();
-            let (news, offset) = rest(state, job, &done, args.offset);
+            let (news, offset) = rest(storage, job, &done, args.offset);
             let note = match exit.as_i64() {
                 Some(code) => format!("The command has ended with exit code {code}."),
                 None => "The command has ended: it was stopped, or its time was over.".to_string(),
@@ -135,11 +142,12 @@ pub(crate) fn visit(state: &State, id: &str, args: &args::Job) -> Answer {
 }
 
 /// What a job that is over printed after `offset`, and how much it printed in all.
-fn rest(state: &State, job: &str, done: &ToolOutput, offset: u64) -> (String, u64) {
+fn rest(storage: &Storage, job: &str, done: &ToolOutput, offset: u64) -> (String, u64) {
     let total = done.metadata.get("bytes").and_then(Value::as_u64);
     let read = || -> Option<String> {
-        let mut file = File::open(state.find("jobs", job)?.join(OUT)).ok()?;
-        // Where something was left out, places are not what they were.
+        let mut file = File::open(storage.find("jobs", job)?.join(OUT)).ok()?;
+        // The file of a long output lacks its middle. Then it has another length, and an offset in the
+        // output says nothing about the file.
         if Some(file.metadata().ok()?.len()) != total {
             return None;
         }
@@ -165,20 +173,16 @@ fn rest(state: &State, job: &str, done: &ToolOutput, offset: u64) -> (String, u6
     (read().unwrap_or_else(|| done.output.clone()), total)
 }
 
-fn sandbox(message: String) -> ToolError {
-    error(Code::Sandbox, message)
-}
-
 struct Existing;
 
-fn make_dir(state: &State, id: &str) -> Result<Option<PathBuf>, Existing> {
-    if state.find("jobs", id).is_some() {
+fn make_dir(storage: &Storage, id: &str) -> Result<Option<PathBuf>, Existing> {
+    if storage.find("jobs", id).is_some() {
         return Err(Existing);
     }
-    let Some(jobs) = state.sub("jobs") else {
+    let Some(jobs) = storage.sub("jobs") else {
         return Ok(None);
     };
-    if state.is_due("prune-jobs") {
+    if storage.is_due("prune-jobs") {
         prune(&jobs);
     }
     let dir = jobs.join(id);
@@ -266,7 +270,7 @@ fn refusal(spec: &Spec) -> Option<String> {
     })
 }
 
-fn ask_job(state: &State, job: &str, ask: Ask) -> Answer {
+fn ask_job(storage: &Storage, job: &str, ask: Ask) -> Answer {
     if !protocol::is_id(job) {
         return Err(unknown(job));
     }
@@ -280,7 +284,7 @@ fn ask_job(state: &State, job: &str, ask: Ask) -> Answer {
     };
     match connect().and_then(|stream| converse(stream, ask)) {
         Ok(answer) => answer,
-        Err(_) => recall(state, job),
+        Err(_) => recall(storage, job),
     }
 }
 
@@ -296,13 +300,13 @@ fn converse(mut stream: UnixStream, ask: Ask) -> io::Result<Answer> {
 }
 
 /// The answer of a job that has no supervisor any more.
-fn recall(state: &State, job: &str) -> Answer {
-    let done = state
+fn recall(storage: &Storage, job: &str) -> Answer {
+    let done = storage
         .find("jobs", job)
         .and_then(|dir| fs::read(dir.join(DONE)).ok());
     match done.and_then(|text| serde_json::from_slice::<Answer>(&text).ok()) {
         Some(answer) => answer,
-        None => Err(lost(state, job)),
+        None => Err(lost(storage, job)),
     }
 }
 
@@ -315,8 +319,8 @@ fn unknown(job: &str) -> ToolError {
     )
 }
 
-fn lost(state: &State, job: &str) -> ToolError {
-    let Some(dir) = state.find("jobs", job) else {
+fn lost(storage: &Storage, job: &str) -> ToolError {
+    let Some(dir) = storage.find("jobs", job) else {
         return unknown(job);
     };
     let mut message = "The sandbox was restarted, or the command's supervisor was killed, while the command ran. How it ended is unknown: check its effects before you run it again.".to_string();
@@ -375,16 +379,11 @@ fn prune(jobs: &Path) {
     }
 }
 
-/// True if someone answers for the job.
-pub(super) fn runs(job: &str) -> bool {
-    address(job)
-        .and_then(|address| UnixStream::connect_addr(&address))
-        .is_ok()
-}
-
 /// How many commands still run in the background. Those that found no place on disk are not known.
-pub(crate) fn count_background(state: &State) -> u32 {
-    let dirs = state.all("jobs").filter_map(|jobs| fs::read_dir(jobs).ok());
+pub(crate) fn count_background(storage: &Storage) -> u32 {
+    let dirs = storage
+        .all("jobs")
+        .filter_map(|jobs| fs::read_dir(jobs).ok());
     dirs.flatten()
         .flatten()
         .filter(|job| job.path().join(BACKGROUND).exists() && !job.path().join(DONE).exists())

@@ -1,8 +1,7 @@
 //! Which commands run, for a model that does not know their names any more.
 
-use super::client::runs;
-use super::{Answer, BACKGROUND, COMMAND, DONE};
-use crate::state::State;
+use super::wire::{Answer, BACKGROUND, COMMAND, DONE, runs};
+use crate::storage::Storage;
 use protocol::{Outcome, ToolOutput};
 use serde_json::{Value, json};
 use std::fs;
@@ -36,8 +35,10 @@ pub(super) fn note(dir: &Path, command: &str) {
 
 /// The commands that run, and the last ones of the background that have ended. Those that found no
 /// place on disk are not known.
-pub(super) fn list(state: &State) -> ToolOutput {
-    let dirs = state.all("jobs").filter_map(|jobs| fs::read_dir(jobs).ok());
+pub(super) fn list(storage: &Storage) -> ToolOutput {
+    let dirs = storage
+        .all("jobs")
+        .filter_map(|jobs| fs::read_dir(jobs).ok());
     let mut found: Vec<Found> = dirs
         .flatten()
         .flatten()

@@ -11,8 +11,9 @@
 //! OpenCode, a shell that was killed by a signal ends the command at once.
 
 use super::capture::Capture;
-use super::{Answer, Ask, DONE, OUT, Spec, descriptors, is_same_user, kill};
-use crate::error;
+use super::wire::{Answer, Ask, DONE, OUT, Spec, is_same_user};
+use super::{descriptors, kill};
+use crate::answer::error;
 use protocol::{Code, JobState, Outcome, StopReason, ToolOutput};
 use rustix::process::{Pid, Signal};
 use std::collections::HashSet;

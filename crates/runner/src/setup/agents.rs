@@ -3,7 +3,7 @@
 //!
 //! Never: overrule what works in the image, but for the identity, which is the user's.
 
-use super::io_failed;
+use crate::answer::setup_failed;
 use crate::exclude;
 use crate::git::Git;
 use crate::lfs;
@@ -37,7 +37,7 @@ pub(crate) fn configure(
         git.run(&["config", "core.hooksPath", hooks])?;
     }
     lfs_filter(git, &agents)?;
-    exclude::leftovers(git).map_err(io_failed)
+    exclude::leftovers(git).map_err(setup_failed)
 }
 
 /// True for a directory of the project itself.

@@ -1,7 +1,6 @@
 //! What arrives in the pack beside the commit that is checked out.
 
-use super::{io_failed, sandbox};
-use crate::error;
+use crate::answer::{error, sandbox, setup_failed};
 use crate::git::{Git, is_hash};
 use crate::lfs;
 use protocol::{Base, Code, ToolError, UnderWay, Upstream};
@@ -105,7 +104,7 @@ pub(super) fn under_way(git: &Git, under_way: &UnderWay) -> Result<(), ToolError
         git.feed(&update, entries.as_bytes())?;
     }
     for (name, text) in &under_way.marks {
-        fs::write(git.dir.join(".git").join(name), text).map_err(io_failed)?;
+        fs::write(git.dir.join(".git").join(name), text).map_err(setup_failed)?;
     }
     Ok(())
 }
@@ -125,13 +124,13 @@ pub(super) fn keep(git: &Git, commit: &str) -> Result<(), ToolError> {
             .command(&["cat-file", "blob", blob])
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(io_failed)?;
+            .map_err(setup_failed)?;
         let kept = child
             .stdout
             .take()
             .map(|mut out| lfs::keep(&store, &mut out));
-        let status = child.wait().map_err(io_failed)?;
-        let kept = kept.transpose().map_err(io_failed)?;
+        let status = child.wait().map_err(setup_failed)?;
+        let kept = kept.transpose().map_err(setup_failed)?;
         if !status.success() || kept.is_none_or(|pointer| pointer.oid != oid) {
             return Err(sandbox(format!(
                 "The file with the SHA-256 {oid}, which Git LFS keeps, did not arrive in the sandbox whole."

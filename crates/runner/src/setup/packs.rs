@@ -6,8 +6,7 @@
 //! hold them twice.
 
 use super::arrival;
-use super::{io_failed, sandbox, shallow};
-use crate::error;
+use crate::answer::{error, sandbox, setup_failed};
 use crate::git::{Git, failed};
 use crate::partial;
 use protocol::{Base, Code, ToolError, Whole};
@@ -65,6 +64,21 @@ fn complete(git: &Git, base: &Base) -> Result<(), ToolError> {
         true => Ok(()),
         false => Err(missing_base(base, &failed(&args, &out).message)),
     }
+}
+
+/// Says where this history begins, beside where that of the image's repository does.
+fn shallow(git: &Git, boundary: &[String]) -> Result<(), ToolError> {
+    if boundary.is_empty() {
+        return Ok(());
+    }
+    let path = git.dir.join(".git/shallow");
+    let mut all = fs::read_to_string(&path).unwrap_or_default();
+    for hash in boundary {
+        if !all.lines().any(|line| line == hash) {
+            all += &format!("{hash}\n");
+        }
+    }
+    fs::write(path, all).map_err(setup_failed)
 }
 
 /// Puts a pack and its index where git finds them, under git's own name for them; gives that, unless they
@@ -174,7 +188,7 @@ fn index(git: &Git, base: &Base) -> Result<(), ToolError> {
             let part = parts.into_iter().next();
             let mut command = git.command(&args);
             command.stdin(part.map_or_else(Stdio::null, Stdio::from));
-            command.output().map_err(io_failed)?
+            command.output().map_err(setup_failed)?
         }
         _ => git.written_to(&args, |stdin| {
             for mut part in parts {

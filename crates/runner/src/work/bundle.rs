@@ -7,11 +7,12 @@
 //! Surprise: a ref that the host has already is not in the bundle, so `out/0` is missing if only
 //! other branches have something new.
 
-use super::{Repository, weight};
-use crate::error;
+use super::repository::{OUT, Repository};
+use super::weight;
+use crate::answer::error;
 use crate::git::{Git, is_hash};
 use crate::setup::TAGS;
-use crate::state::State;
+use crate::storage::Storage;
 use base64::Engine;
 use protocol::{Branch, Bundle, Code, MAX_INLINE, TooMuch, ToolError};
 use sha2::{Digest, Sha256};
@@ -20,7 +21,6 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-pub(super) const OUT: &str = "refs/opencode/out";
 const MAX_BRANCHES: usize = 50;
 const BUNDLES: &str = "bundles";
 
@@ -130,7 +130,7 @@ pub(super) enum Made {
 
 /// Bundles commits without what the host has. A bundle of more than `max` bytes is not made.
 pub(super) fn make(
-    state: &State,
+    storage: &Storage,
     repository: &Repository,
     tips: &[&str],
     known: &[String],
@@ -158,7 +158,7 @@ pub(super) fn make(
     let first = git.feed(&["rev-list", "-n", "1", "--stdin"], script.as_bytes())?;
     // What the host asked for before and did not get is still there.
     let name = digest(&[tips.join("\n").as_bytes(), script.as_bytes()].concat()) + ".bundle";
-    remove_old(state, &name);
+    remove_old(storage, &name);
     if first.is_empty() {
         return Ok(Made::Nothing);
     }
@@ -168,7 +168,7 @@ pub(super) fn make(
             return Ok(Made::TooMuch(weight.all));
         }
     }
-    let Some(place) = state.sub(BUNDLES) else {
+    let Some(place) = storage.sub(BUNDLES) else {
         return Err(error(
             Code::Sandbox,
             "There is no place in the sandbox to put a bundle: neither the home directory nor /tmp can be written. Make room with bash.",
@@ -259,8 +259,8 @@ fn wrap(path: &Path) -> io::Result<Bundle> {
 }
 
 /// Removes what earlier syncs left for the host, but for the file that is to be made now.
-pub(super) fn remove_old(state: &State, but: &str) {
-    for place in state.all(BUNDLES) {
+pub(super) fn remove_old(storage: &Storage, but: &str) {
+    for place in storage.all(BUNDLES) {
         for entry in fs::read_dir(place).into_iter().flatten().flatten() {
             if entry.file_name() != but {
                 let _ = fs::remove_file(entry.path());

@@ -9,7 +9,7 @@
 //! that the index has a file of. So each such repository gets an entry for a file that does not
 //! exist ([`ANCHOR`]), and the same `git add` that takes the real files removes it again.
 
-use super::Repository;
+use super::repository::Repository;
 use crate::git::Git;
 use crate::setup::BASE_REF;
 use protocol::ToolError;

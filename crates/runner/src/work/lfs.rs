@@ -1,7 +1,7 @@
 //! The bytes behind pointers: what Git LFS keeps is in no commit, so it travels in the tree of one that
 //! is made for it.
 
-use super::Repository;
+use super::repository::Repository;
 use crate::git::first_line;
 use crate::lfs;
 use protocol::ToolError;

@@ -6,8 +6,8 @@
 //! Surprise: the state to come back to is saved with the name of its request, so that a request
 //! that was interrupted and comes again does not take its own half-made work for it.
 
+use super::repository::{Repository, Site, WORK, project, turn_name};
 use super::state::{Snapshot, new_commit, take};
-use super::{Repository, Site, WORK, project, turn_name};
 use crate::setup::make_cwd;
 use protocol::{Restore, RestoreTo, Restored, ToolError};
 use std::path::Path;

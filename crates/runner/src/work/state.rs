@@ -5,10 +5,11 @@
 //!
 //! Never: write to the agent's index, HEAD or files.
 
+use super::encoding;
 use super::index::{self, Start};
 use super::left::{self, Left};
-use super::{Repository, WORK, encoding};
-use crate::error;
+use super::repository::{Repository, WORK};
+use crate::answer::error;
 use crate::git::{Git, failed, first_line};
 use crate::setup::BASE_REF;
 use protocol::{Code, ToolError};

@@ -1,6 +1,6 @@
 //! How much a bundle would hold, known before it is made.
 
-use super::Repository;
+use super::repository::Repository;
 use crate::git::BIG_FILE;
 use protocol::{TooMuch, ToolError};
 use std::cmp::Reverse;

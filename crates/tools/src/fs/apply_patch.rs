@@ -10,9 +10,11 @@
 mod parse;
 mod seek;
 
+use super::failure::{fail, io_error};
 use super::replace::{self, Change};
 use super::text::{Text, encode};
-use super::{Tree, diff, fail, io_error, path, text};
+use super::tree::Tree;
+use super::{diff, path, text};
 use parse::Section;
 use protocol::{ToolError, ToolOutput, args};
 use serde_json::{Value, json};

@@ -10,8 +10,10 @@ mod find;
 
 pub use find::WAYS;
 
+use super::failure::{fail, io_error};
 use super::text::{Text, encode};
-use super::{Tree, diff, fail, io_error, path, replace, text};
+use super::tree::Tree;
+use super::{diff, path, replace, text};
 use protocol::{ToolError, ToolOutput, args};
 use serde_json::json;
 use std::path::Path;

@@ -1,7 +1,9 @@
 //! `glob`: finds files by name.
 
+use super::failure::fail;
+use super::path;
+use super::tree::Tree;
 use super::walk::{self, Best, CAP, Hit};
-use super::{Tree, fail, path};
 use protocol::{ToolError, ToolOutput, args};
 use serde_json::json;
 

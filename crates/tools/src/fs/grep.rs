@@ -4,8 +4,10 @@
 //! as in OpenCode. Unlike there, a line that is not UTF-8 or is very long is one bad line and not
 //! the end of the search.
 
+use super::failure::fail;
+use super::tree::Tree;
 use super::walk::{self, Best, CAP, Hit};
-use super::{Tree, fail, js, path};
+use super::{js, path};
 use grep_regex::{RegexMatcher, RegexMatcherBuilder};
 use grep_searcher::{BinaryDetection, MmapChoice, Searcher, SearcherBuilder, Sink, SinkMatch};
 use protocol::{ToolError, ToolOutput, args};

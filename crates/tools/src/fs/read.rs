@@ -5,7 +5,9 @@
 //!
 //! Surprise: the lines after the last one shown are counted too, so that the model knows the total.
 
-use super::{Tree, fail, io_error, js, path, text};
+use super::failure::{fail, io_error};
+use super::tree::Tree;
+use super::{js, path, text};
 use base64::Engine;
 use protocol::{Attachment, ToolError, ToolOutput, args};
 use serde_json::json;

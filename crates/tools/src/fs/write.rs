@@ -1,7 +1,9 @@
 //! `write`: a whole file, as given. A byte order mark that was there stays.
 
+use super::failure::io_error;
 use super::text::{Text, encode};
-use super::{Tree, diff, io_error, replace, text};
+use super::tree::Tree;
+use super::{diff, replace, text};
 use protocol::{ToolError, ToolOutput, args};
 use serde_json::json;
 use std::path::Path;

@@ -5,29 +5,29 @@
 //! command output.
 
 use rustix::fs::{FlockOperation, flock};
-use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+use tools::fs::fnv1a;
 
-/// How often [`State::is_due`] says yes.
+/// How often [`Storage::is_due`] says yes.
 const DUE: Duration = Duration::from_secs(600);
 
 /// The places of this sandbox.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct Storage {
     /// Where new things go, if a byte can be written anywhere.
     dir: Option<PathBuf>,
     /// All places that are ours, in order: a disk that was full a moment ago was passed over.
     places: Vec<PathBuf>,
 }
 
-impl State {
+impl Storage {
     /// Looks at the places.
-    pub(crate) fn open() -> State {
+    pub(crate) fn open() -> Storage {
         let uid = rustix::process::getuid().as_raw();
         let home = std::env::var_os("HOME")
             .map(PathBuf::from)
@@ -56,7 +56,7 @@ impl State {
             .into_iter()
             .filter(known)
             .filter_map(|mut place| place.pop());
-        State {
+        Storage {
             dir,
             places: places.collect(),
         }
@@ -114,16 +114,12 @@ impl State {
 
 /// Tells sandboxes apart that share a user, a `/tmp` or a kernel.
 pub(crate) fn home_hash() -> u64 {
-    hash(&std::env::var_os("HOME").unwrap_or_default())
+    fnv1a(std::env::var_os("HOME").unwrap_or_default().as_bytes())
 }
 
-/// FNV-1a, for a name that is made of another.
-pub(crate) fn hash(name: &OsStr) -> u64 {
-    name.as_bytes()
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-        })
+/// The name of a file that is kept about a project directory.
+pub(crate) fn name_of(dir: &Path) -> String {
+    format!("{:016x}", fnv1a(dir.as_os_str().as_bytes()))
 }
 
 fn private(dir: &Path) -> std::io::Result<()> {

@@ -1,4 +1,4 @@
-//! The table of rooms in `crates/ARCHITECTURE.md` is true: no arrow that it does not have, and
+//! The table of crates in `crates/ARCHITECTURE.md` is true: no dependency that it does not have, and
 //! JavaScript is named at the edge only.
 
 use serde_json::Value;
@@ -10,11 +10,11 @@ use std::process::Command;
 fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
-        .expect("a room is in crates/")
+        .expect("a crate is in crates/")
         .to_path_buf()
 }
 
-/// What each room may depend on, by the name of its directory.
+/// What each crate may depend on, by the name of its directory.
 fn table() -> BTreeMap<String, BTreeSet<String>> {
     let text = fs::read_to_string(crates().join("ARCHITECTURE.md")).expect("the page is there");
     let rows = text.lines().filter(|line| line.starts_with("| `"));
@@ -32,7 +32,7 @@ fn table() -> BTreeMap<String, BTreeSet<String>> {
     .collect()
 }
 
-/// What each room depends on; a test's dependency on `testkit` is left out.
+/// What each crate depends on; a test's dependency on `testkit` is left out.
 fn arrows() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
@@ -40,7 +40,7 @@ fn arrows() -> BTreeMap<String, BTreeSet<String>> {
         .output()
         .expect("cargo runs");
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
-    let room = |manifest: &Value| {
+    let directory = |manifest: &Value| {
         let path = Path::new(manifest.as_str().expect("a path"));
         let dir = if path.ends_with("Cargo.toml") {
             path.parent().expect("a directory")
@@ -61,28 +61,28 @@ fn arrows() -> BTreeMap<String, BTreeSet<String>> {
                 .iter();
             let ours = all.filter(|d| d["path"].is_string());
             let named = ours.filter_map(|d| {
-                let name = room(&d["path"]);
+                let name = directory(&d["path"]);
                 (name != "testkit" || d["kind"] != "dev").then_some(name)
             });
-            (room(&package["manifest_path"]), named.collect())
+            (directory(&package["manifest_path"]), named.collect())
         })
         .collect()
 }
 
 #[test]
-fn every_arrow_is_in_the_table_and_every_room_too() {
+fn every_dependency_is_in_the_table_and_every_crate_too() {
     let (table, arrows) = (table(), arrows());
-    let rooms: Vec<_> = arrows.keys().collect();
+    let crates: Vec<_> = arrows.keys().collect();
     assert_eq!(
         table.keys().collect::<Vec<_>>(),
-        rooms,
-        "rooms in the table, rooms in the workspace"
+        crates,
+        "crates in the table, crates in the workspace"
     );
-    for (room, to) in &arrows {
-        let more: Vec<_> = to.difference(&table[room]).collect();
+    for (name, to) in &arrows {
+        let more: Vec<_> = to.difference(&table[name]).collect();
         assert!(
             more.is_empty(),
-            "{room} depends on {more:?}, which the table does not allow"
+            "{name} depends on {more:?}, which the table does not allow"
         );
     }
 }
@@ -96,7 +96,7 @@ fn javascript_is_named_at_the_edge_only() {
             if path.is_dir() {
                 if !["wasm", "wasm-host", "wasm-session-sync", "xtask"]
                     .iter()
-                    .any(|room| path == crates().join(room))
+                    .any(|name| path == crates().join(name))
                 {
                     dirs.push(path);
                 }

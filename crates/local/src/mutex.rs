@@ -1,0 +1,8 @@
+//! Locking, where a panic of another holder changes nothing.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Waits for the lock.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

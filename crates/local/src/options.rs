@@ -1,0 +1,75 @@
+//! The options of the two programs.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+/// Options of `serve`.
+#[derive(clap::Args, Clone)]
+pub(crate) struct ServeOptions {
+    /// Where sandboxes and the key live [default: the user's data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Port on 127.0.0.1; 0 picks a free one
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+    /// API key to accept [default: generated once and kept in the data directory]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) api_key: Option<String>,
+    /// What separates a sandbox from this machine
+    #[arg(long, value_enum, default_value_t = Isolation::Bwrap)]
+    pub(crate) isolation: Isolation,
+    /// What a sandbox can reach: only itself, or whatever this machine can
+    #[arg(long, value_enum, default_value_t = Network::None)]
+    pub(crate) network: Network,
+    /// Directory of the only programs that sandboxes find [default: those of this machine]
+    #[arg(long, value_name = "DIR", env = "DAYTONA_LOCAL_PROGRAMS")]
+    pub(crate) programs: Option<PathBuf>,
+    /// Add the /_test routes and the test-* snapshots
+    #[arg(long)]
+    pub(crate) test_controls: bool,
+    /// How to print the URL and the key once it listens
+    #[arg(long, value_enum, default_value_t = Print::Text)]
+    pub(crate) print: Print,
+    /// Stop when standard input closes, that is when the parent is gone
+    #[arg(long)]
+    pub(crate) exit_with_parent: bool,
+}
+
+/// Options of the hidden `toolbox`, which finds its listening socket on standard input.
+#[derive(clap::Args)]
+pub(crate) struct ToolboxOptions {
+    /// Home and work directory
+    #[arg(long)]
+    pub(crate) home: PathBuf,
+    /// Every process it can see is the sandbox's own
+    #[arg(long)]
+    pub(crate) own_pid_namespace: bool,
+    /// Ignore the environment of a request, as daemons before 0.167 do
+    #[arg(long)]
+    pub(crate) ignore_envs: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isolation {
+    /// Namespaces and a private file tree, by bubblewrap
+    Bwrap,
+    /// None: sandboxes run as you, with your files in reach
+    None,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Network {
+    /// A loopback of its own and nothing else
+    None,
+    /// This machine's network
+    Host,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Print {
+    /// One line of JSON
+    Json,
+    /// For people
+    Text,
+}

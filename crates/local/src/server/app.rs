@@ -1,0 +1,21 @@
+//! What the handlers of the control plane and of the proxies know.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::lifecycle::Sandboxes;
+
+/// The server's sandboxes, and where and for whom it serves them.
+pub(super) struct App {
+    pub(super) sandboxes: Arc<Sandboxes>,
+    pub(super) key: String,
+    pub(super) port: u16,
+    /// Sandboxes that the proxy has found the key to open, and when.
+    pub(super) opened: Mutex<HashMap<String, i64>>,
+}
+
+impl App {
+    pub(super) fn toolbox_url(&self) -> String {
+        format!("http://127.0.0.1:{}/toolbox", self.port)
+    }
+}
