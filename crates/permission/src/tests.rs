@@ -3,7 +3,7 @@ use crate::paths::Paths;
 use crate::question::{Facts, Permission};
 use crate::shell::{self, Command};
 use proptest::prelude::*;
-use protocol::{Change, Previewed};
+use protocol::{Change, Previewed, ToolArgs};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 
@@ -11,8 +11,12 @@ fn paths() -> Paths {
     Paths::new("/w", "/w/sub", "/home/me/p")
 }
 
+fn arguments(tool: &str, args: &Value) -> ToolArgs {
+    serde_json::from_value(json!({ "tool": tool, "args": args })).expect("valid")
+}
+
 fn asked(tool: &str, args: Value, facts: &Facts) -> Vec<(String, Vec<String>)> {
-    let args = tools::catalog::parse(tool, &args).expect("valid");
+    let args = arguments(tool, &args);
     steps(&args, &paths(), facts)
         .into_iter()
         .map(|step| match step {
@@ -164,7 +168,7 @@ fn the_sandbox_is_looked_at_if_a_question_depends_on_it() {
             Some((&[], &["/etc/*", "/etc/*"])),
         ),
     ] {
-        let parsed = tools::catalog::parse(tool, &args).expect("valid");
+        let parsed = arguments(tool, &args);
         let found = needed(&parsed, &paths()).map(|needed| {
             let external = |q: &&Permission| q.permission == "external_directory";
             let asked = needed.questions.iter().filter(external);
@@ -217,7 +221,7 @@ fn a_question_shows_what_it_is_about_and_what_always_would_allow() {
             json!({ "filepath": "sub/a", "diff": "-x\n+y", "files": [] }),
         ),
     ] {
-        let args = tools::catalog::parse(tool, &args).expect("valid");
+        let args = arguments(tool, &args);
         let asked = steps(&args, &paths(), &facts);
         let [Step::Ask(question)] = &asked[..] else {
             panic!("{tool}: {asked:?}");
@@ -228,7 +232,7 @@ fn a_question_shows_what_it_is_about_and_what_always_would_allow() {
 }
 
 fn bash(command: &str) -> Vec<Permission> {
-    let args = tools::catalog::parse("bash", &json!({ "command": command })).expect("valid");
+    let args = arguments("bash", &json!({ "command": command }));
     let asked = steps(&args, &paths(), &Facts::Files(RefCell::default()));
     let question = |step| match step {
         Step::Ask(question) => question,

@@ -12,9 +12,8 @@ mod manager;
 mod store;
 mod target;
 
-pub use manager::{
-    Carrier, Error, Fresh, Notice, Origin, Prepared, Project, Sessions, Template, Working,
-};
+pub use manager::work::Working;
+pub use manager::{Carrier, Error, Fresh, Notice, Origin, Prepared, Project, Sessions, Template};
 pub use store::{
     Cleanup, Creating, Document, Entry, Home, PreparedSnapshot, Snapshotting, Store, StoreError,
     Undo, Unsynced, Version, store_dir,

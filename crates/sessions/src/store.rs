@@ -5,6 +5,7 @@
 //! does not parse is moved aside, never overwritten, and one of a newer layout is left as it is: who
 //! wrote it may be at work beside us.
 
+use daytona::Toolbox;
 use host::{FileError, FileErrorKind, Host, Level, Lock, Platform, file_name};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -159,6 +160,14 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Where the sandbox is; its address may not be known.
+    pub(crate) fn toolbox(&self) -> Toolbox {
+        Toolbox {
+            id: self.sandbox_id.clone(),
+            proxy_url: self.toolbox_url.clone().unwrap_or_default(),
+        }
+    }
+
     /// False as long as the sandbox is being set up: no tool has worked in it, so what is there is
     /// nobody's work, and may be half a project. Of a sandbox that was found by its label only the
     /// sandbox knows.

@@ -102,7 +102,7 @@ impl Plugin {
         self.host.spawn(Box::pin(async move {
             let _ = done.send(plugin.look_now(&core, &session, args, paths).await);
         }));
-        looked.await.unwrap_or_else(|_| Err(Error::Answer))
+        looked.await.unwrap_or(Err(Error::Answer))
     }
 
     async fn look_now(

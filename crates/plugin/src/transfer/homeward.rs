@@ -350,10 +350,7 @@ impl Transfer {
         incoming: &Incoming,
         odd: Option<&str>,
     ) -> Result<Option<Landed>, Error> {
-        let renumber = async |tried, taken| {
-            let number = sessions.renumber(session, tried, taken).await;
-            number
-        };
+        let renumber = async |tried, taken| sessions.renumber(session, tried, taken).await;
         let mut number = match entry.branch_number {
             None => renumber(None, 0).await?,
             known => known,

@@ -86,7 +86,7 @@ impl Sessions {
         let Some(entry) = entry.filter(Entry::may_hold_work) else {
             return Ok(None);
         };
-        let toolbox = toolbox_of(&entry);
+        let toolbox = entry.toolbox();
         match entry.toolbox_url {
             Some(_) => Ok(Some(toolbox)),
             None => Ok(Some(self.revive(session, &toolbox).await?.toolbox)),
@@ -178,13 +178,5 @@ impl Sessions {
             .update(|document| document.sessions.get_mut(session).map(change))
             .await?;
         Ok(())
-    }
-}
-
-/// Where the entry's sandbox is; its address may not be known.
-pub(super) fn toolbox_of(entry: &Entry) -> Toolbox {
-    Toolbox {
-        id: entry.sandbox_id.clone(),
-        proxy_url: entry.toolbox_url.clone().unwrap_or_default(),
     }
 }
