@@ -7,9 +7,9 @@
 mod group;
 mod watcher;
 
-use crate::{Environment, files};
+use crate::{Environment, files, variable};
 use group::Group;
-use host::{GitCall, GitError, GitOutput, Listener};
+use host::{GitCall, GitError, GitOutput, Listener, Platform};
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
@@ -50,6 +50,35 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     })
 }
 
+/// A program as the environment finds it. The standard library looks in the child's PATH only after a `fork`,
+/// which copies the page tables of this process; of a program that has a path it makes none.
+async fn command(env: &Environment, program: &str) -> Command {
+    let found = if cfg!(unix) && !program.contains('/') {
+        let places = Platform::Linux.places_of(program, |name| variable(env, name));
+        let first =
+            tokio::task::spawn_blocking(|| places.into_iter().find(|place| is_program(place)));
+        first.await.ok().flatten()
+    } else {
+        None
+    };
+    let Some(found) = found else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(found);
+    #[cfg(unix)]
+    command.arg0(program);
+    command
+}
+
+/// True if this is a program by an absolute path: another one would be looked for in the child's directory.
+fn is_program(place: &str) -> bool {
+    #[cfg(unix)]
+    let may_run = rustix::fs::access(place, rustix::fs::Access::EXEC_OK).is_ok();
+    #[cfg(not(unix))]
+    let may_run = false;
+    place.starts_with('/') && may_run && Path::new(place).is_file()
+}
+
 /// The environment without the variables of git that are not named.
 fn without_git<'a>(
     env: &'a Environment,
@@ -63,7 +92,7 @@ fn without_git<'a>(
 
 pub(crate) async fn git(env: &Environment, call: GitCall) -> Result<GitOutput, GitError> {
     let not_run = |error: io::Error| GitError::NotRun(error.to_string());
-    let mut command = Command::new("git");
+    let mut command = command(env, "git").await;
     command
         .args(&call.args)
         .current_dir(&call.cwd)
@@ -224,7 +253,7 @@ pub(crate) async fn output_of(
         .unwrap_or_else(|error| Err(io::Error::other(error)));
     let (dir, file) = made.map_err(words)?;
     let path = dir.path().join("output");
-    let mut command = Command::new(program);
+    let mut command = command(env, program).await;
     command
         .args(args)
         .current_dir(cwd)
