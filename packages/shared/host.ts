@@ -40,6 +40,8 @@ const MAX_STDERR = 64 * 1024
 /** After so many bytes of a file memory is freed. */
 const FREED = 64 * 1024 * 1024
 const FIRST_LINE_MS = 5_000
+/** No first line is longer. */
+const LONGEST_LINE = 8192
 /** How often the size of a program's output is looked at. */
 const WATCH_MS = 200
 
@@ -75,6 +77,27 @@ async function* bodyOf(response: Response, maxBytes: number): AsyncGenerator<Uin
   // Not every runtime notices. An encoded body is decoded by now and has another length.
   const announced = response.headers.has("content-encoding") ? null : response.headers.get("content-length")
   if (announced !== null && size < Number(announced)) throw new CutShort(`${size} of ${announced} bytes came`)
+}
+
+/** A file, or a slice of it, to be read while it is sent. */
+async function upload(path: string, slice: [start: number, end: number] | null): Promise<Blob> {
+  // Opened first: Bun opens it only while the request is under way, and then nobody knows what was sent.
+  const size = await open(path).then(async (file) => {
+    try {
+      const found = await file.stat()
+      if (found.isDirectory()) throw new NotMade(`${path} is a directory`)
+      return found.size
+    } finally {
+      await file.close()
+    }
+  }).catch((error) => {
+    throw new NotMade(error.message)
+  })
+  const [start, end] = slice ?? [0, size]
+  // Bun cannot read nothing of a file.
+  if (start >= Math.min(end, size)) return new Blob([])
+  const whole = await openAsBlob(path)
+  return slice === null ? whole : whole.slice(start, end)
 }
 
 /** Writes a file from `start` on; a reader that wants no more is fine, a file that cannot be read is not. */
@@ -117,10 +140,7 @@ export class Machine {
       body = new FormData()
       for (const part of call.parts) {
         if (part.text !== null) body.append(part.name, part.text)
-        else if (part.file !== null) {
-          const whole = await openAsBlob(part.file)
-          body.append(part.name, part.slice === null ? whole : whole.slice(...part.slice), "file")
-        }
+        else if (part.file !== null) body.append(part.name, await upload(part.file, part.slice), "file")
         else body.append(part.name, new Blob([bytes[part.bytes ?? 0] ?? new Uint8Array()]), "file")
       }
     }
@@ -166,8 +186,12 @@ export class Machine {
       socket.setEncoding("latin1")
       socket.setTimeout(FIRST_LINE_MS, () => socket.destroy(new TimedOut("no first line")))
       socket.on("error", reject)
-      socket.on("close", () => resolve(got.split("\r\n")[0] ?? ""))
-      socket.on("data", (data) => (got += data).includes("\n") && socket.destroy())
+      socket.on("close", () => {
+        const line = got.slice(0, LONGEST_LINE).split(/\r?\n/)[0]
+        if (line) resolve(line)
+        else reject(new CutShort("no first line"))
+      })
+      socket.on("data", (data) => ((got += data).includes("\n") || got.length > LONGEST_LINE) && socket.destroy())
       socket.write(text)
     })
   }
@@ -261,8 +285,13 @@ export class Machine {
   async fileSizes(dir: string, names: string[]): Promise<number[]> {
     // The core asks for a bounded number at a time: a promise for each file would cost more than the look.
     return names.map((name) => {
-      const found = lstatSync(join(dir, name), { throwIfNoEntry: false })
-      return found?.isFile() ? found.size : 0
+      try {
+        const found = lstatSync(join(dir, name), { throwIfNoEntry: false })
+        return found?.isFile() ? found.size : 0
+      } catch {
+        // What was a directory is a file now, or cannot be looked into.
+        return 0
+      }
     })
   }
 
@@ -367,6 +396,8 @@ export class Machine {
   }
 
   pidAlive(pid: number): boolean {
+    // 0 is this process's group.
+    if (pid === 0) return false
     try {
       process.kill(pid, 0)
       return true

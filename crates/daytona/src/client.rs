@@ -140,7 +140,7 @@ impl Client {
         &self,
         id: &str,
         seconds: u64,
-        waits: &dyn Fn(Way),
+        waits: impl Fn(Way),
     ) -> Result<(Sandbox, bool)> {
         let deadline = self.host.now_ms() + seconds * 1000;
         let (mut started, mut looks, mut rejected, mut refusal) = (false, 0, 0, None);
@@ -233,7 +233,7 @@ impl Client {
         &self,
         id: &str,
         seconds: u64,
-        waits: &dyn Fn(Way),
+        waits: impl Fn(Way),
     ) -> Result<Sandbox> {
         let deadline = self.host.now_ms() + seconds * 1000;
         loop {

@@ -40,7 +40,7 @@ impl Client {
         sandbox: &str,
         name: &str,
         seconds: u64,
-        waits: &dyn Fn(&str),
+        waits: impl Fn(&str),
     ) -> Result<Snapshot> {
         let deadline = self.host.now_ms() + seconds * 1000;
         let (mut asks, mut missing, mut accepted, mut refusal) = (0, 0, false, None);

@@ -45,7 +45,7 @@ fn make(looks: Vec<Look>, answers: Vec<u16>) -> (Result<String, Error>, usize) {
         organization: None,
     };
     let client = Client::new(Arc::clone(&host) as Arc<dyn Host>, settings);
-    let made = run(async { client.make_snapshot("box", "n", 600, &|_| {}).await });
+    let made = run(async { client.make_snapshot("box", "n", 600, |_: &str| {}).await });
     host.heal();
     let asked = asked.get();
     (made.map(|made| made.state), asked)

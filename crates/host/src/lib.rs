@@ -1,8 +1,8 @@
 //! What the core needs from the machine it runs on, and nothing else.
 //!
 //! The core is compiled to WebAssembly and does no I/O of its own. In OpenCode the TypeScript shim
-//! implements [`Host`]; in tests `testkit` does. This crate has no implementation and knows no
-//! service: it is the seam.
+//! implements [`Host`], in native programs `host-native` does, and in tests `testkit` around that. This crate
+//! has no implementation and knows no service: it is the seam.
 //!
 //! Native programs run on many threads, so there a host and its futures are `Send`. JavaScript has one
 //! thread and its values cannot leave it, so on wasm they are not ([`Shareable`]).

@@ -8,15 +8,15 @@
 mod built;
 mod git;
 mod local;
-mod native;
 mod skip;
+mod test_host;
 mod tree;
 
 pub use built::{daytona_local, runners};
 pub use git::{git, try_git, unpack};
 pub use local::Local;
-pub use native::{Fault, Setting, TestHost};
 pub use skip::skip;
+pub use test_host::{Fault, Setting, TestHost};
 pub use tree::{read_tree, write_tree};
 
 use std::time::{Duration, Instant};

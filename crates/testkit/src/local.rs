@@ -1,6 +1,8 @@
 //! A `daytona-local` of one's own: free port, own data directory, gone with the value.
 
 use crate::built::daytona_local;
+use host::{Body, Host, HttpRequest};
+use host_native::NativeHost;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -58,27 +60,26 @@ impl Local {
     /// Calls a test control, such as `POST /_test/faults`, and gives its JSON answer.
     pub async fn control(
         &self,
-        method: &str,
+        method: &'static str,
         path: &str,
         body: serde_json::Value,
     ) -> serde_json::Value {
         let url = format!("{}{path}", self.url.trim_end_matches("/api"));
-        let method = method.parse().expect("a method");
-        let response = reqwest::Client::new()
-            .request(method, &url)
-            .bearer_auth(&self.key)
-            .header("content-type", "application/json")
-            .body(body.to_string())
-            .send()
-            .await
-            .expect("the control answers");
-        assert!(
-            response.status().is_success(),
-            "{url}: {}",
-            response.status()
-        );
-        let text = response.text().await.expect("a body");
-        serde_json::from_str(&text).unwrap_or(serde_json::Value::Null)
+        let request = HttpRequest {
+            method,
+            url: url.clone(),
+            headers: vec![("authorization".into(), format!("Bearer {}", self.key))],
+            body: Body::Json(body.to_string()),
+            timeout_ms: 60_000,
+            max_bytes: 1 << 30,
+            save_to: None,
+        };
+        // Not through a proxy that this process may have.
+        let host = NativeHost::new([("no_proxy", "*")]);
+        let response = host.http(request).await.expect("the control answers");
+        let status = response.status;
+        assert!((200..300).contains(&status), "{url}: {status}");
+        serde_json::from_slice(&response.body).unwrap_or(serde_json::Value::Null)
     }
 
     /// Plants a fault: see the server's `--test-controls`.

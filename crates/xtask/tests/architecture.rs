@@ -32,7 +32,12 @@ fn table() -> BTreeMap<String, BTreeSet<String>> {
     .collect()
 }
 
-/// What each crate depends on; a test's dependency on `testkit` is left out.
+/// What tests of a crate may also use: they show that what stands on a host is `Send` with the native one.
+fn is_for_tests(from: &str, to: &str) -> bool {
+    to == "testkit" || (from == "host-native" && ["daytona", "git-bridge"].contains(&to))
+}
+
+/// What each crate depends on, without what only its tests may use.
 fn arrows() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
@@ -60,11 +65,14 @@ fn arrows() -> BTreeMap<String, BTreeSet<String>> {
                 .expect("dependencies")
                 .iter();
             let ours = all.filter(|d| d["path"].is_string());
+            let from = directory(&package["manifest_path"]);
             let named = ours.filter_map(|d| {
                 let name = directory(&d["path"]);
-                (name != "testkit" || d["kind"] != "dev").then_some(name)
+                let is_left_out = d["kind"] == "dev" && is_for_tests(&from, &name);
+                (!is_left_out).then_some(name)
             });
-            (directory(&package["manifest_path"]), named.collect())
+            let named = named.collect();
+            (from, named)
         })
         .collect()
 }

@@ -126,7 +126,7 @@ fn the_release_that_a_user_would_start_is_judged() {
 fn a_program_that_does_not_say_its_release_is_a_note_and_no_crash() {
     testkit::run(async {
         for (script, says) in [
-            ("exit 3", "--version` failed: exit status: 3"),
+            ("exit 3", "--version` failed: it ended with exit code 3"),
             ("echo hello", "it says \"hello\""),
             ("printf '\\377\\n'", "it says"),
             (":", "it says \"\""),
