@@ -15,7 +15,7 @@ pub(crate) async fn by_proxy(host: &dyn Host, url: &str, response: &HttpResponse
     if response.status < 300 {
         return None;
     }
-    let proxy = proxy::in_force(host, url)?;
+    let proxy = host.proxy(url)?;
     let (name, port) = proxy::authority(url)?;
     let status = match response.status {
         // Nobody but a proxy asks for this.

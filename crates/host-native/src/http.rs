@@ -8,7 +8,7 @@ mod saving;
 mod trust;
 mod upload;
 
-use crate::{Environment, variable};
+use crate::environment::{Environment, variable};
 use failure::{NoAddress, failed, not_made};
 use host::{Body, HttpError, HttpRequest, HttpResponse, proxy};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};

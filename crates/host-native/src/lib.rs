@@ -8,18 +8,17 @@
 //! that. A child process ends with the future that waits for it, at its time limit, and with this process
 //! ([`process`]).
 
+mod environment;
 mod files;
 mod http;
 mod process;
 
 use async_trait::async_trait;
+use environment::{Environment, variable};
 use host::*;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Variables of an environment; children get them as they are, whether they are text or not.
-type Environment = BTreeMap<OsString, OsString>;
 
 /// This machine, as far as the core may touch it.
 pub struct NativeHost {
@@ -44,12 +43,6 @@ impl NativeHost {
     pub fn from_process() -> Self {
         NativeHost::new(std::env::vars_os())
     }
-}
-
-/// A variable's text; none if it is empty or no text.
-fn variable(env: &Environment, name: &str) -> Option<String> {
-    let value = env.get(std::ffi::OsStr::new(name))?.to_str()?;
-    (!value.is_empty()).then(|| value.to_string())
 }
 
 #[async_trait]

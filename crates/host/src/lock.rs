@@ -7,7 +7,7 @@
 //! a living process loses its announcement only after [`STALE_MS`], far longer than any update
 //! takes.
 
-use crate::{FileError, Host};
+use crate::machine::{FileError, Host};
 
 /// An announcement older than this is void even if a process of that number lives (numbers are
 /// used again, and an aborted task leaves its file behind). Updates take milliseconds.

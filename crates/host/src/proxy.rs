@@ -1,7 +1,7 @@
 //! The proxy that a request goes through, as the JavaScript runtimes choose it: by variables of the
 //! environment (Bun 1.3, November 2026).
 
-use crate::{Host, percent_decoded};
+use crate::encoded::percent_decoded;
 
 /// Variables that name proxies.
 pub const VARIABLES: &[&str] = &[
@@ -31,14 +31,6 @@ impl Proxy {
     pub fn host(&self) -> &str {
         let host = self.address.rsplit_once(':').map(|(host, _)| host);
         host.unwrap_or(&self.address)
-    }
-}
-
-/// The proxy that requests to `url` go through; none if they go straight there.
-pub fn in_force(host: &dyn Host, url: &str) -> Option<Proxy> {
-    match host.uses_proxies() {
-        true => of(url, |name| host.env(name)),
-        false => None,
     }
 }
 

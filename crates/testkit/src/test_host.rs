@@ -259,7 +259,7 @@ impl Host for TestHost {
                 code: code.into(),
                 ..Thrown::default()
             };
-            let proxy = proxy::in_force(self, url);
+            let proxy = self.proxy(url);
             let (limit, max) = (request.timeout_ms, request.max_bytes);
             return Err(HttpError::of(thrown, url, limit, max, proxy));
         }

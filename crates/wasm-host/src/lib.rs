@@ -314,7 +314,7 @@ impl JsMachine {
             name: None,
         };
         let url = &request.url;
-        let proxy = proxy::in_force(self, url);
+        let proxy = self.proxy(url);
         if thrown.is_of_name_or_port() {
             let name = match &proxy {
                 Some(proxy) => Some(proxy.host()),

@@ -1,7 +1,7 @@
 //! Whose certificates are accepted: those of the system, the bundled ones of Mozilla, and what the
 //! environment adds.
 
-use crate::{Environment, variable};
+use crate::environment::{Environment, variable};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};

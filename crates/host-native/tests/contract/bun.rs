@@ -263,7 +263,7 @@ impl Host for BunHost {
             message,
             name: None,
         };
-        let proxy = proxy::in_force(self, &request.url);
+        let proxy = self.proxy(&request.url);
         if thrown.is_of_name_or_port() {
             let name = match &proxy {
                 Some(proxy) => Some(proxy.host()),
