@@ -149,8 +149,10 @@ impl Client {
             let sandbox = self.get(id).await?;
             looks += 1;
             let start = match sandbox.state {
-                State::Started => return Ok((sandbox.fit()?, started)),
-                State::Error if sandbox.recoverable == Some(true) && recoveries < RECOVERIES => {
+                SandboxState::Started => return Ok((sandbox.fit()?, started)),
+                SandboxState::Error
+                    if sandbox.recoverable == Some(true) && recoveries < RECOVERIES =>
+                {
                     recoveries += 1;
                     match self.recover(id).await {
                         Ok(_) => started = true,
@@ -163,16 +165,16 @@ impl Client {
                     }
                     false
                 }
-                State::Error | State::BuildFailed => return Err(failed(&sandbox)),
-                State::Destroyed | State::Destroying => return Err(going(id)),
-                State::Stopped | State::Archived | State::Paused => true,
+                SandboxState::Error | SandboxState::BuildFailed => return Err(failed(&sandbox)),
+                SandboxState::Destroyed | SandboxState::Destroying => return Err(going(id)),
+                SandboxState::Stopped | SandboxState::Archived | SandboxState::Paused => true,
                 // Some ways end only with a start: a sandbox that is being archived, for example.
-                State::Changing(_) => looks % LOOKS_PER_START == 0,
+                SandboxState::Changing(_) => looks % LOOKS_PER_START == 0,
             };
             waits(match sandbox.state {
-                State::Changing(way) => way,
-                State::Archived => Way::Restoring,
-                State::Error => Way::Recovering,
+                SandboxState::Changing(way) => way,
+                SandboxState::Archived => Way::Restoring,
+                SandboxState::Error => Way::Recovering,
                 _ => Way::Starting,
             });
             if self.host.now_ms() >= deadline {
@@ -180,7 +182,7 @@ impl Client {
             }
             if start {
                 match self.start(id).await {
-                    Ok(sandbox) if sandbox.state == State::Started => {
+                    Ok(sandbox) if sandbox.state == SandboxState::Started => {
                         return Ok((sandbox.fit()?, true));
                     }
                     Ok(_) => started = true,
@@ -239,11 +241,13 @@ impl Client {
         loop {
             let sandbox = self.get(id).await?;
             match sandbox.state {
-                State::Started => return sandbox.fit(),
-                State::Error | State::BuildFailed => return Err(failed(&sandbox)),
-                State::Destroyed | State::Destroying => return Err(going(id)),
-                State::Stopped | State::Archived | State::Paused => waits(Way::Unknown),
-                State::Changing(way) => waits(way),
+                SandboxState::Started => return sandbox.fit(),
+                SandboxState::Error | SandboxState::BuildFailed => return Err(failed(&sandbox)),
+                SandboxState::Destroyed | SandboxState::Destroying => return Err(going(id)),
+                SandboxState::Stopped | SandboxState::Archived | SandboxState::Paused => {
+                    waits(Way::Unknown)
+                }
+                SandboxState::Changing(way) => waits(way),
             }
             if self.host.now_ms() >= deadline {
                 return Err(too_slow(id, seconds));
@@ -640,6 +644,6 @@ mod tests {
     fn a_state_nobody_knows_is_in_transition() {
         let sandbox: Sandbox =
             serde_json::from_str(r#"{"id":"a","state":"defrosting","new":1}"#).expect("parses");
-        assert_eq!(sandbox.state, State::Changing(Way::Unknown));
+        assert_eq!(sandbox.state, SandboxState::Changing(Way::Unknown));
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::client::{Client, POLL_MS, failed, going, parse, segment};
 use crate::error::{Error, Result};
-use crate::types::{MakeSnapshot, Sandbox, Snapshot, State, Usable};
+use crate::types::{MakeSnapshot, Sandbox, SandboxState, Snapshot, Usable};
 use host::Body;
 
 /// How often a snapshot is asked for: an answer may be lost, and the sandbox may be on its way.
@@ -53,9 +53,9 @@ impl Client {
                     if found.usable() == Usable::Yes
                         && found.source_sandbox_id.as_deref() == Some(sandbox) =>
                 {
-                    matches!(state, Ok(State::Changing(_)))
+                    matches!(state, Ok(SandboxState::Changing(_)))
                 }
-                _ => matches!(state?, State::Changing(_)),
+                _ => matches!(state?, SandboxState::Changing(_)),
             };
             let how = match found {
                 Some(found) => {
@@ -110,11 +110,11 @@ impl Client {
     }
 
     /// Where the sandbox stands that a snapshot is made of.
-    async fn state_of(&self, sandbox: &str) -> Result<State> {
+    async fn state_of(&self, sandbox: &str) -> Result<SandboxState> {
         let found = self.get(sandbox).await?;
         match found.state {
-            State::Error | State::BuildFailed => Err(failed(&found)),
-            State::Destroyed | State::Destroying => Err(going(sandbox)),
+            SandboxState::Error | SandboxState::BuildFailed => Err(failed(&found)),
+            SandboxState::Destroyed | SandboxState::Destroying => Err(going(sandbox)),
             state => Ok(state),
         }
     }

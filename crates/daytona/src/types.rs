@@ -82,11 +82,11 @@ pub struct Sandbox {
     pub name: String,
     /// Where it stands.
     #[serde(default)]
-    pub state: State,
-    /// Why it is in [`State::Error`].
+    pub state: SandboxState,
+    /// Why it is in [`SandboxState::Error`].
     #[serde(default)]
     pub error_reason: Option<String>,
-    /// The service can bring it out of [`State::Error`].
+    /// The service can bring it out of [`SandboxState::Error`].
     #[serde(default)]
     pub recoverable: Option<bool>,
     /// Labels.
@@ -119,8 +119,8 @@ impl Sandbox {
     /// True if it runs, or can be made to.
     pub fn can_run(&self) -> bool {
         match self.state {
-            State::Error => self.recoverable == Some(true),
-            State::BuildFailed | State::Destroyed | State::Destroying => false,
+            SandboxState::Error => self.recoverable == Some(true),
+            SandboxState::BuildFailed | SandboxState::Destroyed | SandboxState::Destroying => false,
             _ => true,
         }
     }
@@ -148,7 +148,7 @@ impl Sandbox {
 /// Where a sandbox stands. The service has more states than these; every other one is on its way
 /// to one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum SandboxState {
     /// Usable.
     Started,
     /// Can be started.
@@ -169,27 +169,27 @@ pub enum State {
     Changing(Way),
 }
 
-impl Default for State {
+impl Default for SandboxState {
     fn default() -> Self {
-        State::Changing(Way::Unknown)
+        SandboxState::Changing(Way::Unknown)
     }
 }
 
-impl<'de> Deserialize<'de> for State {
+impl<'de> Deserialize<'de> for SandboxState {
     fn deserialize<D: serde::Deserializer<'de>>(
         deserializer: D,
     ) -> std::result::Result<Self, D::Error> {
         let word = String::deserialize(deserializer)?;
         Ok(match word.as_str() {
-            "started" => State::Started,
-            "stopped" => State::Stopped,
-            "archived" => State::Archived,
-            "paused" => State::Paused,
-            "error" => State::Error,
-            "build_failed" => State::BuildFailed,
-            "destroyed" => State::Destroyed,
-            "destroying" => State::Destroying,
-            word => State::Changing(Way::of(word)),
+            "started" => SandboxState::Started,
+            "stopped" => SandboxState::Stopped,
+            "archived" => SandboxState::Archived,
+            "paused" => SandboxState::Paused,
+            "error" => SandboxState::Error,
+            "build_failed" => SandboxState::BuildFailed,
+            "destroyed" => SandboxState::Destroyed,
+            "destroying" => SandboxState::Destroying,
+            word => SandboxState::Changing(Way::of(word)),
         })
     }
 }

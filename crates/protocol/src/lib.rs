@@ -77,7 +77,7 @@ pub enum Op {
     /// Make the project directory from uploaded objects. Idempotent.
     Setup(Setup),
     /// Commit what the project directory holds and bundle what the host does not have.
-    Sync(Sync),
+    Sync(SyncRequest),
     /// Put the files back as they were when a turn began, or undo that.
     Restore(Restore),
 }
@@ -303,7 +303,7 @@ pub struct UnderWay {
 /// committed before, it is HEAD itself. So what came home is never taken back, and the agent's
 /// commits are there as they are. It becomes `refs/opencode/work`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sync {
+pub struct SyncRequest {
     /// Absolute path of the project in the sandbox.
     pub root: String,
     /// Message of the commit for what the agent left uncommitted.
@@ -393,7 +393,7 @@ pub enum Outcome {
     Restored(Restored),
 }
 
-/// The answer to a [`Sync`].
+/// The answer to a [`SyncRequest`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Synced {
     /// The commit that holds the state.
@@ -442,13 +442,13 @@ pub struct Bundle {
     /// The whole, base64, if it has at most [`MAX_INLINE`] bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline: Option<String>,
-    /// Absolute path of the file in the sandbox otherwise. It stays until a [`Sync`] has something else
+    /// Absolute path of the file in the sandbox otherwise. It stays until a [`SyncRequest`] has something else
     /// to send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }
 
-/// More is new than [`Sync::max_bytes`] allows.
+/// More is new than [`SyncRequest::max_bytes`] allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TooMuch {
     /// Bytes, packed.

@@ -5,7 +5,7 @@
 //! | ref | what |
 //! | --- | --- |
 //! | `base` | what the host sent; set by [`crate::setup`] |
-//! | `work` | the state that was committed last, by a [`Sync`], a checkpoint or an undo: the next one stands on it, so all of them come home |
+//! | `work` | the state that was committed last, by a [`SyncRequest`], a checkpoint or an undo: the next one stands on it, so all of them come home |
 //! | `turn/ID` | the state before the first change of a turn: a checkpoint |
 //! | `undone` | the state before the first undo |
 //! | `out/N` | what the last bundle holds, see [`bundle`] |
@@ -31,7 +31,7 @@ mod weight;
 
 use crate::job;
 use crate::storage::Storage;
-use protocol::{Sync, Synced, ToolCall, ToolError};
+use protocol::{SyncRequest, Synced, ToolCall, ToolError};
 use std::fs;
 use std::path::Path;
 use tools::catalog;
@@ -47,7 +47,7 @@ const MAX_TURNS: usize = 200;
 const SHORTENED: &str =
     "the states of the files between are too large to come home, and stay in the sandbox";
 /// Commits the state, and bundles what the host does not have.
-pub(crate) fn sync(site: Site<'_>, sync: &Sync) -> Result<Synced, ToolError> {
+pub(crate) fn sync(site: Site<'_>, sync: &SyncRequest) -> Result<Synced, ToolError> {
     let after = sync.after.as_deref().map(turn_name).transpose()?;
     let repository = Repository::open_or_make(site, project(&sync.root)?)?;
     let storage = site.storage;
@@ -108,7 +108,7 @@ pub(crate) fn sync(site: Site<'_>, sync: &Sync) -> Result<Synced, ToolError> {
 fn send(
     storage: &Storage,
     repository: &Repository,
-    sync: &Sync,
+    sync: &SyncRequest,
     known: &[String],
     synced: &mut Synced,
 ) -> Result<(), ToolError> {

@@ -158,7 +158,7 @@ impl Plugin {
         if !self.has_background(root) {
             return 0;
         }
-        let sync = protocol::Sync {
+        let sync = protocol::SyncRequest {
             root: core.paths.root().into(),
             message: "OpenCode: work in the sandbox\n".into(),
             have: None,

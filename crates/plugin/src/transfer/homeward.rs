@@ -194,7 +194,7 @@ impl Transfer {
         let have = have?;
         let request = Request::new(
             self.remote.id(),
-            Op::Sync(protocol::Sync {
+            Op::Sync(protocol::SyncRequest {
                 root: self.root.clone(),
                 message: message.into(),
                 have: Some(have),

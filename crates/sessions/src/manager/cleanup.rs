@@ -2,7 +2,7 @@
 
 use super::{CLEAN_MS, Error, LATE_MS, Notice, Sessions, Slot};
 use crate::store::{Cleanup, Document, Entry, Unsynced};
-use daytona::State;
+use daytona::SandboxState;
 use host::Level;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -70,7 +70,10 @@ impl Sessions {
     pub(super) async fn is_gone(&self, sandbox: &str) -> bool {
         match self.client.get(sandbox).await {
             Err(daytona::Error::NotFound { .. }) => true,
-            Ok(sandbox) => matches!(sandbox.state, State::Destroyed | State::Destroying),
+            Ok(sandbox) => matches!(
+                sandbox.state,
+                SandboxState::Destroyed | SandboxState::Destroying
+            ),
             Err(_) => false,
         }
     }

@@ -3,7 +3,7 @@
 use super::reach::Wait;
 use super::{CREATE_SECONDS, Error, Sessions};
 use crate::store::{Cleanup, Creating, Document, Entry};
-use daytona::{Sandbox, State, Toolbox, Way};
+use daytona::{Sandbox, SandboxState, Toolbox, Way};
 use futures::future::join;
 use serde_json::Map;
 use std::cell::RefCell;
@@ -203,7 +203,12 @@ impl Sessions {
             late |= error.is_unanswered();
             if !error.had_no_effect() {
                 match self.client.get(name).await {
-                    Ok(sandbox) if !matches!(sandbox.state, State::Error | State::BuildFailed) => {
+                    Ok(sandbox)
+                        if !matches!(
+                            sandbox.state,
+                            SandboxState::Error | SandboxState::BuildFailed
+                        ) =>
+                    {
                         return self.started(sandbox, wait).await.map_err(|e| (e, false));
                     }
                     // A dead one: its own reason says more than the create's.
@@ -239,7 +244,7 @@ impl Sessions {
     async fn started(&self, sandbox: Sandbox, wait: &Wait<'_>) -> Result<Sandbox, daytona::Error> {
         let waits = |way: Way| wait.for_what(way.text());
         match sandbox.state {
-            State::Started => sandbox.fit(),
+            SandboxState::Started => sandbox.fit(),
             _ => {
                 (self
                     .client
