@@ -16,7 +16,6 @@ mod process;
 use async_trait::async_trait;
 use environment::{Environment, variable};
 use host::*;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
