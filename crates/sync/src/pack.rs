@@ -118,14 +118,19 @@ impl Project {
                 worktree: self.worktree.clone(),
             });
         }
-        let layout = self.layout().await?;
-        let private = self.open_at(layout.as_ref()).await?;
-        let dir = self.temp_dir().await?;
+        // Known before it is there: this future may be dropped at every step from here on.
+        let dir = self.temp_path();
         let under_way = (session.to_string(), dir.clone());
         self.packing().push(under_way.clone());
-        let layout = layout.as_ref();
-        let ways = (&dir[..], tell);
-        let result = self.pack_in(&private, layout, session, start, ways).await;
+        let result = async {
+            self.host.make_dir(&dir).await?;
+            let layout = self.layout().await?;
+            let layout = layout.as_ref();
+            let private = self.open_within(layout, Some(&dir)).await?;
+            let ways = (&dir[..], tell);
+            self.pack_in(&private, layout, session, start, ways).await
+        };
+        let result = result.await;
         if result.is_err() {
             let _ = self.host.remove_dir(&dir).await;
         }

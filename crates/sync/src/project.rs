@@ -152,11 +152,28 @@ impl Project {
 
     /// The same, where the places of the user's repository are known.
     pub(crate) async fn open_at(&self, layout: Option<&Layout>) -> Result<Git<'_>, Error> {
+        self.open_within(layout, None).await
+    }
+
+    /// The same, with a temporary directory of the caller's.
+    pub(crate) async fn open_within(
+        &self,
+        layout: Option<&Layout>,
+        dir: Option<&str>,
+    ) -> Result<Git<'_>, Error> {
         let private = self.private();
         let alternates = format!("{}/objects/info/alternates", self.depot);
         if !self.has_depot(&self.depot).await {
             let format = layout.map_or("sha1", |layout| &layout.format);
-            self.make_depot(&private, format).await?;
+            match dir {
+                Some(dir) => self.make_depot(&private, format, dir).await?,
+                None => {
+                    let dir = self.temp_dir().await?;
+                    let made = self.make_depot(&private, format, &dir).await;
+                    let _ = self.host.remove_dir(&dir).await;
+                    made?;
+                }
+            }
         }
         if let Some(layout) = layout {
             let wanted = git::text_of_alternates(&layout.objects);
@@ -172,22 +189,18 @@ impl Project {
     }
 
     /// Makes the depot as one step, because another process may look for it, or make it, at the same time.
-    pub(crate) async fn make_depot(&self, private: &Git<'_>, format: &str) -> Result<(), Error> {
-        let dir = self.temp_dir().await?;
+    async fn make_depot(&self, private: &Git<'_>, format: &str, dir: &str) -> Result<(), Error> {
         let format = format!("--object-format={format}");
         let init = ["init", "--quiet", "--bare", "--template=", &format];
         let made = format!("{dir}/depot.git");
         let git = private.clone().with("GIT_DIR", made.clone());
-        let mut result = git.checked(&init, "").await.map(drop);
-        if result.is_ok() {
-            let moved = self.host.rename_file(&made, &self.depot).await;
-            if moved.is_err() && !self.has_depot(&self.depot).await {
-                // What stands in the way is half a depot, of a git that was killed: git completes it.
-                result = private.checked(&init, "").await.map(drop);
-            }
+        git.checked(&init, "").await?;
+        let moved = self.host.rename_file(&made, &self.depot).await;
+        if moved.is_err() && !self.has_depot(&self.depot).await {
+            // What stands in the way is half a depot, of a git that was killed: git completes it.
+            private.checked(&init, "").await?;
         }
-        let _ = self.host.remove_dir(&dir).await;
-        result
+        Ok(())
     }
 
     /// Forgets what was kept for a session that is gone for good. Its branches stay.
@@ -274,12 +287,17 @@ impl Project {
 
     /// Makes a private, empty directory for temporary files and gives its path.
     pub async fn temp_dir(&self) -> Result<String, FileError> {
+        let path = self.temp_path();
+        self.host.make_dir(&path).await?;
+        Ok(path)
+    }
+
+    /// A path for a directory for temporary files.
+    pub(crate) fn temp_path(&self) -> String {
         let (host, random) = (&self.host, self.host.random());
         let (machine, pid) = (machine(&**host), host.pid());
         let place = self.temporary();
-        let path = format!("{place}/{TEMPORARY}{machine}-{pid}-{random:016x}");
-        host.make_dir(&path).await?;
-        Ok(path)
+        format!("{place}/{TEMPORARY}{machine}-{pid}-{random:016x}")
     }
 
     /// Git that commits in our name.
