@@ -3,7 +3,7 @@
 import { type ChildProcess, type ChildProcessByStdio, spawn } from "node:child_process"
 import type { Readable, Writable } from "node:stream"
 
-export type Child = ChildProcessByStdio<Writable, Readable | null, Readable>
+export type Child = ChildProcessByStdio<Writable | null, Readable | null, Readable>
 
 // A shell that is told of every child's start and end. Its input ends with this process, however that
 // ends, and then it kills the children that are left, each with whatever it has started.
@@ -30,10 +30,10 @@ function tell(what: "start" | "end", pid: number): void {
   watcher.stdin?.write(`${what} ${pid}\n`)
 }
 
-/** Starts a program in a process group of its own: a Ctrl-C of the terminal is not for it. It writes to the file `stdout`, or to this process. */
-export function start(program: string, args: string[], options: { cwd: string; env: Record<string, string | undefined>; shell?: boolean }, stdout?: number): Child {
+/** Starts a program in a process group of its own: a Ctrl-C of the terminal is not for it. It writes to the file `stdout`, or to this process, and reads the file `stdin`, or what this process writes. */
+export function start(program: string, args: string[], options: { cwd: string; env: Record<string, string | undefined>; shell?: boolean }, stdout?: number, stdin?: number): Child {
   const isWindows = process.platform === "win32"
-  const child = spawn(program, args, { ...options, detached: !isWindows, windowsHide: true, stdio: ["pipe", stdout ?? "pipe", "pipe"] }) as Child
+  const child = spawn(program, args, { ...options, detached: !isWindows, windowsHide: true, stdio: [stdin ?? "pipe", stdout ?? "pipe", "pipe"] }) as Child
   const { pid } = child
   if (pid !== undefined && !isWindows) {
     tell("start", pid)

@@ -1,13 +1,12 @@
 // The machine, for the core: HTTP, files, git, clock. Every method does one thing and throws what
 // the system throws; the core decides what it means. See `Host` in crates/host.
 
-import { closeSync, constants, createReadStream, createWriteStream, lstatSync, openAsBlob, openSync, statSync } from "node:fs"
+import { closeSync, constants, createWriteStream, lstatSync, openAsBlob, openSync, readSync, statSync } from "node:fs"
 import { copyFile, mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, stat, utimes } from "node:fs/promises"
 import { hostname, tmpdir } from "node:os"
 import { basename, dirname, join } from "node:path"
-import type { Writable } from "node:stream"
 import { pipeline } from "node:stream/promises"
-import { kill, start } from "./children.js"
+import { type Child, kill, start } from "./children.js"
 
 /** A JSON head with bytes behind it. */
 export interface Framed {
@@ -100,12 +99,17 @@ async function upload(path: string, slice: [start: number, end: number] | null):
   return slice === null ? whole : whole.slice(start, end)
 }
 
-/** Writes a file from `start` on; a reader that wants no more is fine, a file that cannot be read is not. */
-async function feed(to: Writable, path: string, start: number): Promise<void> {
-  await pipeline(createReadStream(path, { start }), to).catch((error: NodeJS.ErrnoException) => {
-    // What remains is the reader's end of the pipe, which each runtime names in its own way.
-    if (error.syscall === "open" || error.syscall === "read") throw error
-  })
+/** A file whose reader begins at `start`. */
+function openedAt(path: string, start: number): number {
+  const file = openSync(path, "r")
+  // Only reading moves a file's position.
+  const piece = Buffer.alloc(Math.min(start, 64 * 1024))
+  for (let left = start; left > 0; ) {
+    const length = readSync(file, piece, 0, Math.min(left, piece.length), null)
+    if (length === 0) break
+    left -= length
+  }
+  return file
 }
 
 /** What needs no OpenCode. */
@@ -302,12 +306,20 @@ export class Machine {
   async git(id: number, json: string, stdin: Uint8Array, listener?: (text: string) => void): Promise<Framed> {
     const call: GitCall = JSON.parse(json)
     const env = { ...environment(call.keep), LC_ALL: "C", GIT_TERMINAL_PROMPT: "0", ...Object.fromEntries(call.env) }
-    // Git writes the file itself: Bun would hold in memory what a disk is slower to take.
+    // Git reads and writes the files itself: Bun would hold in memory what a disk is slower to take, and only
+    // of a file can git tell that something is behind the pack in it.
     // Nothing is waited for before there are listeners: a git that ends at once would not be heard, and one
     // that nobody wants any more would not be ended.
-    const file = call.stdoutFile === null ? undefined : openSync(call.stdoutFile, "w", 0o600)
-    const child = start("git", call.args, { cwd: call.cwd, env }, file)
-    if (file !== undefined) closeSync(file)
+    const files: number[] = []
+    const opened = (file: number) => (files.push(file), file)
+    let child: Child
+    try {
+      const input = call.stdinFile === null ? undefined : opened(openedAt(...call.stdinFile))
+      const output = call.stdoutFile === null ? undefined : opened(openSync(call.stdoutFile, "w", 0o600))
+      child = start("git", call.args, { cwd: call.cwd, env }, output, input)
+    } finally {
+      files.forEach((file) => closeSync(file))
+    }
     this.#running.set(id, () => kill(child))
     let late = false
     const timer = call.timeoutMs > 0 ? setTimeout(() => ((late = true), kill(child)), call.timeoutMs) : undefined
@@ -322,11 +334,9 @@ export class Machine {
       stderr = (stderr + data).slice(-MAX_STDERR)
       listener?.(String(data))
     })
-    child.stdin.on("error", () => {})
-    const fed = call.stdinFile === null ? undefined : feed(child.stdin, ...call.stdinFile)
-    if (!fed) child.stdin.end(stdin)
+    child.stdin?.on("error", () => {}).end(stdin)
     child.stdout?.on("data", (data) => chunks.push(data))
-    const [code] = await Promise.all([ended, fed]).finally(() => {
+    const code = await ended.finally(() => {
       clearTimeout(timer)
       this.#running.delete(id)
     })
@@ -352,7 +362,7 @@ export class Machine {
       const timer = setTimeout(() => end(`it did not end within ${timeoutMs / 1000} s`), timeoutMs)
       const watch = setInterval(() => isTooMuch() && end(tooMuch), WATCH_MS)
       child.stderr.resume()
-      child.stdin.on("error", () => {}).end()
+      child.stdin?.on("error", () => {}).end()
       const code = await new Promise<number | null>((resolve, reject) => {
         child.on("error", reject)
         child.on("close", resolve)

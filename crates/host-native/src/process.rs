@@ -7,7 +7,8 @@
 mod group;
 mod watcher;
 
-use crate::{Environment, files, variable};
+use crate::environment::{Environment, variable};
+use crate::files;
 use group::Group;
 use host::{GitCall, GitError, GitOutput, Listener, Platform};
 use std::io;
@@ -15,12 +16,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStdin, Command};
+use tokio::process::Command;
 
 /// What is kept of standard error: the end of it.
 const MAX_STDERR: usize = 64 * 1024;
-/// How much of a file is in memory on its way to git.
-const PIECE: usize = 256 * 1024;
 /// How often the size of a program's output is looked at.
 const WATCH: Duration = Duration::from_millis(200);
 
@@ -107,15 +106,9 @@ pub(crate) async fn git(env: &Environment, call: GitCall) -> Result<GitOutput, G
     let (stdin, stdout) = opened
         .unwrap_or_else(|error| Err(io::Error::other(error)))
         .map_err(not_run)?;
-    command.stdin(Stdio::piped()).stdout(stdout);
+    command.stdin(stdin).stdout(stdout);
     let mut group = Group::start(&mut command).map_err(not_run)?;
-    // The command holds the file open as well.
-    drop(command);
-    let input = match stdin {
-        Some(file) => Input::File(file.into()),
-        None => Input::Bytes(&call.stdin),
-    };
-    let whole = gathered(&mut group, input, call.listener.as_ref());
+    let whole = gathered(&mut group, &call.stdin, call.listener.as_ref());
     let output = match call.timeout_ms {
         0 => Ok(whole.await),
         limit => tokio::time::timeout(Duration::from_millis(limit), whole).await,
@@ -130,57 +123,35 @@ pub(crate) async fn git(env: &Environment, call: GitCall) -> Result<GitOutput, G
     }
 }
 
-/// What git reads.
-enum Input<'a> {
-    Bytes(&'a [u8]),
-    /// Through a pipe as well: of a file git believes that it begins at byte 0 (2.39, November 2026).
-    File(tokio::fs::File),
-}
-
-impl Input<'_> {
-    async fn feed(self, stdin: Option<ChildStdin>) -> io::Result<()> {
-        let Some(mut stdin) = stdin else {
-            return Ok(());
-        };
-        // A child that wants no more is fine; its end says whether it was.
-        match self {
-            Input::Bytes(bytes) => {
-                let _ = stdin.write_all(bytes).await;
-            }
-            Input::File(mut file) => {
-                let mut part = vec![0; PIECE];
-                while let length @ 1.. = file.read(&mut part).await? {
-                    if stdin.write_all(&part[..length]).await.is_err() {
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The files of git's standard input and output, where they are files.
-fn opened(
-    (stdin, stdout): (Option<(String, u64)>, Option<String>),
-) -> io::Result<(Option<std::fs::File>, Stdio)> {
-    let stdin = stdin.map(|(path, offset)| files::opened_at(&path, offset));
+/// Standard input and output of git: files, or pipes to this process. Git reads and writes the files itself:
+/// only of a file can it tell that something is behind the pack in it.
+fn opened((stdin, stdout): (Option<(String, u64)>, Option<String>)) -> io::Result<(Stdio, Stdio)> {
+    let stdin = match stdin {
+        Some((path, offset)) => files::opened_at(&path, offset)?.into(),
+        None => Stdio::piped(),
+    };
     let stdout = match stdout {
         Some(path) => (files::private().create(true).truncate(true))
             .open(path)?
             .into(),
         None => Stdio::piped(),
     };
-    Ok((stdin.transpose()?, stdout))
+    Ok((stdin, stdout))
 }
 
 /// Feeds a child and takes all that it writes, until it has ended.
 async fn gathered(
     group: &mut Group,
-    input: Input<'_>,
+    input: &[u8],
     listener: Option<&Listener>,
 ) -> io::Result<GitOutput> {
     let (stdin, stdout, stderr) = group.pipes();
+    let fed = async {
+        if let Some(mut stdin) = stdin {
+            // A child that wants no more is fine; its end says whether it was.
+            let _ = stdin.write_all(input).await;
+        }
+    };
     let heard = async {
         let mut bytes = Vec::new();
         if let Some(mut stdout) = stdout {
@@ -190,10 +161,8 @@ async fn gathered(
     };
     // The child is waited for only after its pipes have ended: until then its number belongs to it, and
     // ending its group can hit nobody else.
-    let ends = tokio::join!(input.feed(stdin), heard, last_of(stderr, listener));
+    let ((), stdout, stderr) = tokio::join!(fed, heard, last_of(stderr, listener));
     let status = group.ended().await?;
-    let (fed, stdout, stderr) = ends;
-    fed?;
     Ok(GitOutput {
         code: status.code().unwrap_or(-1),
         stdout: stdout?,

@@ -289,7 +289,8 @@ pub struct GitCall {
     pub timeout_ms: u64,
     /// Standard input.
     pub stdin: Vec<u8>,
-    /// Standard input comes from this file instead, from this byte on.
+    /// Standard input is this file instead, from this byte on. Git has the file itself, not its bytes through a
+    /// pipe: `index-pack` refuses a pack with something behind it only in a file.
     pub stdin_file: Option<(String, u64)>,
     /// Standard output goes to this file, not to the core's memory.
     pub stdout_file: Option<String>,

@@ -1,9 +1,12 @@
 //! What the agent's git in the sandbox shall do as the user's would here: whose the commits are, and where
 //! the project's hooks are.
 
+use crate::error::Error;
 use crate::git::{Git, text};
+use crate::project::Project;
+use crate::secret::Secrets;
 use crate::settings::values;
-use crate::{Error, Project, Secrets, Start};
+use crate::start::Start;
 
 /// Longest name or address.
 const MAX: usize = 1_000;

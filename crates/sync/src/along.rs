@@ -2,12 +2,16 @@
 //! doing. All of it is looked through for secrets; what holds one stays, and then what is left goes.
 
 use crate::bases::PackFile;
+use crate::error::Error;
 use crate::git::Git;
 use crate::layout::Layout;
 use crate::objects::Objects;
-use crate::secret::{Clean, Staged};
-use crate::snapshot::{Snapshot, submodules};
-use crate::{Error, Project, Refs, Start, UnderWay};
+use crate::project::Project;
+use crate::refs::Refs;
+use crate::secret::Clean;
+use crate::snapshot::Snapshot;
+use crate::start::Start;
+use crate::under_way::UnderWay;
 use host::Level;
 use std::collections::BTreeSet;
 
@@ -267,63 +271,5 @@ impl Project {
         }
         git.to_file(&args, &revisions, pack).await?;
         Ok(self.host.file_size(pack).await?)
-    }
-
-    /// Repositories in the worktree that no HEAD knows, whose files are not in the index; and files that
-    /// git could not put there.
-    pub(crate) async fn not_in(
-        &self,
-        git: &Git<'_>,
-        head: Option<&str>,
-        staged: &[Staged],
-    ) -> Result<(Vec<String>, Vec<String>), Error> {
-        let mut links = submodules(staged);
-        let others = ["ls-files", "-z", "--others", "--exclude-standard"];
-        let others = git.checked(&others, "").await?.stdout;
-        let others = others.split(|byte| *byte == 0);
-        let (others, left): (Vec<&[u8]>, Vec<&[u8]>) = others
-            .filter(|name| !name.is_empty())
-            .partition(|name| name.ends_with(b"/"));
-        if let Some(head) = head
-            && !links.is_empty()
-        {
-            let known = git
-                .checked(&["ls-tree", "-r", "-z", head], "")
-                .await?
-                .stdout;
-            let known: BTreeSet<&[u8]> = known
-                .split(|byte| *byte == 0)
-                .filter(|line| line.starts_with(b"160000"))
-                .filter_map(|line| {
-                    let tab = line.iter().position(|byte| *byte == b'\t')?;
-                    Some(&line[tab + 1..])
-                })
-                .collect();
-            links.retain(|path| !known.contains(&path[..]));
-        }
-        let mut modules = Vec::new();
-        if !links.is_empty() {
-            let read = [
-                "config",
-                "-z",
-                "-f",
-                ".gitmodules",
-                "--get-regexp",
-                "\\.path$",
-            ];
-            modules = git.run(&read, "").await?.stdout;
-        }
-        let modules: BTreeSet<&[u8]> = modules
-            .split(|byte| *byte == 0)
-            .filter_map(|pair| {
-                let end = pair.iter().position(|byte| *byte == b'\n')?;
-                Some(&pair[end + 1..])
-            })
-            .collect();
-        links.retain(|path| !modules.contains(&path[..]));
-        let shown = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
-        let others = others.iter().map(|path| &path[..path.len() - 1]);
-        let nested = links.iter().map(|path| &path[..]).chain(others).map(shown);
-        Ok((nested.collect(), left.into_iter().map(shown).collect()))
     }
 }

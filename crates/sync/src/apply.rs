@@ -3,8 +3,10 @@
 //! Never: overwrite or merge anything. Git applies the whole change or none of it, writes beyond
 //! no link, and the user's index stays as it is.
 
+use crate::error::Error;
 use crate::git::{self, text};
-use crate::{Error, Project, is_hash};
+use crate::names::is_hash;
+use crate::project::Project;
 
 /// Most bytes of files, as they were and as they are, that are applied: git holds some four times as
 /// many in memory for it.

@@ -8,10 +8,12 @@
 //! Never: a base with something that must not go. It was looked through for the same secrets, what it
 //! starts from is behind what the session sends, and without history no file in it is gone since.
 
+use crate::error::Error;
 use crate::git::Git;
+use crate::names::{fnv, kept};
 use crate::objects::{Objects, Sizes, bytes};
+use crate::project::Project;
 use crate::snapshot::Snapshot;
-use crate::{Error, Project, fnv, kept};
 use host::Listener;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -234,7 +236,7 @@ impl Project {
             let kind = lines
                 .next()
                 .and_then(|kind| u64::from_str_radix(kind, 16).ok());
-            let head = lines.next().filter(|head| crate::is_hash(head));
+            let head = lines.next().filter(|head| crate::names::is_hash(head));
             if let (Some(kind), Some(head)) = (kind, head) {
                 let used = self.host.modified_ms(&path).await.unwrap_or_default();
                 let (key, head) = (key.into(), head.into());
@@ -261,7 +263,10 @@ impl Project {
         let mut names = Vec::new();
         self.in_records(&list, b'\n', |line| {
             let line = std::str::from_utf8(line).unwrap_or_default();
-            let name = line.split(' ').nth(1).filter(|name| crate::is_hash(name));
+            let name = line
+                .split(' ')
+                .nth(1)
+                .filter(|name| crate::names::is_hash(name));
             names.extend(name.and_then(|name| bytes(name.as_bytes())));
         })
         .await?;
@@ -387,10 +392,10 @@ impl Project {
 }
 
 /// Somebody who hears what git says of its progress, as numbers.
-pub(crate) fn heard(tell: crate::Tell) -> Listener {
+pub(crate) fn heard(tell: crate::steps::Tell) -> Listener {
     Listener(Arc::new(move |text: &str| {
         if let Some((done, of)) = progress(text) {
-            let _ = tell.unbounded_send(crate::Step::Packing { done, of });
+            let _ = tell.unbounded_send(crate::steps::Step::Packing { done, of });
         }
     }))
 }

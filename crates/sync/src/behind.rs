@@ -1,6 +1,7 @@
 //! How far a commit that was carried before is behind.
 
-use crate::{Error, Project};
+use crate::error::Error;
+use crate::project::Project;
 
 impl Project {
     /// How many commits `head` has that `before` has not, at most `most`; none if one of the two is not
@@ -11,7 +12,7 @@ impl Project {
         head: &str,
         most: u64,
     ) -> Result<Option<u64>, Error> {
-        if !(self.repository && crate::is_hash(before) && crate::is_hash(head)) {
+        if !(self.repository && crate::names::is_hash(before) && crate::names::is_hash(head)) {
             return Ok(None);
         }
         let git = self.users().await?;

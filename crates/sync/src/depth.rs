@@ -1,9 +1,11 @@
 //! How much history goes along: the commits within so many steps of one, and where they are cut.
 
+use crate::error::Error;
 use crate::git::Git;
 use crate::layout::Layout;
+use crate::project::Project;
 use crate::snapshot::Snapshot;
-use crate::{Error, Project, Start};
+use crate::start::Start;
 use host::Level;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

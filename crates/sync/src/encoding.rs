@@ -2,8 +2,9 @@
 //! (`working-tree-encoding`): they are fatal to `git add`, and would keep every other file here. They
 //! travel as they are.
 
+use crate::error::Error;
 use crate::git::{self, Git, text};
-use crate::{Error, Project};
+use crate::project::Project;
 
 /// Files that git cannot convert.
 #[derive(Default)]

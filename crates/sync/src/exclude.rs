@@ -9,10 +9,11 @@
 //!
 //! Later ones overrule earlier ones, as they do for git.
 
+use crate::error::Error;
 use crate::git::{self, Git};
 use crate::layout::{Layout, absolute};
+use crate::project::Project;
 use crate::settings::values;
-use crate::{Error, Project};
 use host::Level;
 
 /// Most bytes of rules that are carried.

@@ -13,8 +13,10 @@
 //! What this machine has already is not the sandbox's fault, whatever git says of it. Nearly everything
 //! passes the first look, which is as strict as git can be; only what does not is looked at again.
 
+use crate::error::Error;
 use crate::git::{self, Git, text};
-use crate::{Error, Project, is_hash};
+use crate::names::is_hash;
+use crate::project::Project;
 use std::collections::{BTreeMap, HashSet};
 
 /// Message ids of what is taken with a word to the user.

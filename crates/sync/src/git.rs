@@ -1,6 +1,6 @@
 //! Runs git for one worktree: no hooks, no background work, nothing written but what is asked for.
 
-use crate::Error;
+use crate::error::Error;
 use host::{GitCall, GitOutput, Host, Listener};
 
 /// Settings of the user's that would run programs or write more than was asked for.

@@ -12,9 +12,10 @@
 //!
 //! Git decides; what it refuses is looked at again here, because its words may be of any version.
 
+use crate::error::Error;
 use crate::git::{self, Git, text};
 use crate::layout::{BETWEEN, between};
-use crate::{Error, is_no_project};
+use crate::pack::is_no_project;
 use host::Host;
 
 /// What a directory is.

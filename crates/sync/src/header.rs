@@ -1,6 +1,6 @@
 //! The head of a git bundle, read strictly: it comes from a sandbox.
 
-use crate::is_hash;
+use crate::names::is_hash;
 
 /// How much of a file is read for its head: nearly always enough, and at most. Git writes the whole
 /// first paragraph of a prerequisite's message there.

@@ -1,10 +1,11 @@
 //! Edits that git was told not to see, with `git update-index --skip-worktree` or `--assume-unchanged`.
 //! They stay on the host, as they stay out of every commit there, and are named.
 
+use crate::error::Error;
 use crate::git::Git;
+use crate::project::Project;
 use crate::secret::Staged;
 use crate::sparse::Kind;
-use crate::{Error, Project};
 use std::collections::BTreeSet;
 
 impl Project {

@@ -5,11 +5,14 @@
 //! spellings, `..`, `.gitmodules` tricks), and that nothing is missing; every new commit must be in
 //! it, and what they hold must be of a size that can be listed. What fails leaves nothing behind.
 
+use crate::error::Error;
 use crate::git::{self, Git, text};
+use crate::header;
 use crate::listing::Listing;
-use crate::snapshot::{EDITS, US};
+use crate::names::{is_hash, kept};
+use crate::project::{Project, US};
+use crate::snapshot::EDITS;
 use crate::spelling::is_other_case;
-use crate::{Error, Project, header, is_hash, kept};
 use std::collections::BTreeMap;
 
 /// What the sandbox says it has.

@@ -4,9 +4,6 @@
 //! that it does not know. That tells the two apart, and is what stands between the answers here: a path
 //! may have line ends in it.
 
-use crate::git::Git;
-use crate::{Error, Project};
-
 /// Stands between two answers.
 pub(crate) const BETWEEN: &str = "--opencode-daytona-sandbox-next";
 
@@ -24,31 +21,8 @@ pub(crate) struct Layout {
     pub(crate) exclude: String,
 }
 
-impl Project {
-    /// The places of the user's repository; none if there is none.
-    pub(crate) async fn layout(&self) -> Result<Option<Layout>, Error> {
-        if !self.repository {
-            return Ok(None);
-        }
-        let git = Git::users(&*self.host, &self.worktree);
-        let mut args = vec!["rev-parse", "--path-format=absolute"];
-        args.extend(["--show-object-format", BETWEEN, "--show-prefix", BETWEEN]);
-        args.push("--absolute-git-dir");
-        for place in ["objects", "index", "shallow", "info/exclude"] {
-            args.extend([BETWEEN, "--git-path", place]);
-        }
-        let output = git.checked(&args, "").await?;
-        let output = String::from_utf8_lossy(&output.stdout).into_owned();
-        let layout = read(&output, &self.worktree);
-        layout.map(Some).ok_or_else(|| Error::Git {
-            worktree: self.worktree.clone(),
-            command: "rev-parse".into(),
-            reason: "its answer is not what was asked for".into(),
-        })
-    }
-}
-
-fn read(output: &str, worktree: &str) -> Option<Layout> {
+/// What git answers to the questions of `Project::layout`.
+pub(crate) fn read(output: &str, worktree: &str) -> Option<Layout> {
     let known = output.strip_prefix("--path-format=absolute\n");
     let mut answers = between(known.unwrap_or(output));
     let (format, prefix) = (answers.next()?, answers.next()?);

@@ -7,10 +7,13 @@
 //!
 //! Never: replace an object that is there; believe a name before its bytes were read.
 
+use crate::error::Error;
 use crate::git::{self, Git, text};
 use crate::layout::absolute;
+use crate::names::kept;
+use crate::project::Project;
 use crate::secret::Clean;
-use crate::{Error, Project, Secrets, kept};
+use crate::secret::Secrets;
 use protocol::pointer::{FILTER, MAX_POINTER, Pointer, Pointing, is_oid};
 use std::collections::{BTreeMap, BTreeSet};
 

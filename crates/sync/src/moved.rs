@@ -1,7 +1,9 @@
 //! A worktree that is somewhere else now: whether this one is it, and what its depot held.
 
+use crate::error::Error;
 use crate::git::text_of_alternates;
-use crate::{Error, Ground, Project, ground};
+use crate::ground::{Ground, ground};
+use crate::project::Project;
 use host::FileErrorKind;
 
 /// What another worktree of the same project has to do with this one.

@@ -4,8 +4,9 @@
 //! (`cat-file --batch-check`). Both come as files, and one line of text for each object is all that is
 //! kept of them.
 
+use crate::error::Error;
 use crate::git::Git;
-use crate::{Error, Project};
+use crate::project::Project;
 use std::collections::{HashMap, HashSet};
 
 /// How many of the largest files an error names.

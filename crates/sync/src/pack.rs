@@ -2,32 +2,19 @@
 
 use crate::agents::Agents;
 use crate::bases::{self, Goes, PackFile};
+use crate::error::Error;
 use crate::git::Git;
 use crate::layout::Layout;
+use crate::names::{given, kept};
+use crate::project::Project;
+use crate::refs::Refs;
 use crate::sparse::Kind;
-use crate::{Error, Project, Refs, Secrets, UnderWay, given, kept};
-use futures::channel::mpsc::{UnboundedSender, unbounded};
+use crate::start::Start;
+use crate::steps::{Step, Tell};
+use crate::under_way::UnderWay;
+use futures::channel::mpsc::unbounded;
 use host::Host;
 use std::sync::{MutexGuard, PoisonError};
-
-/// What a sandbox starts from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Start {
-    /// How many commits of history go along; 0 is none but the state itself.
-    pub history: usize,
-    /// Paths, relative to the worktree, that stay on the host.
-    pub keep_out: Vec<String>,
-    /// Paths, relative to the worktree, that go, if not all do.
-    pub paths: Vec<String>,
-    /// A commit of the depot to start from, instead of the worktree as it is.
-    pub from: Option<String>,
-    /// Commits that the sandbox has already.
-    pub known: Vec<String>,
-    /// Files and commits that hold one of these stay on the host.
-    pub secrets: Secrets,
-    /// Tell whose the user's commits are.
-    pub identity: bool,
-}
 
 /// The worktree, packed. Call [`Packed::discard`] when it has been uploaded.
 #[derive(Clone, Debug)]
@@ -73,35 +60,6 @@ pub struct Packed {
     pub agents: Agents,
     dir: String,
 }
-
-/// How far packing is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// It is known how large it is.
-    Sized {
-        /// Files, and their bytes when they are checked out.
-        files: (usize, u64),
-        /// Bytes that git keeps it in, which is about what is uploaded.
-        packed: u64,
-    },
-    /// Files and commits are looked through for secrets: bytes, and of how many.
-    Searching {
-        /// Bytes so far.
-        done: u64,
-        /// All.
-        of: u64,
-    },
-    /// Objects are packed, of so many.
-    Packing {
-        /// Objects so far.
-        done: u64,
-        /// All.
-        of: u64,
-    },
-}
-
-/// Hears how far packing is.
-pub type Tell = UnboundedSender<Step>;
 
 impl Packed {
     /// Bytes that are uploaded.
@@ -160,14 +118,19 @@ impl Project {
                 worktree: self.worktree.clone(),
             });
         }
-        let layout = self.layout().await?;
-        let private = self.open_at(layout.as_ref()).await?;
-        let dir = self.temp_dir().await?;
+        // Known before it is there: this future may be dropped at every step from here on.
+        let dir = self.temp_path();
         let under_way = (session.to_string(), dir.clone());
         self.packing().push(under_way.clone());
-        let layout = layout.as_ref();
-        let ways = (&dir[..], tell);
-        let result = self.pack_in(&private, layout, session, start, ways).await;
+        let result = async {
+            self.host.make_dir(&dir).await?;
+            let layout = self.layout().await?;
+            let layout = layout.as_ref();
+            let private = self.open_within(layout, Some(&dir)).await?;
+            let ways = (&dir[..], tell);
+            self.pack_in(&private, layout, session, start, ways).await
+        };
+        let result = result.await;
         if result.is_err() {
             let _ = self.host.remove_dir(&dir).await;
         }
@@ -227,7 +190,7 @@ impl Project {
         let mut without = Vec::new();
         for commit in &start.known {
             // Where only a part goes, what else the sandbox has is not told apart.
-            let is_whole = snapshot.below.is_none() && crate::is_hash(commit);
+            let is_whole = snapshot.below.is_none() && crate::names::is_hash(commit);
             if is_whole && git.has(commit).await? {
                 without.push(commit.clone());
             }

@@ -5,7 +5,7 @@
 //! else what an earlier OpenCode left in the git directory, else the first of the root commits, else
 //! [`NO_PROJECT`]. End-to-end tests compare it with the real OpenCode.
 
-use crate::Error;
+use crate::error::Error;
 use crate::git::{Git, text};
 use crate::layout::{BETWEEN, absolute, between};
 use host::Host;
@@ -38,7 +38,10 @@ pub async fn project_id(host: &dyn Host, directory: &str) -> Result<String, Erro
         .run(&["rev-list", "--max-parents=0", "HEAD"], "")
         .await?;
     let roots = text(&roots.stdout);
-    let first = roots.lines().min().filter(|root| crate::is_hash(root));
+    let first = roots
+        .lines()
+        .min()
+        .filter(|root| crate::names::is_hash(root));
     Ok(first.unwrap_or(NO_PROJECT).into())
 }
 

@@ -4,8 +4,10 @@
 //!
 //! Never: a remote's address, which may hold a token.
 
+use crate::error::Error;
 use crate::git::{Git, text};
-use crate::{Error, Project, Secrets};
+use crate::project::Project;
+use crate::secret::Secrets;
 use std::collections::BTreeSet;
 
 /// Most tags that go along, the newest first.

@@ -7,9 +7,12 @@
 //! blob, which `git grep` would hold in memory, is written to a file and read from there. What cannot be
 //! looked through is an error: nothing is packed then.
 
+use crate::error::Error;
 use crate::git::{self, Git, text};
+use crate::names::fnv;
 use crate::objects::{Objects, Sizes};
-use crate::{Error, Project, Step, Tell, fnv};
+use crate::project::Project;
+use crate::steps::{Step, Tell};
 use std::collections::{BTreeSet, HashSet};
 
 /// Commits whose messages are looked through at a time.

@@ -1,14 +1,16 @@
 //! The worktree as a commit: of what git tracks and what it does not, without what stays on the host.
 
+use crate::error::Error;
 use crate::git::{self, Git, text};
 use crate::layout::Layout;
 use crate::lfs::Kept;
 use crate::objects::{Object, Objects};
+use crate::project::Project;
 use crate::secret::{Clean, Staged};
 use crate::sparse::{self, Kind};
-use crate::{Error, Project, Start};
+use crate::start::Start;
 use host::{GitOutput, Level};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// So many files are many, and of so many it is asked first how large they are.
 const MANY: usize = 5_000;
@@ -18,8 +20,6 @@ const USAGE: i32 = 129;
 
 /// First line of the commit that holds what the user has not committed.
 pub(crate) const EDITS: &str = "Project as it was on the host";
-/// Who makes it.
-pub(crate) const US: &str = "opencode-daytona-sandbox";
 
 /// The worktree, committed.
 #[derive(Default)]
@@ -73,24 +73,6 @@ impl Below {
 }
 
 impl Project {
-    /// Git that commits in our name.
-    pub(crate) fn signed<'a>(&self, git: &Git<'a>) -> Git<'a> {
-        let mut git = git.clone();
-        for role in ["AUTHOR", "COMMITTER"] {
-            git = git
-                .with(&format!("GIT_{role}_NAME"), US)
-                .with(
-                    &format!("GIT_{role}_EMAIL"),
-                    "opencode-daytona-sandbox@localhost",
-                )
-                .with(
-                    &format!("GIT_{role}_DATE"),
-                    format!("{} +0000", self.host.now_ms() / 1000),
-                );
-        }
-        git
-    }
-
     /// Makes the snapshot one of a commit without what stays on the host, which may come from a sandbox
     /// and be any that the sandbox knows a hash of.
     pub(crate) async fn without(
@@ -393,6 +375,64 @@ impl Project {
         }
         git.feed(&add, paths).await
     }
+
+    /// Repositories in the worktree that no HEAD knows, whose files are not in the index; and files that
+    /// git could not put there.
+    async fn not_in(
+        &self,
+        git: &Git<'_>,
+        head: Option<&str>,
+        staged: &[Staged],
+    ) -> Result<(Vec<String>, Vec<String>), Error> {
+        let mut links = submodules(staged);
+        let others = ["ls-files", "-z", "--others", "--exclude-standard"];
+        let others = git.checked(&others, "").await?.stdout;
+        let others = others.split(|byte| *byte == 0);
+        let (others, left): (Vec<&[u8]>, Vec<&[u8]>) = others
+            .filter(|name| !name.is_empty())
+            .partition(|name| name.ends_with(b"/"));
+        if let Some(head) = head
+            && !links.is_empty()
+        {
+            let known = git
+                .checked(&["ls-tree", "-r", "-z", head], "")
+                .await?
+                .stdout;
+            let known: BTreeSet<&[u8]> = known
+                .split(|byte| *byte == 0)
+                .filter(|line| line.starts_with(b"160000"))
+                .filter_map(|line| {
+                    let tab = line.iter().position(|byte| *byte == b'\t')?;
+                    Some(&line[tab + 1..])
+                })
+                .collect();
+            links.retain(|path| !known.contains(&path[..]));
+        }
+        let mut modules = Vec::new();
+        if !links.is_empty() {
+            let read = [
+                "config",
+                "-z",
+                "-f",
+                ".gitmodules",
+                "--get-regexp",
+                "\\.path$",
+            ];
+            modules = git.run(&read, "").await?.stdout;
+        }
+        let modules: BTreeSet<&[u8]> = modules
+            .split(|byte| *byte == 0)
+            .filter_map(|pair| {
+                let end = pair.iter().position(|byte| *byte == b'\n')?;
+                Some(&pair[end + 1..])
+            })
+            .collect();
+        links.retain(|path| !modules.contains(&path[..]));
+        let shown = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        let others = others.iter().map(|path| &path[..path.len() - 1]);
+        let nested = links.iter().map(|path| &path[..]).chain(others).map(shown);
+        Ok((nested.collect(), left.into_iter().map(shown).collect()))
+    }
 }
 
 /// `BLOB PATH` for each blob of the files.
@@ -420,7 +460,7 @@ async fn write_tree(git: &Git<'_>, clean: &Clean) -> Result<String, Error> {
 }
 
 /// Paths of the submodules in the index, as bytes.
-pub(crate) fn submodules(staged: &[Staged]) -> Vec<Vec<u8>> {
+fn submodules(staged: &[Staged]) -> Vec<Vec<u8>> {
     let submodules = staged.iter().filter(|file| file.mode == "160000");
     submodules.map(|file| file.path.clone()).collect()
 }

@@ -4,9 +4,10 @@
 //! clone they are nowhere here, and nothing is fetched: then the commit goes along that names them, and
 //! the sandbox is told that they are elsewhere, as git itself knows it of a partial clone.
 
+use crate::error::Error;
 use crate::git::{Git, text};
+use crate::project::Project;
 use crate::secret::{Clean, Staged};
-use crate::{Error, Project};
 use std::collections::HashSet;
 
 /// What the settings say.

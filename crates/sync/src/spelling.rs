@@ -2,8 +2,9 @@
 //! Windows: of two such files one is in a working tree, and of two such branches one can be written.
 //! Git asks the file system when it makes a repository, and keeps the answer as `core.ignoreCase`.
 
+use crate::error::Error;
 use crate::git::Git;
-use crate::{Error, Project};
+use crate::project::Project;
 use std::collections::BTreeMap;
 
 /// Most pairs that are named.

@@ -1,30 +1,14 @@
 //! Directories for temporary files, beside the store: packs may be larger than what a `/tmp` in memory
 //! takes. Their names say whose they are, so that what a killed process left is swept by the next.
 
-use crate::{Error, Project};
-use host::{FileError, Host, TEMPORARY};
+use crate::error::Error;
+use crate::project::{Project, machine};
+use host::TEMPORARY;
 
-/// Directories left by processes that are gone are looked for in here, beside the store.
-const PLACE: &str = "temporary";
 /// What another machine left, if the home is shared, goes when it is so old.
 const OLD_MS: u64 = 2 * 24 * 60 * 60 * 1000;
 
 impl Project {
-    fn temporary(&self) -> String {
-        let beside = self.depot.rsplit_once('/').map_or(".", |(dir, _)| dir);
-        format!("{beside}/{PLACE}")
-    }
-
-    /// Makes a private, empty directory for temporary files and gives its path.
-    pub async fn temp_dir(&self) -> Result<String, FileError> {
-        let (host, random) = (&self.host, self.host.random());
-        let (machine, pid) = (machine(&**host), host.pid());
-        let place = self.temporary();
-        let path = format!("{place}/{TEMPORARY}{machine}-{pid}-{random:016x}");
-        host.make_dir(&path).await?;
-        Ok(path)
-    }
-
     /// Removes the temporary directories of processes that are gone; and, if no process works on this
     /// depot or another of the store, what a killed git left in it. Each that does has such a directory.
     pub async fn sweep(&self) -> Result<(), Error> {
@@ -79,10 +63,4 @@ impl Project {
             }
         }
     }
-}
-
-/// The machine's name, as it can stand in a file's.
-fn machine(host: &dyn Host) -> String {
-    let plain = |c: &char| c.is_ascii_alphanumeric();
-    host.machine().chars().filter(plain).take(40).collect()
 }

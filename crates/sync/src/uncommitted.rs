@@ -1,9 +1,10 @@
 //! What git has not seen yet is looked at before git takes it: a file of the user's may be larger than
 //! anything that is carried.
 
+use crate::error::Error;
 use crate::git::Git;
 use crate::objects::MAX_NAMED;
-use crate::{Error, Project};
+use crate::project::Project;
 
 /// How many files are asked for at a time.
 const FILES: usize = 1_000;

@@ -1,9 +1,12 @@
 //! What git was doing on the host when the sandbox was made: a merge, a cherry-pick or a revert with
 //! conflicts goes along, so that the agent can end it; of a rebase only the conflicts, and what it is.
 
+use crate::error::Error;
 use crate::git::{Git, text};
+use crate::names::is_hash;
+use crate::project::Project;
 use crate::secret::Clean;
-use crate::{Error, Project, Start, is_hash};
+use crate::start::Start;
 use std::collections::BTreeSet;
 
 /// One side of a file with conflicts.

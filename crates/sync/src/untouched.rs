@@ -5,10 +5,11 @@
 //! worktree has it: decrypted, for one. Its size and its time, which the index has to the nanosecond, say
 //! that it has not.
 
+use crate::error::Error;
 use crate::git::Git;
 use crate::layout::Layout;
 use crate::lfs::Changed;
-use crate::{Error, Project};
+use crate::project::Project;
 use protocol::pointer::FILTER;
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! Which git there is, and whether it is new enough.
 
-use crate::Error;
+use crate::error::Error;
 use host::{GitCall, Host};
 
 /// The oldest git that projects are carried with: that of Debian 11.

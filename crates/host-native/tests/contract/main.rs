@@ -68,6 +68,7 @@ contract! {
         git_gives_its_code_its_output_and_its_words,
         of_the_variables_of_git_only_those_that_are_kept_are_inherited,
         standard_input_is_bytes_or_a_file_from_a_byte_on,
+        git_tells_that_something_is_behind_a_pack_in_a_file,
         a_git_that_reads_nothing_ends_all_the_same,
         standard_output_may_go_to_a_private_file,
         what_git_says_is_told_while_it_runs,

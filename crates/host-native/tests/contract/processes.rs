@@ -39,8 +39,6 @@ fn number(path: &str) -> Option<u32> {
     text.strip_suffix('\n')?.parse().ok()
 }
 
-const HELLO: &str = "ce013625030ba8dba906f756967f9e9ca394464a";
-
 pub(crate) async fn git_gives_its_code_its_output_and_its_words(world: &World) {
     let version = world
         .host
@@ -136,23 +134,32 @@ pub(crate) async fn of_the_variables_of_git_only_those_that_are_kept_are_inherit
 }
 
 pub(crate) async fn standard_input_is_bytes_or_a_file_from_a_byte_on(world: &World) {
-    let made = world.host.git(call(world, &["init", "--quiet"])).await;
-    assert_eq!(made.expect("runs").code, 0);
-    let hash = call(world, &["hash-object", "--stdin"]);
     let path = world.file("framed", "head\nhello\n");
+    let of_file = |offset| GitCall {
+        stdin_file: Some((path.clone(), offset)),
+        stdin: b"not this".into(),
+        ..script(world, "cat")
+    };
     let bytes = GitCall {
         stdin: b"hello\n".into(),
-        ..hash.clone()
+        ..script(world, "cat")
     };
-    let file = GitCall {
-        stdin_file: Some((path.clone(), 5)),
-        stdin: b"not this".into(),
-        ..hash.clone()
-    };
-    for call in [bytes, file] {
-        let hashed = world.host.git(call).await.expect("runs");
-        assert_eq!((text(&hashed.stdout), &*hashed.stderr), (HELLO.into(), ""));
+    for (call, expected) in [
+        (bytes, "hello\n"),
+        (of_file(5), "hello\n"),
+        (of_file(0), "head\nhello\n"),
+        (of_file(11), ""),
+        (of_file(100), ""),
+    ] {
+        let read = world.host.git(call).await.expect("runs");
+        assert_eq!(String::from_utf8_lossy(&read.stdout), expected);
     }
+    let long = [vec![b'x'; 300_000], b"the end".to_vec()].concat();
+    let far = GitCall {
+        stdin_file: Some((world.file("long", long), 300_000)),
+        ..script(world, "cat")
+    };
+    assert_eq!(world.host.git(far).await.expect("runs").stdout, b"the end");
     let large = vec![b'x'; 8 << 20];
     let echoed = world.host.git(GitCall {
         stdin: large.clone(),
@@ -164,10 +171,31 @@ pub(crate) async fn standard_input_is_bytes_or_a_file_from_a_byte_on(world: &Wor
         .host
         .git(GitCall {
             stdin_file: missing,
-            ..hash
+            ..call(world, &["--version"])
         })
         .await;
     assert!(matches!(missing, Err(GitError::NotRun(_))), "{missing:?}");
+}
+
+pub(crate) async fn git_tells_that_something_is_behind_a_pack_in_a_file(world: &World) {
+    let git = async |args: &[&str], stdin_file, stdin: &[u8]| {
+        let stdin = stdin.to_vec();
+        let call = GitCall {
+            stdin_file,
+            stdin,
+            ..call(world, args)
+        };
+        world.host.git(call).await.expect("runs")
+    };
+    assert_eq!(git(&["init", "--quiet"], None, b"").await.code, 0);
+    let blob = git(&["hash-object", "-w", "--stdin"], None, b"content").await;
+    let pack = git(&["pack-objects", "--stdout", "--quiet"], None, &blob.stdout).await;
+    let framed = [b"head", &*pack.stdout].concat();
+    for (name, behind, is_taken) in [("exact", "", true), ("more", "junk", false)] {
+        let path = world.file(name, [&*framed, behind.as_bytes()].concat());
+        let taken = git(&["index-pack", "--stdin"], Some((path, 4)), b"").await;
+        assert_eq!(taken.code == 0, is_taken, "{name}: {}", taken.stderr);
+    }
 }
 
 pub(crate) async fn a_git_that_reads_nothing_ends_all_the_same(world: &World) {
