@@ -86,7 +86,7 @@ impl Project {
                 along.under_way.without_heads();
             }
             if self.keeps_out(git, &along.tips, snapshot, start).await? {
-                self.alone(&mut along);
+                self.drop_other_branches(&mut along);
             }
         }
         let (commits, objects) = loop {
@@ -111,7 +111,7 @@ impl Project {
                 break (commits, objects);
             }
             if !along.tips.is_empty() {
-                self.alone(&mut along);
+                self.drop_other_branches(&mut along);
             } else if along.depth > 0 {
                 along.under_way.without_heads();
                 along.depth = 0;
@@ -128,8 +128,8 @@ impl Project {
         } else {
             along.under_way.without_heads();
         }
-        let sides = &along.under_way.sides;
-        along.under_way.blobs = self.sides_commit(git, sides).await?;
+        let unmerged = &along.under_way.unmerged;
+        along.under_way.blobs = self.unmerged_commit(git, unmerged).await?;
         Ok((along, objects))
     }
 
@@ -152,8 +152,8 @@ impl Project {
         Ok((tips, commits))
     }
 
-    /// Without other branches and their history, which is to be cut again after that.
-    fn alone(&self, along: &mut Along) {
+    /// Leaves out the other branches with their history. What history goes has to be worked out again after that.
+    fn drop_other_branches(&self, along: &mut Along) {
         self.host.log(
             Level::Warn,
             "the default branch and the upstream are not brought into the sandbox: they hold what must stay here, or are too large",
@@ -214,7 +214,7 @@ impl Project {
         let own: Vec<&String> = [&snapshot.commit].into_iter().chain(lfs).collect();
         let mut size = self.write_pack(git, &own, along, ends, pack).await?;
         if size > self.limit && !along.tips.is_empty() {
-            self.alone(along);
+            self.drop_other_branches(along);
             self.cut(git, root, snapshot, along).await?;
             size = self.write_pack(git, &own, along, ends, pack).await?;
         }

@@ -103,7 +103,7 @@ impl Project {
     /// Writes down which of the unpacked objects this machine has already.
     async fn known(&self, private: &Git<'_>, unpacked: &Git<'_>, dir: &str) -> Result<(), Error> {
         let (all, found) = (format!("{dir}/all"), format!("{dir}/found"));
-        let alone = unpacked
+        let quarantine = unpacked
             .clone()
             .with("GIT_ALTERNATE_OBJECT_DIRECTORIES", "");
         let list = [
@@ -111,7 +111,7 @@ impl Project {
             "--batch-all-objects",
             "--batch-check=%(objectname)",
         ];
-        alone.to_file(&list, "", &all).await?;
+        quarantine.to_file(&list, "", &all).await?;
         let look = ["cat-file", "--batch-check=%(objectname)"];
         private.file_to_file(&look, &all, &found).await?;
         let mut known = Vec::new();

@@ -41,9 +41,9 @@ pub struct Tip<'a> {
     pub beside: Option<&'a str>,
 }
 
-/// What arrived in the user's repository.
+/// The branches of the user's repository as they are after a session's work has landed there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Landed {
+pub struct BranchUpdate {
     /// The branch that holds the work now.
     pub branch: String,
     /// Its commit.
@@ -221,7 +221,8 @@ impl Project {
         counted
     }
 
-    /// Looks at everything in `dir`, beside the depot's objects. Gives the bundle, if there is one,
+    /// Unpacks into `dir`, which is a quarantine for objects as git has one for a push, and checks everything in
+    /// it together with the depot's objects. Gives the bundle, if there is one,
     /// where its pack begins, and what is odd about it.
     async fn check<'a>(
         &self,
@@ -231,14 +232,14 @@ impl Project {
         have: &[String],
         dir: &str,
     ) -> Result<Option<(&'a str, u64, Vec<String>)>, Error> {
-        let alone = private.clone().with("GIT_OBJECT_DIRECTORY", dir);
+        let quarantine = private.clone().with("GIT_OBJECT_DIRECTORY", dir);
         let depot = git::quoted(&format!("{}/objects", self.depot));
-        let beside = alone
+        let with_depot = quarantine
             .clone()
             .with("GIT_ALTERNATE_OBJECT_DIRECTORIES", depot);
         let bundle = match &incoming.bundle {
             Some(bundle) => {
-                let unpacked = self.unbundle(private, &beside, bundle, commits, dir);
+                let unpacked = self.unbundle(private, &with_depot, bundle, commits, dir);
                 let (pack_at, odd) = unpacked.await?;
                 Some((bundle.as_str(), pack_at, odd))
             }
@@ -253,7 +254,7 @@ impl Project {
             list.push_str(&format!("^{commit}\n"));
         }
         let args = ["rev-list", "--objects", "--quiet", "--stdin"];
-        let walked = beside.run(&args, &list).await?;
+        let walked = with_depot.run(&args, &list).await?;
         if walked.code != 0 {
             return Err(Error::Refused(format!(
                 "objects are missing ({})",
@@ -261,22 +262,22 @@ impl Project {
             )));
         }
         for commit in commits {
-            if !beside.is_commit(commit).await? {
+            if !with_depot.is_commit(commit).await? {
                 return Err(Error::Refused(format!("{commit} is no commit")));
             }
         }
-        // The depot sees all of the user's commits, and the sandbox may know a hash of one that it
-        // was never given.
-        let new = beside.checked(&["rev-list", "--stdin"], &list).await?;
+        // Every new commit must be one that was sent. A sandbox may name the hash of a commit of the user's that
+        // it was never given: the depot has that one, so git would not miss it, and the work would hold it.
+        let new = with_depot.checked(&["rev-list", "--stdin"], &list).await?;
         let sent = ["cat-file", "--batch-check=%(objecttype)"];
-        let sent = alone.checked(&sent, &text(&new.stdout)).await?;
+        let sent = quarantine.checked(&sent, &text(&new.stdout)).await?;
         if text(&sent.stdout).contains("missing") {
             return Err(Error::Refused(
                 "it names commits that it did not send".into(),
             ));
         }
         if bundle.is_some() {
-            self.list(&beside, commits, dir).await?;
+            self.list(&with_depot, commits, dir).await?;
         }
         Ok(bundle)
     }
@@ -387,7 +388,7 @@ impl Project {
         tip: Tip<'_>,
         incoming: &Incoming,
         host_head: Option<&str>,
-    ) -> Result<Landed, Error> {
+    ) -> Result<BranchUpdate, Error> {
         let private = self.open().await?;
         let users = self.users().await?;
         let base = self.kept(&private, "base", tip.session).await;
@@ -416,7 +417,7 @@ impl Project {
             let crowded = self.crowded(&private, &users, &incoming.tip, &files);
             notes.extend(crowded.await?);
         }
-        Ok(Landed {
+        Ok(BranchUpdate {
             branch,
             commit: incoming.tip.clone(),
             files,

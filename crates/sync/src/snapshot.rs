@@ -73,8 +73,9 @@ impl Below {
 }
 
 impl Project {
-    /// Makes the snapshot one of a commit without what stays on the host, which may come from a sandbox
-    /// and be any that the sandbox knows a hash of.
+    /// Makes the snapshot from the commit `from`, without the files that stay on the host. They have to be looked
+    /// for in every such commit: which one it is may be the choice of a sandbox, and a sandbox that knows the
+    /// hash of a commit of the user's could otherwise ask for files that it was never given.
     pub(crate) async fn without(
         &self,
         git: &Git<'_>,

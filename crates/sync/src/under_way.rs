@@ -9,9 +9,9 @@ use crate::secret::Clean;
 use crate::start::Start;
 use std::collections::BTreeSet;
 
-/// One side of a file with conflicts.
+/// An unmerged entry of the index: one version of a file with conflicts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Side {
+pub struct UnmergedEntry {
     /// Mode, as git writes it.
     pub mode: String,
     /// Full hash.
@@ -28,8 +28,8 @@ pub struct UnderWay {
     /// Files of the git directory that say so: name and text.
     pub marks: Vec<(String, String)>,
     /// Files with conflicts.
-    pub sides: Vec<Side>,
-    /// A commit whose tree has the sides' blobs.
+    pub unmerged: Vec<UnmergedEntry>,
+    /// A commit whose tree has the unmerged entries' blobs.
     pub blobs: Option<String>,
     /// For whoever sees the files: what it is.
     pub says: Option<String>,
@@ -64,7 +64,7 @@ impl Project {
         let mut found = UnderWay::default();
         let names = self.host.list_dir(dir).await?;
         let has = |name: &str| names.iter().any(|found| found == name);
-        found.sides = self.sides(git, start, clean).await?;
+        found.unmerged = self.unmerged(git, start, clean).await?;
         let kind = KINDS.iter().find(|(mark, ..)| has(mark));
         if let Some((mark, ..)) = kind {
             for name in [mark].into_iter().chain(MARKS).filter(|name| has(name)) {
@@ -80,7 +80,7 @@ impl Project {
                 }
             }
         }
-        let files: BTreeSet<&str> = found.sides.iter().map(|side| &*side.path).collect();
+        let files: BTreeSet<&str> = found.unmerged.iter().map(|entry| &*entry.path).collect();
         let (what, ends) = match kind {
             Some((_, what, ends)) => (what.to_string(), Some(*ends)),
             None if has("rebase-merge") => (self.rebase(dir).await, None),
@@ -132,46 +132,46 @@ impl Project {
     }
 
     /// The files with conflicts, as the user's index has them, without what must stay here.
-    async fn sides(
+    async fn unmerged(
         &self,
         git: &Git<'_>,
         start: &Start,
         clean: &mut Clean,
-    ) -> Result<Vec<Side>, Error> {
+    ) -> Result<Vec<UnmergedEntry>, Error> {
         let listed = git.checked(&["ls-files", "--unmerged", "-z"], "").await?;
-        let sides = listed.stdout.split(|byte| *byte == 0).filter_map(|line| {
+        let unmerged = listed.stdout.split(|byte| *byte == 0).filter_map(|line| {
             let (head, path) = std::str::from_utf8(line).ok()?.split_once('\t')?;
             let mut head = head.split(' ');
-            let side = Side {
+            let entry = UnmergedEntry {
                 mode: head.next()?.into(),
                 blob: head.next()?.into(),
                 stage: head.next()?.parse().ok()?,
                 path: path.into(),
             };
-            (side.mode != "160000" && !start.keep_out.contains(&side.path)).then_some(side)
+            (entry.mode != "160000" && !start.keep_out.contains(&entry.path)).then_some(entry)
         });
-        let mut sides: Vec<Side> = sides.collect();
-        let blobs = sides.iter().map(|side| side.blob.clone()).collect();
+        let mut unmerged: Vec<UnmergedEntry> = unmerged.collect();
+        let blobs = unmerged.iter().map(|entry| entry.blob.clone()).collect();
         let secret = self.holding(git, &start.secrets, blobs, clean).await?;
-        let paths: BTreeSet<String> = sides
+        let paths: BTreeSet<String> = unmerged
             .iter()
-            .filter(|side| secret.contains(&side.blob))
-            .map(|side| side.path.clone())
+            .filter(|entry| secret.contains(&entry.blob))
+            .map(|entry| entry.path.clone())
             .collect();
-        sides.retain(|side| !paths.contains(&side.path));
-        Ok(sides)
+        unmerged.retain(|entry| !paths.contains(&entry.path));
+        Ok(unmerged)
     }
 
-    /// A commit that carries the blobs of the sides.
-    pub(crate) async fn sides_commit(
+    /// A commit that carries the blobs of the unmerged entries.
+    pub(crate) async fn unmerged_commit(
         &self,
         git: &Git<'_>,
-        sides: &[Side],
+        unmerged: &[UnmergedEntry],
     ) -> Result<Option<String>, Error> {
-        if sides.is_empty() {
+        if unmerged.is_empty() {
             return Ok(None);
         }
-        let blobs: BTreeSet<&String> = sides.iter().map(|side| &side.blob).collect();
+        let blobs: BTreeSet<&String> = unmerged.iter().map(|entry| &entry.blob).collect();
         let lines = blobs.iter();
         let lines: String = lines
             .map(|blob| format!("100644 blob {blob}\t{blob}\n"))

@@ -103,7 +103,7 @@ impl World {
         }
     }
 
-    async fn home(&self, incoming: &Incoming) -> sync::Landed {
+    async fn home(&self, incoming: &Incoming) -> sync::BranchUpdate {
         let project = self.project();
         let head = git(&self.path(), &["rev-parse", "HEAD"]);
         let received = project.receive(SESSION, incoming, Some(&head)).await;

@@ -15,7 +15,7 @@ use host::Level;
 use protocol::{Bundle, Code, Op, Outcome, Request, Synced};
 use runner_client::{PART, Patience};
 use sessions::{Entry, Home, Sessions};
-use sync::{Applied, Incoming, Landed, Take, Tip};
+use sync::{Applied, BranchUpdate, Incoming, Take, Tip};
 
 /// How often another branch number is tried: others may take one at the same moment.
 const NUMBERS: usize = 20;
@@ -135,7 +135,7 @@ impl Transfer {
     }
 
     /// The command that puts the session's change into the working tree, run at its root.
-    fn take(&self, landed: &Landed) -> String {
+    fn take(&self, landed: &BranchUpdate) -> String {
         let branch = &landed.branch;
         // The user's shell reads it, and a home directory may have any name.
         let depot = self.project.depot().replace('\'', "'\\''");
@@ -349,7 +349,7 @@ impl Transfer {
         entry: &Entry,
         incoming: &Incoming,
         odd: Option<&str>,
-    ) -> Result<Option<Landed>, Error> {
+    ) -> Result<Option<BranchUpdate>, Error> {
         let renumber = async |tried, taken| sessions.renumber(session, tried, taken).await;
         let mut number = match entry.branch_number {
             None => renumber(None, 0).await?,

@@ -77,7 +77,7 @@ impl Transfer {
 fn beside(packed: &Packed) -> Base {
     let refs = packed.refs.refs.iter();
     let upstream = packed.refs.upstream.as_ref();
-    let sides = packed.under_way.sides.iter();
+    let sides = packed.under_way.unmerged.iter();
     let sides: Vec<_> = sides
         .map(|side| {
             let (mode, blob) = (side.mode.clone(), side.blob.clone());

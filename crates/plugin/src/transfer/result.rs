@@ -2,13 +2,13 @@
 
 use crate::error::Error;
 use sessions::{Entry, Home};
-use sync::Landed;
+use sync::BranchUpdate;
 
 /// What came of bringing work home.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SyncResult {
     /// What arrived; none if there was nothing new.
-    pub(crate) landed: Option<Landed>,
+    pub(crate) landed: Option<BranchUpdate>,
     /// The branch that has the session's work, if it ever had any.
     pub(crate) home: Option<Home>,
     /// Files that could not be committed, and why.

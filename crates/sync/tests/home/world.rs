@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use sync::{Error, Incoming, Landed, Project, Start, Tip};
+use sync::{BranchUpdate, Error, Incoming, Project, Start, Tip};
 use testkit::{TestHost, run, write_tree};
 
 pub(crate) const SESSION: &str = "ses_1";
@@ -397,7 +397,7 @@ impl World {
         &self,
         incoming: &Incoming,
         last: Option<&str>,
-    ) -> Result<Landed, Error> {
+    ) -> Result<BranchUpdate, Error> {
         let tip = Tip {
             session: SESSION,
             branch: BRANCH,
@@ -408,7 +408,11 @@ impl World {
     }
 
     /// Received and landed.
-    pub(crate) async fn home(&self, sent: &Sent, last: Option<&str>) -> Result<Landed, Error> {
+    pub(crate) async fn home(
+        &self,
+        sent: &Sent,
+        last: Option<&str>,
+    ) -> Result<BranchUpdate, Error> {
         let incoming = self.receive(sent).await?;
         self.land(&incoming, last).await
     }
