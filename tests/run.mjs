@@ -50,7 +50,7 @@ async function nodeTests(dir, files) {
 /** Runs the Rust tests, two programs at a time, the slow ones first. */
 async function rustTests(programs) {
   const start = Date.now()
-  const slow = ["plugin: core", "runner: runner", "sessions: processes", "sync: home"]
+  const slow = ["plugin: core", "runner: runner", "sessions: processes", "git-bridge: home"]
   const waiting = programs.toSorted((a, b) => slow.includes(b.name) - slow.includes(a.name) || slow.indexOf(a.name) - slow.indexOf(b.name))
   const lane = async () => {
     for (let program; (program = waiting.shift()); ) {

@@ -1,12 +1,12 @@
 //! A native program has many threads, and what it waits for may go on in any of them.
 
 use daytona::{Client, CreateSandbox, Execute, Settings, Toolbox, Way};
+use git_bridge::{Incoming, Project, Start, Tip, ground, project_id};
 use host::Host;
 use host_native::NativeHost;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use sync::{Incoming, Project, Start, Tip, ground, project_id};
 use testkit::{git, write_tree};
 use tokio::sync::Barrier;
 
@@ -87,7 +87,7 @@ fn the_bridges_are(host: &Arc<dyn Host>) {
     is_send(project.take_over(""));
     is_send(ground(&**host, ""));
     is_send(project_id(&**host, ""));
-    is_send(sync::git_version(&**host, ""));
+    is_send(git_bridge::git_version(&**host, ""));
     is_send(project.clone());
 }
 

@@ -372,14 +372,14 @@ impl<'a> Setup<'a> {
                 }
             ),
         };
-        let git = match sync::git_version(&*self.host, &self.directory).await {
+        let git = match git_bridge::git_version(&*self.host, &self.directory).await {
             Ok(said) if !said.is_empty() => {
-                match sync::ground(&*self.host, &self.directory).await {
+                match git_bridge::ground(&*self.host, &self.directory).await {
                     Err(error) => (false, error.to_string()),
                     Ok(_) => (true, said),
                 }
             }
-            Err(error @ sync::Error::OldGit { .. }) => (false, error.to_string()),
+            Err(error @ git_bridge::Error::OldGit { .. }) => (false, error.to_string()),
             _ => (
                 false,
                 "git cannot be run: install it, it carries your files into the sandbox.".into(),

@@ -8,7 +8,7 @@ use crate::remote::RemoteError;
 pub(crate) enum Error {
     /// Git, or what the project is like.
     #[error(transparent)]
-    Project(#[from] sync::Error),
+    Project(#[from] git_bridge::Error),
     /// There is no sandbox, or the store cannot be had.
     #[error(transparent)]
     Sessions(#[from] sessions::Error),

@@ -4,11 +4,11 @@
 use crate::transfer::size::Size;
 use futures::channel::oneshot;
 use futures::lock::Mutex;
+use git_bridge::{Packed, Start};
 use sessions::Undo;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use sync::{Packed, Start};
 
 /// A session tree deeper than this is a loop.
 pub(crate) const MAX_DEPTH: usize = 16;

@@ -170,10 +170,10 @@ impl Secrets {
     }
 
     /// Values that no file and no commit may bring into a sandbox.
-    pub(crate) fn values(&self) -> sync::Secrets {
+    pub(crate) fn values(&self) -> git_bridge::Secrets {
         let known = self.known();
         let own = known.iter().filter(|secret| secret.label != LINK);
-        sync::Secrets::new(own.map(|secret| secret.value.clone()).collect())
+        git_bridge::Secrets::new(own.map(|secret| secret.value.clone()).collect())
     }
 
     /// The text without any secret.

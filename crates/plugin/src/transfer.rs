@@ -28,7 +28,7 @@ pub(crate) struct Transfer {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) opencode: Rc<dyn OpenCode>,
     pub(crate) remote: Rc<Remote>,
-    pub(crate) project: sync::Project,
+    pub(crate) project: git_bridge::Project,
     /// The store's file.
     pub(crate) store: String,
     /// Worktree on the host.

@@ -19,7 +19,7 @@ impl Default for Carry {
     fn default() -> Self {
         Carry {
             paths: Vec::new(),
-            max_bytes: sync::MAX_PACK,
+            max_bytes: git_bridge::MAX_PACK,
         }
     }
 }

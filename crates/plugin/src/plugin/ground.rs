@@ -3,8 +3,8 @@
 
 use super::Plugin;
 use crate::config::DEFAULT_PROJECT_DIR;
+use git_bridge::Ground;
 use permission::Paths;
-use sync::Ground;
 
 /// Variables that send git elsewhere, OpenCode's too.
 const REDIRECTING: &[&str] = &[
@@ -24,9 +24,9 @@ impl Plugin {
         if self.is_plain_worktree(&theirs, directory).await {
             return Ok(theirs);
         }
-        match sync::ground(&*self.host, directory).await {
+        match git_bridge::ground(&*self.host, directory).await {
             // Whatever needs git says that there is none.
-            Err(sync::Error::NotRun(_)) => Ok(theirs),
+            Err(git_bridge::Error::NotRun(_)) => Ok(theirs),
             Err(error) => Err(self.old_git().await.unwrap_or(error.to_string())),
             Ok(Ground::Plain) => Ok("/".into()),
             Ok(Ground::Worktree(top)) => {
@@ -48,7 +48,7 @@ impl Plugin {
         let is_led = REDIRECTING.iter().any(|name| self.host.env(name).is_some());
         if !platform.is_same(theirs, directory)
             || is_led
-            || sync::is_no_project(&*self.host, directory, true)
+            || git_bridge::is_no_project(&*self.host, directory, true)
         {
             return false;
         }
@@ -59,8 +59,8 @@ impl Plugin {
 
     /// Why this machine's git cannot be used, if it is too old.
     pub(super) async fn old_git(&self) -> Option<String> {
-        match sync::git_version(&*self.host, &self.init.directory).await {
-            Err(error @ sync::Error::OldGit { .. }) => Some(error.to_string()),
+        match git_bridge::git_version(&*self.host, &self.init.directory).await {
+            Err(error @ git_bridge::Error::OldGit { .. }) => Some(error.to_string()),
             _ => None,
         }
     }

@@ -93,7 +93,7 @@ impl Plugin {
             directory,
         );
         let options = options.await?;
-        let project_id = sync::project_id(&*self.host, directory).await;
+        let project_id = git_bridge::project_id(&*self.host, directory).await;
         let init = Init {
             directory: directory.into(),
             // It is looked for.
@@ -130,9 +130,11 @@ impl Plugin {
     ) -> Result<String, Failure> {
         let worktree = core.paths.host();
         let is_repository = core.transfer.project.is_repository();
-        if sync::is_no_project(&*self.host, worktree, is_repository) {
+        if git_bridge::is_no_project(&*self.host, worktree, is_repository) {
             let worktree = worktree.into();
-            return Err(sync::Error::NotAProject { worktree }.to_string().into());
+            return Err(git_bridge::Error::NotAProject { worktree }
+                .to_string()
+                .into());
         }
         if let Some(command) = &create.run
             && self.fit_to_read(command) != *command

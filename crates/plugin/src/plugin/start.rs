@@ -104,7 +104,7 @@ impl Plugin {
         let secrets = Arc::clone(&self.secrets);
         let store = Store::new(self.host.clone(), &dir, &init.project_id, paths.host())
             .telling(move |reason| secrets.hide(reason).into_owned());
-        let depot = sync::depot_path(store.path(), paths.host(), git);
+        let depot = git_bridge::depot_path(store.path(), paths.host(), git);
         let plugin = Rc::downgrade(self);
         let steps = {
             let plugin = plugin.clone();
@@ -123,7 +123,7 @@ impl Plugin {
             host: self.host.clone(),
             opencode: Rc::clone(&self.opencode),
             remote: Rc::clone(&remote),
-            project: sync::Project::new(self.host.clone(), paths.host(), git, &depot)
+            project: git_bridge::Project::new(self.host.clone(), paths.host(), git, &depot)
                 .with_limit(config.carry.max_bytes),
             store: store.path().to_string(),
             worktree: paths.host().to_string(),

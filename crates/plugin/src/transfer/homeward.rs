@@ -11,11 +11,11 @@ use crate::trust;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use daytona::Toolbox;
+use git_bridge::{Applied, BranchUpdate, Incoming, Take, Tip};
 use host::Level;
 use protocol::{Bundle, Code, Op, Outcome, Request, Synced};
 use runner_client::{PART, Patience};
 use sessions::{Entry, Home, Sessions};
-use sync::{Applied, BranchUpdate, Incoming, Take, Tip};
 
 /// How often another branch number is tried: others may take one at the same moment.
 const NUMBERS: usize = 20;
@@ -225,7 +225,7 @@ impl Transfer {
         if let Some(too_much) = &synced.too_much {
             let largest = too_much.largest.iter().take(NAMED);
             let largest = largest.map(|(path, size)| (trust::sentence(path), *size));
-            let too_much = sync::Error::TooMuch {
+            let too_much = git_bridge::Error::TooMuch {
                 size: too_much.size,
                 limit: self.project.limit(),
                 largest: largest.collect(),
@@ -267,7 +267,7 @@ impl Transfer {
         file: &str,
     ) -> Result<(), Error> {
         if bundle.size > self.project.limit() {
-            let too_much = sync::Error::TooMuch {
+            let too_much = git_bridge::Error::TooMuch {
                 size: bundle.size,
                 limit: self.project.limit(),
                 largest: Vec::new(),
@@ -371,7 +371,7 @@ impl Transfer {
                 .land(tip, incoming, entry.host_head.as_deref())
                 .await
             {
-                Err(sync::Error::Taken(_)) => {
+                Err(git_bridge::Error::Taken(_)) => {
                     // Branches outlive their sessions, so the store knows only some of them.
                     let taken = self.project.last_number(&self.branch_prefix).await;
                     let taken = taken?.max(own);

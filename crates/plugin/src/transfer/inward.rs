@@ -16,6 +16,7 @@ use daytona::{Sandbox, Upload, UploadSource};
 use futures::StreamExt;
 use futures::channel::mpsc::unbounded;
 use futures::future::{Either, select};
+use git_bridge::{Packed, Start, Step};
 use host::Level;
 use protocol::{
     Base, Code, Identity, Op, Outcome, Request, Setup, ToolError, UnderWay, Upstream, Whole,
@@ -23,7 +24,6 @@ use protocol::{
 use sessions::{Carrier, Fresh, Origin, Prepared, Sessions};
 use std::cell::Cell;
 use std::pin::pin;
-use sync::{Packed, Start, Step};
 
 /// Most repositories in the project that are named.
 const MAX_TOLD: usize = 10;
@@ -232,7 +232,7 @@ impl Transfer {
                 Ok(Some(packed))
             }
             // The sandbox is empty then.
-            Err(error @ sync::Error::NotAProject { .. }) => {
+            Err(error @ git_bridge::Error::NotAProject { .. }) => {
                 self.tell_once("Stays on this machine", error.to_string());
                 Ok(None)
             }
@@ -434,16 +434,16 @@ impl Carrier for Transfer {
     }
 
     async fn origin_of(&self, worktree: &str, is_known: bool) -> Origin {
-        let depot = sync::depot_path(&self.store, worktree, true);
+        let depot = git_bridge::depot_path(&self.store, worktree, true);
         match self.project.origin_of(worktree, &depot, is_known).await {
-            sync::Origin::Here => Origin::Here,
-            sync::Origin::Elsewhere => Origin::Elsewhere,
-            sync::Origin::Gone => Origin::Gone,
+            git_bridge::Origin::Here => Origin::Here,
+            git_bridge::Origin::Elsewhere => Origin::Elsewhere,
+            git_bridge::Origin::Gone => Origin::Gone,
         }
     }
 
     async fn take_over(&self, worktree: &str) -> Result<(), String> {
-        let depot = sync::depot_path(&self.store, worktree, true);
+        let depot = git_bridge::depot_path(&self.store, worktree, true);
         let taken = self.project.take_over(&depot).await;
         taken.map_err(|error| error.to_string())
     }
@@ -520,7 +520,7 @@ impl Transfer {
                         .metadata
                         .and_then(|data| Some(data["base"].as_str()?.into()));
                     Ok(Prepared {
-                        base_commit: base.filter(|base: &String| sync::is_hash(base)),
+                        base_commit: base.filter(|base: &String| git_bridge::is_hash(base)),
                         ..Prepared::default()
                     })
                 }

@@ -2,9 +2,9 @@
 
 use super::Transfer;
 use crate::wire::Toast;
+use git_bridge::Packed;
 use host::Level;
 use sessions::{PreparedSnapshot, Sessions};
-use sync::Packed;
 
 /// It is too far behind from so many commits on: what was installed in it is of another time.
 const FAR_COMMITS: u64 = 100;

@@ -1,8 +1,8 @@
 //! What comes of bringing work home.
 
 use crate::error::Error;
+use git_bridge::BranchUpdate;
 use sessions::{Entry, Home};
-use sync::BranchUpdate;
 
 /// What came of bringing work home.
 #[derive(Clone, Debug, Default)]

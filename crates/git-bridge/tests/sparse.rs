@@ -1,10 +1,10 @@
 //! What a sparse checkout leaves out is no deletion, and what a partial clone lacks is not fetched.
 
+use git_bridge::{Error, Packed, Project, Secrets, Start};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use sync::{Error, Packed, Project, Secrets, Start};
 use testkit::{TestHost, git, run, write_tree};
 
 const FILES: &str =

@@ -2,7 +2,7 @@
 //! already is nobody's fault.
 
 use crate::world::*;
-use sync::Error;
+use git_bridge::Error;
 use testkit::run;
 
 /// What is sent, and the message id that git has for it.

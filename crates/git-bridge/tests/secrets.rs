@@ -1,9 +1,9 @@
 //! Neither a file nor a commit with a secret is packed, whatever it is called and however it is kept.
 
+use git_bridge::{Packed, Secrets, Start};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use sync::{Packed, Secrets, Start};
 use testkit::{TestHost, git, run, unpack};
 
 const KEY: &str = "dtn_0a1b2c3d4e5f60718293a4b5c6d7e8f9";
@@ -51,7 +51,7 @@ impl Case {
         let host = Arc::new(TestHost::new(&[]));
         let (worktree, depot) = (worktree.to_string_lossy(), depot.to_string_lossy());
         run(async {
-            let project = sync::Project::new(host.clone(), &worktree, true, &depot);
+            let project = git_bridge::Project::new(host.clone(), &worktree, true, &depot);
             let packed = project.pack("ses_1", &start).await.expect("packs");
             let out = tempfile::tempdir().expect("a directory");
             git(out.path(), &["init", "--quiet"]);
@@ -264,7 +264,7 @@ fn what_was_looked_through_is_not_again_and_another_key_is_looked_for() {
     let (worktree, depot) = (worktree.to_string_lossy(), depot.to_string_lossy());
     run(async {
         let host = Arc::new(TestHost::new(&[]));
-        let project = sync::Project::new(host.clone(), &worktree, true, &depot);
+        let project = git_bridge::Project::new(host.clone(), &worktree, true, &depot);
         let pack = async |key: &str| {
             let start = Start {
                 secrets: Secrets::new(vec![key.into()]),
@@ -302,7 +302,7 @@ fn nothing_is_packed_that_could_not_be_looked_through() {
         ..history(50)
     };
     run(async {
-        let project = sync::Project::new(host.clone(), &worktree, true, &depot);
+        let project = git_bridge::Project::new(host.clone(), &worktree, true, &depot);
         for command in [
             " grep ",
             " mktree",

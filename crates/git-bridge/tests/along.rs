@@ -1,9 +1,9 @@
 //! What goes into a sandbox beside the branch that the user is on, and that no secret does.
 
+use git_bridge::{Packed, Secrets, Start};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use sync::{Packed, Secrets, Start};
 use testkit::{TestHost, git, run, unpack};
 
 const SECRET: &str = "dtn_0123456789abcdef";
@@ -37,7 +37,8 @@ fn pack(worktree: &Path, start: &Start, limit: u64) -> (Packed, tempfile::TempDi
         let host = Arc::new(TestHost::new(&[]));
         let depot = depot.path().join("depot.git");
         let depot = depot.to_string_lossy();
-        let project = sync::Project::new(host.clone(), &worktree.to_string_lossy(), true, &depot);
+        let project =
+            git_bridge::Project::new(host.clone(), &worktree.to_string_lossy(), true, &depot);
         let packed = project
             .with_limit(limit)
             .pack("s", start)

@@ -1,8 +1,8 @@
 //! Bundles that are refused.
 
 use crate::world::*;
+use git_bridge::Error;
 use std::path::PathBuf;
-use sync::Error;
 use testkit::run;
 
 fn flipped(sent: Sent, at: impl Fn(usize) -> usize) -> Sent {

@@ -1,9 +1,9 @@
 //! What git ignores on this machine stays here, and the sandbox is told so.
 
+use git_bridge::{Project, Start};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use sync::{Project, Start};
 use testkit::{TestHost, git, run, write_tree};
 
 struct Case {

@@ -1,5 +1,6 @@
 //! A user's project, and a sandbox that makes whatever objects it likes.
 
+use git_bridge::{BranchUpdate, Error, Incoming, Project, Start, Tip};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -7,7 +8,6 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use sync::{BranchUpdate, Error, Incoming, Project, Start, Tip};
 use testkit::{TestHost, run, write_tree};
 
 pub(crate) const SESSION: &str = "ses_1";

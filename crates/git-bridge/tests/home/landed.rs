@@ -1,8 +1,8 @@
 //! Where the work lands.
 
 use crate::world::*;
+use git_bridge::Error;
 use std::fs;
-use sync::Error;
 use testkit::{run, write_tree};
 
 #[test]

@@ -1,10 +1,10 @@
 //! Changes that are put into the worktree, or are not.
 
 use crate::world::*;
+use git_bridge::Applied;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use sync::Applied;
 use testkit::{run, write_tree};
 
 /// What the user has, what the agent changed, and whether it may be applied.

@@ -1,9 +1,9 @@
 //! What a directory is to git, in every kind that people have; what cannot be carried is refused with
 //! the way out.
 
+use git_bridge::{Error, Ground, ground};
 use std::fs;
 use std::path::{Path, PathBuf};
-use sync::{Error, Ground, ground};
 use testkit::{TestHost, git, run, skip, write_tree};
 
 struct Case {

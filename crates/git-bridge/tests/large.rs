@@ -1,9 +1,9 @@
 //! Large projects: known in size before anything is packed, and packed once.
 
+use git_bridge::{Error, Packed, Project, Secrets, Start, Step};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use sync::{Error, Packed, Project, Secrets, Start, Step};
 use testkit::{TestHost, git, run, unpack};
 
 /// Bytes that nothing compresses, the same for the same seed.

@@ -1,6 +1,7 @@
 //! No program that a repository names runs on the host, and the user's environment neither sends git
 //! elsewhere nor stops configuring it. Every case first shows that plain git would have.
 
+use git_bridge::{Error, Project, Start};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +9,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use sync::{Error, Project, Start};
 use testkit::{TestHost, run, unpack, write_tree};
 
 /// Plain git, as the user runs it, in a home without configuration.

@@ -1,10 +1,10 @@
 //! In and home on the system that this runs on, with its own git, its own file system and git's settings
 //! for it: what the tables by platform in the other tests cannot show. It builds on Windows, too.
 
+use git_bridge::{Applied, Incoming, Project, Start, Tip};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use sync::{Applied, Incoming, Project, Start, Tip};
 use testkit::{TestHost, git, run, try_git, unpack};
 
 const SESSION: &str = "ses_1";
@@ -103,7 +103,7 @@ impl World {
         }
     }
 
-    async fn home(&self, incoming: &Incoming) -> sync::BranchUpdate {
+    async fn home(&self, incoming: &Incoming) -> git_bridge::BranchUpdate {
         let project = self.project();
         let head = git(&self.path(), &["rev-parse", "HEAD"]);
         let received = project.receive(SESSION, incoming, Some(&head)).await;

@@ -2,11 +2,11 @@
 //! out what that version does not know.
 
 use crate::world::*;
+use git_bridge::Error;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use sync::Error;
 use testkit::{TestHost, run, write_tree};
 
 /// Set in a process that runs one test only, whose `git` is an old one.
@@ -92,7 +92,7 @@ fn there_and_back() {
     git(&path, &["sparse-checkout", "set", "--no-cone", "/*"]);
     let world = World::around(dir);
     run(async {
-        let said = sync::git_version(&TestHost::new(&[]), "/").await;
+        let said = git_bridge::git_version(&TestHost::new(&[]), "/").await;
         assert_eq!(said.expect("new enough"), "git version 2.30.2");
         let list = ["ls-tree", "-r", "--name-only", &world.base];
         let list = git(&world.depot(), &list);
@@ -111,7 +111,7 @@ fn refused() {
         return;
     }
     run(async {
-        let error = sync::git_version(&TestHost::new(&[]), "/").await;
+        let error = git_bridge::git_version(&TestHost::new(&[]), "/").await;
         let error = error.expect_err("it is too old");
         assert!(matches!(error, Error::OldGit { .. }), "{error}");
         let text = error.to_string();

@@ -1,8 +1,8 @@
 //! Odd commits, and odd names of branches.
 
 use crate::world::*;
+use git_bridge::Error;
 use std::fs;
-use sync::Error;
 use testkit::run;
 
 #[test]

@@ -1,5 +1,6 @@
 //! What is packed is the worktree as it is, and the user's repository is not touched.
 
+use git_bridge::Start;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -8,7 +9,6 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use sync::Start;
 use testkit::{TestHost, git, run, try_git, unpack, write_tree};
 
 /// A file as git sees it: kind and content.
@@ -100,14 +100,14 @@ impl Case {
 /// What a sandbox gets: the files, and a repository to ask.
 struct Carried {
     files: BTreeMap<Vec<u8>, Node>,
-    packed: sync::Packed,
+    packed: git_bridge::Packed,
     sandbox: tempfile::TempDir,
 }
 
-fn project(worktree: &Path, depot: &Path) -> sync::Project {
+fn project(worktree: &Path, depot: &Path) -> git_bridge::Project {
     let is_repository = try_git(worktree, &["rev-parse", "--git-dir"]).0;
     let host = Arc::new(TestHost::new(&[]));
-    sync::Project::new(
+    git_bridge::Project::new(
         host,
         &worktree.to_string_lossy(),
         is_repository,
@@ -421,7 +421,8 @@ fn what_is_no_project_or_too_large_is_refused() {
         let depot = depot.to_string_lossy();
         let pack = async |env: &[(&str, &str)], worktree: &str, repository, limit| {
             let host = Arc::new(TestHost::new(env));
-            let project = sync::Project::new(host, worktree, repository, &depot).with_limit(limit);
+            let project =
+                git_bridge::Project::new(host, worktree, repository, &depot).with_limit(limit);
             let packed = project.pack("ses_1", &Start::default()).await;
             packed.map(drop).expect_err(worktree)
         };
@@ -434,13 +435,22 @@ fn what_is_no_project_or_too_large_is_refused() {
                 (&slash, false),
                 (&parent, false),
             ] {
-                let error = pack(&[("HOME", home)], worktree, repository, sync::MAX_PACK).await;
-                assert!(matches!(error, sync::Error::NotAProject { .. }), "{error}");
+                let error = pack(
+                    &[("HOME", home)],
+                    worktree,
+                    repository,
+                    git_bridge::MAX_PACK,
+                )
+                .await;
+                assert!(
+                    matches!(error, git_bridge::Error::NotAProject { .. }),
+                    "{error}"
+                );
             }
         }
         let error = pack(&[], &path, true, 10).await;
         assert!(error.to_string().contains(".gitignore"), "{error}");
-        let error = pack(&[], "/no/such/directory", false, sync::MAX_PACK).await;
+        let error = pack(&[], "/no/such/directory", false, git_bridge::MAX_PACK).await;
         assert!(error.to_string().contains("git"), "{error}");
     });
 }
@@ -480,7 +490,7 @@ fn a_home_or_a_root_is_no_project_on_any_platform() {
     ] {
         let host = TestHost::new(&[(name, home)]);
         host.platform.set(platform);
-        let found = sync::is_no_project(&host, worktree, is_repository);
+        let found = git_bridge::is_no_project(&host, worktree, is_repository);
         assert_eq!(found, is_none, "{platform:?} {worktree} {is_repository}");
     }
 }

@@ -1,9 +1,9 @@
 //! What a sandbox says that Git LFS keeps: only bytes that have their name get in.
 
 use crate::world::*;
+use git_bridge::{Error, Incoming};
 use protocol::pointer::{Pointer, Pointing};
 use std::fs;
-use sync::{Error, Incoming};
 use testkit::run;
 
 fn pointer(content: &[u8]) -> Pointer {
