@@ -10,7 +10,7 @@
 
 use crate::error::Error;
 use crate::git::Git;
-use crate::names::{fnv, kept};
+use crate::names::kept;
 use crate::objects::{Objects, Sizes, bytes};
 use crate::project::Project;
 use crate::snapshot::Snapshot;
@@ -156,7 +156,7 @@ impl Project {
         let has_history = !goes.tips.is_empty();
         let hash = goes.snapshot.commit.len();
         let kind = format!("{:016x} {has_history} {hash} {below:?}", goes.secrets);
-        fnv(kind.as_bytes())
+        protocol::fnv1a(kind.as_bytes())
     }
 
     /// A base that has nearly all of what goes and nothing that must not, with its objects.

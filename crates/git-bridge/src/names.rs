@@ -22,17 +22,10 @@ pub(crate) fn given(session: &str, commit: &str) -> String {
     format!("{}/{commit}", kept("given", session))
 }
 
-/// FNV-1a.
-pub(crate) fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    })
-}
-
 /// Where the depot of a worktree is, beside the store's file.
 pub fn depot_path(store: &str, worktree: &str, repository: bool) -> String {
     // Clones of one repository share a store, but not their objects.
-    let hash = fnv(worktree.as_bytes());
+    let hash = protocol::fnv1a(worktree.as_bytes());
     let store = store.strip_suffix(".json").unwrap_or(store);
     let kind = if repository { "" } else { "-plain" };
     format!("{store}-{hash:016x}{kind}.git")

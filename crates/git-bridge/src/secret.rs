@@ -9,7 +9,6 @@
 
 use crate::error::Error;
 use crate::git::{self, Git, text};
-use crate::names::fnv;
 use crate::objects::{Objects, Sizes};
 use crate::project::Project;
 use crate::steps::{Step, Tell};
@@ -116,7 +115,7 @@ impl Project {
 
     /// What an earlier pack has looked through.
     pub(crate) async fn clean(&self, secrets: &Secrets, dir: &str, tell: Tell) -> Clean {
-        let fingerprint = fnv(secrets.0.join("\n").as_bytes());
+        let fingerprint = protocol::fnv1a(secrets.0.join("\n").as_bytes());
         let list = self.host.read_file(&self.clean_list()).await;
         let list = String::from_utf8(list.unwrap_or_default()).unwrap_or_default();
         let of_these = list.strip_prefix(&format!("{fingerprint:016x}\n"));

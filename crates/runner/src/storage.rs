@@ -4,6 +4,7 @@
 //! disk there may be none, and then everything still works except replay after the end and saved
 //! command output.
 
+use protocol::fnv1a;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, DirBuilder, File};
 use std::io::Write;
@@ -11,7 +12,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-use tools::fs::fnv1a;
 
 /// How often [`Storage::is_due`] says yes.
 const DUE: Duration = Duration::from_secs(600);

@@ -24,7 +24,7 @@ mod write;
 pub use edit::{WAYS, ways};
 pub use path::resolve;
 pub use text::incomplete;
-pub use tree::{Tree, fnv1a};
+pub use tree::Tree;
 
 use failure::fail;
 use protocol::{Change, ToolArgs, ToolError, ToolOutput};

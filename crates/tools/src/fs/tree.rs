@@ -78,13 +78,6 @@ fn bucket(path: &Path) -> u8 {
     let real = path
         .canonicalize()
         .unwrap_or_else(|_| path::resolve(path, ""));
-    let hash = fnv1a(real.as_os_str().as_bytes());
+    let hash = protocol::fnv1a(real.as_os_str().as_bytes());
     (hash >> 32) as u8 ^ hash as u8
-}
-
-/// FNV-1a of 64 bits, for names that are the same in every process.
-pub fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    })
 }
