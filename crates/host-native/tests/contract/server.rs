@@ -1,7 +1,6 @@
 //! A server of which a case knows every byte.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -152,13 +151,7 @@ async fn serve<S: Stream>(
         match answer.then {
             Then::Next => {}
             Then::Close => return stream.shutdown().await.ok(),
-            Then::Reset => {
-                // Time for what was written to be read: a reset may overtake it.
-                if !answer.bytes.is_empty() {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-                return stream.socket().set_zero_linger().ok();
-            }
+            Then::Reset => return stream.socket().set_zero_linger().ok(),
             Then::Hang => {
                 let mut rest = [0; 1024];
                 while let Ok(1..) = stream.read(&mut rest).await {}
