@@ -12,6 +12,7 @@
 //! What surprises: where Daytona's own behavior is odd (the script is the shell's standard input,
 //! a timeout discards the output, `exit` in a session hangs it), the same oddity is here on purpose.
 
+mod body;
 mod cli;
 mod clock;
 mod ids;

@@ -4,6 +4,8 @@ mod common;
 
 use common::{Server, until};
 use serde_json::json;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 
 #[test]
 fn only_the_key_and_a_loopback_name_open_the_door() {
@@ -483,6 +485,41 @@ fn a_bulk_upload_says_what_failed_and_keeps_the_rest() {
         (answer.status, &answer.json()["files"]),
         (400, &serde_json::Value::Null)
     );
+}
+
+/// The official client sends a file as a form in chunks. What ends the body may come after the answer is
+/// known, here as text behind the form, and the answer must not be lost with it.
+#[test]
+fn an_upload_whose_body_goes_on_behind_the_form_is_answered() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    let id = server.create(json!({}));
+    for (route, field) in [
+        ("upload", "file"),
+        ("upload-v2", "file"),
+        ("bulk-upload", "0.path"),
+    ] {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("connects");
+        let head = format!(
+            "POST /toolbox/{id}/files/{route}?path=up HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\
+             Authorization: Bearer {}\r\nContent-Type: multipart/form-data; boundary=edge\r\n\
+             Transfer-Encoding: chunked\r\n\r\n",
+            server.port, server.key
+        );
+        let form = format!(
+            "--edge\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\nup\r\n--edge--\r\n"
+        );
+        let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+        let behind = chunk(&"x".repeat(64 * 1024)).repeat(100);
+        let body = format!("{head}{}{behind}0\r\n\r\n", chunk(&form));
+        let sent = stream.write_all(body.as_bytes());
+        let mut answer = String::new();
+        BufReader::new(stream)
+            .read_line(&mut answer)
+            .expect("an answer");
+        assert_eq!(answer, "HTTP/1.1 200 OK\r\n", "{route}");
+        sent.expect("takes all");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use super::app::App;
 use super::auth;
 use super::lifecycle::Sandbox;
 use super::sandbox::SandboxState;
+use crate::body::read_to_the_end;
 use crate::mutex::lock;
 use crate::problem::Problem;
 
@@ -165,6 +166,7 @@ fn set_path(request: &mut Request, path: &str) {
 
 async fn forward(app: &Arc<App>, sandbox: Arc<Sandbox>, request: Request) -> Response {
     let in_flight = (!skips_activity(request.headers())).then(|| InFlight::new(app, &sandbox));
+    let request = read_to_the_end(request).await;
     match sandbox.ask(request, in_flight).await {
         Ok(reply) => reply,
         // The daemon is gone or broke off: as the proxy has it, 502 and no body.

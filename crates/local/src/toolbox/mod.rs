@@ -28,6 +28,7 @@ use axum::routing::{any, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use crate::body::read_to_the_end;
 use crate::installation::DAEMON_VERSION;
 use crate::options::ToolboxOptions;
 use crate::problem::Problem;
@@ -97,6 +98,7 @@ pub(crate) fn route_names() -> Vec<Name> {
 
 fn router(toolbox: Arc<Toolbox>, sessions: Arc<Sessions>) -> Router {
     route::router(routes())
+        .layer(middleware::map_request(read_to_the_end))
         // How the server itself asks, which its proxy lets nobody else do.
         .route("/proxy/{port}", any(ports::proxy))
         .route("/proxy/{port}/", any(ports::proxy))
