@@ -194,8 +194,9 @@ impl Plugin {
         let spooled = self.spool.sessions().await;
         for session in spooled.unwrap_or_else(|why| self.warn(&why.to_string())) {
             let entry = self.spool.entry(&session).await;
+            // The user may have made it private since.
             if entry.is_ok_and(|entry| entry.is_due()) {
-                self.plan(&session, 0, false);
+                self.plan(&session, 0, true);
             }
         }
     }

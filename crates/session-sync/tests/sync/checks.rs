@@ -21,7 +21,9 @@ async fn healthy(world: &World) -> Home {
     );
     home.write("bin/opencode", &script);
     set_permissions(home.at("bin/opencode"), Permissions::from_mode(0o755)).expect("set");
-    home.host.set_env("PATH", &home.at("bin").to_string_lossy());
+    let programs = std::env::var("PATH").expect("a search path");
+    let path = format!("{}:{programs}", home.at("bin").display());
+    home.host.set_env("PATH", &path);
     home.login(world).await;
     home.host.set_env("OPENCODE_SYNC_API_KEY", "");
     let (exit, text) = home.call(&["push"]).await;
