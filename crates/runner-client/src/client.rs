@@ -49,6 +49,14 @@ struct Runners {
     by_arch: BTreeMap<String, RunnerFile>,
 }
 
+impl Runners {
+    /// Runs the runner of whatever machine it is.
+    fn call_script(&self) -> String {
+        let hashes = self.by_arch.values().map(|runner| short(&runner.sha256));
+        call_script(&hashes.map(str::to_string).collect::<Vec<_>>())
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 struct RunnerFile {
     /// Compressed file, beside `runners.json`.
@@ -114,6 +122,7 @@ impl RunnerClient {
         cancelled: impl Fn() -> bool,
     ) -> Result<Answer, Error<T::Error>> {
         let first = toolbox.id.clone();
+        let script = self.runners().await.map_err(Error::Package)?.call_script();
         let mut patience = Patience::new(&*self.host, &self.client, target);
         let (mut damaged, mut installs, mut began) = (0, 0, false);
         loop {
@@ -124,7 +133,7 @@ impl RunnerClient {
                 result: reply.result,
                 replaced: (toolbox.id != first).then(|| toolbox.id.clone()),
             };
-            let sent = match self.send(&toolbox, request).await {
+            let sent = match self.run(&toolbox, &script, request).await {
                 // The disk was mounted anew, say: it is put elsewhere. That script knows the machine.
                 Ok(Sent::Broken(_)) if installs < INSTALLS => Ok(Sent::Missing(USUAL.into())),
                 sent => sent,
@@ -166,7 +175,6 @@ impl RunnerClient {
                     );
                     continue;
                 }
-                Ok(Sent::Incomplete(what)) => return Err(Error::Package(what)),
                 Ok(Sent::Broken(why) | Sent::Failed(why)) => {
                     let error = Error::Runner(why);
                     return Err(self.explained(&toolbox, error).await);
@@ -300,25 +308,12 @@ impl RunnerClient {
                 Sent::Damaged(how) => self
                     .host
                     .log(Level::Warn, &format!("the reply was {how}; asking again")),
-                Sent::Incomplete(what) => return Err(Error::Package(what)),
                 Sent::Broken(why) | Sent::Failed(why) => return Err(Error::Runner(why)),
             }
         }
         Err(Error::Runner(
             "it was installed several times and never answered".into(),
         ))
-    }
-
-    async fn send(&self, toolbox: &Toolbox, request: &Request) -> daytona::Result<Sent> {
-        let hashes: Vec<String> = match self.runners().await {
-            Ok(runners) => runners
-                .by_arch
-                .values()
-                .map(|r| short(&r.sha256).to_string())
-                .collect(),
-            Err(error) => return Ok(Sent::Incomplete(error)),
-        };
-        self.run(toolbox, &call_script(&hashes), request).await
     }
 
     async fn run(
@@ -387,8 +382,6 @@ enum Sent {
     Broken(String),
     /// The script ran and says why the runner cannot.
     Failed(String),
-    /// Nothing was sent: the package lacks something.
-    Incomplete(String),
 }
 
 /// Reads the output of a script. Everything in it comes from the sandbox.
@@ -555,7 +548,6 @@ mod tests {
                 Sent::Damaged(_) => "damaged".into(),
                 Sent::Broken(_) => "broken".into(),
                 Sent::Failed(_) => "failed".into(),
-                Sent::Incomplete(_) => "incomplete".into(),
             };
             assert_eq!(got, expected, "{text:?}");
         }
