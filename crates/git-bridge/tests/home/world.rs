@@ -20,25 +20,15 @@ pub(crate) fn git(dir: &Path, args: &[&str]) -> String {
     text
 }
 
+/// The tests' git, which runs nothing that the project configures.
 pub(crate) fn try_git(dir: &Path, args: &[&str]) -> (bool, String) {
-    let output = Command::new("git")
-        .args(["-c", "user.name=a", "-c", "user.email=a@localhost"])
-        .args([
-            "-c",
-            "core.hooksPath=/dev/null",
-            "-c",
-            "core.fsmonitor=false",
-        ])
-        .args(args)
-        .current_dir(dir)
-        .output()
-        .expect("git runs");
-    let text = match output.status.success() {
-        true => &output.stdout,
-        false => &output.stderr,
-    };
-    let text = String::from_utf8_lossy(text).trim().to_string();
-    (output.status.success(), text)
+    let nothing = [
+        "-c",
+        "core.hooksPath=/dev/null",
+        "-c",
+        "core.fsmonitor=false",
+    ];
+    testkit::try_git(dir, &[&nothing[..], args].concat())
 }
 
 /// Standard output of a git that gets `input`.
