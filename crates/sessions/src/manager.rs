@@ -231,6 +231,8 @@ struct Slot {
     running: Cell<u32>,
     /// Held while work is brought home.
     homing: Mutex<()>,
+    /// A call was running when that began: the sandbox may have been asked before the call wrote.
+    is_homing_during_call: Cell<bool>,
     /// What a sandbox that is gone leaves to the one that takes its place.
     heritage: RefCell<Option<Entry>>,
     /// Held while the service is asked about the sandbox, and while it is started.

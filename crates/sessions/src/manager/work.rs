@@ -72,6 +72,7 @@ impl Sessions {
         let slot = self.slot(session);
         let _guard: MutexGuard<'_, ()> = slot.homing.lock().await;
         slot.unsynced.set(false);
+        slot.is_homing_during_call.set(slot.running.get() > 0);
         let entry = self.entry_of(session).await?;
         Ok(bring(entry).await)
     }
@@ -103,7 +104,7 @@ impl Sessions {
         all: bool,
     ) -> Result<(), Error> {
         let slot = self.slot(session);
-        let is_quiet = slot.running.get() == 0;
+        let is_quiet = !slot.is_homing_during_call.get() && slot.running.get() == 0;
         let open = self
             .store
             .update(|document| {

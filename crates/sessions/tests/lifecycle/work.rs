@@ -234,6 +234,7 @@ fn work_counts_as_home_if_all_of_it_came_and_nothing_was_changed_meanwhile() {
             "all",
             "a part",
             "a call runs",
+            "a call ends meanwhile",
             "a change meanwhile",
             "of an earlier sandbox",
         ] {
@@ -242,8 +243,11 @@ fn work_counts_as_home_if_all_of_it_came_and_nothing_was_changed_meanwhile() {
             host.skip_ms.set(10_000);
             sessions.enter("s", true).await.expect("a sandbox");
             sessions.stayed("s", "no space").await.expect("written");
-            let running = (case == "a call runs").then(|| sessions.working("s"));
+            let mut running = case.starts_with("a call").then(|| sessions.working("s"));
             let bring = async |entry: Option<sessions::Entry>| {
+                if case == "a call ends meanwhile" {
+                    running.take();
+                }
                 let mut before = entry.expect("an entry");
                 assert!(before.unsynced.is_some(), "{case}");
                 assert_eq!(sessions.unsynced(), ["s"], "{case}: it is on its way");
