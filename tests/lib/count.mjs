@@ -39,7 +39,7 @@ export class Count {
 
   #failed(part, name, output) {
     const lines = output.split("\n").map((line) => line.trim()).filter(Boolean)
-    this.reasons.push([`FAILED: ${part}: ${name}`, ...lines.slice(0, 8).map((line) => `  ${line.slice(0, 300)}`)].join("\n"))
+    this.reasons.push([`FAILED: ${part}: ${name}`, ...lines.slice(0, 8).map((line) => `  ${line.slice(0, 800)}`)].join("\n"))
   }
 
   #add(part, code, { passed, failed, skipped, ended }) {
