@@ -22,6 +22,9 @@ pub(crate) struct ServeOptions {
     /// What a sandbox can reach: only itself, or whatever this machine can
     #[arg(long, value_enum, default_value_t = Network::None)]
     pub(crate) network: Network,
+    /// What links of previews look like: http://127.0.0.1:PORT, or http://PORT-ID.localhost:PORT
+    #[arg(long, value_enum, default_value_t = PreviewAddress::Port)]
+    pub(crate) previews: PreviewAddress,
     /// Directory of the only programs that sandboxes find [default: those of this machine]
     #[arg(long, value_name = "DIR", env = "DAYTONA_LOCAL_PROGRAMS")]
     pub(crate) programs: Option<PathBuf>,
@@ -64,6 +67,14 @@ pub(crate) enum Network {
     None,
     /// This machine's network
     Host,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PreviewAddress {
+    /// A port of 127.0.0.1 for each preview, which every program can reach
+    Port,
+    /// A name as Daytona's, which browsers know to be this machine, and few other programs do
+    Name,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

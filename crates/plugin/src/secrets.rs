@@ -136,13 +136,17 @@ impl Secrets {
         self.put(&label, &format!("{login}@"), forms);
     }
 
-    /// Learns the address of a link: whoever has it needs no key.
+    /// Learns the address of a link: whoever has it needs no key. Daytona's has its token in the name of
+    /// the host, daytona-local's in the path.
     pub(crate) fn link(&self, url: &str) {
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let name = host.split('.').next().unwrap_or_default();
-        let token = name.split_once('-').map_or(name, |(_, token)| token);
-        let token = if token.len() < SHORTEST { rest } else { token };
+        let mut parts = rest.split(['/', '?', '#']);
+        let name = parts.next().unwrap_or_default();
+        let name = name.split('.').next().unwrap_or_default();
+        let in_name = name.split_once('-').map_or(name, |(_, token)| token);
+        let mut tokens = std::iter::once(in_name).chain(parts);
+        let token = tokens.find(|token| token.len() >= SHORTEST);
+        let token = token.unwrap_or(rest);
         self.learn(LINK, token, vec![Form::whole(token.into())]);
     }
 
@@ -484,14 +488,28 @@ mod tests {
 
     #[test]
     fn a_link_is_hidden_until_it_is_given_again() {
-        let secrets = Secrets::default();
-        let url = "https://3000-abcdefgh12345.proxy.example";
-        secrets.link(url);
-        assert_eq!(
-            secrets.hide("curl https://3000-abcdefgh12345.proxy.example/a"),
-            "curl https://3000-[hidden: link].proxy.example/a"
-        );
-        secrets.forget_link(url);
-        assert_eq!(secrets.hide(url), url);
+        for (url, said, hidden) in [
+            (
+                "https://3000-abcdefgh12345.proxy.example",
+                "curl https://3000-abcdefgh12345.proxy.example/a",
+                "curl https://3000-[hidden: link].proxy.example/a",
+            ),
+            (
+                "http://127.0.0.1:3000/abcdefgh12345",
+                "curl http://localhost:3000/abcdefgh12345/a",
+                "curl http://localhost:3000/[hidden: link]/a",
+            ),
+            (
+                "https://a.example/b",
+                "curl https://a.example/b",
+                "curl https://[hidden: link]",
+            ),
+        ] {
+            let secrets = Secrets::default();
+            secrets.link(url);
+            assert_eq!(secrets.hide(said), hidden);
+            secrets.forget_link(url);
+            assert_eq!(secrets.hide(said), said);
+        }
     }
 }

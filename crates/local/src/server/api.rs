@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use super::list;
+use super::preview;
 use super::sandbox::{Record, SignedPreview, clamp_archive};
 use super::snapshots::{self, Made, Stage};
 use crate::ids;
@@ -278,10 +279,9 @@ async fn preview_url(
     Path((which, port)): Path<(String, u16)>,
 ) -> Reply {
     let record = app.sandboxes.find(&which)?.record();
+    let url = preview::link(&app, &record, port, None).await?;
     let (id, token) = (&record.id, &record.preview_token);
-    Ok(Json(
-        json!({ "sandboxId": id, "url": app.preview_url(port, id), "token": token }),
-    ))
+    Ok(Json(json!({ "sandboxId": id, "url": url, "token": token })))
 }
 
 #[derive(Deserialize)]
@@ -315,9 +315,10 @@ async fn signed_preview_url(
         });
         Ok(())
     })?;
-    let (id, url) = (sandbox.record().id, app.preview_url(port, &token));
+    let record = sandbox.record();
+    let url = preview::link(&app, &record, port, Some(&token)).await?;
     Ok(Json(
-        json!({ "sandboxId": id, "port": port, "token": token, "url": url }),
+        json!({ "sandboxId": record.id, "port": port, "token": token, "url": url }),
     ))
 }
 
@@ -352,10 +353,6 @@ impl App {
     fn by_id(&self, id: &str) -> Result<Arc<super::lifecycle::Sandbox>, Problem> {
         let sandbox = self.sandboxes.by_id(id);
         sandbox.ok_or_else(|| Problem::not_found(format!("Sandbox with ID {id} not found")))
-    }
-
-    fn preview_url(&self, port: u16, id_or_token: &str) -> String {
-        format!("http://{port}-{id_or_token}.localhost:{}", self.port)
     }
 }
 

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::lifecycle::Sandboxes;
+use super::preview::Previews;
 
 /// The server's sandboxes, and where and for whom it serves them.
 pub(super) struct App {
     pub(super) sandboxes: Arc<Sandboxes>,
     pub(super) key: String,
     pub(super) port: u16,
+    pub(super) previews: Previews,
     /// Sandboxes that the proxy has found the key to open, and when.
     pub(super) opened: Mutex<HashMap<String, i64>>,
 }

@@ -1,6 +1,8 @@
 //! Who may ask: the `Host` header keeps other web pages out, the key keeps everyone else out.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
+
+use crate::problem::Problem;
 
 /// Whom a request's `Host` names.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +34,12 @@ pub(crate) fn host(headers: &HeaderMap, port: u16) -> Host {
             _ => Host::Foreign,
         },
     }
+}
+
+/// What someone else is told.
+pub(crate) fn foreign() -> Problem {
+    let message = "this server answers to 127.0.0.1 and localhost only";
+    Problem::new(StatusCode::FORBIDDEN, message)
 }
 
 /// Whether the request carries the API key.

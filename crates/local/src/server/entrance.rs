@@ -12,7 +12,8 @@ use tower_service::Service as _;
 
 use super::app::App;
 use super::controls::{self, CloseConnection, Controls};
-use super::{api, auth, proxy};
+use super::events::{self, Events};
+use super::{api, auth, preview, proxy};
 use crate::installation::API_VERSION;
 use crate::problem::Problem;
 use crate::route;
@@ -20,6 +21,7 @@ use crate::route;
 pub(super) struct Entrance {
     app: Arc<App>,
     served: Router,
+    events: Events,
     /// What is in front of what is served, and the router of its own routes.
     controls: Option<(Arc<Controls>, Router)>,
 }
@@ -40,6 +42,7 @@ impl Entrance {
             (controls, shaped(own))
         });
         Self {
+            events: Events::serve(app.clone()),
             app,
             served,
             controls,
@@ -52,16 +55,15 @@ impl Entrance {
         match auth::host(request.headers(), self.app.port) {
             auth::Host::Server => {}
             auth::Host::Preview(label) => {
-                return Ok(proxy::preview(&self.app, &label, request).await);
+                return Ok(preview::at_name(&self.app, &label, request).await);
             }
             auth::Host::Foreign => {
-                let message = "this server answers to 127.0.0.1 and localhost only";
-                return Ok(Problem::new(StatusCode::FORBIDDEN, message).api(&path));
+                return Ok(auth::foreign().api(&path));
             }
         }
-        // No push channel: the SDK retries a few times and then polls.
-        if path.starts_with("/api/socket.io") {
-            return Ok(Problem::not_found("no event stream here, poll instead").api(&path));
+        // It has the key in its first message.
+        if path.starts_with(events::PATH) {
+            return Ok(self.events.answer(request).await);
         }
         let open = path == "/api/config";
         if !open && !auth::has_key(request.headers(), &self.app.key) {

@@ -20,7 +20,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use tokio::net::UnixStream;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use super::isolation::Walls;
 use super::sandbox::{Due, Record, SandboxState};
@@ -33,6 +33,8 @@ use crate::relay;
 
 /// How long a create or start is held before the reply says what there is.
 const HELD: Duration = Duration::from_secs(30);
+/// As many changes may wait for one who is told of them.
+const CHANGES: usize = 1024;
 const SOCKET: &str = "toolbox.sock";
 const LOG: &str = "toolbox.log";
 
@@ -43,6 +45,14 @@ pub(crate) struct Sandbox {
     live: Mutex<Option<Live>>,
     /// Proxied requests in flight; while there are any the sandbox is not idle.
     pub(crate) open: AtomicUsize,
+}
+
+/// A sandbox is there, or its state is another one.
+#[derive(Clone)]
+pub(super) struct Change {
+    /// The state before, if it is not new.
+    pub(super) before: Option<SandboxState>,
+    pub(super) record: Record,
 }
 
 #[derive(Clone)]
@@ -112,6 +122,7 @@ pub(crate) struct Sandboxes {
     /// Those that were made here.
     snapshots: Mutex<Vec<Made>>,
     clock_offset: AtomicI64,
+    changes: broadcast::Sender<Change>,
 }
 
 impl Sandboxes {
@@ -141,7 +152,19 @@ impl Sandboxes {
             all,
             snapshots,
             clock_offset,
+            changes: broadcast::Sender::new(CHANGES),
         }))
+    }
+
+    /// Every change from now on.
+    pub(super) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// Tells of a change. Nobody has to listen.
+    fn tell(&self, before: Option<SandboxState>, record: &Record) {
+        let record = record.clone();
+        let _ = self.changes.send(Change { before, record });
     }
 
     pub(crate) fn now(&self) -> i64 {
@@ -185,8 +208,11 @@ impl Sandboxes {
         let value = change(&mut next)?;
         next.updated_at = self.now();
         self.store.save(&next).map_err(Problem::internal)?;
-        *record = next;
+        let before = std::mem::replace(&mut *record, next).state;
         sandbox.state.send_replace(record.state);
+        if before != record.state {
+            self.tell(Some(before), &record);
+        }
         Ok(value)
     }
 
@@ -232,6 +258,7 @@ impl Sandboxes {
             self.store.save(&record).map_err(Problem::internal)?;
             all.insert(record.id.clone(), sandbox.clone());
         }
+        self.tell(None, &record);
         self.boot(&sandbox);
         let record = sandbox.settled().await;
         match record.state {
@@ -577,8 +604,10 @@ impl Sandboxes {
         let removed = id.clone();
         let _ = tokio::task::spawn_blocking(move || this.store.discard(&removed)).await;
         lock(&self.all).remove(&id);
-        lock(&sandbox.record).state = SandboxState::Destroyed;
+        let mut record = lock(&sandbox.record);
+        let before = std::mem::replace(&mut record.state, SandboxState::Destroyed);
         sandbox.state.send_replace(SandboxState::Destroyed);
+        self.tell(Some(before), &record);
     }
 
     /// Waits until a sandbox is in no transition or gone, however long that takes.

@@ -8,9 +8,11 @@ mod auth;
 mod controls;
 mod demote;
 mod entrance;
+mod events;
 mod isolation;
 mod lifecycle;
 mod list;
+mod preview;
 mod proxy;
 mod sandbox;
 mod snapshots;
@@ -23,6 +25,8 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
 use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -30,7 +34,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::options::{Print, ServeOptions};
 use app::App;
-use controls::Controls;
+use controls::{CloseConnection, Controls};
 use entrance::Entrance;
 
 /// Serves until a signal or the end of the parent.
@@ -73,6 +77,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
         sandboxes: sandboxes.clone(),
         key,
         port,
+        previews: preview::Previews::new(options.previews),
         opened: Mutex::default(),
     });
     let controls = options
@@ -80,18 +85,27 @@ async fn serve(options: ServeOptions) -> Result<()> {
         .then(|| Arc::new(Controls::new(sandboxes.clone())));
     let entrance = Arc::new(Entrance::new(app.clone(), controls));
     tokio::spawn(sandboxes.clone().keep_time());
-    tokio::spawn(accept(entrance, listener));
+    tokio::spawn(preview::keep(app.clone()));
+    tokio::spawn(serve_connections(listener, move |request| {
+        let entrance = entrance.clone();
+        async move { entrance.enter(request).await }
+    }));
     announce(&app, options.print)?;
     wait_for_end(options.exit_with_parent).await?;
     sandboxes.stop_all().await;
     Ok(())
 }
 
-async fn accept(entrance: Arc<Entrance>, listener: TcpListener) {
+/// Answers every request of every connection. An error of `answer` ends its connection.
+async fn serve_connections<F, Answer>(listener: TcpListener, answer: F)
+where
+    F: Fn(Request) -> Answer + Clone + Send + 'static,
+    Answer: Future<Output = Result<Response, CloseConnection>> + Send + 'static,
+{
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(connection(entrance.clone(), stream));
+                tokio::spawn(connection(answer.clone(), stream));
             }
             // Out of descriptors, most likely: let some connections end.
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
@@ -99,12 +113,15 @@ async fn accept(entrance: Arc<Entrance>, listener: TcpListener) {
     }
 }
 
-async fn connection(entrance: Arc<Entrance>, stream: TcpStream) {
+async fn connection<F, Answer>(answer: F, stream: TcpStream)
+where
+    F: Fn(Request) -> Answer + Send + 'static,
+    Answer: Future<Output = Result<Response, CloseConnection>> + Send + 'static,
+{
     let _ = stream.set_nodelay(true);
     let service =
         hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-            let entrance = entrance.clone();
-            async move { entrance.enter(request.map(Body::new)).await }
+            answer(request.map(Body::new))
         });
     let mut http = hyper::server::conn::http1::Builder::new();
     // An error here is a client that went away, or a fault that was asked for.

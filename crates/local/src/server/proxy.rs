@@ -1,6 +1,6 @@
-//! From a request for a sandbox to the sandbox: the toolbox by path, previews by host name.
+//! From a request for a sandbox to the sandbox: the toolbox by path.
 //!
-//! The API key and the preview tokens stop here; a sandbox never sees them.
+//! The API key stops here; a sandbox never sees it.
 //!
 //! Like Daytona's, the proxy remembers for two minutes which sandboxes the key opens. Of one that is
 //! gone it says 404 in that time, and 401 afterwards: then it asks whether the key opens the sandbox,
@@ -14,8 +14,8 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use super::app::App;
-use super::auth;
 use super::lifecycle::Sandbox;
+use super::preview::TOKEN_QUERY;
 use super::sandbox::SandboxState;
 use crate::body::read_to_the_end;
 use crate::mutex::lock;
@@ -23,10 +23,6 @@ use crate::problem::Problem;
 
 /// How long a sandbox counts as one that the key opens.
 const KNOWN_MS: i64 = 120_000;
-const TOKEN_HEADER: &str = "x-daytona-preview-token";
-const TOKEN_QUERY: &str = "DAYTONA_SANDBOX_AUTH_KEY";
-/// Ports of Daytona's own daemons: never public.
-const PROTECTED: [u16; 3] = [2280, 22222, 33333];
 
 /// `/toolbox/{id}/{path}` with a checked key.
 pub(super) async fn toolbox(State(app): State<Arc<App>>, mut request: Request) -> Response {
@@ -86,85 +82,23 @@ fn is_opened_by_the_key(app: &App, id: &str) -> bool {
     is_there
 }
 
-/// A preview: `{port}-{id or signed token}.localhost`.
-pub(super) async fn preview(app: &Arc<App>, label: &str, mut request: Request) -> Response {
-    let Some((port, name)) = label
-        .split_once('-')
-        .and_then(|(p, n)| Some((p.parse().ok()?, n)))
-    else {
-        return Problem::not_found("no such preview").api(request.uri().path());
-    };
-    let (sandbox, allowed) = match app.sandboxes.by_id(name) {
-        Some(sandbox) => {
-            let record = sandbox.record();
-            let open = record.public && !PROTECTED.contains(&port);
-            let allowed = open || auth::has_key(request.headers(), &app.key) || {
-                let token = preview_token(&request);
-                token.is_some_and(|token| auth::same(&token, &record.preview_token))
-            };
-            (Some(sandbox), allowed)
-        }
-        None => {
-            let now = app.sandboxes.now();
-            let signed = app.sandboxes.all().into_iter().find(|s| {
-                s.record().signed_previews.iter().any(|signed| {
-                    signed.port == port
-                        && signed.expires_at > now
-                        && auth::same(&signed.token, name)
-                })
-            });
-            let found = signed.is_some();
-            (signed, found)
-        }
-    };
-    let path = request.uri().path().to_owned();
-    let Some(sandbox) = sandbox.filter(|_| allowed) else {
-        return Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "unauthorized: preview needs a token",
-        )
-        .api(&path);
-    };
-    if sandbox.record().state != SandboxState::Started {
-        return Problem::bad_request("no IP address found. Is the Sandbox started?").api(&path);
-    }
-    if auth::has_key(request.headers(), &app.key) {
-        request.headers_mut().remove(header::AUTHORIZATION);
-    }
-    request.headers_mut().remove(TOKEN_HEADER);
-    set_path(&mut request, &format!("/proxy/{port}{path}"));
-    forward(app, sandbox, request).await
-}
-
-fn preview_token(request: &Request) -> Option<String> {
-    if let Some(token) = request.headers().get(TOKEN_HEADER) {
-        return token.to_str().ok().map(str::to_owned);
-    }
-    let pairs = request.uri().query()?.split('&');
-    pairs
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(k, _)| *k == TOKEN_QUERY)
-        .map(|(_, v)| v.to_owned())
-}
-
 /// Replaces the path and keeps the query, except for a token in it.
-fn set_path(request: &mut Request, path: &str) {
+pub(super) fn set_path(request: &mut Request, path: &str) {
     let query = request.uri().query().unwrap_or_default();
     let prefix = format!("{TOKEN_QUERY}=");
     let kept: Vec<&str> = query
         .split('&')
         .filter(|p| !p.is_empty() && !p.starts_with(&prefix))
         .collect();
-    let full = if kept.is_empty() {
-        path.to_owned()
-    } else {
-        format!("{path}?{}", kept.join("&"))
+    let full = match kept.is_empty() {
+        true => path.to_owned(),
+        false => format!("{path}?{}", kept.join("&")),
     };
     // The path came out of a URI, so it fits into one.
     *request.uri_mut() = full.parse().unwrap_or_else(|_| Uri::from_static("/"));
 }
 
-async fn forward(app: &Arc<App>, sandbox: Arc<Sandbox>, request: Request) -> Response {
+pub(super) async fn forward(app: &Arc<App>, sandbox: Arc<Sandbox>, request: Request) -> Response {
     let in_flight = (!skips_activity(request.headers())).then(|| InFlight::new(app, &sandbox));
     let request = read_to_the_end(request).await;
     match sandbox.ask(request, in_flight).await {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::auth;
 use super::snapshots::{self, Quirk, Size};
 use crate::clock::rfc3339;
 use crate::ids;
@@ -94,6 +95,9 @@ pub(crate) struct Record {
     pub(crate) preview_token: String,
     #[serde(default)]
     pub(crate) signed_previews: Vec<SignedPreview>,
+    /// Ports of this machine, by the ports inside that they are the previews of.
+    #[serde(default)]
+    pub(crate) preview_ports: BTreeMap<u16, u16>,
 }
 
 /// What the clock asks for.
@@ -204,6 +208,14 @@ impl Record {
             last_activity_at: now,
             preview_token: ids::token(),
             signed_previews: Vec::new(),
+            preview_ports: BTreeMap::new(),
+        })
+    }
+
+    /// Whether a token is that of a signed link to the port, which has not expired.
+    pub(crate) fn is_signed(&self, port: u16, token: &str, now: i64) -> bool {
+        self.signed_previews.iter().any(|signed| {
+            signed.port == port && signed.expires_at > now && auth::same(&signed.token, token)
         })
     }
 
@@ -241,6 +253,7 @@ impl Record {
             "labels": self.labels,
             "public": self.public,
             "networkBlockAll": false,
+            "kvm": false,
             "target": self.target,
             "cpu": self.cpu,
             "gpu": 0,
