@@ -74,6 +74,8 @@ step("set-up", () => {
     }
   }
 })
+// Beside the builds: the network gives them, and the processor is needed for little.
+const sdks = run(process.execPath, [join(root, "tests/lib/sdks.mjs")])
 step("format", () => must("cargo", ["fmt", "--check"]))
 const programs = step("build the Rust programs and tests", buildRust)
 step("generated files are up to date", () => xtask("types", "--check"))
@@ -86,6 +88,11 @@ await Promise.all([
 // The compiler is not needed any more: from here on, only the named programs are there.
 enterPrograms()
 await rustTests(programs)
+const { code, text } = await sdks
+if (code !== 0) {
+  process.stderr.write(text)
+  process.exit(1)
+}
 packedPackage()
 packedPackage("packages/session-sync")
 for (const dir of ["plugin-shim/test", "packages/session-sync/test", "tests/lib", "tests/sync", "tests/compat", "tests/e2e"]) {
