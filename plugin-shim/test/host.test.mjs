@@ -2,13 +2,14 @@
 // built file is tested, because that is what ships.
 
 import assert from "node:assert/strict"
-import { execFileSync, spawn } from "node:child_process"
+import { execFileSync, spawn, spawnSync } from "node:child_process"
 import { existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs"
 import { createServer } from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, before, describe, test } from "node:test"
 import { Machine } from "../dist/shared/host.js"
+import { opencodeBinary } from "../../tests/lib/world.mjs"
 
 const machine = new Machine()
 let dir
@@ -358,4 +359,26 @@ describe("git", () => {
       await ended(number())
     })
   }
+
+  // Bun, which is OpenCode's JavaScript, writes to a pipe only when the tick is over in which it was asked to.
+  test("a child ends with a process that is killed in the tick that started it", async () => {
+    const script = `
+      import { writeSync } from "node:fs"
+      import { start } from ${JSON.stringify(new URL("../dist/shared/children.js", import.meta.url).href)}
+      for (const seconds of [0, 1000, 1000]) {
+        const child = start("sleep", [String(seconds)], { cwd: "/", env: process.env })
+        if (seconds === 0) await new Promise((done) => child.on("close", done))
+        else writeSync(1, child.pid + "\\n")
+      }
+      process.kill(process.pid, "SIGKILL")`
+    for (const [program, env] of [[process.execPath, {}], [opencodeBinary(), { BUN_BE_BUN: "1" }]]) {
+      const path = join(dir, "killed.mjs")
+      writeFileSync(path, script)
+      const { stdout, signal } = spawnSync(program, [path], { encoding: "utf8", env: { ...process.env, ...env } })
+      assert.equal(signal, "SIGKILL")
+      const pids = stdout.trim().split("\n").map(Number)
+      assert.equal(pids.length, 2, stdout)
+      for (const pid of pids) await ended(pid)
+    }
+  })
 })

@@ -284,7 +284,7 @@ function programs(world, state) {
     if (mayRun(basename(path), line)) return true
     if (path === opencodeBinary()) return /^execve\("[^"]*", \["[^"]*", "(serve|run|attach|web|acp)"/.test(line) || line.includes(`, "${typed}"`)
     if (path === shell) return true
-    if (path === "/bin/sh") return /\["\/bin\/sh", "-c", "live=\s*while read -r what pid; do\s/.test(line)
+    if (path === "/bin/sh") return /\["\/bin\/sh", "-c", "while read -r _; do :; done\s/.test(line)
     const place = path === join(searchPath(), basename(path)) || /^\/(usr\/)?(local\/)?s?bin\/|^\/usr\/lib(exec)?\/git-core\//.test(path)
     return place && ["git", "od", "tr", "false", "pgrep"].includes(basename(path))
   }
