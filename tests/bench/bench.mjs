@@ -11,6 +11,7 @@ import { gunzipSync } from "node:zlib"
 import { ensurePackage, ensurePackages, ensurePrograms, ensureTools, enterPrograms, must } from "../lib/setup.mjs"
 import { home, homeRows } from "./home.mjs"
 import { large, largeRows } from "./large.mjs"
+import { local as measureLocal, localRows } from "./local.mjs"
 import { median } from "./median.mjs"
 import { sync, syncRows } from "./sync.mjs"
 
@@ -91,6 +92,9 @@ try {
   console.log("large projects …")
   const command = (given) => [opencodeBinary(), ["run", join(here, "plugin.mjs"), JSON.stringify(given)], { cwd: given.directory, env }]
   figures.large = await large({ base, local, command, orders, runner: runnerIn(base), isWhole: args.includes("--large") })
+
+  console.log("daytona-local by itself …")
+  figures.local = await measureLocal()
 
   console.log("session sync …")
   figures.sync = await sync()
@@ -212,6 +216,7 @@ must_("live output: first text at 40 ms, ms", figures.live.firstTextMs, "≤ 250
 must_("parallel edits of one file applied", figures.parallel.edits, "8", figures.parallel.edits === 8)
 for (const row of homeRows(figures.home)) must_(...row)
 for (const row of largeRows(figures.large)) must_(...row)
+for (const row of localRows(figures.local)) must_(...row)
 for (const row of syncRows(figures.sync)) must_(...row)
 console.table(rows)
 process.exit(rows.every((row) => row.ok === "yes") ? 0 : 1)

@@ -14,7 +14,7 @@ use crate::{server, toolbox};
     version,
     about = "A Daytona-compatible server on loopback"
 )]
-enum Cli {
+pub(crate) enum Cli {
     /// Serve sandboxes until stopped (the default)
     Serve(ServeOptions),
     #[command(hide = true)]

@@ -1,7 +1,7 @@
 //! A Daytona-compatible server on loopback: real sandboxes, real processes, no account.
 //!
 //! Two programs in one binary. `serve` is the control plane (`/api`), the toolbox proxy
-//! (`/toolbox/{id}`) and the preview proxy (`{port}-{id}.localhost`). `toolbox` is the daemon that
+//! (`/toolbox/{id}`) and the previews (a port each, and `{port}-{id}.localhost`). `toolbox` is the daemon that
 //! the server starts inside every sandbox; it is reached through a unix socket it inherits as its
 //! standard input, so no sandbox has a network path to the server and none can be swapped for
 //! another.

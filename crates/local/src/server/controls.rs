@@ -45,15 +45,15 @@ pub(super) struct Controls {
 }
 
 /// The routes that official clients know.
-struct Names {
+pub(super) struct Names {
     /// Below `/api`.
-    api: Vec<Name>,
+    pub(super) api: Vec<Name>,
     /// Below `/toolbox/{sandboxId}`.
-    toolbox: Vec<Name>,
+    pub(super) toolbox: Vec<Name>,
 }
 
 impl Names {
-    fn all() -> Self {
+    pub(super) fn all() -> Self {
         Self {
             api: route::names(api::routes()),
             toolbox: toolbox::route_names(),

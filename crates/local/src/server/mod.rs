@@ -7,6 +7,8 @@ mod app;
 mod auth;
 mod controls;
 mod demote;
+#[cfg(test)]
+mod docs;
 mod entrance;
 mod events;
 mod isolation;

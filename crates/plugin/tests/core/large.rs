@@ -158,8 +158,11 @@ fn what_is_over_the_limit_and_deleted_does_not_keep_the_rest_in_the_sandbox() {
         open.bash("s", "rm core; echo 2 > f").await;
         idle(&world, &open, "s").await;
         assert_eq!(show(&world, "opencode/1:f"), "2\n");
-        let said = open.opencode.told.borrow().join("\n");
-        assert!(said.contains("the states of the files between"), "{said}");
+        until("the user is told", async || {
+            let said = open.opencode.told.borrow().join("\n");
+            said.contains("the states of the files between")
+        })
+        .await;
     });
 }
 

@@ -66,6 +66,7 @@ fn the_work_of_a_project_that_was_renamed_comes_home_where_it_is_now() {
         fs::rename(world.project.path(), &now).expect("renamed");
         let open = open_in(&world, &now).await;
         is_home(&world, &now).await;
+        until("the user is told", async || !open.toasts().is_empty()).await;
         assert_eq!(open.toasts(), ["Work came home"]);
         // The session goes on there, from what the depot had of it.
         let output = open
