@@ -48,7 +48,7 @@ const installers = {
   },
   python(dir, what, { name, version }) {
     must(`${what} (it needs Python 3 with the module venv, on Debian the package python3-venv)`, "python3", ["-m", "venv", dir])
-    must(what, join(dir, "bin/python"), ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", `${name}==${version}`])
+    must(what, join(dir, "bin/python"), ["-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", `${name}==${version}`])
   },
 }
 
