@@ -28,6 +28,7 @@ use super::snapshots::{self, Made, Quirk, Stage};
 use super::store::Store;
 use crate::clock;
 use crate::mutex::lock;
+use crate::options::Daemon;
 use crate::problem::Problem;
 use crate::relay;
 
@@ -107,6 +108,7 @@ impl Live {
 pub(crate) struct Sandboxes {
     pub(crate) store: Store,
     walls: Walls,
+    daemon: Daemon,
     test_snapshots: bool,
     all: Mutex<HashMap<String, Arc<Sandbox>>>,
     /// Those that were made here.
@@ -116,7 +118,12 @@ pub(crate) struct Sandboxes {
 
 impl Sandboxes {
     /// Loads what an earlier server left; whatever ran then is stopped now.
-    pub(crate) fn load(store: Store, walls: Walls, test_snapshots: bool) -> Result<Arc<Self>> {
+    pub(crate) fn load(
+        store: Store,
+        walls: Walls,
+        daemon: Daemon,
+        test_snapshots: bool,
+    ) -> Result<Arc<Self>> {
         let mut all = HashMap::new();
         for mut record in store.load()? {
             match record.state {
@@ -137,6 +144,7 @@ impl Sandboxes {
         Ok(Arc::new(Self {
             store,
             walls,
+            daemon,
             test_snapshots,
             all,
             snapshots,
@@ -215,7 +223,8 @@ impl Sandboxes {
             let made = self.made(name).map(|made| made.size);
             made.or_else(|| snapshots::size(name, self.test_snapshots))
         };
-        let record = Record::from_request(body, self.now(), size_of)?;
+        let mut record = Record::from_request(body, self.now(), size_of)?;
+        record.daemon = self.daemon;
         let sandbox = Arc::new(Sandbox::new(record.clone()));
         {
             let mut all = lock(&self.all);
@@ -253,6 +262,7 @@ impl Sandboxes {
                 other => return Err(refused(other, "start")),
             };
             record.state = next;
+            record.daemon = self.daemon;
             record.last_activity_at = self.now();
             record.preview_token = crate::ids::token();
             Ok(next)
@@ -276,6 +286,7 @@ impl Sandboxes {
         self.update(sandbox, |record| match record.state {
             SandboxState::Error if record.recoverable => {
                 record.state = SandboxState::Starting;
+                record.daemon = self.daemon;
                 (record.recoverable, record.error_reason) = (false, None);
                 Ok(())
             }

@@ -64,7 +64,8 @@ async fn serve(options: ServeOptions) -> Result<()> {
         options.programs.clone(),
         store.root(),
     )?;
-    let sandboxes = lifecycle::Sandboxes::load(store, walls, options.test_controls)?;
+    let sandboxes =
+        lifecycle::Sandboxes::load(store, walls, options.daemon, options.test_controls)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
         .await
         .with_context(|| format!("listen on 127.0.0.1:{}", options.port))?;

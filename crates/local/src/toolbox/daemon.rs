@@ -6,6 +6,7 @@ use axum::Json;
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::options::Daemon;
 use crate::problem::Problem;
 
 /// The daemon's state.
@@ -13,6 +14,7 @@ pub(super) struct Toolbox {
     /// Home and work directory.
     pub(super) home: PathBuf,
     pub(super) own_pid_namespace: bool,
+    pub(super) daemon: Daemon,
     pub(super) ignore_envs: bool,
     pub(super) shell: PathBuf,
 }

@@ -3,16 +3,19 @@
 //! It serves the unix socket that it inherits as standard input and opens no other. Requests come
 //! from the server, which has checked the key; nothing in here knows a key.
 //!
-//! Absent and answered 501: PTYs, the interpreter and `code-run`, git, LSP, computer use, `/env`,
+//! Absent and answered 501: the interpreter and `code-run`, git, LSP, computer use, `/env`,
 //! system metrics.
 
 mod daemon;
 mod execute;
 mod files;
 mod ports;
+mod pty;
+mod pty_socket;
 mod search;
 mod sessions;
 mod shell;
+mod terminal;
 mod transfer;
 mod tree;
 
@@ -29,11 +32,12 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use crate::body::read_to_the_end;
-use crate::installation::DAEMON_VERSION;
-use crate::options::ToolboxOptions;
+use crate::installation::OLD_DAEMON_VERSION;
+use crate::options::{Daemon, ToolboxOptions};
 use crate::problem::Problem;
 use crate::route::{self, Name, Route, get};
 use daemon::Toolbox;
+use pty::Ptys;
 use sessions::Sessions;
 
 /// Serves standard input until it is killed.
@@ -50,10 +54,13 @@ pub(crate) fn run(options: ToolboxOptions) -> Result<()> {
     unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), 0) };
     let shell = shell::find();
     let sessions = Arc::new(Sessions::new(&options.home, &shell));
+    let ptys = Ptys::new(options.home.clone(), shell.clone(), options.daemon);
+    let ptys = Arc::new(ptys);
     let toolbox = Arc::new(Toolbox {
         shell,
         home: options.home,
         own_pid_namespace: options.own_pid_namespace,
+        daemon: options.daemon,
         ignore_envs: options.ignore_envs,
     });
     if !toolbox.own_pid_namespace {
@@ -69,11 +76,11 @@ pub(crate) fn run(options: ToolboxOptions) -> Result<()> {
         .build()?
         .block_on(async {
             let listener = tokio::net::UnixListener::from_std(listener)?;
-            Ok(axum::serve(listener, router(toolbox, sessions)).await?)
+            Ok(axum::serve(listener, router(toolbox, sessions, ptys)).await?)
         })
 }
 
-/// The routes that clients know, without those of sessions.
+/// The routes that clients know, without those of sessions and terminals.
 fn routes() -> Vec<Route<Arc<Toolbox>>> {
     let mut all = vec![
         get("/version", version),
@@ -93,10 +100,16 @@ fn routes() -> Vec<Route<Arc<Toolbox>>> {
 pub(crate) fn route_names() -> Vec<Name> {
     let mut all = route::names(routes());
     all.extend(route::names(sessions::routes()));
+    all.extend(route::names(pty::routes()));
     all
 }
 
-fn router(toolbox: Arc<Toolbox>, sessions: Arc<Sessions>) -> Router {
+fn router(toolbox: Arc<Toolbox>, sessions: Arc<Sessions>, ptys: Arc<Ptys>) -> Router {
+    let mut terminals = route::router(pty::routes());
+    if toolbox.daemon != Daemon::V0_190 {
+        let handler = axum::routing::get(pty::create_connect);
+        terminals = terminals.route("/process/pty/create-connect", handler);
+    }
     route::router(routes())
         .layer(middleware::map_request(read_to_the_end))
         // How the server itself asks, which its proxy lets nobody else do.
@@ -107,13 +120,18 @@ fn router(toolbox: Arc<Toolbox>, sessions: Arc<Sessions>) -> Router {
         .route("/_processes", axum::routing::get(processes))
         .with_state(toolbox)
         .merge(route::router(sessions::routes()).with_state(sessions))
+        .merge(terminals.with_state(ptys))
         .fallback(unknown)
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn(render))
 }
 
-async fn version() -> Json<Value> {
-    Json(json!({ "version": DAEMON_VERSION }))
+async fn version(State(toolbox): State<Arc<Toolbox>>) -> Json<Value> {
+    let version = match toolbox.ignore_envs {
+        true => OLD_DAEMON_VERSION,
+        false => toolbox.daemon.version(),
+    };
+    Json(json!({ "version": version }))
 }
 
 async fn home(State(toolbox): State<Arc<Toolbox>>) -> Json<Value> {
@@ -131,13 +149,7 @@ async fn processes(State(toolbox): State<Arc<Toolbox>>) -> Json<Value> {
 
 async fn unknown(request: Request) -> Problem {
     let path = request.uri().path();
-    let later = [
-        "/process/pty",
-        "/process/interpreter",
-        "/process/code-run",
-        "/git",
-        "/lsp",
-    ];
+    let later = ["/process/interpreter", "/process/code-run", "/git", "/lsp"];
     let more = ["/computeruse", "/env", "/system", "/init"];
     if later
         .iter()
