@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -114,6 +114,8 @@ pub(crate) struct Sandboxes {
     /// Those that were made here.
     snapshots: Mutex<Vec<Made>>,
     clock_offset: AtomicI64,
+    /// The server is about to end.
+    ending: AtomicBool,
 }
 
 impl Sandboxes {
@@ -149,6 +151,7 @@ impl Sandboxes {
             all,
             snapshots,
             clock_offset,
+            ending: AtomicBool::new(false),
         }))
     }
 
@@ -429,8 +432,11 @@ impl Sandboxes {
             return;
         };
         if !force {
-            let asked = sandbox.ask_own("POST", "/_stop");
-            let _ = tokio::time::timeout(Duration::from_secs(11), asked).await;
+            // Nobody waits for an answer of a server that ends.
+            let drain = !self.ending.load(Ordering::Relaxed);
+            let path = format!("/_stop?drain={drain}");
+            let asked = sandbox.ask_own("POST", &path);
+            let _ = tokio::time::timeout(Duration::from_secs(16), asked).await;
         }
         live.kill.notify_one();
         let _ = live.gone.wait_for(|gone| *gone).await;
@@ -620,6 +626,7 @@ impl Sandboxes {
 
     /// Stops everything, for the end of the server.
     pub(crate) async fn stop_all(self: &Arc<Self>) {
+        self.ending.store(true, Ordering::Relaxed);
         let sandboxes = self.all();
         for sandbox in &sandboxes {
             sandbox.settled().await;

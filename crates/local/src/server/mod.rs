@@ -2,6 +2,7 @@
 //!
 //! The entrance ([`entrance`]) checks the `Host` header, then the key, and only then looks at the path.
 
+mod access;
 mod api;
 mod app;
 mod auth;

@@ -30,7 +30,6 @@ impl Toolbox {
 /// The body of a request.
 pub(super) fn parse(body: &Bytes) -> Result<Value, Problem> {
     serde_json::from_slice(body).map_err(|error| {
-        Problem::bad_request(format!("bad request: invalid request body: {error}"))
-            .code("INVALID_REQUEST_BODY")
+        Problem::bad_request(format!("invalid body request: {error}")).code("INVALID_REQUEST_BODY")
     })
 }

@@ -188,6 +188,15 @@ impl Ptys {
         Ok(attached)
     }
 
+    /// Does to every shell what a terminal that is taken away does.
+    pub(super) fn hang_up(&self) {
+        for pty in lock(&self.all).values() {
+            if let Stage::Running { leader, .. } = *lock(&pty.stage) {
+                tree::signal(&[leader], libc::SIGHUP);
+            }
+        }
+    }
+
     /// Carries what is typed and what is printed, until the shell ends.
     async fn run(
         self: Arc<Self>,
