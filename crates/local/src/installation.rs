@@ -2,7 +2,6 @@
 
 pub(crate) const ORGANIZATION: &str = "00000000-0000-4000-8000-000000000000";
 pub(crate) const REGION: &str = "local";
-pub(crate) const DAEMON_VERSION: &str = "v0.190.0-local";
 /// The last version that ignored the environment of a request.
 pub(crate) const OLD_DAEMON_VERSION: &str = "v0.166.0-local";
 pub(crate) const API_VERSION: &str = "0.216.0-local";

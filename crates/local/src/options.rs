@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 /// Options of `serve`.
 #[derive(clap::Args, Clone)]
@@ -28,6 +29,9 @@ pub(crate) struct ServeOptions {
     /// Directory of the only programs that sandboxes find [default: those of this machine]
     #[arg(long, value_name = "DIR", env = "DAYTONA_LOCAL_PROGRAMS")]
     pub(crate) programs: Option<PathBuf>,
+    /// Whose answers a sandbox's daemon gives
+    #[arg(long, value_enum, default_value_t = Daemon::V0_216)]
+    pub(crate) daemon: Daemon,
     /// Add the /_test routes and the test-* snapshots
     #[arg(long)]
     pub(crate) test_controls: bool,
@@ -48,6 +52,9 @@ pub(crate) struct ToolboxOptions {
     /// Every process it can see is the sandbox's own
     #[arg(long)]
     pub(crate) own_pid_namespace: bool,
+    /// Whose answers to give
+    #[arg(long, value_enum)]
+    pub(crate) daemon: Daemon,
     /// Ignore the environment of a request, as daemons before 0.167 do
     #[arg(long)]
     pub(crate) ignore_envs: bool,
@@ -67,6 +74,39 @@ pub(crate) enum Network {
     None,
     /// This machine's network
     Host,
+}
+
+/// A version of Daytona's daemon. The default is the newest that is known: today's clients make
+/// terminals with a route that 0.190 lacks, and tell errors apart by bodies that it does not send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+pub(crate) enum Daemon {
+    /// The last one whose source is public: errors of files have no body
+    #[value(name = "0.190")]
+    #[serde(rename = "0.190")]
+    V0_190,
+    /// Errors as the specification has them
+    #[default]
+    #[value(name = "0.216")]
+    #[serde(rename = "0.216")]
+    V0_216,
+}
+
+impl Daemon {
+    /// What it is called in options.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::V0_190 => "0.190",
+            Self::V0_216 => "0.216",
+        }
+    }
+
+    /// What it says that it is.
+    pub(crate) fn version(self) -> &'static str {
+        match self {
+            Self::V0_190 => "v0.190.0-local",
+            Self::V0_216 => "v0.216.0-local",
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

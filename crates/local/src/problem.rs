@@ -14,6 +14,7 @@ use crate::clock::{now_ms, rfc3339};
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) message: String,
+    /// What clients tell errors apart by; by default the status's own, and empty is none.
     pub(crate) code: Option<&'static str>,
 }
 
@@ -62,19 +63,18 @@ impl Problem {
 
     /// The toolbox's body, as the 0.216 specification words it.
     pub(crate) fn toolbox(&self, method: &str, path: &str) -> Response {
-        let mut body = self.typed(path);
+        let mut body = self.typed(method, path);
         body["source"] = json!("DAYTONA_DAEMON");
-        body["method"] = json!(method);
         (self.status, Json(body)).into_response()
     }
 
-    /// The body of the proxy and the runner in front of the toolbox: like the toolbox's, but nothing
-    /// in it says that the daemon wrote it.
-    pub(crate) fn proxy(&self, path: &str) -> Response {
-        (self.status, Json(self.typed(path))).into_response()
+    /// The body of older daemons, and of the proxy and the runner in front of every toolbox: nothing
+    /// in it says who wrote it.
+    pub(crate) fn named(&self, method: &str, path: &str) -> Response {
+        (self.status, Json(self.typed(method, path))).into_response()
     }
 
-    fn typed(&self, path: &str) -> serde_json::Value {
+    fn typed(&self, method: &str, path: &str) -> serde_json::Value {
         let code = self.code.unwrap_or(match self.status.as_u16() {
             400 => "BAD_REQUEST",
             401 => "UNAUTHORIZED",
@@ -87,13 +87,17 @@ impl Problem {
             501 => "NOT_IMPLEMENTED",
             _ => "INTERNAL_SERVER_ERROR",
         });
-        json!({
+        let mut body = json!({
             "statusCode": self.status.as_u16(),
             "message": self.message,
-            "code": code,
             "timestamp": rfc3339(now_ms()),
             "path": path,
-        })
+            "method": method,
+        });
+        if !code.is_empty() {
+            body["code"] = json!(code);
+        }
+        body
     }
 }
 

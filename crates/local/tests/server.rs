@@ -152,7 +152,7 @@ fn an_old_daemon_says_so_and_ignores_the_environment_of_a_request() {
     let data = tempfile::tempdir().expect("a directory");
     let server = Server::start(data.path());
     for (snapshot, version, want) in [
-        ("daytona-small", "v0.190.0-local", "given\n"),
+        ("daytona-small", "v0.216.0-local", "given\n"),
         ("test-old-daemon", "v0.166.0-local", "\n"),
     ] {
         let id = server.create(json!({ "snapshot": snapshot }));
@@ -160,6 +160,8 @@ fn an_old_daemon_says_so_and_ignores_the_environment_of_a_request() {
             .send("GET", &format!("/api/sandbox/{id}"), None)
             .json();
         assert_eq!(sandbox["daemonVersion"], version);
+        let said = server.send("GET", &format!("/toolbox/{id}/version"), None);
+        assert_eq!(said.json()["version"], version);
         let body = json!({ "command": "echo $GIVEN", "envs": { "GIVEN": "given" } });
         let path = format!("/toolbox/{id}/process/execute");
         assert_eq!(
@@ -167,6 +169,37 @@ fn an_old_daemon_says_so_and_ignores_the_environment_of_a_request() {
             want
         );
     }
+}
+
+#[test]
+fn a_stop_gives_requests_in_progress_a_moment_and_then_cuts_them_off() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    let id = server.create(json!({}));
+    let home = data.path().join("sandboxes").join(&id).join("home");
+    let path = format!("/toolbox/{id}/process/execute");
+    let ask = |command: &str| {
+        let answer = server.send("POST", &path, Some(&json!({ "command": command })));
+        (answer.status, answer.text)
+    };
+    std::thread::scope(|scope| {
+        let wait = "touch waits; until [ -e go ]; do sleep 0.01; done; echo went";
+        let short = scope.spawn(|| ask(wait));
+        let endless = scope.spawn(|| ask("touch endless; sleep 1000"));
+        until("both to run", || {
+            home.join("waits").exists() && home.join("endless").exists()
+        });
+        server.send("POST", &format!("/api/sandbox/{id}/stop"), None);
+        // A new one finds nobody any more.
+        assert_eq!(ask("true"), (502, String::new()));
+        std::fs::write(home.join("go"), "").expect("written");
+        let (status, text) = short.join().expect("an answer");
+        assert!(status == 200 && text.contains("went"), "{status} {text}");
+        let cut_off = endless.join().expect("an answer");
+        assert_eq!(cut_off, (502, String::new()));
+    });
+    server.wait(&id, "stopped");
+    assert_eq!(ask("true").0, 400);
 }
 
 #[test]
@@ -252,7 +285,7 @@ fn execute_behaves_like_the_daemon() {
             "an empty command",
             json!({"command": " \n"}),
             400,
-            "command is required",
+            "cannot be empty",
         ),
     ] {
         let answer = server.send("POST", &path, Some(&body));

@@ -20,7 +20,7 @@ use super::preview;
 use super::sandbox::{Record, SignedPreview, clamp_archive};
 use super::snapshots::{self, Made, Stage};
 use crate::ids;
-use crate::installation::{DAEMON_VERSION, REGION};
+use crate::installation::{API_VERSION, REGION};
 use crate::problem::{Fields, Problem};
 use crate::route::{self, Route, get, post, put};
 
@@ -82,7 +82,7 @@ pub(super) async fn unknown(request: axum::extract::Request) -> Problem {
 
 async fn config(State(app): State<Arc<App>>) -> Json<Value> {
     Json(json!({
-        "version": DAEMON_VERSION,
+        "version": API_VERSION,
         "oidc": { "issuer": "", "clientId": "", "audience": "" },
         "linkedAccountsEnabled": false,
         "announcements": {},

@@ -1,8 +1,8 @@
 //! What the handlers of the control plane and of the proxies know.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use super::access::Access;
 use super::lifecycle::Sandboxes;
 use super::preview::Previews;
 
@@ -12,8 +12,8 @@ pub(super) struct App {
     pub(super) key: String,
     pub(super) port: u16,
     pub(super) previews: Previews,
-    /// Sandboxes that the proxy has found the key to open, and when.
-    pub(super) opened: Mutex<HashMap<String, i64>>,
+    /// Sandboxes that the proxy has found the key to open, or not to open.
+    pub(super) opened: Mutex<Access>,
 }
 
 impl App {

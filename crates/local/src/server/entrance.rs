@@ -68,7 +68,7 @@ impl Entrance {
         let open = path == "/api/config";
         if !open && !auth::has_key(request.headers(), &self.app.key) {
             if path.starts_with("/toolbox/") {
-                return Ok(proxy::no_access().proxy(&path));
+                return Ok(proxy::refusal(&request));
             }
             return Ok(Problem::new(StatusCode::UNAUTHORIZED, "Invalid credentials").api(&path));
         }

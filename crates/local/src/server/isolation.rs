@@ -29,7 +29,7 @@ use super::demote::{self, Stage};
 use super::sandbox::Record;
 use super::snapshots::{self, Quirk};
 use crate::installation::ORGANIZATION;
-use crate::options::{Isolation, Network};
+use crate::options::{Daemon, Isolation, Network};
 
 const HOME: &str = "/home/daytona";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -187,7 +187,7 @@ impl Walls {
                     .arg("toolbox")
                     .arg("--home")
                     .arg(&home)
-                    .args(ignoring(quirk))
+                    .args(imitating(record, quirk))
                     .current_dir(&home);
                 command
             }
@@ -321,7 +321,7 @@ impl Walls {
         command
             .arg("--")
             .args([TOOLBOX, "toolbox", "--home", HOME, "--own-pid-namespace"])
-            .args(ignoring(quirk));
+            .args(imitating(record, quirk));
         if let Some((stage, user)) = stage {
             stage.enter(&mut command, user);
         }
@@ -420,9 +420,13 @@ impl Walls {
     }
 }
 
-/// What makes a toolbox an old one.
-fn ignoring(quirk: Option<Quirk>) -> Option<&'static str> {
-    (quirk == Some(Quirk::OldDaemon)).then_some("--ignore-envs")
+/// What makes a toolbox the daemon that it should be.
+fn imitating(record: &Record, quirk: Option<Quirk>) -> impl Iterator<Item = &'static str> {
+    let (daemon, more) = match quirk {
+        Some(Quirk::OldDaemon) => (Daemon::V0_190, Some("--ignore-envs")),
+        _ => (record.daemon, None),
+    };
+    ["--daemon", daemon.name()].into_iter().chain(more)
 }
 
 /// The directory under `shared` that a quirk mounts.

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use super::snapshots::{self, Made, Quirk, Stage};
 use super::store::Store;
 use crate::clock;
 use crate::mutex::lock;
+use crate::options::Daemon;
 use crate::problem::Problem;
 use crate::relay;
 
@@ -117,17 +118,25 @@ impl Live {
 pub(crate) struct Sandboxes {
     pub(crate) store: Store,
     walls: Walls,
+    daemon: Daemon,
     test_snapshots: bool,
     all: Mutex<HashMap<String, Arc<Sandbox>>>,
     /// Those that were made here.
     snapshots: Mutex<Vec<Made>>,
     clock_offset: AtomicI64,
     changes: broadcast::Sender<Change>,
+    /// The server is about to end.
+    ending: AtomicBool,
 }
 
 impl Sandboxes {
     /// Loads what an earlier server left; whatever ran then is stopped now.
-    pub(crate) fn load(store: Store, walls: Walls, test_snapshots: bool) -> Result<Arc<Self>> {
+    pub(crate) fn load(
+        store: Store,
+        walls: Walls,
+        daemon: Daemon,
+        test_snapshots: bool,
+    ) -> Result<Arc<Self>> {
         let mut all = HashMap::new();
         for mut record in store.load()? {
             match record.state {
@@ -148,11 +157,13 @@ impl Sandboxes {
         Ok(Arc::new(Self {
             store,
             walls,
+            daemon,
             test_snapshots,
             all,
             snapshots,
             clock_offset,
             changes: broadcast::Sender::new(CHANGES),
+            ending: AtomicBool::new(false),
         }))
     }
 
@@ -241,7 +252,8 @@ impl Sandboxes {
             let made = self.made(name).map(|made| made.size);
             made.or_else(|| snapshots::size(name, self.test_snapshots))
         };
-        let record = Record::from_request(body, self.now(), size_of)?;
+        let mut record = Record::from_request(body, self.now(), size_of)?;
+        record.daemon = self.daemon;
         let sandbox = Arc::new(Sandbox::new(record.clone()));
         {
             let mut all = lock(&self.all);
@@ -280,6 +292,7 @@ impl Sandboxes {
                 other => return Err(refused(other, "start")),
             };
             record.state = next;
+            record.daemon = self.daemon;
             record.last_activity_at = self.now();
             record.preview_token = crate::ids::token();
             Ok(next)
@@ -303,6 +316,7 @@ impl Sandboxes {
         self.update(sandbox, |record| match record.state {
             SandboxState::Error if record.recoverable => {
                 record.state = SandboxState::Starting;
+                record.daemon = self.daemon;
                 (record.recoverable, record.error_reason) = (false, None);
                 Ok(())
             }
@@ -445,8 +459,11 @@ impl Sandboxes {
             return;
         };
         if !force {
-            let asked = sandbox.ask_own("POST", "/_stop");
-            let _ = tokio::time::timeout(Duration::from_secs(11), asked).await;
+            // Nobody waits for an answer of a server that ends.
+            let drain = !self.ending.load(Ordering::Relaxed);
+            let path = format!("/_stop?drain={drain}");
+            let asked = sandbox.ask_own("POST", &path);
+            let _ = tokio::time::timeout(Duration::from_secs(16), asked).await;
         }
         live.kill.notify_one();
         let _ = live.gone.wait_for(|gone| *gone).await;
@@ -638,6 +655,7 @@ impl Sandboxes {
 
     /// Stops everything, for the end of the server.
     pub(crate) async fn stop_all(self: &Arc<Self>) {
+        self.ending.store(true, Ordering::Relaxed);
         let sandboxes = self.all();
         for sandbox in &sandboxes {
             sandbox.settled().await;

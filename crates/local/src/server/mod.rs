@@ -2,6 +2,7 @@
 //!
 //! The entrance ([`entrance`]) checks the `Host` header, then the key, and only then looks at the path.
 
+mod access;
 mod api;
 mod app;
 mod auth;
@@ -70,7 +71,8 @@ async fn serve(options: ServeOptions) -> Result<()> {
         options.programs.clone(),
         store.root(),
     )?;
-    let sandboxes = lifecycle::Sandboxes::load(store, walls, options.test_controls)?;
+    let sandboxes =
+        lifecycle::Sandboxes::load(store, walls, options.daemon, options.test_controls)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
         .await
         .with_context(|| format!("listen on 127.0.0.1:{}", options.port))?;

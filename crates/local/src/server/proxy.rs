@@ -2,9 +2,9 @@
 //!
 //! The API key stops here; a sandbox never sees it.
 //!
-//! Like Daytona's, the proxy remembers for two minutes which sandboxes the key opens. Of one that is
-//! gone it says 404 in that time, and 401 afterwards: then it asks whether the key opens the sandbox,
-//! and takes "there is none" for a no.
+//! Like Daytona's, the proxy remembers which sandboxes the key opens. Of one that is gone it says 404
+//! in that time, and 401 afterwards: then it asks whether the key opens the sandbox, and takes "there
+//! is none" for a no.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,24 +21,23 @@ use crate::body::read_to_the_end;
 use crate::mutex::lock;
 use crate::problem::Problem;
 
-/// How long a sandbox counts as one that the key opens.
-const KNOWN_MS: i64 = 120_000;
-
 /// `/toolbox/{id}/{path}` with a checked key.
 pub(super) async fn toolbox(State(app): State<Arc<App>>, mut request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let sandbox = match find_toolbox(&app, &path) {
-        Ok((sandbox, below)) => {
+        Ok(Some((sandbox, below))) => {
             set_path(&mut request, &below);
             sandbox
         }
-        Err(problem) => return problem.proxy(&path),
+        Ok(None) => return StatusCode::BAD_GATEWAY.into_response(),
+        Err(problem) => return problem.named(request.method().as_str(), &path),
     };
     request.headers_mut().remove(header::AUTHORIZATION);
     forward(&app, sandbox, request).await
 }
 
-fn find_toolbox(app: &App, path: &str) -> Result<(Arc<Sandbox>, String), Problem> {
+/// The sandbox and the path in its toolbox; none while its daemon listens to nobody any more.
+fn find_toolbox(app: &App, path: &str) -> Result<Option<(Arc<Sandbox>, String)>, Problem> {
     let missing = || Problem::not_found("not found: sandbox container not found");
     let below = path.strip_prefix("/toolbox/").ok_or_else(missing)?;
     let (id, below) = below.split_once('/').ok_or_else(missing)?;
@@ -51,35 +50,41 @@ fn find_toolbox(app: &App, path: &str) -> Result<(Arc<Sandbox>, String), Problem
     }
     let sandbox = app.sandboxes.by_id(id).ok_or_else(missing)?;
     match sandbox.record().state {
-        SandboxState::Started => Ok((sandbox, format!("/{below}"))),
+        SandboxState::Started => Ok(Some((sandbox, format!("/{below}")))),
+        SandboxState::Stopping => Ok(None),
         SandboxState::Destroying | SandboxState::Destroyed => Err(missing()),
         SandboxState::Archived | SandboxState::Archiving => Err(Problem::bad_request(
             "bad request: failed to get runner info for the sandbox",
         )),
         _ => Err(Problem::bad_request(
-            "bad request: failed to get container IP: no IP address found. Is the Sandbox started?",
+            "bad request: no IP address found. Is the Sandbox started?",
         )),
     }
 }
 
 /// What the proxy says to a wrong key, and of a sandbox that it does not find.
-pub(super) fn no_access() -> Problem {
+fn no_access() -> Problem {
     let message = "unauthorized: authentication failed: Bearer token is invalid";
     Problem::new(StatusCode::UNAUTHORIZED, message)
 }
 
+/// What the proxy says to a request without the key.
+pub(super) fn refusal(request: &Request) -> Response {
+    let bearer = request.headers().get(header::AUTHORIZATION);
+    let bearer = bearer.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let problem = match bearer {
+        Some(token) if !token.trim().is_empty() => no_access(),
+        _ => Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized: missing authentication: give the API key as a bearer token",
+        ),
+    };
+    problem.named(request.method().as_str(), request.uri().path())
+}
+
 fn is_opened_by_the_key(app: &App, id: &str) -> bool {
     let now = app.sandboxes.now();
-    let mut opened = lock(&app.opened);
-    opened.retain(|_, at| now - *at < KNOWN_MS);
-    if opened.contains_key(id) {
-        return true;
-    }
-    let is_there = app.sandboxes.by_id(id).is_some();
-    if is_there {
-        opened.insert(id.to_owned(), now);
-    }
-    is_there
+    lock(&app.opened).is_open(id, now, || app.sandboxes.by_id(id).is_some())
 }
 
 /// Replaces the path and keeps the query, except for a token in it.

@@ -9,7 +9,8 @@ use super::auth;
 use super::snapshots::{self, Quirk, Size};
 use crate::clock::rfc3339;
 use crate::ids;
-use crate::installation::{DAEMON_VERSION, OLD_DAEMON_VERSION, ORGANIZATION, REGION};
+use crate::installation::{OLD_DAEMON_VERSION, ORGANIZATION, REGION};
+use crate::options::Daemon;
 use crate::problem::{Fields, Problem};
 
 const MAX_ARCHIVE_MINUTES: i64 = 43_200;
@@ -75,6 +76,9 @@ pub(crate) struct Record {
     pub(crate) recoverable: bool,
     pub(crate) snapshot: Option<String>,
     pub(crate) build_info: Option<Value>,
+    /// The one that it was last started with.
+    #[serde(default)]
+    pub(crate) daemon: Daemon,
     pub(crate) user: String,
     pub(crate) target: String,
     pub(crate) env: BTreeMap<String, String>,
@@ -192,6 +196,7 @@ impl Record {
             recoverable: false,
             snapshot,
             build_info: build_info.map(Value::Object),
+            daemon: Daemon::default(),
             user,
             target,
             env,
@@ -222,7 +227,7 @@ impl Record {
     fn daemon_version(&self) -> &'static str {
         match self.snapshot.as_deref().and_then(snapshots::quirk) {
             Some(Quirk::OldDaemon) => OLD_DAEMON_VERSION,
-            _ => DAEMON_VERSION,
+            _ => self.daemon.version(),
         }
     }
 

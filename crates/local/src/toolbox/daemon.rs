@@ -6,6 +6,7 @@ use axum::Json;
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::options::Daemon;
 use crate::problem::Problem;
 
 /// The daemon's state.
@@ -13,6 +14,7 @@ pub(super) struct Toolbox {
     /// Home and work directory.
     pub(super) home: PathBuf,
     pub(super) own_pid_namespace: bool,
+    pub(super) daemon: Daemon,
     pub(super) ignore_envs: bool,
     pub(super) shell: PathBuf,
 }
@@ -28,7 +30,6 @@ impl Toolbox {
 /// The body of a request.
 pub(super) fn parse(body: &Bytes) -> Result<Value, Problem> {
     serde_json::from_slice(body).map_err(|error| {
-        Problem::bad_request(format!("bad request: invalid request body: {error}"))
-            .code("INVALID_REQUEST_BODY")
+        Problem::bad_request(format!("invalid body request: {error}")).code("INVALID_REQUEST_BODY")
     })
 }

@@ -2,11 +2,13 @@
 //!
 //! The script is the shell's standard input, so a command that reads standard input eats the rest
 //! of it. Output and errors share one pipe and arrive in the order they were written. The reply
-//! waits until everyone who holds that pipe has closed it, and a timeout discards what there was.
+//! waits until everyone who holds that pipe has closed it, but not for long after the shell has
+//! ended, and a timeout discards what there was.
 //! A client that goes away changes nothing.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +20,14 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
+use tokio::process::Child;
 
 use super::daemon::{Reply, Toolbox, parse};
 use super::shell;
 use crate::problem::{Fields, Problem};
+
+/// How long whoever holds the pipe after the shell's end holds the reply, too.
+const HELD: Duration = Duration::from_secs(30);
 
 struct Job {
     script: String,
@@ -39,7 +45,12 @@ pub(super) async fn execute(State(toolbox): State<Arc<Toolbox>>, body: Bytes) ->
 }
 
 fn read(body: &Bytes) -> Result<Job, Problem> {
-    let body = parse(body)?;
+    let body = parse(body).map_err(|problem| {
+        let message = problem
+            .message
+            .replace("invalid body request", "invalid request body");
+        Problem::bad_request(format!("bad request: {message}"))
+    })?;
     let mut fields = Fields::of(&body)?;
     let script: String = fields.get("command", "a string").unwrap_or_default();
     let cwd: Option<String> = fields.get("cwd", "a string");
@@ -54,7 +65,9 @@ fn read(body: &Bytes) -> Result<Job, Problem> {
         .finish()
         .map_err(|p| Problem::bad_request(format!("bad request: {}", p.message)))?;
     if script.trim().is_empty() {
-        return Err(Problem::bad_request("bad request: command is required"));
+        return Err(Problem::bad_request(
+            "bad request: command cannot be empty or whitespace-only",
+        ));
     }
     let cwd = cwd.filter(|cwd| !cwd.is_empty());
     let timeout = timeout
@@ -113,22 +126,22 @@ impl Job {
             });
         }
         let mut reader = pipe::Receiver::from_owned_fd(reader.into()).map_err(Problem::internal)?;
-        let finished = async {
-            let mut output = Vec::new();
-            let _ = reader.read_to_end(&mut output).await;
-            child.wait().await.map(|status| (status, output))
-        };
-        tokio::pin!(finished);
-        let limit = self.timeout.unwrap_or(Duration::from_secs(u32::MAX.into()));
-        let (status, output) = match tokio::time::timeout(limit, &mut finished).await {
-            Ok(ended) => ended.map_err(Problem::internal)?,
-            Err(_) => {
+        let (mut output, mut timed_out) = (Vec::new(), false);
+        let status = tokio::select! {
+            status = ended(&mut child, &mut reader, &mut output) => status,
+            () = expiry(self.timeout) => {
+                timed_out = true;
                 shell::signal_group(leader, libc::SIGKILL);
-                let _ = finished.await;
-                let message = "request timeout: command execution timeout";
-                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, message));
+                ended(&mut child, &mut reader, &mut output).await
             }
         };
+        // Whoever still holds the pipe must not block on it.
+        tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
+        if timed_out {
+            let message = "request timeout: command execution timeout";
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, message));
+        }
+        let status = status.map_err(Problem::internal)?;
         let code = if status.signal().is_some() {
             -1
         } else {
@@ -139,6 +152,30 @@ impl Job {
             Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
         };
         Ok(Json(json!({ "exitCode": code, "result": result })))
+    }
+}
+
+/// The end of the shell, and of its output if that is not held for too long.
+async fn ended(
+    child: &mut Child,
+    reader: &mut pipe::Receiver,
+    output: &mut Vec<u8>,
+) -> std::io::Result<ExitStatus> {
+    let reading = reader.read_to_end(output);
+    tokio::pin!(reading);
+    tokio::select! {
+        status = child.wait() => {
+            let _ = tokio::time::timeout(HELD, reading).await;
+            status
+        }
+        _ = &mut reading => child.wait().await,
+    }
+}
+
+async fn expiry(timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -160,5 +197,51 @@ pub(super) fn go_words(error: &std::io::Error) -> String {
         Some(libc::EISDIR) => "is a directory".to_owned(),
         Some(libc::ENOTEMPTY) => "directory not empty".to_owned(),
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Daemon;
+
+    /// What a script comes to, and how long its reply took.
+    async fn run(script: &str) -> (serde_json::Value, Duration) {
+        let toolbox = Toolbox {
+            home: std::env::temp_dir(),
+            own_pid_namespace: false,
+            daemon: Daemon::default(),
+            ignore_envs: false,
+            shell: "/bin/sh".into(),
+        };
+        let job = Job {
+            script: script.to_owned(),
+            cwd: None,
+            envs: BTreeMap::new(),
+            timeout: None,
+        };
+        let start = tokio::time::Instant::now();
+        let Ok(Json(reply)) = job.run(&toolbox).await else {
+            panic!("{script} was refused");
+        };
+        (reply, start.elapsed())
+    }
+
+    /// The clock is stopped, and jumps when nothing but time is waited for.
+    #[tokio::test(start_paused = true)]
+    async fn a_background_child_with_the_pipe_holds_the_reply_for_30_seconds() {
+        let (reply, took) = run("sleep 1000 & echo $!").await;
+        assert_eq!(reply["exitCode"], 0);
+        let pid = reply["result"].as_str().map(str::trim);
+        let pid = pid.and_then(|pid| pid.parse().ok());
+        super::super::tree::signal(&[pid.expect("a pid")], libc::SIGKILL);
+        assert!(took >= HELD, "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn a_background_child_that_ends_holds_the_reply_no_longer() {
+        let (reply, took) = run("(sleep 0.1; echo late) & echo early").await;
+        assert_eq!(reply["result"], "early\nlate\n");
+        assert!(took < HELD, "{took:?}");
     }
 }

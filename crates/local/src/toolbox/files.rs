@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::daemon::{Reply, Toolbox};
 use super::execute::go_words;
 use crate::clock::rfc3339;
+use crate::options::Daemon;
 use crate::problem::Problem;
 use crate::route::{Route, delete, get, post};
 
@@ -34,22 +35,30 @@ pub(super) fn routes() -> Vec<Route<Arc<Toolbox>>> {
     ]
 }
 
-/// The error of a file operation, as the API names it.
+/// The error of looking at a path, as the API names it.
 pub(super) fn failed(error: &io::Error, path: &str) -> Problem {
     match error.raw_os_error() {
         Some(libc::ENOENT) => {
-            Problem::not_found(format!("not found: file not found: {path}")).code("FILE_NOT_FOUND")
+            Problem::not_found(format!("file not found: {path}")).code("FILE_NOT_FOUND")
         }
         Some(libc::EACCES | libc::EPERM | libc::EROFS) => {
-            let message = format!("forbidden: {}: {path}", go_words(error));
+            let message = format!("{}: {path}", go_words(error));
             Problem::new(StatusCode::FORBIDDEN, message).code("FILE_ACCESS_DENIED")
         }
-        _ => Problem::bad_request(format!("bad request: {}: {path}", go_words(error))),
+        _ => Problem::bad_request(format!("{}: {path}", go_words(error))),
+    }
+}
+
+/// The error of a change, all of which are the request's fault to 0.190.
+pub(super) fn unchanged(toolbox: &Toolbox, error: &io::Error, path: &str) -> Problem {
+    match toolbox.daemon {
+        Daemon::V0_190 => Problem::bad_request(go_words(error)),
+        Daemon::V0_216 => failed(error, path),
     }
 }
 
 pub(super) fn invalid(message: impl std::fmt::Display) -> Problem {
-    Problem::bad_request(format!("bad request: {message}")).code("INVALID_FILE_PATH")
+    Problem::bad_request(format!("invalid file path: {message}")).code("INVALID_FILE_PATH")
 }
 
 pub(super) fn required(path: Option<String>) -> Result<String, Problem> {
@@ -95,7 +104,7 @@ pub(super) struct At {
     group: Option<String>,
 }
 
-async fn list(State(toolbox): State<Arc<Toolbox>>, Query(at): Query<At>) -> Reply {
+pub(super) async fn list(State(toolbox): State<Arc<Toolbox>>, Query(at): Query<At>) -> Reply {
     let given = at
         .path
         .filter(|p| !p.is_empty())
@@ -108,11 +117,13 @@ async fn list(State(toolbox): State<Arc<Toolbox>>, Query(at): Query<At>) -> Repl
         return Err(invalid(format!("path is not a directory: {given}")));
     }
     let mut found = Vec::new();
-    let nested = at.depth.is_some();
+    // Older daemons do not know it.
+    let depth = at.depth.filter(|_| toolbox.daemon != Daemon::V0_190);
+    let nested = depth.is_some();
     walk(
         &root,
         Path::new(""),
-        at.depth.unwrap_or(1).max(1),
+        depth.unwrap_or(1).max(1),
         nested,
         &mut found,
     )
@@ -182,12 +193,12 @@ async fn folder(
         .create(&path)
         .map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => invalid(format!("not a directory: {given}")),
-            _ => failed(&e, &given),
+            _ => unchanged(&toolbox, &e, &given),
         })?;
     Ok(StatusCode::CREATED)
 }
 
-async fn remove(
+pub(super) async fn remove(
     State(toolbox): State<Arc<Toolbox>>,
     Query(at): Query<At>,
 ) -> Result<StatusCode, Problem> {
@@ -207,7 +218,7 @@ async fn remove(
             "bad request: cannot delete directory without recursive flag",
         ));
     };
-    removed.map_err(|e| failed(&e, &given))?;
+    removed.map_err(|e| unchanged(&toolbox, &e, &given))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -224,6 +235,8 @@ async fn rename(
     let (source, destination) = (required(ends.source)?, required(ends.destination)?);
     let (from, to) = (toolbox.path(&source), toolbox.path(&destination));
     fs::symlink_metadata(&from).map_err(|e| failed(&e, &source))?;
+    let parent = to.parent().unwrap_or(&to);
+    fs::metadata(parent).map_err(|e| failed(&e, &destination))?;
     if fs::symlink_metadata(&to).is_ok() {
         return Err(Problem::conflict(format!(
             "conflict: destination already exists: {destination}"
@@ -243,7 +256,7 @@ async fn rename(
                 return Err(Problem::internal(String::from_utf8_lossy(&moved.stderr)));
             }
         }
-        done => done.map_err(|e| failed(&e, &destination))?,
+        done => done.map_err(|e| unchanged(&toolbox, &e, &destination))?,
     }
     Ok(StatusCode::OK)
 }
@@ -257,7 +270,7 @@ async fn permissions(
     fs::metadata(&path).map_err(|e| failed(&e, &given))?;
     if let Some(mode) = octal(at.mode.as_deref())? {
         let mode = fs::Permissions::from_mode(mode);
-        fs::set_permissions(&path, mode).map_err(|e| failed(&e, &given))?;
+        fs::set_permissions(&path, mode).map_err(|e| unchanged(&toolbox, &e, &given))?;
     }
     let id = |name: Option<String>, table: &str| -> Result<u32, Problem> {
         let Some(name) = name.filter(|n| !n.is_empty()) else {
@@ -280,7 +293,7 @@ async fn permissions(
         let name = CString::new(path.as_os_str().as_bytes()).map_err(invalid)?;
         // SAFETY: `name` is a C string that outlives the call.
         if unsafe { libc::chown(name.as_ptr(), owner, group) } != 0 {
-            return Err(failed(&io::Error::last_os_error(), &given));
+            return Err(unchanged(&toolbox, &io::Error::last_os_error(), &given));
         }
     }
     Ok(StatusCode::OK)

@@ -3,16 +3,21 @@
 //! It serves the unix socket that it inherits as standard input and opens no other. Requests come
 //! from the server, which has checked the key; nothing in here knows a key.
 //!
-//! Absent and answered 501: PTYs, the interpreter and `code-run`, git, LSP, computer use, `/env`,
+//! Absent and answered 501: the interpreter and `code-run`, git, LSP, computer use, `/env`,
 //! system metrics.
 
 mod daemon;
+mod drain;
+mod errors;
 mod execute;
 mod files;
 mod ports;
+mod pty;
+mod pty_socket;
 mod search;
 mod sessions;
 mod shell;
+mod terminal;
 mod transfer;
 mod tree;
 
@@ -20,20 +25,23 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{self, Next};
-use axum::response::Response;
-use axum::routing::{any, post};
+use axum::middleware;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, delete, get, post};
 use axum::{Json, Router};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::body::read_to_the_end;
-use crate::installation::DAEMON_VERSION;
-use crate::options::ToolboxOptions;
+use crate::installation::OLD_DAEMON_VERSION;
+use crate::options::{Daemon, ToolboxOptions};
 use crate::problem::Problem;
-use crate::route::{self, Name, Route, get};
+use crate::route::{self, Name, Route};
 use daemon::Toolbox;
+use drain::Drain;
+use pty::Ptys;
 use sessions::Sessions;
 
 /// Serves standard input until it is killed.
@@ -49,11 +57,14 @@ pub(crate) fn run(options: ToolboxOptions) -> Result<()> {
     // SAFETY: both descriptors are open; standard input is not used by anything else.
     unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), 0) };
     let shell = shell::find();
-    let sessions = Arc::new(Sessions::new(&options.home, &shell));
+    let sessions = Arc::new(Sessions::new(&options.home, &shell, options.daemon));
+    let ptys = Ptys::new(options.home.clone(), shell.clone(), options.daemon);
+    let ptys = Arc::new(ptys);
     let toolbox = Arc::new(Toolbox {
         shell,
         home: options.home,
         own_pid_namespace: options.own_pid_namespace,
+        daemon: options.daemon,
         ignore_envs: options.ignore_envs,
     });
     if !toolbox.own_pid_namespace {
@@ -69,19 +80,19 @@ pub(crate) fn run(options: ToolboxOptions) -> Result<()> {
         .build()?
         .block_on(async {
             let listener = tokio::net::UnixListener::from_std(listener)?;
-            Ok(axum::serve(listener, router(toolbox, sessions)).await?)
+            Ok(axum::serve(listener, router(toolbox, sessions, ptys)).await?)
         })
 }
 
-/// The routes that clients know, without those of sessions.
+/// The routes that clients know, without those of sessions and terminals.
 fn routes() -> Vec<Route<Arc<Toolbox>>> {
     let mut all = vec![
-        get("/version", version),
-        get("/work-dir", home),
-        get("/user-home-dir", home),
+        route::get("/version", version),
+        route::get("/work-dir", home),
+        route::get("/user-home-dir", home),
         route::post("/process/execute", execute::execute),
-        get("/port", ports::list),
-        get("/port/{port}/in-use", ports::in_use),
+        route::get("/port", ports::list),
+        route::get("/port/{port}/in-use", ports::in_use),
     ];
     all.extend(files::routes());
     all.extend(transfer::routes());
@@ -93,35 +104,80 @@ fn routes() -> Vec<Route<Arc<Toolbox>>> {
 pub(crate) fn route_names() -> Vec<Name> {
     let mut all = route::names(routes());
     all.extend(route::names(sessions::routes()));
+    all.extend(route::names(pty::routes()));
     all
 }
 
-fn router(toolbox: Arc<Toolbox>, sessions: Arc<Sessions>) -> Router {
+fn router(toolbox: Arc<Toolbox>, sessions: Arc<Sessions>, ptys: Arc<Ptys>) -> Router {
+    let drain = Arc::new(Drain::new());
+    let end = End {
+        toolbox: toolbox.clone(),
+        ptys: ptys.clone(),
+        drain: drain.clone(),
+    };
+    let mut terminals = route::router(pty::routes());
+    if toolbox.daemon != Daemon::V0_190 {
+        terminals = terminals.route("/process/pty/create-connect", get(pty::create_connect));
+    }
+    let daemon = toolbox.daemon;
     route::router(routes())
+        .route("/files/", get(files::list).delete(files::remove))
+        .route("/project-dir", get(home))
         .layer(middleware::map_request(read_to_the_end))
         // How the server itself asks, which its proxy lets nobody else do.
         .route("/proxy/{port}", any(ports::proxy))
         .route("/proxy/{port}/", any(ports::proxy))
         .route("/proxy/{port}/{*path}", any(ports::proxy))
-        .route("/_stop", post(stop))
-        .route("/_processes", axum::routing::get(processes))
+        .route("/_processes", get(processes))
         .with_state(toolbox)
         .merge(route::router(sessions::routes()).with_state(sessions))
+        .route(
+            "/process/session/entrypoint",
+            delete(sessions::delete_entrypoint),
+        )
+        .merge(terminals.with_state(ptys))
+        .merge(Router::new().route("/_stop", post(stop)).with_state(end))
         .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn(render))
+        .layer(middleware::from_fn_with_state(daemon, errors::render))
+        .layer(middleware::from_fn_with_state(drain, drain::count))
 }
 
-async fn version() -> Json<Value> {
-    Json(json!({ "version": DAEMON_VERSION }))
+async fn version(State(toolbox): State<Arc<Toolbox>>) -> Json<Value> {
+    let version = match toolbox.ignore_envs {
+        true => OLD_DAEMON_VERSION,
+        false => toolbox.daemon.version(),
+    };
+    Json(json!({ "version": version }))
 }
 
 async fn home(State(toolbox): State<Arc<Toolbox>>) -> Json<Value> {
     Json(json!({ "dir": toolbox.home }))
 }
 
-async fn stop(State(toolbox): State<Arc<Toolbox>>) -> StatusCode {
-    tree::end_all(toolbox.own_pid_namespace).await;
+/// What ends with the daemon.
+#[derive(Clone)]
+struct End {
+    toolbox: Arc<Toolbox>,
+    ptys: Arc<Ptys>,
+    drain: Arc<Drain>,
+}
+
+#[derive(Deserialize)]
+struct Stop {
+    /// Whether requests in progress get a moment.
+    #[serde(default)]
+    drain: bool,
+}
+
+async fn stop(State(end): State<End>, Query(stop): Query<Stop>) -> StatusCode {
+    if stop.drain {
+        end.drain.finish().await;
+    }
+    // Interactive shells ignore what ends everything else.
+    end.ptys.hang_up();
+    tree::end_all(end.toolbox.own_pid_namespace).await;
     StatusCode::NO_CONTENT
 }
 
@@ -129,49 +185,21 @@ async fn processes(State(toolbox): State<Arc<Toolbox>>) -> Json<Value> {
     Json(json!({ "processes": tree::command_lines(toolbox.own_pid_namespace) }))
 }
 
-async fn unknown(request: Request) -> Problem {
+async fn unknown(request: Request) -> Response {
     let path = request.uri().path();
     let later = [
-        "/process/pty",
         "/process/interpreter",
         "/process/code-run",
         "/git",
         "/lsp",
+        "/computeruse",
+        "/env",
+        "/system",
+        "/init",
     ];
-    let more = ["/computeruse", "/env", "/system", "/init"];
-    if later
-        .iter()
-        .chain(&more)
-        .any(|known| path.starts_with(known))
-    {
+    if later.iter().any(|known| path.starts_with(known)) {
         let message = format!("daytona-local does not have {path}");
-        return Problem::new(StatusCode::NOT_IMPLEMENTED, message);
+        return Problem::new(StatusCode::NOT_IMPLEMENTED, message).into_response();
     }
-    Problem::not_found(format!("not found: {} {path}", request.method()))
-}
-
-/// Gives every error its body.
-async fn render(request: Request, next: Next) -> Response {
-    let (method, path) = (
-        request.method().to_string(),
-        request.uri().path().to_owned(),
-    );
-    let reply = next.run(request).await;
-    if let Some(problem) = reply.extensions().get::<Problem>() {
-        return problem.toolbox(&method, &path);
-    }
-    let is_text = reply
-        .headers()
-        .get("content-type")
-        .is_some_and(|t| t.as_bytes().starts_with(b"text/plain"));
-    if reply.status().is_client_error() && is_text {
-        // axum's own words for a query that does not parse, a wrong method, ...
-        let reason = reply
-            .status()
-            .canonical_reason()
-            .unwrap_or("error")
-            .to_lowercase();
-        return Problem::new(reply.status(), reason).toolbox(&method, &path);
-    }
-    reply
+    errors::no_such_route()
 }

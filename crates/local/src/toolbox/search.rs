@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::daemon::{Reply, Toolbox, parse};
 use super::execute::go_words;
-use super::files::{failed, required};
+use super::files::required;
 use crate::problem::{Fields, Problem};
 use crate::route::{Route, get, post};
 
@@ -38,15 +38,21 @@ struct What {
     pattern: Option<String>,
 }
 
-/// Everything below `root`, itself first, in name order; links are not followed.
+/// Everything below `root`, itself first, in name order; links are not followed. What is not there is
+/// nothing. A relative path is relative to the work directory, which is this process's, and so are
+/// those that come of it.
 fn tree(root: &Path) -> Vec<PathBuf> {
+    let Ok(metadata) = fs::symlink_metadata(root) else {
+        return Vec::new();
+    };
     let mut all = vec![root.to_owned()];
-    if fs::symlink_metadata(root).is_ok_and(|m| m.is_dir()) {
+    if metadata.is_dir() {
         let mut inner: Vec<_> = fs::read_dir(root)
             .into_iter()
             .flatten()
             .flatten()
             .map(|e| e.path())
+            .map(|path| path.strip_prefix(".").map(Path::to_owned).unwrap_or(path))
             .collect();
         inner.sort();
         all.extend(inner.iter().flat_map(|path| tree(path)));
@@ -62,10 +68,9 @@ async fn blocking<T: Send + 'static>(
         .map_err(Problem::internal)
 }
 
-async fn find(State(toolbox): State<Arc<Toolbox>>, Query(what): Query<What>) -> Reply {
+async fn find(Query(what): Query<What>) -> Reply {
     let (given, pattern) = (required(what.path)?, required(what.pattern)?);
-    let root = toolbox.path(&given);
-    fs::metadata(&root).map_err(|e| failed(&e, &given))?;
+    let root = PathBuf::from(given);
     blocking(move || {
         let mut found = Vec::new();
         for path in tree(&root) {
@@ -110,10 +115,9 @@ fn find_in(path: &Path, pattern: &[u8], found: &mut Vec<Value>) {
     }
 }
 
-async fn search(State(toolbox): State<Arc<Toolbox>>, Query(what): Query<What>) -> Reply {
+async fn search(Query(what): Query<What>) -> Reply {
     let (given, pattern) = (required(what.path)?, required(what.pattern)?);
-    let root = toolbox.path(&given);
-    fs::metadata(&root).map_err(|e| failed(&e, &given))?;
+    let root = PathBuf::from(given);
     // Braces mean themselves here, unlike in a glob.
     let literal = pattern.replace('{', "[{]").replace('}', "[}]");
     let glob = GlobBuilder::new(&literal)

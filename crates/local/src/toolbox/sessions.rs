@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path as FsPath, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ use super::daemon::{Reply, parse};
 use super::{shell, tree};
 use crate::ids;
 use crate::mutex::lock;
+use crate::options::Daemon;
 use crate::problem::{Fields, Problem};
 use crate::route::{self, Route, get, post};
 
@@ -62,6 +64,7 @@ pub(super) struct Sessions {
     /// Home and work directory.
     home: PathBuf,
     shell: PathBuf,
+    daemon: Daemon,
     dir: PathBuf,
     all: Mutex<HashMap<String, Arc<Session>>>,
 }
@@ -72,6 +75,8 @@ struct Session {
     stdin: tokio::sync::Mutex<ChildStdin>,
     commands: Mutex<Vec<Arc<Command>>>,
     ended: tokio::sync::watch::Sender<bool>,
+    /// Its shell is gone, be it deleted or not.
+    exited: AtomicBool,
 }
 
 struct Command {
@@ -84,13 +89,14 @@ struct Command {
 }
 
 impl Sessions {
-    pub(super) fn new(home: &FsPath, shell: &FsPath) -> Self {
+    pub(super) fn new(home: &FsPath, shell: &FsPath, daemon: Daemon) -> Self {
         let dir = home.join(".daytona/sessions");
         // What is left there is from before a restart, and those ids are dead.
         let _ = fs::remove_dir_all(&dir);
         Self {
             home: home.to_owned(),
             shell: shell.to_owned(),
+            daemon,
             dir,
             all: Mutex::default(),
         }
@@ -171,7 +177,12 @@ async fn create(State(sessions): State<Arc<Sessions>>, body: Bytes) -> Result<St
     let is_safe = id
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-    if id.is_empty() || !is_safe || id.starts_with('.') || id == ENTRYPOINT {
+    if id == ENTRYPOINT {
+        let message =
+            "bad request: provided session ID is reserved and cannot be created/overridden";
+        return Err(Problem::bad_request(message));
+    }
+    if id.is_empty() || !is_safe || id.starts_with('.') {
         return Err(Problem::bad_request("bad request: invalid session id"));
     }
     let mut all = lock(&sessions.all);
@@ -195,8 +206,13 @@ async fn create(State(sessions): State<Arc<Sessions>>, body: Bytes) -> Result<St
         stdin: tokio::sync::Mutex::new(stdin),
         commands: Mutex::default(),
         ended: tokio::sync::watch::Sender::new(false),
+        exited: AtomicBool::new(false),
     });
-    tokio::spawn(async move { child.wait().await });
+    let watched = session.clone();
+    tokio::spawn(async move {
+        let _ = child.wait().await;
+        watched.exited.store(true, Ordering::Relaxed);
+    });
     all.insert(id, session);
     Ok(StatusCode::CREATED)
 }
@@ -207,6 +223,11 @@ async fn list(State(sessions): State<Arc<Sessions>>) -> Json<Value> {
 
 async fn read(State(sessions): State<Arc<Sessions>>, Path(id): Path<String>) -> Reply {
     Ok(Json(sessions.find(&id)?.json()))
+}
+
+/// Reserved, and so deleted by nobody.
+pub(super) async fn delete_entrypoint() -> Problem {
+    Problem::bad_request("bad request: can't delete entrypoint session")
 }
 
 async fn delete(
@@ -244,6 +265,7 @@ async fn exec(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
+    not_the_entrypoint(&id, "execute command in entrypoint session")?;
     let body = parse(&body)?;
     let mut fields = Fields::of(&body)?;
     let text: String = fields.get("command", "a string").unwrap_or_default();
@@ -254,12 +276,49 @@ async fn exec(
         .unwrap_or(false);
     fields.finish()?;
     if text.trim().is_empty() {
-        return Err(Problem::bad_request("bad request: command is required"));
+        return Err(Problem::bad_request("bad request: command cannot be empty"));
     }
-    let session = sessions.find(&id)?;
-    let command = start(&sessions, &session, text, run_async, !quiet).await?;
+    let format = Format::of(&headers);
+    let done = run(&sessions, &id, text, run_async, !quiet, format).await;
+    let reply = done.map_err(|problem| match sessions.daemon {
+        // Whatever it was, this version says that it is its own fault.
+        Daemon::V0_190 => {
+            let message = format!("failed to execute command: {}", problem.message);
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, message).code("")
+        }
+        Daemon::V0_216 => problem,
+    })?;
+    let status = if run_async {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
+    Ok((status, Json(reply)).into_response())
+}
+
+fn not_the_entrypoint(id: &str, verb: &str) -> Result<(), Problem> {
+    match id {
+        ENTRYPOINT => Err(Problem::bad_request(format!("bad request: can't {verb}"))),
+        _ => Ok(()),
+    }
+}
+
+/// Runs a command and gives the whole answer; of one that goes on, the id and nothing else yet.
+async fn run(
+    sessions: &Sessions,
+    id: &str,
+    text: String,
+    run_async: bool,
+    echo: bool,
+    format: Format,
+) -> Result<Value, Problem> {
+    let session = sessions.find(id)?;
+    let command = start(sessions, &session, text, run_async, echo).await?;
+    let mut reply = json!({
+        "cmdId": command.id, "output": null, "stdout": null, "stderr": null, "exitCode": null,
+    });
     if run_async {
-        return Ok((StatusCode::ACCEPTED, Json(json!({ "cmdId": command.id }))).into_response());
+        return Ok(reply);
     }
     let mut ended = session.ended.subscribe();
     let mut pause = Duration::from_millis(1);
@@ -276,16 +335,14 @@ async fn exec(
         pause = (pause * 2).min(POLL);
     };
     let log = command.log();
-    let (stdout, stderr) = split(&log);
-    let mut reply = json!({ "cmdId": command.id, "exitCode": code });
-    if Format::of(&headers) == Format::Json {
-        reply["output"] = json!(text_of(&log));
+    reply["exitCode"] = json!(code);
+    reply["output"] = json!(format.text(&log));
+    if format == Format::Json {
+        let (stdout, stderr) = split(&log);
         reply["stdout"] = json!(stdout);
         reply["stderr"] = json!(stderr);
-    } else {
-        reply["output"] = json!(Format::of(&headers).text(&log));
     }
-    Ok(Json(reply).into_response())
+    Ok(reply)
 }
 
 async fn start(
@@ -359,11 +416,24 @@ async fn input(
     Path((session, command)): Path<(String, String)>,
     body: Bytes,
 ) -> Result<StatusCode, Problem> {
+    not_the_entrypoint(&session, "send input to entrypoint session")?;
     let body = parse(&body)?;
-    let command = sessions.find(&session)?.command(&command)?;
-    if command.exit_code().is_some() {
-        let gone = Problem::new(StatusCode::GONE, "gone: command has already completed");
-        return Err(gone.code("COMMAND_ALREADY_COMPLETED"));
+    let session = sessions.find(&session)?;
+    let gone = |message: String, code| {
+        let problem = Problem::new(StatusCode::GONE, message);
+        match sessions.daemon {
+            Daemon::V0_190 => problem,
+            Daemon::V0_216 => problem.code(code),
+        }
+    };
+    if session.exited.load(Ordering::Relaxed) {
+        let message = "gone: session process has exited".to_owned();
+        return Err(gone(message, "SESSION_ENDED"));
+    }
+    let command = session.command(&command)?;
+    if let Some(code) = command.exit_code() {
+        let message = format!("gone: command has already completed with exit code {code}");
+        return Err(gone(message, "COMMAND_ALREADY_COMPLETED"));
     }
     let mut data = body["data"].as_str().unwrap_or_default().to_owned();
     if !data.ends_with('\n') {

@@ -4,25 +4,22 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
-/// The first of zsh and bash in `/etc/shells`, else `$SHELL`, else `sh`: the daemon's own order.
+/// The shell that runs everything here.
 pub(crate) fn find() -> PathBuf {
     let listed = std::fs::read_to_string("/etc/shells").unwrap_or_default();
-    let called = |name: &str| {
-        let named = |line: &&str| line.rsplit('/').next() == Some(name) && Path::new(line).exists();
-        // The last one, as /usr/bin comes after /bin there and is what the daemon shows.
-        listed
-            .lines()
-            .map(str::trim)
-            .rfind(named)
-            .map(PathBuf::from)
-    };
-    called("zsh")
-        .or_else(|| called("bash"))
-        .or_else(|| {
-            std::env::var_os("SHELL")
-                .map(PathBuf::from)
-                .filter(|p| p.exists())
-        })
+    let by_default = std::env::var_os("SHELL").map(PathBuf::from);
+    choose(&listed, by_default, Path::exists)
+}
+
+/// zsh or else bash, if `/etc/shells` lists it; else `$SHELL`, else `sh`: the daemon's own order.
+fn choose(listed: &str, by_default: Option<PathBuf>, is_there: impl Fn(&Path) -> bool) -> PathBuf {
+    let listed: Vec<&str> = listed.lines().map(str::trim).collect();
+    ["/usr/bin/zsh", "/bin/zsh", "/usr/bin/bash", "/bin/bash"]
+        .into_iter()
+        .filter(|shell| listed.contains(shell))
+        .map(PathBuf::from)
+        .chain(by_default)
+        .find(|shell| is_there(shell))
         .unwrap_or_else(|| "/bin/sh".into())
 }
 
@@ -40,5 +37,34 @@ pub(crate) fn signal_group(leader: u32, signal: i32) {
     {
         // SAFETY: no memory is involved.
         unsafe { libc::kill(-leader, signal) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zsh_is_before_bash_and_both_are_before_the_environment() {
+        let all = "# list\n/bin/sh\n/bin/bash\n/usr/bin/bash\n/bin/zsh\n/usr/bin/zsh\n";
+        for (listed, by_default, missing, want) in [
+            (all, None, "", "/usr/bin/zsh"),
+            (all, None, "/usr/bin/zsh", "/bin/zsh"),
+            ("/bin/bash\n/bin/zsh\n", None, "", "/bin/zsh"),
+            (
+                "/bin/bash\n/usr/bin/bash\n",
+                Some("/bin/dash"),
+                "",
+                "/usr/bin/bash",
+            ),
+            ("#/bin/zsh\n/bin/bash\n", None, "", "/bin/bash"),
+            ("/bin/sh\n", Some("/bin/dash"), "", "/bin/dash"),
+            ("/bin/sh\n", Some("/bin/dash"), "/bin/dash", "/bin/sh"),
+            ("", None, "", "/bin/sh"),
+        ] {
+            let is_there = |path: &Path| path != Path::new(missing);
+            let found = choose(listed, by_default.map(PathBuf::from), is_there);
+            assert_eq!(found, Path::new(want), "{listed:?} without {missing:?}");
+        }
     }
 }

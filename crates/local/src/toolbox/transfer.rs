@@ -11,20 +11,23 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::multipart::Field;
+use axum::extract::multipart::{Field, MultipartRejection};
 use axum::extract::{FromRequest as _, Multipart, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
-use super::daemon::{Toolbox, parse};
+use super::daemon::Toolbox;
+use super::errors::no_such_route;
 use super::execute::go_words;
-use super::files::{At, failed, invalid, required};
-use crate::problem::{Fields, Problem};
+use super::files::{At, failed, invalid, required, unchanged};
+use crate::options::Daemon;
+use crate::problem::Problem;
 use crate::route::{Route, get, post};
 
 const BOUNDARY: &str = "DAYTONA-FILE-BOUNDARY";
@@ -133,14 +136,18 @@ async fn upload_v2(
     State(toolbox): State<Arc<Toolbox>>,
     Query(at): Query<At>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Response, Problem> {
+    if toolbox.daemon == Daemon::V0_190 {
+        return Ok(no_such_route());
+    }
     let given = store(&toolbox, at.path, request).await?;
     let name = Path::new(&given)
         .file_name()
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    Ok(Json(json!({ "name": name, "path": given, "type": "file" })))
+    let reply = json!({ "name": name, "path": given, "type": "file" });
+    Ok(Json(reply).into_response())
 }
 
 /// Writes the body, or its field `file`, to `path`.
@@ -160,7 +167,9 @@ async fn store(
             .into_body()
             .into_data_stream()
             .map_err(io::Error::other);
-        write(&path, body).await.map_err(|e| failed(&e, &given))?;
+        write(&path, body)
+            .await
+            .map_err(|e| unchanged(toolbox, &e, &given))?;
         return Ok(given);
     }
     let mut form = Multipart::from_request(request, &())
@@ -174,7 +183,7 @@ async fn store(
         if field.name() == Some("file") {
             write(&path, field_content(field))
                 .await
-                .map_err(|e| failed(&e, &given))?;
+                .map_err(|e| unchanged(toolbox, &e, &given))?;
             return Ok(given);
         }
     }
@@ -216,7 +225,14 @@ async fn write(path: &Path, content: impl Stream<Item = io::Result<Bytes>>) -> i
     Ok(written)
 }
 
-async fn bulk_upload(State(toolbox): State<Arc<Toolbox>>, mut form: Multipart) -> Response {
+async fn bulk_upload(
+    State(toolbox): State<Arc<Toolbox>>,
+    form: Result<Multipart, MultipartRejection>,
+) -> Response {
+    let Ok(mut form) = form else {
+        let errors = json!({ "errors": ["invalid multipart form"] });
+        return (StatusCode::BAD_REQUEST, Json(errors)).into_response();
+    };
     let (mut files, mut errors) = (Vec::new(), Vec::new());
     let mut paths: HashMap<String, String> = HashMap::new();
     loop {
@@ -265,19 +281,17 @@ async fn bulk_upload(State(toolbox): State<Arc<Toolbox>>, mut form: Multipart) -
         .into_response()
 }
 
-async fn bulk_download(
-    State(toolbox): State<Arc<Toolbox>>,
-    body: Bytes,
-) -> Result<Response, Problem> {
-    let body = parse(&body)?;
-    let mut fields = Fields::of(&body)?;
-    let paths: Vec<String> = fields.get("paths", "a list of strings").unwrap_or_default();
-    fields.finish()?;
-    if paths.is_empty() {
-        return Err(Problem::bad_request(
-            "bad request: request body must be {\"paths\": [ ... ]}",
-        ));
-    }
+#[derive(Deserialize)]
+struct Wanted {
+    paths: Vec<String>,
+}
+
+async fn bulk_download(State(toolbox): State<Arc<Toolbox>>, body: Bytes) -> Response {
+    let body: Option<Wanted> = serde_json::from_slice(&body).ok();
+    let Some(Wanted { paths }) = body.filter(|body| !body.paths.is_empty()) else {
+        let error = "request body must be {\"paths\": [ ... ]} and non-empty";
+        return (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response();
+    };
     let parts = stream::iter(paths).then(move |given| {
         let toolbox = toolbox.clone();
         async move { part(&toolbox, &given).await }
@@ -285,7 +299,7 @@ async fn bulk_download(
     let end = stream::once(async { Ok(Bytes::from(format!("\r\n--{BOUNDARY}--\r\n"))) });
     let kind = format!("multipart/form-data; boundary={BOUNDARY}");
     let body = Body::from_stream(parts.flatten().chain(end));
-    Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
+    ([(header::CONTENT_TYPE, kind)], body).into_response()
 }
 
 type Part = std::pin::Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
