@@ -11,6 +11,7 @@ mod entrance;
 mod isolation;
 mod lifecycle;
 mod list;
+mod network;
 mod proxy;
 mod sandbox;
 mod snapshots;
@@ -58,12 +59,13 @@ async fn serve(options: ServeOptions) -> Result<()> {
         Some(key) => key,
         None => store.key()?,
     };
-    let walls = isolation::Walls::new(
+    let mut walls = isolation::Walls::new(
         options.isolation,
         options.network,
         options.programs.clone(),
         store.root(),
     )?;
+    walls.connect(options.allow_host.clone()).await?;
     let sandboxes = lifecycle::Sandboxes::load(store, walls, options.test_controls)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
         .await
@@ -80,6 +82,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
         .then(|| Arc::new(Controls::new(sandboxes.clone())));
     let entrance = Arc::new(Entrance::new(app.clone(), controls));
     tokio::spawn(sandboxes.clone().keep_time());
+    tokio::spawn(sandboxes.clone().keep_networks());
     tokio::spawn(accept(entrance, listener));
     announce(&app, options.print)?;
     wait_for_end(options.exit_with_parent).await?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::network::policy::Policy;
 use super::snapshots::{self, Quirk, Size};
 use crate::clock::rfc3339;
 use crate::ids;
@@ -94,6 +95,9 @@ pub(crate) struct Record {
     pub(crate) preview_token: String,
     #[serde(default)]
     pub(crate) signed_previews: Vec<SignedPreview>,
+    /// What it may reach.
+    #[serde(default)]
+    pub(crate) network: Policy,
 }
 
 /// What the clock asks for.
@@ -138,6 +142,8 @@ impl Record {
             .get("autoArchiveInterval", "an integer")
             .unwrap_or(10_080);
         let auto_delete: i64 = fields.get("autoDeleteInterval", "an integer").unwrap_or(-1);
+        let mut network = Policy::default();
+        network.change(&mut fields);
         if auto_stop < 0 {
             fields.complain("autoStopInterval must not be negative".to_owned());
         }
@@ -204,6 +210,7 @@ impl Record {
             last_activity_at: now,
             preview_token: ids::token(),
             signed_previews: Vec::new(),
+            network,
         })
     }
 
@@ -240,7 +247,6 @@ impl Record {
             "user": self.user,
             "labels": self.labels,
             "public": self.public,
-            "networkBlockAll": false,
             "target": self.target,
             "cpu": self.cpu,
             "gpu": 0,
@@ -261,6 +267,7 @@ impl Record {
             "runnerId": REGION,
             "toolboxProxyUrl": toolbox_url,
         });
+        self.network.write(&mut item);
         for (field, value) in [
             ("snapshot", &self.snapshot),
             ("errorReason", &self.error_reason),
