@@ -17,6 +17,8 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..")
 export const PROGRAMS = [
   { names: "git", package: "git", why: "packs the project and lands the work, on the host and in sandboxes" },
   { names: "bwrap", package: "bubblewrap", why: "daytona-local's sandboxes" },
+  { names: "slirp4netns", package: "slirp4netns", why: "networks of daytona-local's sandboxes that lead outward" },
+  { names: "ip", package: "iproute2", why: "a machine outside of the one that sandboxes are on, in tests of their networks" },
   { names: "bash sh", package: "bash", why: "OpenCode's own bash tool, the runner, sandbox-shell" },
   { names: "gzip", package: "gzip", why: "unpacks the runner in a sandbox" },
   { names: "curl", package: "curl", why: "webfetch and websearch in a sandbox" },

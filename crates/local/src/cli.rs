@@ -1,4 +1,4 @@
-//! The command line. `serve` is the default; `toolbox` is for the server's own use.
+//! The command line. `serve` is the default; `toolbox` and `wiring` are for the server's own use.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::options::{ServeOptions, ToolboxOptions};
-use crate::{server, toolbox};
+use crate::{server, toolbox, wiring};
 
 #[derive(Parser)]
 #[command(
@@ -19,6 +19,8 @@ pub(crate) enum Cli {
     Serve(ServeOptions),
     #[command(hide = true)]
     Toolbox(ToolboxOptions),
+    #[command(hide = true)]
+    Wiring,
 }
 
 /// Runs the program named by the command line.
@@ -28,6 +30,7 @@ pub fn main() -> ExitCode {
     let named = [
         "serve",
         "toolbox",
+        "wiring",
         "help",
         "-h",
         "--help",
@@ -41,6 +44,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse_from(args) {
         Cli::Serve(options) => server::run(options),
         Cli::Toolbox(options) => toolbox::run(options),
+        Cli::Wiring => wiring::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

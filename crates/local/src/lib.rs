@@ -1,10 +1,10 @@
 //! A Daytona-compatible server on loopback: real sandboxes, real processes, no account.
 //!
-//! Two programs in one binary. `serve` is the control plane (`/api`), the toolbox proxy
+//! Three programs in one binary. `serve` is the control plane (`/api`), the toolbox proxy
 //! (`/toolbox/{id}`) and the previews (a port each, and `{port}-{id}.localhost`). `toolbox` is the daemon that
 //! the server starts inside every sandbox; it is reached through a unix socket it inherits as its
 //! standard input, so no sandbox has a network path to the server and none can be swapped for
-//! another.
+//! another. `wiring` sets the routes of a sandbox that has a network, and ends.
 //!
 //! What it never does: listen on anything but 127.0.0.1, answer a request without the key, or pass
 //! the key, the server's environment or the server's files into a sandbox.
@@ -24,5 +24,6 @@ mod relay;
 mod route;
 mod server;
 mod toolbox;
+mod wiring;
 
 pub use cli::main;

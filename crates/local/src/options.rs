@@ -1,5 +1,6 @@
 //! The options of the two programs.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -20,12 +21,15 @@ pub(crate) struct ServeOptions {
     /// What separates a sandbox from this machine
     #[arg(long, value_enum, default_value_t = Isolation::Bwrap)]
     pub(crate) isolation: Isolation,
-    /// What a sandbox can reach: only itself, or whatever this machine can
+    /// What a sandbox can reach: only itself, what is outside of this machine, or whatever this machine can
     #[arg(long, value_enum, default_value_t = Network::None)]
     pub(crate) network: Network,
     /// What links of previews look like: http://127.0.0.1:PORT, or http://PORT-ID.localhost:PORT
     #[arg(long, value_enum, default_value_t = PreviewAddress::Port)]
     pub(crate) previews: PreviewAddress,
+    /// With `--network outbound`: a TCP port of this machine that sandboxes reach under this same address, as 127.0.0.1:3000; may be repeated
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) allow_host: Vec<SocketAddr>,
     /// Directory of the only programs that sandboxes find [default: those of this machine]
     #[arg(long, value_name = "DIR", env = "DAYTONA_LOCAL_PROGRAMS")]
     pub(crate) programs: Option<PathBuf>,
@@ -72,6 +76,8 @@ pub(crate) enum Isolation {
 pub(crate) enum Network {
     /// A loopback of its own and nothing else
     None,
+    /// A network of its own with access outward, and to no address of this machine
+    Outbound,
     /// This machine's network
     Host,
 }

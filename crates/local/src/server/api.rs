@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use super::list;
+use super::network::policy::Policy;
 use super::preview;
 use super::sandbox::{Record, SignedPreview, clamp_archive};
 use super::snapshots::{self, Made, Stage};
@@ -48,6 +49,10 @@ pub(super) fn routes() -> Vec<Route<Arc<App>>> {
         post(
             "/sandbox/{sandboxIdOrName}/autodelete/{interval}",
             auto_delete,
+        ),
+        post(
+            "/sandbox/{sandboxIdOrName}/network-settings",
+            network_settings,
         ),
         post("/sandbox/{sandboxId}/last-activity", last_activity),
         get("/sandbox/{sandboxId}/toolbox-proxy-url", toolbox_url),
@@ -259,6 +264,26 @@ async fn auto_delete(
     Path((which, minutes)): Path<(String, i64)>,
 ) -> Reply {
     app.change(&which, |record| record.auto_delete = minutes)
+}
+
+async fn network_settings(
+    State(app): State<Arc<App>>,
+    Path(which): Path<String>,
+    body: Bytes,
+) -> Reply {
+    let body = parse(&body)?;
+    let sandbox = app.sandboxes.find(&which)?;
+    let change = |policy: &mut Policy| {
+        let mut fields = Fields::of(&body)?;
+        if policy.change(&mut fields) == 0 {
+            fields.complain(
+                "one of networkBlockAll, networkAllowList, domainAllowList must be given"
+                    .to_owned(),
+            );
+        }
+        fields.finish()
+    };
+    Ok(app.dto(&app.sandboxes.set_network(&sandbox, change).await?))
 }
 
 async fn last_activity(

@@ -26,6 +26,8 @@ pub(super) const USER: u32 = 61_000;
 /// covers one of them, in the sandbox's own mount namespace only.
 const PLACES: &[&str] = &["/mnt", "/media", "/srv", "/opt"];
 
+const TUN: &str = "/dev/net/tun";
+
 pub(super) fn is_root() -> bool {
     // SAFETY: cannot fail and touches no memory.
     unsafe { libc::geteuid() == 0 }
@@ -118,11 +120,49 @@ fn c_string(path: &Path) -> Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
 }
 
-fn check(result: libc::c_int) -> io::Result<()> {
+pub(super) fn check(result: libc::c_int) -> io::Result<()> {
     if result == -1 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Makes `command` run as `user`, with a device for network interfaces that this user may open.
+pub(super) fn tunnel(command: &mut Command, user: u32) {
+    let for_all = fs::metadata(TUN).is_ok_and(|tun| tun.mode() & 0o006 == 0o006);
+    // SAFETY: between fork and exec only system calls are made, with memory of before.
+    unsafe {
+        command.pre_exec(move || {
+            if !for_all {
+                own_tunnel()?;
+            }
+            drop_to(user)
+        });
+    }
+}
+
+/// Puts the device where it is on other machines, in a mount namespace of this process. A process
+/// needs capabilities to make an interface with it, which it has in a sandbox's namespace only.
+fn own_tunnel() -> io::Result<()> {
+    // SAFETY: every pointer is a C string that outlives its call, or null where that is allowed.
+    unsafe {
+        check(libc::unshare(libc::CLONE_NEWNS))?;
+        let (none, slave) = (ptr::null(), libc::MS_REC | libc::MS_SLAVE);
+        check(libc::mount(none, c"/".as_ptr(), none, slave, ptr::null()))?;
+        let (kind, mode) = (c"tmpfs".as_ptr(), c"mode=0755".as_ptr());
+        let flags = libc::MS_NOSUID;
+        check(libc::mount(
+            kind,
+            c"/dev/net".as_ptr(),
+            kind,
+            flags,
+            mode.cast(),
+        ))?;
+        let device = libc::makedev(10, 200);
+        let tun = c"/dev/net/tun".as_ptr();
+        check(libc::mknod(tun, libc::S_IFCHR | 0o666, device))?;
+        check(libc::chmod(tun, 0o666))
+    }
 }
 
 /// Makes the mount namespace. Allocates nothing.

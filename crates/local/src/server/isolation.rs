@@ -1,7 +1,7 @@
 //! The wall around a sandbox: which files it sees, which it can write, what environment it has.
 //!
-//! With bubblewrap a sandbox has its own user, pid, ipc, uts and (by default) network namespace. It
-//! sees the host's programs and libraries read-only, a handful of harmless files from `/etc`, and
+//! With bubblewrap a sandbox has its own user, pid, ipc, uts and (unless it is the host's) network
+//! namespace; what is done for that to lead outward is in [`super::network`]. It sees the host's programs and libraries read-only, a handful of harmless files from `/etc`, and
 //! two writable directories: its home and `/tmp`. It never sees the host's home directories, the
 //! data directory, the key, or the server's environment. The only part of this server inside it is
 //! the program itself, read-only.
@@ -16,16 +16,20 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Seek as _, Write as _};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use tokio::process::Command;
 
 use super::demote::{self, Stage};
+use super::network::policy::Policy;
+use super::network::{Gate, GateOfBwrap, Outbound, RESOLVER};
 use super::sandbox::Record;
 use super::snapshots::{self, Quirk};
 use crate::installation::ORGANIZATION;
@@ -87,6 +91,7 @@ const HIDDEN_PROC: &[&str] = &[
 pub(crate) struct Walls {
     isolation: Isolation,
     network: Network,
+    outbound: Option<Outbound>,
     program: PathBuf,
     /// By its full path, so that the search path of this process stays out of the sandbox's init.
     bwrap: PathBuf,
@@ -116,6 +121,7 @@ impl Walls {
         let mut walls = Self {
             isolation,
             network,
+            outbound: None,
             program,
             bwrap,
             user: None,
@@ -172,11 +178,73 @@ impl Walls {
         }
     }
 
-    /// The command that runs the toolbox of `record`, whose directory is `dir`.
-    pub(crate) fn command(&self, record: &Record, dir: &Path) -> Result<Command> {
+    /// Gets ready to give sandboxes networks of their own, and makes one to see that it works.
+    pub(crate) async fn connect(&mut self, allowed: Vec<SocketAddr>) -> Result<()> {
+        if self.network != Network::Outbound {
+            ensure!(
+                allowed.is_empty(),
+                "--allow-host is for sandboxes that have a network of their own: give --network outbound"
+            );
+            return Ok(());
+        }
+        ensure!(
+            self.isolation == Isolation::Bwrap,
+            "--network outbound needs --isolation bwrap: without a wall there is no other network"
+        );
+        let outbound = Outbound::new(allowed, self.user).await?;
+        let (mut gate, ends) = Gate::new()?;
+        let mut command = std::process::Command::new(&self.bwrap);
+        command.env_clear().current_dir("/").stdin(Stdio::null());
+        let mut args = Args::default();
+        args.words("--unshare-user --uid 1000 --gid 1000 --unshare-pid --unshare-net");
+        args.words("--die-with-parent");
+        args.gate(&ends);
+        command.args(args.0);
+        let mut program = self.program.clone();
+        if let Some(user) = self.user {
+            let mut stage = Stage::new(&[&self.program, &self.shared, &self.bwrap])?;
+            program = stage.file(&self.program)?;
+            stage.enter(&mut command, user);
+        }
+        command.args("--ro-bind / / --proc /proc --dev /dev".split(' '));
+        command.arg(program).arg("--version").stdout(Stdio::null());
+        inherit(&mut command, ends);
+        let mut command = Command::from(command);
+        let _trial = command
+            .kill_on_drop(true)
+            .spawn()
+            .context("start bubblewrap")?;
+        drop(command);
+        let made = outbound.attach(&mut gate, Policy::default()).await;
+        made.context("--network outbound does not work on this machine")?;
+        self.outbound = Some(outbound);
+        Ok(())
+    }
+
+    /// What kind of network sandboxes have.
+    pub(crate) fn network(&self) -> Network {
+        self.network
+    }
+
+    /// What gives them networks of their own.
+    pub(crate) fn outbound(&self) -> Option<&Outbound> {
+        self.outbound.as_ref()
+    }
+
+    /// The command that runs the toolbox of `record`, whose directory is `dir`, and the gate at which
+    /// it waits for its network.
+    pub(crate) fn command(&self, record: &Record, dir: &Path) -> Result<(Command, Option<Gate>)> {
         let quirk = record.snapshot.as_deref().and_then(snapshots::quirk);
+        let mut gate = None;
         let mut command = match self.isolation {
-            Isolation::Bwrap => self.bwrap(record, dir, quirk)?,
+            Isolation::Bwrap => {
+                let (waits, ends) = match self.outbound {
+                    Some(_) => Gate::new().map(|(gate, ends)| (Some(gate), Some(ends)))?,
+                    None => (None, None),
+                };
+                gate = waits;
+                self.bwrap(record, dir, quirk, ends)?
+            }
             Isolation::None => {
                 let home = dir.join("home");
                 let mut command = Command::new(&self.program);
@@ -193,10 +261,16 @@ impl Walls {
             }
         };
         command.kill_on_drop(true);
-        Ok(command)
+        Ok((command, gate))
     }
 
-    fn bwrap(&self, record: &Record, dir: &Path, quirk: Option<Quirk>) -> Result<Command> {
+    fn bwrap(
+        &self,
+        record: &Record,
+        dir: &Path,
+        quirk: Option<Quirk>,
+        gate: Option<GateOfBwrap>,
+    ) -> Result<Command> {
         let (mut home, mut tmp) = (dir.join("home"), dir.join("tmp"));
         let (mut program, mut shared) = (self.program.clone(), self.shared.clone());
         let mut stage = None;
@@ -223,8 +297,11 @@ impl Walls {
         args.words(
             "--unshare-cgroup-try --die-with-parent --new-session --cap-drop ALL --clearenv",
         );
-        if self.network == Network::None {
+        if self.network != Network::Host {
             args.words("--unshare-net");
+        }
+        if let Some(gate) = &gate {
+            args.gate(gate);
         }
         args.words("--hostname").words(&record.id[..12]);
 
@@ -244,6 +321,12 @@ impl Walls {
         for name in ["passwd", "group", "hosts", "shells", "nsswitch.conf"] {
             args.words("--ro-bind").push(shared.join("etc").join(name));
             args.push(Path::new("/etc").join(name));
+        }
+        if self.network == Network::Outbound {
+            let resolv = shared.join("etc/resolv.conf");
+            args.words("--ro-bind")
+                .push(resolv)
+                .words("/etc/resolv.conf");
         }
         args.words("--proc /proc");
         for name in READ_ONLY_PROC {
@@ -325,14 +408,14 @@ impl Walls {
         if let Some((stage, user)) = stage {
             stage.enter(&mut command, user);
         }
+        if let Some(gate) = gate {
+            inherit(&mut command, gate);
+        }
         // SAFETY: fcntl may be called between fork and exec, and `options` lives in the closure.
         unsafe {
-            command.pre_exec(
-                move || match libc::fcntl(options.as_raw_fd(), libc::F_SETFD, 0) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                },
-            );
+            command.pre_exec(move || {
+                demote::check(libc::fcntl(options.as_raw_fd(), libc::F_SETFD, 0))
+            });
         }
         Ok(command.into())
     }
@@ -359,6 +442,7 @@ impl Walls {
             ("group", "root:x:0:\ndaytona:x:1000:\nnogroup:x:65534:\n"),
             ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
             ("shells", &shells),
+            ("resolv.conf", &format!("nameserver {}\n", RESOLVER.ip())),
             (
                 "nsswitch.conf",
                 "passwd: files\ngroup: files\nhosts: files dns\n",
@@ -509,6 +593,13 @@ impl Args {
         self
     }
 
+    /// Makes bubblewrap wait.
+    fn gate(&mut self, gate: &GateOfBwrap) {
+        let [info, latch] = gate.fds().map(|fd| fd.to_string());
+        self.words("--info-fd").push(info);
+        self.words("--block-fd").push(latch);
+    }
+
     /// The words, each ended by a NUL, in a file that has no name.
     fn into_memory(self) -> Result<File> {
         // SAFETY: the name is a C string; the descriptor is owned by nobody else.
@@ -523,6 +614,17 @@ impl Args {
         }
         file.rewind()?;
         Ok(file)
+    }
+}
+
+/// Gives a command its ends of a gate.
+fn inherit(command: &mut std::process::Command, gate: GateOfBwrap) {
+    // SAFETY: fcntl may be called between fork and exec, and the gate lives in the closure.
+    unsafe {
+        command.pre_exec(move || {
+            let keep = |fd| demote::check(libc::fcntl(fd, libc::F_SETFD, 0));
+            gate.fds().into_iter().try_for_each(keep)
+        });
     }
 }
 

@@ -23,6 +23,8 @@ use tokio::net::UnixStream;
 use tokio::sync::{broadcast, watch};
 
 use super::isolation::Walls;
+use super::network::policy::Policy;
+use super::network::{Attached, Outbound};
 use super::sandbox::{Due, Record, SandboxState};
 use super::snapshots::{self, Made, Quirk, Stage};
 use super::store::Store;
@@ -61,6 +63,8 @@ struct Live {
     dir: Arc<File>,
     kill: Arc<tokio::sync::Notify>,
     gone: watch::Receiver<bool>,
+    /// Its own, where it has one.
+    network: Option<Arc<Attached>>,
 }
 
 impl Sandbox {
@@ -254,6 +258,7 @@ impl Sandboxes {
         };
         let mut record = Record::from_request(body, self.now(), size_of)?;
         record.daemon = self.daemon;
+        record.network.holds_in(self.walls.network())?;
         let sandbox = Arc::new(Sandbox::new(record.clone()));
         {
             let mut all = lock(&self.all);
@@ -379,7 +384,7 @@ impl Sandboxes {
             .write(true)
             .truncate(true)
             .open(&log_path)?;
-        let mut command = self.walls.command(&record, &dir)?;
+        let (mut command, gate) = self.walls.command(&record, &dir)?;
         command
             .stdin(OwnedFd::from(listener))
             .stdout(log.try_clone()?)
@@ -388,6 +393,14 @@ impl Sandboxes {
         // --die-with-parent watches the thread, not the process.
         let mut child = command.spawn().context("start the sandbox")?;
         drop(command); // Its copy of the socket must go, or a dead toolbox would not refuse.
+        let network = match (gate, self.walls.outbound()) {
+            (Some(mut gate), Some(outbound)) => {
+                let network = outbound.attach(&mut gate, record.network).await?;
+                gate.open()?;
+                Some(Arc::new(network))
+            }
+            _ => None,
+        };
 
         let kill = Arc::new(tokio::sync::Notify::new());
         let (gone_in, gone) = watch::channel(false);
@@ -395,6 +408,7 @@ impl Sandboxes {
             dir: handle,
             kill: kill.clone(),
             gone: gone.clone(),
+            network: network.clone(),
         };
         *lock(&sandbox.live) = Some(live);
         let (this, watched) = (self.clone(), sandbox.clone());
@@ -411,8 +425,14 @@ impl Sandboxes {
             }
         });
 
+        // From here on it is told of changes; what changed before is looked at now.
+        let renewed = match &network {
+            Some(network) => network.renew().await,
+            None => Ok(()),
+        };
         // The socket listens already, so this waits until the toolbox serves it, or breaks off.
-        if let Ok(reply) = sandbox.ask_own("GET", "/version").await
+        if renewed.is_ok()
+            && let Ok(reply) = sandbox.ask_own("GET", "/version").await
             && reply.status().is_success()
         {
             return Ok(());
@@ -424,7 +444,49 @@ impl Sandboxes {
         let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..])
             .trim()
             .to_owned();
+        renewed?;
         Err(anyhow!("the toolbox did not come up: {tail}"))
+    }
+
+    /// Changes what a sandbox may reach, at once. A rule that cannot be made true ends the sandbox.
+    pub(crate) async fn set_network(
+        &self,
+        sandbox: &Sandbox,
+        change: impl FnOnce(&mut Policy) -> Result<(), Problem>,
+    ) -> Result<Record, Problem> {
+        let network = self.walls.network();
+        self.update(sandbox, |record| {
+            change(&mut record.network)?;
+            record.network.holds_in(network)
+        })?;
+        let live = lock(&sandbox.live).clone();
+        if let Some((live, network)) = live.and_then(|live| Some((live.clone(), live.network?)))
+            && let Err(error) = network.set(sandbox.record().network).await
+        {
+            live.kill.notify_one();
+            return Err(Problem::internal(format!(
+                "the sandbox was ended: {error:#}"
+            )));
+        }
+        Ok(sandbox.record())
+    }
+
+    /// Keeps every sandbox off the addresses of this machine while those change.
+    pub(crate) async fn keep_networks(self: Arc<Self>) {
+        let Some(mut host) = self.walls.outbound().map(Outbound::host) else {
+            return;
+        };
+        while host.changed().await.is_ok() {
+            host.mark_unchanged();
+            for live in self.all().iter().filter_map(|s| lock(&s.live).clone()) {
+                if let Some(network) = &live.network
+                    && let Err(error) = network.renew().await
+                {
+                    eprintln!("daytona-local: a sandbox was ended: {error:#}");
+                    live.kill.notify_one();
+                }
+            }
+        }
     }
 
     /// Asks a running sandbox to stop; it is stopped when its state says so.

@@ -15,6 +15,7 @@ mod events;
 mod isolation;
 mod lifecycle;
 mod list;
+mod network;
 mod preview;
 mod proxy;
 mod sandbox;
@@ -65,12 +66,13 @@ async fn serve(options: ServeOptions) -> Result<()> {
         Some(key) => key,
         None => store.key()?,
     };
-    let walls = isolation::Walls::new(
+    let mut walls = isolation::Walls::new(
         options.isolation,
         options.network,
         options.programs.clone(),
         store.root(),
     )?;
+    walls.connect(options.allow_host.clone()).await?;
     let sandboxes =
         lifecycle::Sandboxes::load(store, walls, options.daemon, options.test_controls)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
@@ -89,6 +91,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
         .then(|| Arc::new(Controls::new(sandboxes.clone())));
     let entrance = Arc::new(Entrance::new(app.clone(), controls));
     tokio::spawn(sandboxes.clone().keep_time());
+    tokio::spawn(sandboxes.clone().keep_networks());
     tokio::spawn(preview::keep(app.clone()));
     tokio::spawn(serve_connections(listener, move |request| {
         let entrance = entrance.clone();

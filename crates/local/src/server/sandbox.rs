@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::auth;
+use super::network::policy::Policy;
 use super::snapshots::{self, Quirk, Size};
 use crate::clock::rfc3339;
 use crate::ids;
@@ -102,6 +103,9 @@ pub(crate) struct Record {
     /// Ports of this machine, by the ports inside that they are the previews of.
     #[serde(default)]
     pub(crate) preview_ports: BTreeMap<u16, u16>,
+    /// What it may reach.
+    #[serde(default)]
+    pub(crate) network: Policy,
 }
 
 /// What the clock asks for.
@@ -146,6 +150,8 @@ impl Record {
             .get("autoArchiveInterval", "an integer")
             .unwrap_or(10_080);
         let auto_delete: i64 = fields.get("autoDeleteInterval", "an integer").unwrap_or(-1);
+        let mut network = Policy::default();
+        network.change(&mut fields);
         if auto_stop < 0 {
             fields.complain("autoStopInterval must not be negative".to_owned());
         }
@@ -214,6 +220,7 @@ impl Record {
             preview_token: ids::token(),
             signed_previews: Vec::new(),
             preview_ports: BTreeMap::new(),
+            network,
         })
     }
 
@@ -257,7 +264,6 @@ impl Record {
             "user": self.user,
             "labels": self.labels,
             "public": self.public,
-            "networkBlockAll": false,
             "kvm": false,
             "target": self.target,
             "cpu": self.cpu,
@@ -279,6 +285,7 @@ impl Record {
             "runnerId": REGION,
             "toolboxProxyUrl": toolbox_url,
         });
+        self.network.write(&mut item);
         for (field, value) in [
             ("snapshot", &self.snapshot),
             ("errorReason", &self.error_reason),
