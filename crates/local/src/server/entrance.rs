@@ -15,7 +15,7 @@ use super::controls::{self, CloseConnection, Controls};
 use super::{api, auth, proxy};
 use crate::installation::API_VERSION;
 use crate::problem::Problem;
-use crate::route;
+use crate::{route, unimplemented};
 
 pub(super) struct Entrance {
     app: Arc<App>,
@@ -91,7 +91,19 @@ fn shaped(router: Router) -> Router {
 
 async fn shape(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    let mut reply = api::shaped(next.run(request).await, &path);
+    let absent = path.strip_prefix("/api").and_then(|below| {
+        let served = route::names(api::routes());
+        unimplemented::refusal(
+            &served,
+            unimplemented::API,
+            request.method().as_str(),
+            below,
+        )
+    });
+    let mut reply = match absent {
+        Some(problem) => problem.api(&path),
+        None => api::shaped(next.run(request).await, &path),
+    };
     reply.headers_mut().insert(
         "x-daytona-api-version",
         HeaderValue::from_static(API_VERSION),

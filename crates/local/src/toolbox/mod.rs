@@ -3,8 +3,7 @@
 //! It serves the unix socket that it inherits as standard input and opens no other. Requests come
 //! from the server, which has checked the key; nothing in here knows a key.
 //!
-//! Absent and answered 501: PTYs, the interpreter and `code-run`, git, LSP, computer use, `/env`,
-//! system metrics.
+//! What is absent is answered 501 and listed in [`crate::unimplemented`].
 
 mod daemon;
 mod execute;
@@ -33,6 +32,7 @@ use crate::installation::DAEMON_VERSION;
 use crate::options::ToolboxOptions;
 use crate::problem::Problem;
 use crate::route::{self, Name, Route, get};
+use crate::unimplemented::{self, refusal};
 use daemon::Toolbox;
 use sessions::Sessions;
 
@@ -131,22 +131,6 @@ async fn processes(State(toolbox): State<Arc<Toolbox>>) -> Json<Value> {
 
 async fn unknown(request: Request) -> Problem {
     let path = request.uri().path();
-    let later = [
-        "/process/pty",
-        "/process/interpreter",
-        "/process/code-run",
-        "/git",
-        "/lsp",
-    ];
-    let more = ["/computeruse", "/env", "/system", "/init"];
-    if later
-        .iter()
-        .chain(&more)
-        .any(|known| path.starts_with(known))
-    {
-        let message = format!("daytona-local does not have {path}");
-        return Problem::new(StatusCode::NOT_IMPLEMENTED, message);
-    }
     Problem::not_found(format!("not found: {} {path}", request.method()))
 }
 
@@ -156,6 +140,9 @@ async fn render(request: Request, next: Next) -> Response {
         request.method().to_string(),
         request.uri().path().to_owned(),
     );
+    if let Some(problem) = refusal(&route_names(), unimplemented::TOOLBOX, &method, &path) {
+        return problem.toolbox(&method, &path);
+    }
     let reply = next.run(request).await;
     if let Some(problem) = reply.extensions().get::<Problem>() {
         return problem.toolbox(&method, &path);
