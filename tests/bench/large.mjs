@@ -165,8 +165,8 @@ export async function large({ base, local, command, orders, runner, isWhole }) {
   const deep = huge(join(place, "deep"))
   const bundle = join(place, "bundle")
   const bundleMs = timed(() => git(deep, "bundle", "create", "--quiet", bundle, "HEAD"))
-  const deepFirst = await run(deep, "ses_deep1", { carry: { maxMegabytes: 4000 }, image: "debian:12", resources: { disk: 20 } })
-  const deepSecond = await run(deep, "ses_deep2", { carry: { maxMegabytes: 4000 }, image: "debian:12", resources: { disk: 20 } })
+  const deepFirst = await run(deep, "ses_deep1", { carry: { maxMegabytes: 4000 }, snapshot: "daytona-large" })
+  const deepSecond = await run(deep, "ses_deep2", { carry: { maxMegabytes: 4000 }, snapshot: "daytona-large" })
   const mirror = join(place, "mirror")
   const rsync = spawnSync("rsync", ["--version"]).status === 0 ? timed(() => execFileSync("rsync", ["-a", `${deep}/`, mirror])) : null
   const historyBytes = readdirSync(join(deep, ".git/objects"), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).reduce((sum, entry) => sum + statSync(join(entry.parentPath, entry.name)).size, 0)

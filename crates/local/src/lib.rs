@@ -24,6 +24,7 @@ mod relay;
 mod route;
 mod server;
 mod toolbox;
+mod unimplemented;
 mod wiring;
 
 pub use cli::main;

@@ -64,7 +64,7 @@ pub(crate) fn template(routes: &[Name], method: &str, path: &str) -> Option<&'st
         .min_by_key(|template| template.matches('{').count())
 }
 
-fn fits(template: &str, path: &str) -> bool {
+pub(crate) fn fits(template: &str, path: &str) -> bool {
     let (mut a, mut b) = (template.split('/'), path.split('/'));
     loop {
         match (a.next(), b.next()) {

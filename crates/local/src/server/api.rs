@@ -1,8 +1,6 @@
 //! The control plane below `/api`: thin handlers over the state machine.
 //!
-//! Absent and answered 404: volumes, snapshots of images, SSH, forks, resize, backups, secrets, networks,
-//! build logs, warm pools, organizations. `buildInfo` is accepted and remembered, and nothing is
-//! built: such a sandbox sees this machine's programs like any other.
+//! What is absent is answered 501 and listed in [`crate::unimplemented`].
 
 use std::sync::Arc;
 

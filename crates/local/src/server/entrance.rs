@@ -1,6 +1,6 @@
 //! The entrance: who may ask, and what is served behind it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::extract::Request;
@@ -16,7 +16,8 @@ use super::events::{self, Events};
 use super::{api, auth, preview, proxy};
 use crate::installation::API_VERSION;
 use crate::problem::Problem;
-use crate::route;
+use crate::route::Name;
+use crate::{route, unimplemented};
 
 pub(super) struct Entrance {
     app: Arc<App>,
@@ -86,6 +87,9 @@ impl Entrance {
     }
 }
 
+/// The routes below `/api`.
+static SERVED: LazyLock<Vec<Name>> = LazyLock::new(|| route::names(api::routes()));
+
 /// Gives every reply of a router the form of the API's.
 fn shaped(router: Router) -> Router {
     router.layer(middleware::from_fn(shape))
@@ -93,7 +97,18 @@ fn shaped(router: Router) -> Router {
 
 async fn shape(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    let mut reply = api::shaped(next.run(request).await, &path);
+    let absent = path.strip_prefix("/api").and_then(|below| {
+        unimplemented::refusal(
+            &SERVED,
+            unimplemented::API,
+            request.method().as_str(),
+            below,
+        )
+    });
+    let mut reply = match absent {
+        Some(problem) => problem.api(&path),
+        None => api::shaped(next.run(request).await, &path),
+    };
     reply.headers_mut().insert(
         "x-daytona-api-version",
         HeaderValue::from_static(API_VERSION),

@@ -41,6 +41,12 @@ use app::App;
 use controls::{CloseConnection, Controls};
 use entrance::Entrance;
 
+/// The names of the routes below `/api`.
+#[cfg(test)]
+pub(crate) fn route_names() -> Vec<crate::route::Name> {
+    crate::route::names(api::routes())
+}
+
 /// Serves until a signal or the end of the parent.
 pub(crate) fn run(options: ServeOptions) -> Result<()> {
     // SAFETY: cannot fail and touches no memory. What is private names its mode; the rest must be

@@ -14,6 +14,7 @@ use crate::installation::{OLD_DAEMON_VERSION, ORGANIZATION, REGION};
 use crate::options::Daemon;
 use crate::problem::{Fields, Problem};
 
+const USER: &str = "daytona";
 const MAX_ARCHIVE_MINUTES: i64 = 43_200;
 
 /// Where a sandbox is in its life. Only these occur here; Daytona has more.
@@ -76,7 +77,6 @@ pub(crate) struct Record {
     #[serde(default)]
     pub(crate) recoverable: bool,
     pub(crate) snapshot: Option<String>,
-    pub(crate) build_info: Option<Value>,
     /// The one that it was last started with.
     #[serde(default)]
     pub(crate) daemon: Daemon,
@@ -126,8 +126,6 @@ impl Record {
         let mut fields = Fields::of(body)?;
         let name: Option<String> = fields.get("name", "a string");
         let snapshot: Option<String> = fields.get("snapshot", "a string");
-        let build_info: Option<serde_json::Map<String, Value>> =
-            fields.get("buildInfo", "an object");
         let env = fields
             .get("env", "an object of strings")
             .unwrap_or_default();
@@ -136,7 +134,12 @@ impl Record {
             .unwrap_or_default();
         let user = fields
             .get("user", "a string")
-            .unwrap_or_else(|| "daytona".to_owned());
+            .unwrap_or_else(|| USER.to_owned());
+        if user != USER {
+            fields.complain(format!(
+                "user must be {USER}, others are not supported by daytona-local"
+            ));
+        }
         let target = fields
             .get("target", "a string")
             .unwrap_or_else(|| REGION.to_owned());
@@ -144,12 +147,12 @@ impl Record {
         let cpu: Option<u32> = fields.get("cpu", "a non-negative integer");
         let memory: Option<u32> = fields.get("memory", "a non-negative integer");
         let disk: Option<u32> = fields.get("disk", "a non-negative integer");
-        let gpu: Option<u32> = fields.get("gpu", "a non-negative integer");
         let auto_stop: i64 = fields.get("autoStopInterval", "an integer").unwrap_or(15);
         let auto_archive: i64 = fields
             .get("autoArchiveInterval", "an integer")
             .unwrap_or(10_080);
         let auto_delete: i64 = fields.get("autoDeleteInterval", "an integer").unwrap_or(-1);
+        refuse_unsupported(&mut fields);
         let mut network = Policy::default();
         network.change(&mut fields);
         if auto_stop < 0 {
@@ -162,37 +165,18 @@ impl Record {
         }
         fields.finish()?;
 
-        let asks_resources = [cpu, memory, disk, gpu].iter().any(|n| n.unwrap_or(0) != 0);
-        let (snapshot, resources) = match (&build_info, snapshot) {
-            (Some(_), Some(_)) => {
-                return Err(Problem::bad_request(
-                    "Cannot specify both buildInfo and snapshot",
-                ));
-            }
-            (Some(build), None) => {
-                if !build.get("dockerfileContent").is_some_and(Value::is_string) {
-                    return Err(Problem::bad_request(
-                        "buildInfo.dockerfileContent must be a string",
-                    ));
-                }
-                let or = |asked: Option<u32>, default| asked.filter(|n| *n > 0).unwrap_or(default);
-                (None, (or(cpu, 1), or(memory, 1), or(disk, 3)))
-            }
-            (None, snapshot) => {
-                let name = snapshot.unwrap_or_else(|| snapshots::DEFAULT.to_owned());
-                let Some(size) = size_of(&name) else {
-                    return Err(Problem::bad_request(format!(
-                        "Snapshot {name} not found. Did you add it through the Daytona Dashboard?"
-                    )));
-                };
-                if asks_resources {
-                    return Err(Problem::bad_request(
-                        "Cannot specify Sandbox resources when using a snapshot",
-                    ));
-                }
-                (Some(name), size)
-            }
+        let asks_resources = [cpu, memory, disk].iter().any(|n| n.unwrap_or(0) != 0);
+        let snapshot = snapshot.unwrap_or_else(|| snapshots::DEFAULT.to_owned());
+        let Some(resources) = size_of(&snapshot) else {
+            return Err(Problem::bad_request(format!(
+                "Snapshot {snapshot} not found. Did you add it through the Daytona Dashboard?"
+            )));
         };
+        if asks_resources {
+            return Err(Problem::bad_request(
+                "Cannot specify Sandbox resources when using a snapshot",
+            ));
+        }
         let id = ids::uuid();
         Ok(Self {
             name: name.filter(|n| !n.is_empty()).unwrap_or_else(|| id.clone()),
@@ -200,8 +184,7 @@ impl Record {
             state: SandboxState::Creating,
             error_reason: None,
             recoverable: false,
-            snapshot,
-            build_info: build_info.map(Value::Object),
+            snapshot: Some(snapshot),
             daemon: Daemon::default(),
             user,
             target,
@@ -243,19 +226,10 @@ impl Record {
         let mut dto = self.item(toolbox_url);
         dto["env"] = json!(self.env);
         dto["volumes"] = json!([]);
-        if let Some(build) = &self.build_info {
-            dto["buildInfo"] = json!({
-                "dockerfileContent": build["dockerfileContent"],
-                "contextHashes": build.get("contextHashes").cloned().unwrap_or(json!([])),
-                "createdAt": rfc3339(self.created_at),
-                "updatedAt": rfc3339(self.created_at),
-                "snapshotRef": format!("local/{}", self.id),
-            });
-        }
         dto
     }
 
-    /// The wire object of a list, which lacks `env`, `volumes` and `buildInfo`.
+    /// The wire object of a list, which lacks `env` and `volumes`.
     pub(crate) fn item(&self, toolbox_url: &str) -> Value {
         let mut item = json!({
             "id": self.id,
@@ -320,6 +294,31 @@ pub(crate) fn clamp_archive(minutes: i64) -> i64 {
         minutes
     } else {
         MAX_ARCHIVE_MINUTES
+    }
+}
+
+/// Complains of what Daytona does and this server does not, where a request asks for it.
+fn refuse_unsupported(fields: &mut Fields<'_>) {
+    for name in [
+        "volumes",
+        "secrets",
+        "buildInfo",
+        "linkedSandbox",
+        "outboundProxyUrl",
+        "otelEndpointOverride",
+        "gpu",
+        "gpuType",
+        "kvm",
+        "spot",
+        "ttlMinutes",
+        "autoPauseInterval",
+    ] {
+        let value: Option<Value> = fields.get(name, "JSON");
+        // What clients send for "none".
+        let empty = [json!(0), json!(false), json!(""), json!([]), json!({})];
+        if value.is_some_and(|value| !empty.contains(&value)) {
+            fields.complain(format!("{name} is not supported by daytona-local"));
+        }
     }
 }
 
@@ -413,10 +412,26 @@ mod tests {
                 "Cannot specify Sandbox resources",
             ),
             (
-                json!({"snapshot": "daytona-small", "buildInfo": {}}),
-                "both buildInfo and snapshot",
+                json!({"buildInfo": {"dockerfileContent": "FROM nonexistent"}}),
+                "buildInfo is not supported",
             ),
-            (json!({"buildInfo": {}}), "dockerfileContent"),
+            (json!({"cpu": 2}), "Cannot specify Sandbox resources"),
+            (json!({"user": "root"}), "user must be daytona"),
+            (
+                json!({"volumes": [{"volumeId": "v", "mountPath": "/v"}], "gpu": 1}),
+                "volumes is not supported by daytona-local, gpu is not supported",
+            ),
+            (json!({"secrets": [{"A": "b"}]}), "secrets is not"),
+            (json!({"linkedSandbox": "a"}), "linkedSandbox is not"),
+            (
+                json!({"outboundProxyUrl": "http://a"}),
+                "outboundProxyUrl is not",
+            ),
+            (json!({"spot": true}), "spot is not"),
+            (json!({"gpuType": ["H100"]}), "gpuType is not"),
+            (json!({"ttlMinutes": 1}), "ttlMinutes is not"),
+            (json!({"autoPauseInterval": 1}), "autoPauseInterval is not"),
+            (json!({"domainAllowList": "a.b"}), "domainAllowList is not"),
             (json!({"name": "a<b>"}), "HTML"),
         ] {
             let Err(problem) = Record::from_request(&body, 0, built_in) else {

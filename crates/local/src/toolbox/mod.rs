@@ -3,8 +3,7 @@
 //! It serves the unix socket that it inherits as standard input and opens no other. Requests come
 //! from the server, which has checked the key; nothing in here knows a key.
 //!
-//! Absent and answered 501: the interpreter and `code-run`, git, LSP, computer use, `/env`,
-//! system metrics.
+//! What is absent is answered 501 and listed in [`crate::unimplemented`].
 
 mod daemon;
 mod drain;
@@ -37,8 +36,8 @@ use serde_json::{Value, json};
 use crate::body::read_to_the_end;
 use crate::installation::OLD_DAEMON_VERSION;
 use crate::options::{Daemon, ToolboxOptions};
-use crate::problem::Problem;
 use crate::route::{self, Name, Route};
+use crate::unimplemented;
 use daemon::Toolbox;
 use drain::Drain;
 use pty::Ptys;
@@ -187,19 +186,10 @@ async fn processes(State(toolbox): State<Arc<Toolbox>>) -> Json<Value> {
 
 async fn unknown(request: Request) -> Response {
     let path = request.uri().path();
-    let later = [
-        "/process/interpreter",
-        "/process/code-run",
-        "/git",
-        "/lsp",
-        "/computeruse",
-        "/env",
-        "/system",
-        "/init",
-    ];
-    if later.iter().any(|known| path.starts_with(known)) {
-        let message = format!("daytona-local does not have {path}");
-        return Problem::new(StatusCode::NOT_IMPLEMENTED, message).into_response();
+    let served = route_names();
+    let (method, table) = (request.method().as_str(), unimplemented::TOOLBOX);
+    match unimplemented::refusal(&served, table, method, path) {
+        Some(problem) => problem.into_response(),
+        None => errors::no_such_route(),
     }
-    errors::no_such_route()
 }
