@@ -13,6 +13,7 @@ use tower_service::Service as _;
 use super::app::App;
 use super::controls::{self, CloseConnection, Controls};
 use super::{api, auth, proxy};
+use crate::body::read_to_the_end;
 use crate::installation::API_VERSION;
 use crate::problem::Problem;
 use crate::{route, unimplemented};
@@ -101,7 +102,10 @@ async fn shape(request: Request, next: Next) -> Response {
         )
     });
     let mut reply = match absent {
-        Some(problem) => problem.api(&path),
+        Some(problem) => {
+            drop(read_to_the_end(request).await);
+            problem.api(&path)
+        }
         None => api::shaped(next.run(request).await, &path),
     };
     reply.headers_mut().insert(

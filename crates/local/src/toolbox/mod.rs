@@ -141,6 +141,7 @@ async fn render(request: Request, next: Next) -> Response {
         request.uri().path().to_owned(),
     );
     if let Some(problem) = refusal(&route_names(), unimplemented::TOOLBOX, &method, &path) {
+        drop(read_to_the_end(request).await);
         return problem.toolbox(&method, &path);
     }
     let reply = next.run(request).await;
