@@ -237,7 +237,10 @@ async fn everyone_at_a_terminal_sees_the_same_and_the_size_follows() {
     second.type_in("echo still $((2))\n").await;
     second.expect("still 2").await;
     // Ctrl+C ends the program and not the shell.
-    second.type_in("sleep 4326; echo code $?\n\x03").await;
+    let sleep = "(echo sle''eps; exec sleep 4326); echo code $?\n";
+    second.type_in(sleep).await;
+    second.expect("sleeps").await;
+    second.type_in("\x03").await;
     second.type_in("echo after $((3))\n").await;
     second.expect("after 3").await;
 }

@@ -604,3 +604,35 @@ fn without_a_wall_a_stop_still_ends_orphans() {
     server.wait(&id, "stopped");
     assert!(!runs());
 }
+
+#[test]
+fn a_route_that_is_not_here_answers_with_its_name() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path());
+    let id = server.create(json!({}));
+    let toolbox = |path: &str| format!("/toolbox/{id}{path}");
+    for (method, path, status, said) in [
+        ("POST", "/api/volumes".to_owned(), 501, "POST /volumes is"),
+        (
+            "POST",
+            format!("/api/sandbox/{id}/fork"),
+            501,
+            "POST /sandbox/{sandboxIdOrName}/fork is",
+        ),
+        // Not a sandbox of that name.
+        (
+            "GET",
+            "/api/sandbox/paginated".to_owned(),
+            501,
+            "GET /sandbox/paginated is",
+        ),
+        ("POST", toolbox("/git/clone"), 501, "POST /git/clone is"),
+        ("GET", "/api/nope".to_owned(), 404, "/api/nope"),
+        ("GET", toolbox("/nope"), 404, "404 page not found"),
+    ] {
+        let answer = server.send(method, &path, Some(&json!({})));
+        let text = &answer.text;
+        assert_eq!(answer.status, status, "{method} {path}: {text}");
+        assert!(text.contains(said), "{method} {path}: {text}");
+    }
+}

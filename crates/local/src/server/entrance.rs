@@ -14,6 +14,7 @@ use super::app::App;
 use super::controls::{self, CloseConnection, Controls};
 use super::events::{self, Events};
 use super::{api, auth, preview, proxy};
+use crate::body::read_to_the_end;
 use crate::installation::API_VERSION;
 use crate::problem::Problem;
 use crate::route::Name;
@@ -106,7 +107,10 @@ async fn shape(request: Request, next: Next) -> Response {
         )
     });
     let mut reply = match absent {
-        Some(problem) => problem.api(&path),
+        Some(problem) => {
+            drop(read_to_the_end(request).await);
+            problem.api(&path)
+        }
         None => api::shaped(next.run(request).await, &path),
     };
     reply.headers_mut().insert(

@@ -188,7 +188,9 @@ async fn unknown(request: Request) -> Response {
     let path = request.uri().path();
     let served = route_names();
     let (method, table) = (request.method().as_str(), unimplemented::TOOLBOX);
-    match unimplemented::refusal(&served, table, method, path) {
+    let refusal = unimplemented::refusal(&served, table, method, path);
+    drop(read_to_the_end(request).await);
+    match refusal {
         Some(problem) => problem.into_response(),
         None => errors::no_such_route(),
     }
