@@ -90,6 +90,35 @@ function checks(sdk) {
     await assert.rejects(process.getSession('s1'), DaytonaNotFoundError)
   })
 
+  test('terminals: made, joined by another, resized, ended and killed', async () => {
+    const { process } = sandbox
+    const watcher = () => {
+      let text = ''
+      const waiting = []
+      const look = () => waiting.filter(({ part }) => text.includes(part)).forEach(({ resolve }) => resolve())
+      return {
+        onData: (data) => ((text += new TextDecoder().decode(data)), look()),
+        shows: (part) => new Promise((resolve) => (waiting.push({ part, resolve }), look())),
+      }
+    }
+    const [one, two] = [watcher(), watcher()]
+    const made = await process.createPty({ id: 'p1', cols: 90, rows: 20, cwd: '/tmp', envs: { GIVEN: 'pty' }, onData: one.onData })
+    const joined = await process.connectPty('p1', { onData: two.onData })
+    await made.sendInput('echo $GIVEN in $PWD; stty size\n')
+    await Promise.all([one, two].flatMap((seen) => [seen.shows('pty in /tmp'), seen.shows('20 90')]))
+    assert.equal((await joined.resize(100, 30)).cols, 100)
+    await joined.sendInput('stty size\n')
+    await one.shows('30 100')
+    assert.deepEqual((await process.listPtySessions()).map(({ id, active }) => [id, active]), [['p1', true]])
+    await assert.rejects(process.createPty({ id: 'p1', onData() {} }))
+    await made.sendInput('exit 5\n')
+    assert.deepEqual([(await made.wait()).exitCode, (await joined.wait()).exitCode], [5, 5])
+    const doomed = await process.createPty({ id: 'p2', onData() {} })
+    await doomed.kill()
+    assert.equal((await doomed.wait()).exitCode, 137)
+    await assert.rejects(process.getPtySessionInfo('p2'), DaytonaNotFoundError)
+  })
+
   test('files go up, come down, move and vanish', async () => {
     const { fs } = sandbox
     const bytes = Buffer.from([0, 255, 1, 254])

@@ -108,7 +108,8 @@ test("every answer of daytona-local is one that the official clients' types allo
   const seen = []
   const send = async (side, method, path, body) => {
     const base = side === "api" ? "/api" : `/toolbox/${id}`
-    const answer = await local.control(method, base + path, body)
+    // The types are those of clients that say which they are; others get less of a session's output.
+    const answer = await local.control(method, base + path, body, { "x-daytona-sdk-version": "0.216.0" })
     const found = operation(side, method, path)
     assert.ok(found, `${method} ${path}`)
     seen.push(`${method} ${found.path}`)
@@ -139,6 +140,11 @@ test("every answer of daytona-local is one that the official clients' types allo
   await send("toolbox", "GET", "/process/session/s")
   await send("toolbox", "GET", "/process/session")
   await send("toolbox", "GET", `/process/session/s/command/${cmdId}`)
+  await send("toolbox", "POST", "/process/pty", { id: "p", cols: 80, rows: 24, envs: { A: "b" }, cwd: "/tmp", lazyStart: false })
+  await send("toolbox", "POST", "/process/pty/p/resize", { cols: 90, rows: 20 })
+  await send("toolbox", "GET", "/process/pty")
+  await send("toolbox", "GET", "/process/pty/p")
+  // Not its end: the daemon answers with a text where the types have an object.
   await send("toolbox", "GET", "/files?path=d")
   await send("toolbox", "GET", "/files/info?path=d/f.txt")
   await send("toolbox", "GET", "/files/find?path=d&pattern=needle")

@@ -50,10 +50,10 @@ export async function startLocal({ data, args = [], env = {} } = {}) {
     child.once("exit", (code) => fail(new Error(`daytona-local ended with ${code}: ${stderr}`)))
   })
   const { url, apiKey } = JSON.parse(line)
-  const control = async (method, path, body) => {
+  const control = async (method, path, body, headers = {}) => {
     const response = await fetch(url.replace(/\/api$/, "") + path, {
       method,
-      headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
+      headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json", ...headers },
       body: body === undefined ? undefined : JSON.stringify(body),
     })
     const text = await response.text()

@@ -106,16 +106,19 @@ fn create(server: &Server, pty: &str, body: Value) {
 async fn a_login_shell_on_a_terminal_is_typed_into_and_its_exit_code_comes_twice() {
     let data = tempfile::tempdir().expect("a directory");
     let (server, pty) = start(data.path());
+    let id = pty.split('/').nth(2).expect("an id");
+    // What a login shell reads, whichever it is.
+    server.exec(id, "echo 'LOGIN=login' | tee ~/.bash_profile > ~/.zprofile");
     let body =
         json!({ "id": "one", "cwd": "/tmp", "envs": { "GIVEN": "yes" }, "cols": 91, "rows": 17 });
     create(&server, &pty, body);
     let mut client = Client::connect(&server, &format!("{pty}/one/connect"), EXIT_CONTROL).await;
     client
-        .type_in("stty size; tty; shopt -q login_shell && echo $GIVEN-$TERM-$PWD\n")
+        .type_in("stty size; tty; echo $LOGIN-$GIVEN-$TERM-$PWD\n")
         .await;
     client.expect("17 91").await;
     client.expect("/dev/pts/").await;
-    client.expect("yes-xterm-256color-/tmp").await;
+    client.expect("login-yes-xterm-256color-/tmp").await;
     client.type_in("exit 3\n").await;
     let (code, reason) = client.end().await;
     let reason: Value = serde_json::from_str(&reason).expect("JSON");

@@ -56,6 +56,7 @@ pub(crate) fn run(options: ToolboxOptions) -> Result<()> {
     // SAFETY: both descriptors are open; standard input is not used by anything else.
     unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), 0) };
     let shell = shell::find();
+    shell::prepare(&shell, &options.home);
     let sessions = Arc::new(Sessions::new(&options.home, &shell, options.daemon));
     let ptys = Ptys::new(options.home.clone(), shell.clone(), options.daemon);
     let ptys = Arc::new(ptys);

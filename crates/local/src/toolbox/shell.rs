@@ -1,5 +1,6 @@
 //! Which shell runs commands, and how one is started.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
@@ -23,6 +24,14 @@ fn choose(listed: &str, by_default: Option<PathBuf>, is_there: impl Fn(&Path) ->
         .unwrap_or_else(|| "/bin/sh".into())
 }
 
+/// Keeps zsh from asking a new user questions: Daytona's image has this file for the same reason.
+pub(crate) fn prepare(shell: &Path, home: &Path) {
+    if shell.ends_with("zsh") {
+        // One that is there stays, and a home that is read-only has none.
+        let _ = File::create_new(home.join(".zshrc"));
+    }
+}
+
 /// The shell in a process group of its own, reading its script from standard input.
 pub(crate) fn command(shell: &Path) -> Command {
     let mut command = Command::new(shell);
@@ -43,6 +52,19 @@ pub(crate) fn signal_group(leader: u32, signal: i32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_zsh_gets_a_file_of_settings_and_keeps_its_own() {
+        let home = tempfile::tempdir().expect("a directory");
+        let file = home.path().join(".zshrc");
+        prepare(Path::new("/bin/bash"), home.path());
+        assert!(!file.exists());
+        prepare(Path::new("/bin/zsh"), home.path());
+        assert_eq!(std::fs::read(&file).expect("a file"), b"");
+        std::fs::write(&file, "own").expect("written");
+        prepare(Path::new("/bin/zsh"), home.path());
+        assert_eq!(std::fs::read(&file).expect("a file"), b"own");
+    }
 
     #[test]
     fn zsh_is_before_bash_and_both_are_before_the_environment() {
