@@ -345,4 +345,5 @@ fn outside_of_a_world_of_its_own() {
     assert_ne!(server.exec(&id, "getent hosts some.name.example").0, 0);
     drop(server);
     outside.kill().expect("ended");
+    outside.wait().expect("reaped");
 }

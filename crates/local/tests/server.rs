@@ -627,7 +627,7 @@ fn a_route_that_is_not_here_answers_with_its_name() {
             "GET /sandbox/paginated is",
         ),
         ("POST", toolbox("/git/clone"), 501, "POST /git/clone is"),
-        ("GET", "/api/nope".to_owned(), 404, "/api/nope"),
+        ("GET", "/api/nope".to_owned(), 404, "Cannot GET"),
         ("GET", toolbox("/nope"), 404, "404 page not found"),
     ] {
         let answer = server.send(method, &path, Some(&json!({})));

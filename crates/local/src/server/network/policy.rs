@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_rule_that_is_none_is_refused() {
-        let eleven = vec!["10.0.0.0/8"; 11].join(",");
+        let eleven = ["10.0.0.0/8"; 11].join(",");
         for (body, part) in [
             (json!({"networkAllowList": "10.0.0.0"}), "\"10.0.0.0\""),
             (
