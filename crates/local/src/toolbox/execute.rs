@@ -215,29 +215,21 @@ mod tests {
             ignore_envs: false,
             shell: "/bin/sh".into(),
         };
-        for (script, held) in [("sleep 1000 & echo $!", true), ("sleep 0 & echo $!", false)] {
-            let job = Job {
-                script: script.to_owned(),
-                cwd: None,
-                envs: BTreeMap::new(),
-                timeout: None,
-            };
-            let start = tokio::time::Instant::now();
-            let Ok(Json(reply)) = job.run(&toolbox).await else {
-                panic!("{script} was refused");
-            };
-            assert_eq!(reply["exitCode"], 0, "{script}");
-            let pid = reply["result"]
-                .as_str()
-                .map(str::trim)
-                .and_then(|pid| pid.parse().ok());
-            super::super::tree::signal(&[pid.expect("a pid")], libc::SIGKILL);
-            assert_eq!(
-                start.elapsed() >= HELD,
-                held,
-                "{script}: {:?}",
-                start.elapsed()
-            );
-        }
+        let job = Job {
+            script: "sleep 1000 & echo $!".to_owned(),
+            cwd: None,
+            envs: BTreeMap::new(),
+            timeout: None,
+        };
+        let start = tokio::time::Instant::now();
+        let Ok(Json(reply)) = job.run(&toolbox).await else {
+            panic!("refused");
+        };
+        assert_eq!(reply["exitCode"], 0);
+        let pid = reply["result"]
+            .as_str()
+            .and_then(|pid| pid.trim().parse().ok());
+        super::super::tree::signal(&[pid.expect("a pid")], libc::SIGKILL);
+        assert_eq!(start.elapsed().as_secs(), 30);
     }
 }
