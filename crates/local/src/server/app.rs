@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::access::Access;
 use super::lifecycle::Sandboxes;
-use super::preview::Previews;
+use super::preview_ports::Previews;
 
 /// The server's sandboxes, and where and for whom it serves them.
 pub(super) struct App {

@@ -6,6 +6,7 @@ mod access;
 mod api;
 mod app;
 mod auth;
+mod connections;
 mod controls;
 mod demote;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod lifecycle;
 mod list;
 mod network;
 mod preview;
+mod preview_ports;
 mod proxy;
 mod sandbox;
 mod snapshots;
@@ -28,17 +30,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
-use axum::body::Body;
-use axum::extract::Request;
-use axum::response::Response;
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::options::{Print, ServeOptions};
 use app::App;
-use controls::{CloseConnection, Controls};
+use connections::serve_connections;
+use controls::Controls;
 use entrance::Entrance;
 
 /// The names of the routes below `/api`.
@@ -89,7 +88,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
         sandboxes: sandboxes.clone(),
         key,
         port,
-        previews: preview::Previews::new(options.previews),
+        previews: preview_ports::Previews::new(options.previews),
         opened: Mutex::default(),
     });
     let controls = options
@@ -107,42 +106,6 @@ async fn serve(options: ServeOptions) -> Result<()> {
     wait_for_end(options.exit_with_parent).await?;
     sandboxes.stop_all().await;
     Ok(())
-}
-
-/// Answers every request of every connection. An error of `answer` ends its connection.
-async fn serve_connections<F, Answer>(listener: TcpListener, answer: F)
-where
-    F: Fn(Request) -> Answer + Clone + Send + 'static,
-    Answer: Future<Output = Result<Response, CloseConnection>> + Send + 'static,
-{
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                tokio::spawn(connection(answer.clone(), stream));
-            }
-            // Out of descriptors, most likely: let some connections end.
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
-        }
-    }
-}
-
-async fn connection<F, Answer>(answer: F, stream: TcpStream)
-where
-    F: Fn(Request) -> Answer + Send + 'static,
-    Answer: Future<Output = Result<Response, CloseConnection>> + Send + 'static,
-{
-    let _ = stream.set_nodelay(true);
-    let service =
-        hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-            answer(request.map(Body::new))
-        });
-    let mut http = hyper::server::conn::http1::Builder::new();
-    // An error here is a client that went away, or a fault that was asked for.
-    let _ = http
-        .half_close(true)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
 }
 
 fn announce(app: &App, print: Print) -> Result<()> {

@@ -10,9 +10,9 @@
 //!
 //! The API key and the tokens stop here; a sandbox sees none but what is in the name that it is asked for.
 
-use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use axum::extract::Request;
@@ -20,61 +20,23 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::task::AbortHandle;
 
 use super::app::App;
 use super::auth;
+use super::connections::serve_connections;
 use super::lifecycle::Sandbox;
-use super::proxy::{forward, set_path};
+use super::preview_ports::Listening;
+use super::proxy::{TOKEN_QUERY, forward, set_path};
 use super::sandbox::{Record, SandboxState};
-use super::serve_connections;
 use crate::mutex::lock;
 use crate::options::PreviewAddress;
 use crate::problem::Problem;
 
 const TOKEN_HEADER: &str = "x-daytona-preview-token";
-/// A token in a query.
-pub(super) const TOKEN_QUERY: &str = "DAYTONA_SANDBOX_AUTH_KEY";
 /// Begins the names of the cookies. Cookies of 127.0.0.1 go to all of its ports, so each has its own.
 const COOKIE: &str = "daytona-preview-";
 /// Ports of Daytona's own daemons: never public.
 const PROTECTED: [u16; 3] = [2280, 22222, 33333];
-
-/// The listening ports of previews.
-pub(super) struct Previews {
-    address: PreviewAddress,
-    /// By sandbox and port in it.
-    open: Mutex<HashMap<(String, u16), Listening>>,
-}
-
-struct Listening {
-    port: u16,
-    task: AbortHandle,
-}
-
-impl Previews {
-    pub(super) fn new(address: PreviewAddress) -> Self {
-        Self {
-            address,
-            open: Mutex::default(),
-        }
-    }
-
-    fn port_of(&self, id: &str, port: u16) -> Option<u16> {
-        let open = lock(&self.open);
-        Some(open.get(&(id.to_owned(), port))?.port)
-    }
-
-    /// Ends what listens for a sandbox.
-    fn close(&self, id: &str) {
-        lock(&self.open).retain(|(of, _), listening| {
-            if of == id {
-                listening.task.abort();
-            }
-            of != id
-        });
-    }
-}
 
 /// The link to a port of a sandbox, for whoever has a token, or with a signed token in it.
 pub(super) async fn link(
@@ -164,7 +126,7 @@ pub(super) async fn keep(app: Arc<App>) {
 async fn serve(app: Arc<App>, id: String, port: u16, own: u16, listener: TcpListener) {
     serve_connections(listener, move |request| {
         let (app, id) = (app.clone(), id.clone());
-        async move { Ok(at_port(&app, &id, port, own, request).await) }
+        async move { Ok::<_, Infallible>(at_port(&app, &id, port, own, request).await) }
     })
     .await;
 }

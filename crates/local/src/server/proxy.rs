@@ -15,11 +15,13 @@ use axum::response::{IntoResponse, Response};
 
 use super::app::App;
 use super::lifecycle::Sandbox;
-use super::preview::TOKEN_QUERY;
 use super::sandbox::SandboxState;
 use crate::body::read_to_the_end;
 use crate::mutex::lock;
 use crate::problem::Problem;
+
+/// A token in a query.
+pub(super) const TOKEN_QUERY: &str = "DAYTONA_SANDBOX_AUTH_KEY";
 
 /// `/toolbox/{id}/{path}` with a checked key.
 pub(super) async fn toolbox(State(app): State<Arc<App>>, mut request: Request) -> Response {

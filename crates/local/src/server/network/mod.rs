@@ -127,7 +127,7 @@ impl Outbound {
 
     /// Starts slirp4netns, and gives the file that ends it when it is closed.
     async fn start_slirp(&self, namespaces: &Namespaces) -> Result<(Child, OwnedFd)> {
-        let (mut ready, ready_in) = tokio_pipe()?;
+        let (mut ready, ready_in) = namespaces::pipe_in()?;
         let (exit_out, exit) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let mut command = std::process::Command::new(&self.slirp);
         command
@@ -175,11 +175,6 @@ async fn check_version(slirp: &Path) -> Result<()> {
         slirp.display()
     );
     Ok(())
-}
-
-fn tokio_pipe() -> Result<(tokio::net::unix::pipe::Receiver, OwnedFd)> {
-    let (out, into) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    Ok((tokio::net::unix::pipe::Receiver::from_owned_fd(out)?, into))
 }
 
 /// The network of a sandbox that runs. Dropped, it is gone.

@@ -18,7 +18,6 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::unix::pipe;
 
-use super::tokio_pipe;
 use crate::server::demote;
 use crate::wiring::{MOST_SOCKETS, Order};
 
@@ -46,7 +45,7 @@ impl GateOfBwrap {
 
 impl Gate {
     pub(crate) fn new() -> Result<(Self, GateOfBwrap)> {
-        let (info, info_in) = tokio_pipe()?;
+        let (info, info_in) = pipe_in()?;
         let (latch_out, latch) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let bwrap = GateOfBwrap {
             info: info_in,
@@ -206,4 +205,10 @@ fn receive(from: &tokio::net::UnixStream) -> std::io::Result<Option<Vec<OwnedFd>
         _ => None,
     });
     Ok(Some(sockets.flatten().collect()))
+}
+
+/// A pipe that is read here and written elsewhere.
+pub(super) fn pipe_in() -> Result<(pipe::Receiver, OwnedFd)> {
+    let (out, into) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    Ok((pipe::Receiver::from_owned_fd(out)?, into))
 }
