@@ -21,7 +21,7 @@ use super::snapshots::{self, Made, Stage};
 use crate::ids;
 use crate::installation::{API_VERSION, REGION};
 use crate::problem::{Fields, Problem};
-use crate::route::{self, Route, get, post, put};
+use crate::route::{self, Name, Route, get, post, put};
 
 type Reply = Result<Json<Value>, Problem>;
 
@@ -72,6 +72,11 @@ pub(super) fn routes() -> Vec<Route<Arc<App>>> {
         post("/snapshots/{id}/activate", activate_snapshot),
         post("/snapshots/{id}/deactivate", deactivate_snapshot),
     ]
+}
+
+/// The names of all routes.
+pub(crate) fn route_names() -> Vec<Name> {
+    route::names(routes())
 }
 
 /// What a path is answered that no route has.

@@ -55,7 +55,7 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn all() -> Self {
         Self {
-            api: route::names(api::routes()),
+            api: api::route_names(),
             toolbox: toolbox::route_names(),
         }
     }

@@ -89,7 +89,7 @@ impl Entrance {
 }
 
 /// The routes below `/api`.
-static SERVED: LazyLock<Vec<Name>> = LazyLock::new(|| route::names(api::routes()));
+static SERVED: LazyLock<Vec<Name>> = LazyLock::new(api::route_names);
 
 /// Gives every reply of a router the form of the API's.
 fn shaped(router: Router) -> Router {

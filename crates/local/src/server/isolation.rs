@@ -30,6 +30,7 @@ use tokio::process::Command;
 use super::demote::{self, Stage};
 use super::network::policy::Policy;
 use super::network::{Gate, GateOfBwrap, Outbound, RESOLVER};
+use super::programs;
 use super::sandbox::Record;
 use super::snapshots::{self, Quirk};
 use crate::installation::ORGANIZATION;
@@ -112,12 +113,7 @@ impl Walls {
         data: &Path,
     ) -> Result<Self> {
         let program = std::env::current_exe().context("find this program's file")?;
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&path)
-            .map(|dir| dir.join("bwrap"))
-            // The program itself: a link to it may be where the sandbox's user cannot go.
-            .find_map(|path| path.canonicalize().ok());
-        let bwrap = found.unwrap_or_else(|| "bwrap".into());
+        let bwrap = programs::find("bwrap").unwrap_or_else(|| "bwrap".into());
         let mut walls = Self {
             isolation,
             network,

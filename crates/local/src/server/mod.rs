@@ -19,6 +19,7 @@ mod list;
 mod network;
 mod preview;
 mod preview_ports;
+mod programs;
 mod proxy;
 mod sandbox;
 mod snapshots;
@@ -40,11 +41,8 @@ use connections::serve_connections;
 use controls::Controls;
 use entrance::Entrance;
 
-/// The names of the routes below `/api`.
 #[cfg(test)]
-pub(crate) fn route_names() -> Vec<crate::route::Name> {
-    crate::route::names(api::routes())
-}
+pub(crate) use api::route_names;
 
 /// Serves until a signal or the end of the parent.
 pub(crate) fn run(options: ServeOptions) -> Result<()> {

@@ -29,6 +29,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
+use super::programs;
 use crate::wiring::{self, First, MOST_SOCKETS, Order, TAP};
 use namespaces::Namespaces;
 pub(super) use namespaces::{Gate, GateOfBwrap};
@@ -56,10 +57,7 @@ impl Outbound {
             "--allow-host: there may be {} addresses at most",
             MOST_SOCKETS - 2
         );
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let slirp = std::env::split_paths(&path)
-            .map(|dir| dir.join("slirp4netns"))
-            .find_map(|path| path.canonicalize().ok())
+        let slirp = programs::find("slirp4netns")
             .with_context(|| format!("--network outbound needs slirp4netns. {INSTALL}."))?;
         check_version(&slirp).await?;
         let host = addresses::watch()
