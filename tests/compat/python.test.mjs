@@ -4,7 +4,8 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { ensureSdks, python, SDKS } from '../lib/sdks.mjs'
-import { ending, serve } from './server.mjs'
+import { startLocal } from '../lib/world.mjs'
+import { ending } from './ending.mjs'
 
 const program = fileURLToPath(new URL('sdk.py', import.meta.url))
 
@@ -12,10 +13,10 @@ let server
 
 before(async () => {
   ensureSdks()
-  server = await serve()
+  server = await startLocal()
 })
 
-after(() => server?.end())
+after(() => server?.stop())
 
 for (const sdk of SDKS.filter(({ language }) => language === 'python')) {
   test(`the Python client ${sdk.version} does what it does with Daytona, and its program ends`, async () => {

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { ensureSdks, load, modulePath, SDKS } from '../lib/sdks.mjs'
-import { ending, serve } from './server.mjs'
+import { startLocal } from '../lib/world.mjs'
+import { ending } from './ending.mjs'
 
 ensureSdks()
 for (const sdk of SDKS.filter(({ language }) => language === 'typescript')) describe(`the TypeScript client ${sdk.version}`, () => checks(sdk))
@@ -13,14 +14,14 @@ function checks(sdk) {
   let server, daytona, sandbox
 
   before(async () => {
-    server = await serve()
+    server = await startLocal()
     daytona = new Daytona({ apiUrl: server.url, apiKey: server.apiKey })
     sandbox = await daytona.create({ name: 'first', labels: { app: 'compat' }, envVars: { GIVEN: 'yes' } })
   })
 
   after(async () => {
     await daytona?.[Symbol.asyncDispose]?.()
-    await server?.end()
+    await server?.stop()
   })
 
   test('create, get and labels agree', async () => {
