@@ -114,10 +114,10 @@ async fn a_login_shell_on_a_terminal_is_typed_into_and_its_exit_code_comes_twice
     create(&server, &pty, body);
     let mut client = Client::connect(&server, &format!("{pty}/one/connect"), EXIT_CONTROL).await;
     client
-        .type_in("stty size; tty; echo $LOGIN-$GIVEN-$TERM-$PWD\n")
+        .type_in("stty size; test -t 0 && echo a-terminal; echo $LOGIN-$GIVEN-$TERM-$PWD\n")
         .await;
     client.expect("17 91").await;
-    client.expect("/dev/pts/").await;
+    client.expect("a-terminal\r").await;
     client.expect("login-yes-xterm-256color-/tmp").await;
     client.type_in("exit 3\n").await;
     let (code, reason) = client.end().await;

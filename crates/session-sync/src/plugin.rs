@@ -290,7 +290,8 @@ impl Plugin {
             Ok(pass) if pass.left == 0 => {}
             Ok(pass) => {
                 // An update that came too soon is taken in a moment. What is not taken then never may be.
-                let tries = if pass.messages > 0 { 0 } else { tries };
+                let goes_on = pass.messages > 0 || pass.is_elsewhere;
+                let tries = if goes_on { 0 } else { tries };
                 let wait = pass.later_ms.max(SETTLE_MS);
                 let wait = if tries > 1 {
                     wait.max(backoff(tries))

@@ -288,7 +288,8 @@ impl Leaving {
 /// Sends what waits of one session, with patience. An error is one that ends the whole run.
 pub async fn send(host: &Arc<dyn Host>, sender: &Sender, session: &str) -> Result<Pass, String> {
     let mut whole = Pass::default();
-    for tries in 0.. {
+    let mut tries = 0;
+    loop {
         let pause = match sender.session(session).await {
             Ok(pass) => {
                 let messages = whole.messages + pass.messages;
@@ -309,6 +310,8 @@ pub async fn send(host: &Arc<dyn Host>, sender: &Sender, session: &str) -> Resul
             }
             Err(error) => return Err(error.to_string()),
         };
+        // Another sender ends, or is taken for dead.
+        tries += u32::from(!whole.is_elsewhere);
         host.sleep(pause).await;
     }
     Ok(whole)

@@ -4,7 +4,7 @@
 //! store reads at once is not seen; there the number of its messages tells.
 
 use crate::record::SOURCE;
-use crate::spool::{Entry, Spool};
+use crate::spool::{Entry, Sending, Spool};
 use crate::store::{Failure, MESSAGE, ReadBack, SESSION, Store, Stored, StoredMessage};
 use futures::lock::Mutex;
 use host::{FileError, Host};
@@ -15,6 +15,12 @@ use std::sync::Arc;
 
 /// The store drops updates of a message that come sooner after its date.
 const QUIET_MS: f64 = 5_000.0;
+
+/// So often a sender says that it is still at work.
+const MARK_MS: u64 = 10_000;
+
+/// After this it is worth looking whether another sender has ended.
+const ELSEWHERE_MS: u64 = 500;
 
 /// A session that was just sent is among so many that the store has changed last.
 const LISTED: usize = 100;
@@ -30,6 +36,8 @@ pub struct Pass {
     pub refused: usize,
     /// When it is worth trying what is left, in milliseconds from now.
     pub later_ms: u64,
+    /// Another sender is at work on the session.
+    pub is_elsewhere: bool,
 }
 
 /// Why a pass was given up.
@@ -41,6 +49,9 @@ pub enum SendError {
     /// The spool.
     #[error("the spool cannot be used: {0}")]
     Spool(#[from] FileError),
+    /// Another process has begun to send the session, because this one was silent for too long.
+    #[error("another process sends this session")]
+    Elsewhere,
 }
 
 /// Sends what waits.
@@ -52,6 +63,10 @@ pub struct Sender {
     exclude: Vec<String>,
     /// How far the store's clock is ahead of this machine's.
     ahead_ms: Cell<Option<f64>>,
+    /// Tells this sender from others of the same process.
+    nonce: u64,
+    /// When it last said that it is at work.
+    marked_ms: Cell<u64>,
     /// One pass at a time: another would send what this one has not read back yet.
     turn: Mutex<()>,
 }
@@ -61,11 +76,13 @@ impl Sender {
     /// or because its project is one of those that `exclude` names, is dropped instead of sent.
     pub fn new(host: Arc<dyn Host>, store: Store, spool: Spool, exclude: Vec<String>) -> Sender {
         Sender {
+            nonce: host.random(),
             host,
             store,
             spool,
             exclude,
             ahead_ms: Cell::new(None),
+            marked_ms: Cell::new(0),
             turn: Mutex::default(),
         }
     }
@@ -79,13 +96,64 @@ impl Sender {
         Ok(now() + self.ahead_ms.get().unwrap_or_default())
     }
 
-    /// Sends what waits of a session. An error leaves what was accepted until then accepted.
+    /// Sends what waits of a session, if nobody else does. An error leaves what was accepted until then accepted.
     pub async fn session(&self, session: &str) -> Result<Pass, SendError> {
         let _turn = self.turn.lock().await;
-        let mut entry = self.spool.entry(session).await?;
+        let entry = self.spool.entry(session).await?;
         if !entry.is_due() {
             return Ok(count(&entry, 0, 0));
         }
+        let done = match self.mark(session).await {
+            Ok(entry) => self.pass(session, entry).await,
+            Err(error) => Err(error),
+        };
+        let mark = self.sending();
+        let left = self.spool.update(session, |entry| {
+            entry.end(&mark);
+            entry.due()
+        });
+        let left = left.await?;
+        match done {
+            Err(SendError::Elsewhere) => Ok(Pass {
+                left,
+                later_ms: ELSEWHERE_MS,
+                is_elsewhere: true,
+                ..Pass::default()
+            }),
+            done => done,
+        }
+    }
+
+    /// This sender at work now.
+    fn sending(&self) -> Sending {
+        Sending {
+            pid: self.host.pid(),
+            nonce: self.nonce,
+            at: self.host.now_ms(),
+        }
+    }
+
+    /// Says that this sender is at work on a session; gives what waits.
+    async fn mark(&self, session: &str) -> Result<Entry, SendError> {
+        let mark = self.sending();
+        let is_alive = |pid| self.host.pid_alive(pid);
+        let update = self.spool.update(session, |entry| {
+            entry.begin(&mark, is_alive).then(|| entry.clone())
+        });
+        let entry = update.await?.ok_or(SendError::Elsewhere)?;
+        self.marked_ms.set(mark.at);
+        Ok(entry)
+    }
+
+    /// Says it again before others take this sender for dead.
+    async fn mark_again(&self, session: &str) -> Result<(), SendError> {
+        if self.host.now_ms() < self.marked_ms.get() + MARK_MS {
+            return Ok(());
+        }
+        self.mark(session).await.map(drop)
+    }
+
+    async fn pass(&self, session: &str, mut entry: Entry) -> Result<Pass, SendError> {
         let url = self.store.url();
         if entry.begin_anew(url) {
             let anew = self.spool.update(session, |entry| entry.begin_anew(url));
@@ -101,6 +169,7 @@ impl Sender {
         let (sent, later) = self.messages(session, &entry).await?;
         let sums = entry.session.due();
         if let Some(record) = closing(&entry) {
+            self.mark_again(session).await?;
             self.store.session(&self.dated(&record).await?).await?;
         }
         let (stored, sent) = self.seen(session, &id, &entry, sent).await?;
@@ -214,6 +283,7 @@ impl Sender {
                 later = later.max(wait as u64 + 1);
                 continue;
             }
+            self.mark_again(session).await?;
             match self.store.message(&self.dated(record).await?).await {
                 Ok(()) => sent.push((id.clone(), record.clone())),
                 Err(Failure::Refused(why)) => {
@@ -308,6 +378,7 @@ fn count(entry: &Entry, messages: usize, later_ms: u64) -> Pass {
         left: entry.due(),
         refused: entry.refusals().count(),
         later_ms,
+        is_elsewhere: false,
     }
 }
 

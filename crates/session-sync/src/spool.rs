@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// The format of the files.
 const VERSION: u32 = 1;
 
+/// A sender that has not been at work for so long has ended without a word. Longer than a request may take.
+pub const SENDING_MS: u64 = 50_000;
+
 /// What is known of a session in the store.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -36,10 +39,32 @@ pub struct Entry {
     /// Since when something waits, in milliseconds since the Unix epoch; none if nothing does.
     #[serde(default)]
     pub since: Option<u64>,
+    /// Who sends what waits, while somebody does.
+    #[serde(default)]
+    sending: Option<Sending>,
     /// The session itself.
     pub session: Item,
     /// Its messages by their ids.
     pub messages: BTreeMap<String, Item>,
+}
+
+/// The mark of a sender at work. Two at once could end with the older record in the store, and each would have seen its own
+/// there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sending {
+    /// The sender's process.
+    pub pid: u32,
+    /// Tells senders of one process apart, and processes of one number.
+    pub nonce: u64,
+    /// When it was at work last, in milliseconds since the Unix epoch.
+    pub at: u64,
+}
+
+impl Sending {
+    /// True if the same sender has made the mark.
+    fn is_by(&self, other: &Sending) -> bool {
+        (self.pid, self.nonce) == (other.pid, other.nonce)
+    }
 }
 
 /// A record, and how far it is.
@@ -163,6 +188,23 @@ impl Entry {
         }
         self.messages.retain(|_, item| *item != Item::default());
         true
+    }
+
+    /// Marks a sender as at work now. False if another one is: one that lives, and was at work within [`SENDING_MS`].
+    pub fn begin(&mut self, sender: &Sending, is_alive: impl Fn(u32) -> bool) -> bool {
+        let other = self.sending.as_ref().filter(|mark| !mark.is_by(sender));
+        let is_taken =
+            |mark: &Sending| is_alive(mark.pid) && sender.at.abs_diff(mark.at) < SENDING_MS;
+        if other.is_some_and(is_taken) {
+            return false;
+        }
+        self.sending = Some(sender.clone());
+        true
+    }
+
+    /// Removes a sender's mark.
+    pub fn end(&mut self, sender: &Sending) {
+        self.sending.take_if(|mark| mark.is_by(sender));
     }
 
     /// As if the store had taken all that is due.

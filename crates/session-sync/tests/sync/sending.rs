@@ -1,6 +1,6 @@
 //! Sessions on their way into the store, against a fake OpenSync that drops, refuses and limits as the real one.
 
-use crate::world::{OLD, World, conversation, message, pairs, turn};
+use crate::world::{OLD, Process, World, conversation, message, pairs, turn};
 use host::Host;
 use serde_json::{Value, json};
 use session_sync::drain::drain;
@@ -137,6 +137,50 @@ fn a_process_that_is_killed_anywhere_loses_nothing_and_sends_nothing_twice() {
                 assert!(step > 8, "it ended after {step} steps");
                 break;
             }
+        }
+    });
+}
+
+/// A store that has one message of two, the sender of which has stopped there and lives or does not; and another sender.
+async fn in_the_middle(lives: bool) -> (World, Process) {
+    for step in 1.. {
+        let world = World::new();
+        let (first, second) = (world.process(), world.process());
+        // No process has the other number.
+        first.host.pid.set((!lives).then_some(u32::MAX));
+        first.want(&conversation(&turn()[..2])).await;
+        let stopped = first.host.die_at(step);
+        tokio::select! {
+            biased;
+            _ = stopped => {}
+            _ = first.send() => panic!("it was never in the middle"),
+        }
+        if world.texts().await.len() == 1 {
+            return (world, second);
+        }
+    }
+    unreachable!()
+}
+
+/// The older record of two senders could end in the store, and each would have seen its own there.
+#[test]
+fn of_two_senders_of_one_session_the_second_waits_until_the_first_has_ended_or_is_dead() {
+    run(async {
+        // Is the first one's process there, and has it been silent for long?
+        for (lives, is_silent, waits) in [
+            (true, false, true),
+            (true, true, false),
+            (false, false, false),
+        ] {
+            let (world, second) = in_the_middle(lives).await;
+            second.want(&conversation(&turn())).await;
+            second.host.skip_ms.set(if is_silent { 60_000 } else { 0 });
+            world.store.forget().await;
+            let what = format!("lives: {lives}, is silent: {is_silent}");
+            let pass = second.send().await.expect("a pass");
+            assert_eq!(pass.is_elsewhere, waits, "{what}");
+            assert_eq!(world.store.requests().await.is_empty(), waits, "{what}");
+            assert_eq!(pass.left > 0, waits, "{what}");
         }
     });
 }
