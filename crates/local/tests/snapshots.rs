@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
 use common::{Server, until};
 use serde_json::json;
 
@@ -173,5 +176,94 @@ fn an_inactive_snapshot_starts_no_sandbox_and_a_deleted_one_is_not_there() {
     assert_eq!(refused.status, 400, "{}", refused.text);
     assert_eq!(server.exec(&copy, "cat ~/f"), (0, "1\n".to_owned()));
     made(&server, &source, "kept", "started");
+    server.end();
+}
+
+/// Bytes on disk below a directory.
+fn bytes(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).expect("a directory");
+    entries
+        .map(|entry| {
+            let entry = entry.expect("an entry");
+            let meta = entry.metadata().expect("its metadata");
+            match meta.is_dir() {
+                true => bytes(&entry.path()),
+                false => meta.blocks() * 512,
+            }
+        })
+        .sum()
+}
+
+/// False where snapshots are copied, which is said.
+fn has_layers() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        testkit::skip(
+            "layers",
+            "snapshots are layers only where the server runs as root",
+        );
+    }
+    is_root
+}
+
+#[test]
+fn a_sandbox_lies_on_its_snapshot_and_holds_what_it_changes_also_when_it_is_one_itself() {
+    if !has_layers() {
+        return;
+    }
+    const LARGE: u64 = 8 << 20;
+    let data = tempfile::tempdir().expect("a directory");
+    let mut server = Server::start(data.path());
+    let first = server.create(json!({}));
+    let make = "cd && head -c 8388608 /dev/urandom > large && sha256sum < large > sum && mkdir -p d/e f \
+                && echo 1 > d/e/a && echo 1 > f/a && echo 1 > gone && chmod 700 . && echo 1 > /tmp/t";
+    assert_eq!(server.exec(&first, make), (0, String::new()));
+    made(&server, &first, "one", "started");
+    let second = server.create(json!({ "snapshot": "one" }));
+    // A directory of the layer is moved, one is replaced, files are removed, changed and made.
+    let change =
+        "cd && mv d moved && rm -r f gone /tmp/t && mkdir f && echo 2 > f/b && echo 2 >> moved/e/a";
+    assert_eq!(server.exec(&second, change), (0, String::new()));
+    made(&server, &second, "two", "started");
+    let third = server.create(json!({ "snapshot": "two" }));
+    let look = "cd && sha256sum < large | cmp - sum; echo $?; stat -c %a .; cat moved/e/a; ls . f /tmp; \
+                test -e moved/e/a && echo is-there";
+    let seen = (
+        0,
+        "0\n700\n1\n2\n.:\nf\nlarge\nmoved\nsum\n\n/tmp:\n\nf:\nb\nis-there\n".to_owned(),
+    );
+    for id in [&second, &third] {
+        assert_eq!(server.exec(id, look), seen);
+    }
+    for id in [&second, &third] {
+        let own = bytes(&data.path().join("sandboxes").join(id));
+        assert!(own < LARGE / 8, "{own} bytes");
+    }
+    let snapshots = data.path().join("snapshots");
+    let all = bytes(&snapshots);
+    assert!(
+        all < LARGE + LARGE / 4,
+        "the second holds its change: {all}"
+    );
+
+    // They outlive what they lie on, and the server; when nobody needs it, it goes.
+    for name in ["one", "two"] {
+        let id = server
+            .send("GET", &format!("/api/snapshots/{name}"), None)
+            .json()["id"]
+            .clone();
+        let path = format!("/api/snapshots/{}", id.as_str().expect("an id"));
+        assert_eq!(server.send("DELETE", &path, None).status, 200);
+    }
+    server.send("DELETE", &format!("/api/sandbox/{second}"), None);
+    server.wait(&second, "gone");
+    server.kill();
+    server = Server::start(data.path());
+    server.send("POST", &format!("/api/sandbox/{third}/start"), None);
+    server.wait(&third, "started");
+    assert_eq!(server.exec(&third, look), seen);
+    server.send("DELETE", &format!("/api/sandbox/{third}"), None);
+    server.wait(&third, "gone");
+    until("the layers are gone", || bytes(&snapshots) == 0);
     server.end();
 }

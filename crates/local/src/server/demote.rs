@@ -64,10 +64,23 @@ pub(super) struct Stage {
     items: Vec<Item>,
 }
 
-struct Item {
+enum Item {
+    Bind(Bind),
+    Layers(Layers),
+}
+
+struct Bind {
     source: CString,
     target: CString,
     is_dir: bool,
+}
+
+/// A directory that is made of others, the lowest of which nobody writes to (overlayfs).
+struct Layers {
+    /// Where it finds them. What the mount is told stays short by that, and has no character of theirs.
+    parts: Vec<Bind>,
+    options: CString,
+    target: CString,
 }
 
 impl Stage {
@@ -94,13 +107,42 @@ impl Stage {
     }
 
     fn add(&mut self, source: &Path, is_dir: bool) -> Result<PathBuf> {
-        let target = self.place.join(self.items.len().to_string());
-        self.items.push(Item {
-            source: c_string(source)?,
-            target: c_string(&target)?,
-            is_dir,
-        });
+        let target = self.next();
+        self.items
+            .push(Item::Bind(Bind::new(source, &target, is_dir)?));
         Ok(target)
+    }
+
+    /// Adds the directory `name` of the sandbox in `dir` on top of that of `lower` ones, the lowest
+    /// first, and returns where it will be. Only what is changed is in `dir`.
+    pub(super) fn layers(&mut self, lower: &[PathBuf], dir: &Path, name: &str) -> Result<PathBuf> {
+        let target = self.next();
+        let part = |n: usize| PathBuf::from(format!("{}-{n}", target.display()));
+        let work = dir.join("work").join(name);
+        fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
+        // Both directories that it writes to have to be in one mount.
+        let mut parts = vec![Bind::new(dir, &part(0), true)?];
+        let mut paths = Vec::new();
+        for (n, layer) in lower.iter().rev().enumerate() {
+            parts.push(Bind::new(&layer.join(name), &part(n + 1), true)?);
+            paths.push(part(n + 1).display().to_string());
+        }
+        let top = part(0);
+        let options = format!(
+            "lowerdir={},upperdir={top}/{name},workdir={top}/work/{name},redirect_dir=on,metacopy=off,index=off",
+            paths.join(":"),
+            top = top.display(),
+        );
+        self.items.push(Item::Layers(Layers {
+            parts,
+            options: CString::new(options)?,
+            target: c_string(&target)?,
+        }));
+        Ok(target)
+    }
+
+    fn next(&self) -> PathBuf {
+        self.place.join(self.items.len().to_string())
     }
 
     /// Makes `command` start on this stage, as `user`.
@@ -113,6 +155,16 @@ impl Stage {
                 drop_to(user)
             });
         }
+    }
+}
+
+impl Bind {
+    fn new(source: &Path, target: &Path, is_dir: bool) -> Result<Self> {
+        Ok(Self {
+            source: c_string(source)?,
+            target: c_string(target)?,
+            is_dir,
+        })
     }
 }
 
@@ -179,16 +231,56 @@ fn build(place: &CString, items: &[Item]) -> io::Result<()> {
         let (tmpfs, flags) = (c"tmpfs".as_ptr(), libc::MS_NOSUID | libc::MS_NODEV);
         mount(tmpfs, place.as_ptr(), tmpfs, flags, c"mode=0755".as_ptr())?;
         for item in items {
-            let (source, target) = (item.source.as_ptr(), item.target.as_ptr());
-            if item.is_dir {
+            match item {
+                Item::Bind(bind) => bind.mount()?,
+                Item::Layers(layers) => layers.mount()?,
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Bind {
+    /// Allocates nothing.
+    fn mount(&self) -> io::Result<()> {
+        let (source, target, none) = (self.source.as_ptr(), self.target.as_ptr(), ptr::null());
+        // SAFETY: every pointer is a C string that outlives its call, or null where that is allowed.
+        unsafe {
+            if self.is_dir {
                 check(libc::mkdir(target, 0o755))?;
             } else {
                 check(libc::mknod(target, libc::S_IFREG | 0o644, 0))?;
             }
-            mount(source, target, none, libc::MS_BIND, none)?;
+            check(libc::mount(
+                source,
+                target,
+                none,
+                libc::MS_BIND,
+                ptr::null(),
+            ))
         }
     }
-    Ok(())
+}
+
+impl Layers {
+    /// Allocates nothing.
+    fn mount(&self) -> io::Result<()> {
+        for part in &self.parts {
+            part.mount()?;
+        }
+        let (kind, flags) = (c"overlay".as_ptr(), libc::MS_NOSUID | libc::MS_NODEV);
+        let (target, options) = (self.target.as_ptr(), self.options.as_ptr());
+        // SAFETY: every pointer is a C string that outlives its call.
+        unsafe {
+            check(libc::mkdir(target, 0o755))?;
+            check(libc::mount(kind, target, kind, flags, options.cast()))?;
+            // It holds them itself now.
+            for part in &self.parts {
+                check(libc::umount2(part.target.as_ptr(), libc::MNT_DETACH))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Stops being root. With every user id changed, the kernel takes the capabilities too.

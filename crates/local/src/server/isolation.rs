@@ -23,6 +23,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::process::Command;
@@ -33,6 +34,7 @@ use super::network::{Gate, GateOfBwrap, Outbound, RESOLVER};
 use super::programs;
 use super::sandbox::Record;
 use super::snapshots::{self, Quirk};
+use crate::ids;
 use crate::installation::ORGANIZATION;
 use crate::options::{Daemon, Isolation, Network};
 
@@ -41,6 +43,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const TOOLBOX: &str = "/opt/daytona/toolbox";
 const EXTRAS: &str = "/opt/daytona/extras";
 const PROGRAMS: &str = "/opt/daytona/programs";
+/// Files of a snapshot are in several directories, and this server cannot put them together.
+pub(super) const NO_LAYERS: &str = "the files of this snapshot lie in layers, which needs a server that runs as root, with bubblewrap, on a machine with overlayfs, as when it was made";
 const SMALL_DISK: &str = "8388608";
 
 /// Host files in `/etc` that programs need and that tell nothing about the user.
@@ -98,6 +102,8 @@ pub(crate) struct Walls {
     bwrap: PathBuf,
     /// The user that sandboxes are on this machine, if it is not the server's own.
     user: Option<u32>,
+    /// See [`Walls::has_layers`].
+    has_layers: OnceLock<bool>,
     /// Generated files that all sandboxes share, read-only to them.
     shared: PathBuf,
     /// The directory whose programs sandboxes find, if it is not those of this machine.
@@ -121,6 +127,7 @@ impl Walls {
             program,
             bwrap,
             user: None,
+            has_layers: OnceLock::new(),
             shared: data.join("shared"),
             programs,
         };
@@ -227,9 +234,59 @@ impl Walls {
         self.outbound.as_ref()
     }
 
-    /// The command that runs the toolbox of `record`, whose directory is `dir`, and the gate at which
-    /// it waits for its network.
-    pub(crate) fn command(&self, record: &Record, dir: &Path) -> Result<(Command, Option<Gate>)> {
+    /// Whether a sandbox's files can lie on those of a snapshot, so that nothing is copied. It is tried once,
+    /// in the data directory, because file systems differ.
+    pub(crate) fn has_layers(&self, data: &Path) -> bool {
+        *self.has_layers.get_or_init(|| match self.try_layers(data) {
+            Ok(can) => can,
+            Err(error) => {
+                eprintln!(
+                    "daytona-local: snapshots are copied for each sandbox, because overlayfs does not work here: {error:#}"
+                );
+                false
+            }
+        })
+    }
+
+    fn try_layers(&self, data: &Path) -> Result<bool> {
+        let Some(user) = self.user else {
+            return Ok(false);
+        };
+        let dir = data.join("trash").join(format!("layers-{}", ids::uuid()));
+        let lower = dir.join("lower");
+        for name in ["home", "lower/home"] {
+            fs::create_dir_all(dir.join(name))?;
+        }
+        let mut stage = Stage::new(&[&self.program, &self.shared, &self.bwrap])?;
+        stage.layers(&[lower], &dir, "home")?;
+        let program = stage.file(&self.program)?;
+        let mut command = std::process::Command::new(&self.bwrap);
+        command.env_clear().current_dir("/");
+        stage.enter(&mut command, user);
+        let output = smallest(&mut command, &program);
+        let _ = fs::remove_dir_all(&dir);
+        let output = output?;
+        let why = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}", why.trim());
+        Ok(true)
+    }
+
+    /// The command that runs the toolbox of `record`, whose directory is `dir` and whose files lie on
+    /// those of `layers`, and the gate at which it waits for its network.
+    pub(crate) fn command(
+        &self,
+        record: &Record,
+        dir: &Path,
+        layers: &[PathBuf],
+    ) -> Result<(Command, Option<Gate>)> {
+        ensure!(layers.is_empty() || self.user.is_some(), NO_LAYERS);
+        for layer in layers {
+            ensure!(
+                layer.is_dir(),
+                "the snapshot that this sandbox was made from is not there any more: {}",
+                layer.display()
+            );
+        }
         let quirk = record.snapshot.as_deref().and_then(snapshots::quirk);
         let mut gate = None;
         let mut command = match self.isolation {
@@ -239,7 +296,7 @@ impl Walls {
                     None => (None, None),
                 };
                 gate = waits;
-                self.bwrap(record, dir, quirk, ends)?
+                self.bwrap(record, dir, layers, quirk, ends)?
             }
             Isolation::None => {
                 let home = dir.join("home");
@@ -264,6 +321,7 @@ impl Walls {
         &self,
         record: &Record,
         dir: &Path,
+        layers: &[PathBuf],
         quirk: Option<Quirk>,
         gate: Option<GateOfBwrap>,
     ) -> Result<Command> {
@@ -279,9 +337,13 @@ impl Walls {
         }
         if let Some(user) = self.user {
             let mut new = Stage::new(&[&program, &shared, &self.bwrap])?;
-            for path in [&mut home, &mut tmp, &mut shared] {
-                *path = new.dir(path)?;
+            for (path, name) in [(&mut home, "home"), (&mut tmp, "tmp")] {
+                *path = match layers {
+                    [] => new.dir(path)?,
+                    layers => new.layers(layers, dir, name)?,
+                };
             }
+            shared = new.dir(&shared)?;
             program = new.file(&program)?;
             stage = Some((new, user));
         }

@@ -6,7 +6,7 @@
 //! A sandbox listens on a socket that the server made, in a directory that the sandbox cannot see,
 //! and inherits as standard input. There is no path in the sandbox to replace.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -22,7 +22,7 @@ use axum::response::Response;
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, watch};
 
-use super::isolation::Walls;
+use super::isolation::{self, Walls};
 use super::network::policy::Policy;
 use super::network::{Attached, Outbound};
 use super::sandbox::{Due, Record, SandboxState};
@@ -158,7 +158,7 @@ impl Sandboxes {
         }
         let (all, clock_offset) = (Mutex::new(all), AtomicI64::new(0));
         let snapshots = Mutex::new(store.load_snapshots()?);
-        Ok(Arc::new(Self {
+        let sandboxes = Arc::new(Self {
             store,
             walls,
             daemon,
@@ -168,7 +168,9 @@ impl Sandboxes {
             clock_offset,
             changes: broadcast::Sender::new(CHANGES),
             ending: AtomicBool::new(false),
-        }))
+        });
+        sandboxes.sweep();
+        Ok(sandboxes)
     }
 
     /// Every change from now on.
@@ -259,6 +261,10 @@ impl Sandboxes {
         let mut record = Record::from_request(body, self.now(), size_of)?;
         record.daemon = self.daemon;
         record.network.holds_in(self.walls.network())?;
+        let made = record.snapshot.as_deref().and_then(|name| self.made(name));
+        if let Some(made) = made.filter(|_| self.walls.has_layers(self.store.root())) {
+            record.layers = made.all_layers();
+        }
         let sandbox = Arc::new(Sandbox::new(record.clone()));
         {
             let mut all = lock(&self.all);
@@ -271,7 +277,8 @@ impl Sandboxes {
                     "Sandbox with name {name} already exists"
                 )));
             }
-            self.store.create(&record.id).map_err(Problem::internal)?;
+            let made = self.store.create_on(&record.id, &record.layers);
+            made.map_err(Problem::internal)?;
             self.store.save(&record).map_err(Problem::internal)?;
             all.insert(record.id.clone(), sandbox.clone());
         }
@@ -370,8 +377,10 @@ impl Sandboxes {
             _ => {}
         }
         if record.state == SandboxState::Creating
+            && record.layers.is_empty()
             && let Some(made) = record.snapshot.as_deref().and_then(|name| self.made(name))
         {
+            ensure!(made.layers.is_empty(), isolation::NO_LAYERS);
             let (this, id) = (self.clone(), record.id.clone());
             tokio::task::spawn_blocking(move || this.store.fill(&id, &made.id)).await??;
         }
@@ -384,7 +393,8 @@ impl Sandboxes {
             .write(true)
             .truncate(true)
             .open(&log_path)?;
-        let (mut command, gate) = self.walls.command(&record, &dir)?;
+        let layers = self.store.layers(&record.layers);
+        let (mut command, gate) = self.walls.command(&record, &dir, &layers)?;
         command
             .stdin(OwnedFd::from(listener))
             .stdout(log.try_clone()?)
@@ -571,7 +581,7 @@ impl Sandboxes {
     ) -> Result<Record, Problem> {
         let source = sandbox.record();
         let size = (source.cpu, source.memory, source.disk);
-        let made = Made::new(name, &source.id, size, self.now());
+        let made = Made::new(name, &source.id, source.layers, size, self.now());
         {
             let mut all = lock(&self.snapshots);
             let is_taken = |made: &Made| made.name == name && made.stage != Stage::Error;
@@ -619,7 +629,17 @@ impl Sandboxes {
         }
     }
 
-    /// Deletes a snapshot that was made here. Sandboxes that were made from it have their own files.
+    /// Removes the files of deleted snapshots on which nothing lies any more.
+    fn sweep(&self) {
+        let snapshots = lock(&self.snapshots);
+        let mut needed: HashSet<String> = snapshots.iter().flat_map(Made::all_layers).collect();
+        for sandbox in self.all() {
+            needed.extend(lock(&sandbox.record).layers.iter().cloned());
+        }
+        self.store.sweep(|id| needed.contains(id));
+    }
+
+    /// Deletes a snapshot that was made here. Sandboxes that were made from it keep what they have of it.
     pub(crate) fn delete_snapshot(&self, id: &str) -> Result<(), Problem> {
         let mut all = lock(&self.snapshots);
         match all.iter().position(|made| made.id == id) {
@@ -628,7 +648,9 @@ impl Sandboxes {
             }
             Some(at) => {
                 all.remove(at);
-                self.store.discard_snapshot(id);
+                self.store.forget_snapshot(id);
+                drop(all);
+                self.sweep();
                 Ok(())
             }
             None => Err(no_snapshot(id)),
@@ -679,10 +701,13 @@ impl Sandboxes {
 
     async fn remove(self: &Arc<Self>, sandbox: &Arc<Sandbox>) {
         self.halt(sandbox, true).await;
-        let (this, id) = (self.clone(), sandbox.record().id);
-        let removed = id.clone();
-        let _ = tokio::task::spawn_blocking(move || this.store.discard(&removed)).await;
-        lock(&self.all).remove(&id);
+        let (this, removed) = (self.clone(), sandbox.record().id);
+        let discard = move || {
+            this.store.discard(&removed);
+            lock(&this.all).remove(&removed);
+            this.sweep();
+        };
+        let _ = tokio::task::spawn_blocking(discard).await;
         let mut record = lock(&sandbox.record);
         let before = std::mem::replace(&mut record.state, SandboxState::Destroyed);
         sandbox.state.send_replace(SandboxState::Destroyed);

@@ -77,6 +77,9 @@ pub(crate) struct Record {
     #[serde(default)]
     pub(crate) recoverable: bool,
     pub(crate) snapshot: Option<String>,
+    /// The snapshots whose files its own lie on, by their ids, the lowest first.
+    #[serde(default)]
+    pub(crate) layers: Vec<String>,
     /// The one that it was last started with.
     #[serde(default)]
     pub(crate) daemon: Daemon,
@@ -185,6 +188,7 @@ impl Record {
             error_reason: None,
             recoverable: false,
             snapshot: Some(snapshot),
+            layers: Vec::new(),
             daemon: Daemon::default(),
             user,
             target,

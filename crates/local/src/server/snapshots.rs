@@ -93,12 +93,15 @@ pub(crate) struct Made {
     pub(crate) error_reason: Option<String>,
     pub(crate) size: Size,
     pub(crate) source: Option<String>,
+    /// The snapshots that its own files lie on, by their ids, the lowest first.
+    #[serde(default)]
+    pub(crate) layers: Vec<String>,
     pub(crate) created_at: i64,
 }
 
 impl Made {
-    /// One of the sandbox `source`.
-    pub(crate) fn new(name: &str, source: &str, size: Size, now: i64) -> Self {
+    /// One of the sandbox `source`, whose files lie on those of `layers`.
+    pub(crate) fn new(name: &str, source: &str, layers: Vec<String>, size: Size, now: i64) -> Self {
         Self {
             id: ids::uuid(),
             name: name.to_owned(),
@@ -106,8 +109,15 @@ impl Made {
             error_reason: None,
             size,
             source: Some(source.to_owned()),
+            layers,
             created_at: now,
         }
+    }
+
+    /// Every directory that a sandbox of it lies on, the lowest first.
+    pub(crate) fn all_layers(&self) -> Vec<String> {
+        let own = std::iter::once(&self.id);
+        self.layers.iter().chain(own).cloned().collect()
     }
 
     /// The wire object; one without a source is built in.
@@ -144,6 +154,7 @@ pub(crate) fn built_in() -> Vec<Made> {
         error_reason: None,
         size: *size,
         source: None,
+        layers: Vec::new(),
         created_at: 0,
     };
     SIZES.iter().map(one).collect()

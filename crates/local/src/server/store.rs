@@ -7,7 +7,7 @@
 //! DATA/sandboxes/{id}/record.json
 //! DATA/sandboxes/{id}/home, tmp  the only two directories a sandbox can write to
 //! DATA/snapshots/{id}/snapshot.json  written last: without it the copy is not whole
-//! DATA/snapshots/{id}/home, tmp      as the sandbox had them
+//! DATA/snapshots/{id}/home, tmp      as the sandbox had them, or what it had changed of its layers
 //! DATA/trash/                    deleted sandboxes on their way out
 //! ```
 //!
@@ -79,7 +79,24 @@ impl Store {
         make_places(&self.dir(id))
     }
 
-    /// Copies a sandbox's files, and when they are all there, writes that they are.
+    /// Makes the directories of a new sandbox whose files lie on those of `layers`.
+    pub(crate) fn create_on(&self, id: &str, layers: &[String]) -> Result<()> {
+        self.create(id)?;
+        if let Some(top) = self.layers(layers).last() {
+            for (name, _) in PLACES {
+                let of_top = fs::metadata(top.join(name)).context("the snapshot is gone")?;
+                fs::set_permissions(self.dir(id).join(name), of_top.permissions())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The directories of layers.
+    pub(crate) fn layers(&self, ids: &[String]) -> Vec<PathBuf> {
+        ids.iter().map(|id| self.snapshot_dir(id)).collect()
+    }
+
+    /// Copies a sandbox's own files, and when they are all there, writes that they are.
     pub(crate) fn snapshot(&self, made: &Made, sandbox: &str) -> Result<()> {
         let dir = self.snapshot_dir(&made.id);
         make_places(&dir)?;
@@ -102,14 +119,12 @@ impl Store {
         self.root.join("snapshots").join(id)
     }
 
-    /// Every snapshot that is whole; what is left of others is removed. One that cannot be read is
-    /// named on standard error and left alone.
+    /// Every snapshot that is whole. One that cannot be read is named on standard error.
     pub(crate) fn load_snapshots(&self) -> Result<Vec<Made>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(self.root.join("snapshots"))? {
             let dir = entry?.path();
             let Ok(text) = fs::read(dir.join("snapshot.json")) else {
-                remove_tree(&dir);
                 continue;
             };
             match serde_json::from_slice(&text) {
@@ -123,6 +138,23 @@ impl Store {
     /// Removes what a failed snapshot left.
     pub(crate) fn discard_snapshot(&self, id: &str) {
         remove_tree(&self.snapshot_dir(id));
+    }
+
+    /// A snapshot is no more. Its files stay until [`Store::sweep`] removes them.
+    pub(crate) fn forget_snapshot(&self, id: &str) {
+        let _ = fs::remove_file(self.snapshot_dir(id).join("snapshot.json"));
+    }
+
+    /// Removes the files of snapshots that are no more, but for those that are `needed`.
+    pub(crate) fn sweep(&self, needed: impl Fn(&str) -> bool) {
+        let entries = fs::read_dir(self.root.join("snapshots"));
+        for entry in entries.into_iter().flatten().flatten() {
+            let is_needed = entry.file_name().to_str().is_some_and(&needed);
+            // One that cannot be read is left alone.
+            if !is_needed && !entry.path().join("snapshot.json").exists() {
+                remove_tree(&entry.path());
+            }
+        }
     }
 
     pub(crate) fn save(&self, record: &Record) -> Result<()> {
