@@ -392,11 +392,10 @@ describe("with the denials of the README's install snippet", () => {
     }
   })
 
+  // Each takes another tool away, so two of them show in one start.
   for (const [name, env, config, denied] of [
-    ["OPENCODE_PERMISSION", { OPENCODE_PERMISSION: '{"bash":"deny"}' }, {}, ["bash"]],
-    ["OPENCODE_CONFIG_CONTENT", { OPENCODE_CONFIG_CONTENT: '{"permission":{"edit":"deny"}}' }, {}, ["edit", "write"]],
-    ["the tools that a configuration switches off", {}, { tools: { bash: false } }, ["bash"]],
-    ["an agent's own rules", {}, { agent: { build: { permission: { bash: "deny" } } } }, ["bash"]],
+    ["OPENCODE_PERMISSION, and one in OPENCODE_CONFIG_CONTENT,", { OPENCODE_PERMISSION: '{"bash":"deny"}', OPENCODE_CONFIG_CONTENT: '{"permission":{"edit":"deny"}}' }, {}, ["bash", "edit", "write"]],
+    ["the tools that a configuration switches off, and one in an agent's own rules,", {}, { tools: { bash: false }, agent: { build: { permission: { edit: "deny" } } } }, ["bash", "edit", "write"]],
   ]) {
     test(`a denial in ${name} stays one`, async () => {
       const world = await createWorld({ files, config: { permission, ...config }, env })
