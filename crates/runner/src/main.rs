@@ -8,13 +8,15 @@
 //! started it in a process that outlives the request.
 //!
 //! Surprise: a command is run by a second process of this same binary (`--supervise`), which
-//! outlives the request; see [`job`]. A third is git's filter (`--lfs`); see [`lfs`].
+//! outlives the request; see [`job`]. A third is git's filter (`--lfs`); see [`lfs`]. A fourth keeps a program running (`--keep`);
+//! see [`keep`].
 
 mod answer;
 mod exclude;
 mod git;
 mod input;
 mod job;
+mod keep;
 mod lfs;
 mod partial;
 mod port;
@@ -50,6 +52,17 @@ fn main() {
             protocol::VERSION
         ),
         Some("--supervise") => job::supervise(),
+        Some(flag @ (keep::FLAG | keep::END_FLAG)) => {
+            let dir = Path::new(
+                args.get(1)
+                    .map_or("", |dir| dir.to_str().unwrap_or_default()),
+            );
+            let rest = args.get(2).and_then(|arg| arg.to_str());
+            if let Err(error) = keep::serve(flag, dir, rest) {
+                eprintln!("opencode-runner {flag}: {}: {error}", dir.display());
+                std::process::exit(1);
+            }
+        }
         Some(lfs::FLAG) => lfs::serve(Path::new(&args.get(1).cloned().unwrap_or_default())),
         _ => {
             answer_panics();

@@ -8,6 +8,7 @@ mod files;
 mod half;
 mod image;
 mod jobs;
+mod keep;
 mod large;
 mod left;
 mod lfs;
