@@ -185,8 +185,6 @@ pub(crate) const API: Table = &[
     ("GET", "/sandbox/{sandboxId}/organization"),
     ("GET", "/sandbox/{sandboxId}/region-quota"),
     ("GET", "/sandbox/{sandboxId}/secrets"),
-    ("GET", "/sandbox/{sandboxId}/signing-key"),
-    ("POST", "/sandbox/{sandboxId}/signing-key/rotate"),
     ("PUT", "/sandbox/{sandboxId}/state"),
     ("GET", "/sandbox/{sandboxId}/telemetry/logs"),
     ("GET", "/sandbox/{sandboxId}/telemetry/metrics"),
@@ -291,11 +289,6 @@ pub(crate) const TOOLBOX: Table = &[
     ("POST", "/lsp/start"),
     ("POST", "/lsp/stop"),
     ("GET", "/lsp/workspacesymbols"),
-    ("POST", "/process/code-run"),
-    ("GET POST", "/process/interpreter/context"),
-    ("DELETE", "/process/interpreter/context/{id}"),
-    ("GET", "/process/interpreter/execute"),
-    ("GET", "/system/metrics"),
 ];
 
 #[cfg(test)]

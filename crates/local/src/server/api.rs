@@ -17,7 +17,7 @@ use super::list;
 use super::network::policy::Policy;
 use super::preview;
 use super::sandbox::{Record, SignedPreview, clamp_archive};
-use super::snapshots::{self, Made, Stage};
+use super::snapshots::{self, Stage};
 use crate::ids;
 use crate::installation::{API_VERSION, REGION};
 use crate::problem::{Fields, Problem};
@@ -54,6 +54,11 @@ pub(super) fn routes() -> Vec<Route<Arc<App>>> {
         ),
         post("/sandbox/{sandboxId}/last-activity", last_activity),
         get("/sandbox/{sandboxId}/toolbox-proxy-url", toolbox_url),
+        get("/sandbox/{sandboxId}/signing-key", signing_key),
+        post(
+            "/sandbox/{sandboxId}/signing-key/rotate",
+            rotate_signing_key,
+        ),
         get(
             "/sandbox/{sandboxIdOrName}/ports/{port}/preview-url",
             preview_url,
@@ -185,11 +190,11 @@ async fn snapshot(State(app): State<Arc<App>>, Path(which): Path<String>, body: 
     Ok(app.dto(&app.sandboxes.snapshot(&sandbox, &name)?))
 }
 
-/// All of them, in one page.
-async fn list_snapshots(State(app): State<Arc<App>>) -> Json<Value> {
-    let items: Vec<Value> = app.sandboxes.snapshots().iter().map(Made::dto).collect();
-    let total = items.len();
-    Json(json!({ "items": items, "total": total, "page": 1, "totalPages": 1 }))
+async fn list_snapshots(
+    State(app): State<Arc<App>>,
+    Query(query): Query<snapshots::Listing>,
+) -> Reply {
+    snapshots::page(app.sandboxes.snapshots(), &query).map(Json)
 }
 
 async fn read_snapshot(State(app): State<Arc<App>>, Path(which): Path<String>) -> Reply {
@@ -300,6 +305,30 @@ async fn last_activity(
 async fn toolbox_url(State(app): State<Arc<App>>, Path(id): Path<String>) -> Reply {
     app.by_id(&id)?;
     Ok(Json(json!({ "url": app.toolbox_url() })))
+}
+
+async fn signing_key(State(app): State<Arc<App>>, Path(id): Path<String>) -> Reply {
+    let sandbox = app.by_id(&id)?;
+    let mut key = sandbox.record().signing_key;
+    if key.is_empty() {
+        key = app.sandboxes.update(&sandbox, |record| {
+            // Another request may have made one by now.
+            if record.signing_key.is_empty() {
+                record.signing_key = ids::token();
+            }
+            Ok(record.signing_key.clone())
+        })?;
+    }
+    Ok(Json(json!(key)))
+}
+
+async fn rotate_signing_key(State(app): State<Arc<App>>, Path(id): Path<String>) -> Reply {
+    let sandbox = app.by_id(&id)?;
+    let key = app.sandboxes.update(&sandbox, |record| {
+        record.signing_key = ids::token();
+        Ok(record.signing_key.clone())
+    })?;
+    Ok(Json(json!(key)))
 }
 
 async fn preview_url(

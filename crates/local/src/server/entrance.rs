@@ -13,7 +13,7 @@ use tower_service::Service as _;
 use super::app::App;
 use super::controls::{self, CloseConnection, Controls};
 use super::events::{self, Events};
-use super::{api, auth, preview, proxy};
+use super::{api, auth, preview, proxy, signed_files};
 use crate::body::read_to_the_end;
 use crate::installation::API_VERSION;
 use crate::problem::Problem;
@@ -67,7 +67,7 @@ impl Entrance {
         if path.starts_with(events::PATH) {
             return Ok(self.events.answer(request).await);
         }
-        let open = path == "/api/config";
+        let open = path == "/api/config" || signed_files::is_signed(&self.app, &request);
         if !open && !auth::has_key(request.headers(), &self.app.key) {
             if path.starts_with("/toolbox/") {
                 return Ok(proxy::refusal(&request));

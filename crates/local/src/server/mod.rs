@@ -22,6 +22,7 @@ mod preview_ports;
 mod programs;
 mod proxy;
 mod sandbox;
+mod signed_files;
 mod snapshots;
 mod store;
 

@@ -101,6 +101,9 @@ pub(crate) struct Record {
     pub(crate) updated_at: i64,
     pub(crate) last_activity_at: i64,
     pub(crate) preview_token: String,
+    /// Signs links to its files; empty if nobody has asked for it yet.
+    #[serde(default)]
+    pub(crate) signing_key: String,
     #[serde(default)]
     pub(crate) signed_previews: Vec<SignedPreview>,
     /// Ports of this machine, by the ports inside that they are the previews of.
@@ -205,6 +208,7 @@ impl Record {
             updated_at: now,
             last_activity_at: now,
             preview_token: ids::token(),
+            signing_key: String::new(),
             signed_previews: Vec::new(),
             preview_ports: BTreeMap::new(),
             network,

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::clock::rfc3339;
 use crate::ids;
 use crate::installation::ORGANIZATION;
+use crate::problem::Problem;
 
 pub(crate) const DEFAULT: &str = "daytona-small";
 
@@ -143,6 +144,62 @@ impl Made {
             "sandboxClass": "container",
         })
     }
+}
+
+/// What a list of snapshots is to have. Numbers come as texts.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Listing {
+    page: Option<String>,
+    limit: Option<String>,
+    name: Option<String>,
+    source_sandbox_id: Option<String>,
+    sort: Option<String>,
+    order: Option<String>,
+}
+
+/// One page of snapshots.
+pub(crate) fn page(mut all: Vec<Made>, query: &Listing) -> Result<Value, Problem> {
+    let number = |name: &str, given: &Option<String>, default: usize, most: usize| {
+        let given = given.as_deref().map_or(Ok(default), str::parse);
+        let wrong = || Problem::bad_request(format!("{name} must be between 1 and {most}"));
+        given
+            .ok()
+            .filter(|n| (1..=most).contains(n))
+            .ok_or_else(wrong)
+    };
+    let page = number("page", &query.page, 1, 1_000_000)?;
+    let limit = number("limit", &query.limit, 100, 200)?;
+    all.retain(|made| {
+        let is_named = query
+            .name
+            .as_deref()
+            .is_none_or(|part| made.name.contains(part));
+        let source = query.source_sandbox_id.as_deref();
+        is_named && source.is_none_or(|source| made.source.as_deref() == Some(source))
+    });
+    match query.sort.as_deref() {
+        // When one was used last is not known here; those of the list's own order come first.
+        None | Some("lastUsedAt") => {}
+        Some("name") => all.sort_by(|a, b| b.name.cmp(&a.name)),
+        Some("state") => all.sort_by_key(|made| std::cmp::Reverse(made.dto()["state"].to_string())),
+        Some("createdAt") => all.sort_by_key(|made| std::cmp::Reverse(made.created_at)),
+        Some(_) => {
+            return Err(Problem::bad_request(
+                "sort must be one of name, state, lastUsedAt, createdAt",
+            ));
+        }
+    }
+    match query.order.as_deref() {
+        None | Some("desc") => {}
+        Some("asc") => all.reverse(),
+        Some(_) => return Err(Problem::bad_request("order must be asc or desc")),
+    }
+    let total = all.len();
+    let items = all.iter().skip((page - 1) * limit).take(limit);
+    let items: Vec<Value> = items.map(Made::dto).collect();
+    let pages = total.div_ceil(limit).max(1);
+    Ok(json!({ "items": items, "total": total, "page": page, "totalPages": pages }))
 }
 
 /// The built-in snapshots, as if they had been made.

@@ -1,4 +1,5 @@
-//! `POST /process/execute`: one script, one shell, one reply.
+//! `POST /process/execute`: one script, one shell, one reply. `POST /process/code-run`: the same with
+//! code of a language, whose interpreter reads it.
 //!
 //! The script is the shell's standard input, so a command that reads standard input eats the rest
 //! of it. Output and errors share one pipe and arrive in the order they were written. The reply
@@ -30,30 +31,96 @@ use crate::problem::{Fields, Problem};
 const HELD: Duration = Duration::from_secs(30);
 
 struct Job {
-    script: String,
+    /// The command that the shell runs; none: its standard input is the script.
+    command: Option<String>,
+    input: String,
     cwd: Option<String>,
     envs: BTreeMap<String, String>,
     timeout: Option<Duration>,
 }
 
 pub(super) async fn execute(State(toolbox): State<Arc<Toolbox>>, body: Bytes) -> Reply {
-    let job = read(&body)?;
+    start(toolbox, read(&body)?).await
+}
+
+pub(super) async fn code_run(State(toolbox): State<Arc<Toolbox>>, body: Bytes) -> Reply {
+    start(toolbox, read_code(&body)?).await
+}
+
+async fn start(toolbox: Arc<Toolbox>, job: Job) -> Reply {
     // In a task of its own, which a closed connection does not cancel.
     tokio::spawn(async move { job.run(&toolbox).await })
         .await
         .map_err(Problem::internal)?
 }
 
-fn read(body: &Bytes) -> Result<Job, Problem> {
-    let body = parse(body).map_err(|problem| {
+fn parsed(body: &Bytes) -> Result<serde_json::Value, Problem> {
+    parse(body).map_err(|problem| {
         let message = problem
             .message
             .replace("invalid body request", "invalid request body");
         Problem::bad_request(format!("bad request: {message}"))
-    })?;
+    })
+}
+
+fn read(body: &Bytes) -> Result<Job, Problem> {
+    let body = parsed(body)?;
     let mut fields = Fields::of(&body)?;
     let script: String = fields.get("command", "a string").unwrap_or_default();
     let cwd: Option<String> = fields.get("cwd", "a string");
+    let (envs, timeout) = surroundings(&mut fields);
+    finish(fields)?;
+    if script.trim().is_empty() {
+        return Err(Problem::bad_request(
+            "bad request: command cannot be empty or whitespace-only",
+        ));
+    }
+    Ok(Job {
+        command: None,
+        input: script,
+        cwd: cwd.filter(|cwd| !cwd.is_empty()),
+        envs,
+        timeout,
+    })
+}
+
+/// The interpreter reads the code from its standard input, and its arguments are words of a shell, as the daemon has it.
+fn read_code(body: &Bytes) -> Result<Job, Problem> {
+    let body = parsed(body)?;
+    let mut fields = Fields::of(&body)?;
+    let code: Option<String> = fields.get("code", "a string");
+    let language: Option<String> = fields.get("language", "a string");
+    let argv: Vec<String> = fields
+        .get("argv", "an array of strings")
+        .unwrap_or_default();
+    let (envs, timeout) = surroundings(&mut fields);
+    let argv = argv.join(" ");
+    let command = match language.as_deref() {
+        Some("python") => format!("python3 -u - {argv}"),
+        Some("javascript") => format!("node - {argv}"),
+        Some("typescript") => format!(
+            "d=$(mktemp -d) && cat > \"$d/code.ts\" && npx --yes ts-node \"$d/code.ts\" {argv}; s=$?; rm -rf \"$d\"; exit $s"
+        ),
+        _ => {
+            fields.complain("language must be python, javascript or typescript".to_owned());
+            String::new()
+        }
+    };
+    if code.is_none() {
+        fields.complain("code must be a string".to_owned());
+    }
+    finish(fields)?;
+    Ok(Job {
+        command: Some(command),
+        input: code.unwrap_or_default(),
+        cwd: None,
+        envs,
+        timeout,
+    })
+}
+
+/// The environment and the time limit that a request asks for.
+fn surroundings(fields: &mut Fields<'_>) -> (BTreeMap<String, String>, Option<Duration>) {
     let envs: BTreeMap<String, String> = fields
         .get("envs", "an object of strings")
         .unwrap_or_default();
@@ -61,24 +128,14 @@ fn read(body: &Bytes) -> Result<Job, Problem> {
     if let Some(name) = envs.keys().find(|name| !is_env_name(name)) {
         fields.complain(format!("invalid environment variable name: {name}"));
     }
+    let timeout = timeout.filter(|seconds| *seconds > 0);
+    (envs, timeout.map(|s| Duration::from_secs(s.into())))
+}
+
+fn finish(fields: Fields<'_>) -> Result<(), Problem> {
     fields
         .finish()
-        .map_err(|p| Problem::bad_request(format!("bad request: {}", p.message)))?;
-    if script.trim().is_empty() {
-        return Err(Problem::bad_request(
-            "bad request: command cannot be empty or whitespace-only",
-        ));
-    }
-    let cwd = cwd.filter(|cwd| !cwd.is_empty());
-    let timeout = timeout
-        .filter(|s| *s > 0)
-        .map(|s| Duration::from_secs(s.into()));
-    Ok(Job {
-        script,
-        cwd,
-        envs,
-        timeout,
-    })
+        .map_err(|p| Problem::bad_request(format!("bad request: {}", p.message)))
 }
 
 /// `[A-Za-z_][A-Za-z0-9_]*`
@@ -105,6 +162,9 @@ impl Job {
         let (reader, writer) = std::io::pipe().map_err(Problem::internal)?;
         let mut command = shell::command(&toolbox.shell);
         command.current_dir(&cwd);
+        if let Some(given) = &self.command {
+            command.arg("-c").arg(given);
+        }
         if !toolbox.ignore_envs {
             command.envs(&self.envs);
         }
@@ -118,11 +178,11 @@ impl Job {
         };
         drop(command); // It holds the pipe open too.
         let leader = child.id().unwrap_or_default();
-        let script = self.script;
+        let input = self.input;
         if let Some(mut stdin) = child.stdin.take() {
             tokio::spawn(async move {
                 // A shell that exits early does not read the rest.
-                let _ = stdin.write_all(script.as_bytes()).await;
+                let _ = stdin.write_all(input.as_bytes()).await;
             });
         }
         let mut reader = pipe::Receiver::from_owned_fd(reader.into()).map_err(Problem::internal)?;
@@ -215,7 +275,8 @@ mod tests {
             shell: "/bin/sh".into(),
         };
         let job = Job {
-            script: script.to_owned(),
+            command: None,
+            input: script.to_owned(),
             cwd: None,
             envs: BTreeMap::new(),
             timeout: None,

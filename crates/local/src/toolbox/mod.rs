@@ -10,6 +10,8 @@ mod drain;
 mod errors;
 mod execute;
 mod files;
+mod interpreter;
+mod metrics;
 mod ports;
 mod pty;
 mod pty_socket;
@@ -40,6 +42,7 @@ use crate::route::{self, Name, Route};
 use crate::unimplemented;
 use daemon::Toolbox;
 use drain::Drain;
+use interpreter::Interpreter;
 use pty::Ptys;
 use sessions::Sessions;
 
@@ -84,13 +87,15 @@ pub(crate) fn run(options: ToolboxOptions) -> Result<()> {
         })
 }
 
-/// The routes that clients know, without those of sessions and terminals.
+/// The routes that clients know, without those of sessions, terminals and the interpreter.
 fn routes() -> Vec<Route<Arc<Toolbox>>> {
     let mut all = vec![
         route::get("/version", version),
         route::get("/work-dir", home),
         route::get("/user-home-dir", home),
         route::post("/process/execute", execute::execute),
+        route::post("/process/code-run", execute::code_run),
+        route::get("/system/metrics", metrics::metrics),
         route::get("/port", ports::list),
         route::get("/port/{port}/in-use", ports::in_use),
     ];
@@ -105,6 +110,7 @@ pub(crate) fn route_names() -> Vec<Name> {
     let mut all = route::names(routes());
     all.extend(route::names(sessions::routes()));
     all.extend(route::names(pty::routes()));
+    all.extend(route::names(interpreter::routes()));
     all
 }
 
@@ -120,6 +126,7 @@ fn router(toolbox: Arc<Toolbox>, sessions: Arc<Sessions>, ptys: Arc<Ptys>) -> Ro
         terminals = terminals.route("/process/pty/create-connect", get(pty::create_connect));
     }
     let daemon = toolbox.daemon;
+    let interpreter = Arc::new(Interpreter::new(toolbox.home.clone()));
     route::router(routes())
         .route("/files/", get(files::list).delete(files::remove))
         .route("/project-dir", get(home))
@@ -136,6 +143,7 @@ fn router(toolbox: Arc<Toolbox>, sessions: Arc<Sessions>, ptys: Arc<Ptys>) -> Ro
             delete(sessions::delete_entrypoint),
         )
         .merge(terminals.with_state(ptys))
+        .merge(route::router(interpreter::routes()).with_state(interpreter))
         .merge(Router::new().route("/_stop", post(stop)).with_state(end))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
