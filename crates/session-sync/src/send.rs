@@ -2,6 +2,9 @@
 //! messages in their order; the session's sums last, because the store makes its index of meanings then.
 //! Then all of it is read back: only what the store was seen to have is done. A session that is larger than the
 //! store reads at once is not seen; there the number of its messages tells.
+//!
+//! A sender marks the session in the spool while it works, so that there is one at a time on this machine: what a
+//! process that ends has on its way must not arrive behind what another one sends.
 
 use crate::record::SOURCE;
 use crate::spool::{Entry, Sending, Spool};
