@@ -3,3 +3,4 @@
 //! This crate knows no conversations and no HTTP face of ours.
 
 pub mod package;
+pub mod place;

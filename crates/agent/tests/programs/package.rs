@@ -1,111 +1,15 @@
 //! Programs out of npm's packages, from a registry that lies in every way.
 
+use crate::registry::{HERE, Registry, packages};
 use agent::package::{
     Arch, Libc, OPENCODE_FLOOR, OPENCODE_VERSION, PackageError, Packages, Platform, Program,
 };
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use flate2::Compression;
 use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
-use sha2::{Digest as _, Sha256, Sha512};
-use std::collections::BTreeMap;
+use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::io::Read as _;
+use std::sync::Arc;
 use testkit::TestHost;
-
-const HERE: Platform = Platform {
-    arch: Arch::X64,
-    libc: Libc::Glibc,
-};
-
-/// A registry: bodies by path, and what was asked for.
-struct Registry {
-    url: String,
-    bodies: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Registry {
-    fn start() -> Registry {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let (bodies, asked) = (
-            Arc::<Mutex<BTreeMap<String, Vec<u8>>>>::default(),
-            Arc::<Mutex<Vec<String>>>::default(),
-        );
-        let (given, seen) = (bodies.clone(), asked.clone());
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.expect("a connection");
-                let lines = BufReader::new(stream.try_clone().expect("a stream")).lines();
-                let head: Vec<String> = lines
-                    .map_while(Result::ok)
-                    .take_while(|line| !line.is_empty())
-                    .collect();
-                let path = head
-                    .first()
-                    .and_then(|line| line.split(' ').nth(1))
-                    .unwrap_or_default()
-                    .to_owned();
-                let body = given.lock().expect("bodies").get(&path).cloned();
-                seen.lock().expect("paths").push(path);
-                let (status, body) =
-                    body.map_or(("404 Not Found", Vec::new()), |body| ("200 OK", body));
-                let _ = write!(
-                    stream,
-                    "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                    body.len()
-                );
-                let _ = stream.write_all(&body);
-            }
-        });
-        Registry { url, bodies, asked }
-    }
-
-    fn put(&self, path: &str, body: impl Into<Vec<u8>>) {
-        self.bodies
-            .lock()
-            .expect("bodies")
-            .insert(path.to_owned(), body.into());
-    }
-
-    /// Publishes a package with one file.
-    fn publish(&self, entry: &str, file: &str, content: &[u8], integrity: Option<&str>) {
-        let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o755);
-        archive
-            .append_data(&mut header, file, content)
-            .expect("appended");
-        let tarball = archive
-            .into_inner()
-            .and_then(GzEncoder::finish)
-            .expect("packed");
-        let digest = format!(
-            "sha512-{}",
-            BASE64_STANDARD.encode(Sha512::digest(&tarball))
-        );
-        let integrity = integrity.map_or(serde_json::json!(digest), |given| {
-            serde_json::from_str(given).expect("JSON")
-        });
-        let dist = serde_json::json!({ "dist": { "tarball": format!("{}/tarball", self.url), "integrity": integrity } });
-        self.put(entry, dist.to_string());
-        self.put("/tarball", tarball);
-    }
-}
-
-fn packages(registry: &Registry, cache: &std::path::Path) -> Packages {
-    Packages::new(
-        Arc::new(TestHost::new(&[])),
-        &registry.url,
-        cache.to_owned(),
-    )
-}
 
 #[tokio::test]
 async fn a_program_is_fetched_once_and_kept_ready_to_be_uploaded() {
@@ -139,7 +43,10 @@ async fn a_program_is_fetched_once_and_kept_ready_to_be_uploaded() {
     assert_eq!(again, packed);
     assert_eq!(
         *registry.asked.lock().expect("paths"),
-        ["/opencode-linux-x64/1.18.33", "/tarball"]
+        [
+            "/opencode-linux-x64/1.18.33",
+            "/tarball/opencode-linux-x64/1.18.33"
+        ]
     );
     // One that a killed process left half done is fetched again, and nothing else is in the cache.
     fs::remove_file(packed.path.with_file_name("sha256")).expect("removed");
@@ -185,7 +92,10 @@ async fn what_is_not_as_the_registry_says_is_refused_and_not_kept() {
             "no package",
             &|r| {
                 publish(r, "package/bin/rg", None);
-                r.bodies.lock().expect("bodies").remove("/tarball");
+                r.bodies
+                    .lock()
+                    .expect("bodies")
+                    .retain(|path, _| !path.starts_with("/tarball"));
             },
             "answered 404",
         ),
