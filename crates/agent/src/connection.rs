@@ -69,7 +69,9 @@ pub enum OpenError {
     #[error("The connection to the sandbox was closed. Start another one.")]
     Closed,
     /// The connection was replaced.
-    #[error("Another connection to this sandbox has replaced this one. End the other one, or leave the sandbox to it.")]
+    #[error(
+        "Another connection to this sandbox has replaced this one. End the other one, or leave the sandbox to it."
+    )]
     Replaced,
     /// It did not come back in time, for this reason if one is known.
     #[error("The sandbox could not be reached for {} seconds{}", waited.as_secs(), reason.as_ref().map_or_else(|| ".".to_owned(), |reason| format!(": {reason}")))]
@@ -112,7 +114,7 @@ pub struct Connection {
     live: watch::Receiver<Option<carrier::Opener>>,
     inbound: Mutex<mpsc::Receiver<Stream>>,
     closing: watch::Sender<bool>,
-    keeper: Mutex<JoinHandle<()>>,
+    keeper: JoinHandle<()>,
     max_wait: Duration,
 }
 
@@ -153,7 +155,7 @@ impl Connection {
             live,
             inbound: Mutex::new(inbound),
             closing,
-            keeper: Mutex::new(tokio::spawn(keeper.run())),
+            keeper: tokio::spawn(keeper.run()),
             max_wait,
         }
     }
@@ -212,12 +214,13 @@ impl Connection {
     /// Ends the connection, and returns when it has ended.
     pub async fn close(&self) {
         let _ = self.closing.send(true);
-        let _ = (&mut *self.keeper.lock().await).await;
+        // The error is that the keeper has ended already.
+        let _ = self.states.clone().wait_for(State::is_over).await;
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.keeper.get_mut().abort();
+        self.keeper.abort();
     }
 }

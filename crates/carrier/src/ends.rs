@@ -49,7 +49,10 @@ impl Ends {
 
     /// True if the peer has said that this was all.
     pub(crate) fn has_finished(&self, id: u32) -> bool {
-        self.table().ends.get(&id).is_some_and(|end| end.has_finished == Some(true))
+        self.table()
+            .ends
+            .get(&id)
+            .is_some_and(|end| end.has_finished == Some(true))
     }
 
     /// A frame with `bytes` has come. What is for no stream that is known, yamux drops.

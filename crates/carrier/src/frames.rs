@@ -152,7 +152,9 @@ impl<S: Read + Write + Unpin> Frames<S> {
                     }))
                 }
             };
-            Pin::new(&mut self.socket).start_send(message).map_err(failed)?;
+            Pin::new(&mut self.socket)
+                .start_send(message)
+                .map_err(failed)?;
         }
     }
 
@@ -172,7 +174,9 @@ impl<S: Read + Write + Unpin> Frames<S> {
             AWAY if header.length != 0 => self.over = Some(Over::Breach(Breach::Multiplexing)),
             _ => {}
         }
-        Pin::new(&mut self.socket).start_send(Message::Binary(frame)).map_err(failed)
+        Pin::new(&mut self.socket)
+            .start_send(Message::Binary(frame))
+            .map_err(failed)
     }
 
     /// A message of the peer as a frame, if it is one.
@@ -206,7 +210,11 @@ impl<S: Read + Write + Unpin> Frames<S> {
 }
 
 impl<S: Read + Write + Unpin> AsyncRead for Frames<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        to: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         while self.incoming.is_empty() {
             match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
                 None => return Poll::Ready(Ok(0)),
@@ -222,7 +230,11 @@ impl<S: Read + Write + Unpin> AsyncRead for Frames<S> {
 
 impl<S: Read + Write + Unpin> AsyncWrite for Frames<S> {
     /// Waits only between frames: what has begun is taken to its end.
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.outgoing.is_empty() {
             ready!(self.poll_clear(cx))?;
         }
@@ -301,7 +313,9 @@ fn failed(error: Error) -> io::Error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Breach::TooLarge.into(),
         Error::ConnectionClosed
         | Error::AlreadyClosed
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => io::ErrorKind::ConnectionReset.into(),
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            io::ErrorKind::ConnectionReset.into()
+        }
         other => Breach::NoWebSocket(other.to_string()).into(),
     }
 }
@@ -329,10 +343,22 @@ mod tests {
             ("a window", frame(WINDOW, 0, 1, 1 << 18, 0), true),
             ("an end", frame(AWAY, 0, 0, 0, 0), true),
             ("a ping", frame(PING, SYN, 0, 7, 0), false),
-            ("data with less than it says", frame(DATA, 0, 1, 6, 5), false),
-            ("data with more than it says", frame(DATA, 0, 1, 4, 5), false),
+            (
+                "data with less than it says",
+                frame(DATA, 0, 1, 6, 5),
+                false,
+            ),
+            (
+                "data with more than it says",
+                frame(DATA, 0, 1, 4, 5),
+                false,
+            ),
             ("data with no end", frame(DATA, 0, 1, u32::MAX, 5), false),
-            ("two frames", [frame(WINDOW, 0, 1, 9, 0), frame(WINDOW, 0, 1, 9, 0)].concat(), false),
+            (
+                "two frames",
+                [frame(WINDOW, 0, 1, 9, 0), frame(WINDOW, 0, 1, 9, 0)].concat(),
+                false,
+            ),
             ("data of no stream", frame(DATA, SYN, 0, 0, 0), false),
             ("an unknown kind", frame(4, 0, 1, 0, 0), false),
             ("an unknown flag", frame(DATA, 16, 1, 0, 0), false),

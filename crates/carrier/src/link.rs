@@ -78,7 +78,9 @@ pub enum Lost {
         code: u16,
     },
     /// A newer connection with the right secret has come.
-    #[error("Another connection to this sandbox has replaced this one. End the other one, or leave the sandbox to it.")]
+    #[error(
+        "Another connection to this sandbox has replaced this one. End the other one, or leave the sandbox to it."
+    )]
     Replaced,
     /// The peer does not answer.
     #[error("The other end has not answered a ping for {} ms.", within.as_millis())]

@@ -25,7 +25,9 @@ pub enum SecretError {
         source: std::io::Error,
     },
     /// It has another form.
-    #[error("A secret has 32 to 128 visible ASCII letters, and this one does not. Make another one.")]
+    #[error(
+        "A secret has 32 to 128 visible ASCII letters, and this one does not. Make another one."
+    )]
     Malformed,
 }
 
@@ -33,8 +35,11 @@ impl Secret {
     /// A secret of these letters.
     pub fn new(letters: impl Into<String>) -> Result<Secret, SecretError> {
         let letters = letters.into();
-        let is_one = LENGTHS.contains(&letters.len()) && letters.bytes().all(|b| b.is_ascii_graphic());
-        is_one.then_some(Secret(letters)).ok_or(SecretError::Malformed)
+        let is_one =
+            LENGTHS.contains(&letters.len()) && letters.bytes().all(|b| b.is_ascii_graphic());
+        is_one
+            .then_some(Secret(letters))
+            .ok_or(SecretError::Malformed)
     }
 
     /// The secret in a file, which may end with a line's end.

@@ -62,7 +62,10 @@ impl Carrier {
 
     /// The ports: the program's, and the outward one.
     pub fn ports(&self) -> io::Result<(u16, u16)> {
-        Ok((self.listener.local_addr()?.port(), self.outward.local_addr()?.port()))
+        Ok((
+            self.listener.local_addr()?.port(),
+            self.outward.local_addr()?.port(),
+        ))
     }
 
     /// Serves, and never ends.
@@ -77,7 +80,11 @@ impl Carrier {
 }
 
 /// Upgrades the connections of programs that know the secret.
-async fn welcome(listener: TcpListener, secret: Arc<Secret>, arrivals: mpsc::Sender<WebSocketStream<TcpStream>>) -> ! {
+async fn welcome(
+    listener: TcpListener,
+    secret: Arc<Secret>,
+    arrivals: mpsc::Sender<WebSocketStream<TcpStream>>,
+) -> ! {
     loop {
         let socket = accept(&listener).await;
         let (secret, arrivals) = (secret.clone(), arrivals.clone());
@@ -103,7 +110,8 @@ async fn upgrade(socket: TcpStream, secret: &Secret) -> Option<WebSocketStream<T
         *refusal.status_mut() = StatusCode::FORBIDDEN;
         Err(refusal)
     };
-    let upgraded = tokio_tungstenite::accept_hdr_async_with_config(socket, check, Some(websocket()));
+    let upgraded =
+        tokio_tungstenite::accept_hdr_async_with_config(socket, check, Some(websocket()));
     upgraded.await.ok()
 }
 
@@ -174,7 +182,8 @@ async fn carry_outward(
 /// A stream to the program, as soon as there is one.
 async fn open(mut live: watch::Receiver<Option<Opener>>) -> Option<Stream> {
     loop {
-        let is_live = |opener: &Option<Opener>| opener.as_ref().is_some_and(|opener| !opener.is_lost());
+        let is_live =
+            |opener: &Option<Opener>| opener.as_ref().is_some_and(|opener| !opener.is_lost());
         let opener = live.wait_for(is_live).await.ok()?.clone()?;
         if let Some(stream) = opener.open().await {
             return Some(stream);

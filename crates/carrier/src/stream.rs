@@ -43,7 +43,11 @@ pub(crate) struct Ways {
 }
 
 impl Stream {
-    pub(crate) fn new(stream: yamux::Stream, ways: Ways, permit: Option<OwnedSemaphorePermit>) -> Stream {
+    pub(crate) fn new(
+        stream: yamux::Stream,
+        ways: Ways,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Stream {
         let id = stream.id().val();
         ways.ends.begin(id);
         Stream {
@@ -60,7 +64,9 @@ impl Stream {
     }
 
     fn inner(&mut self) -> &mut Inner {
-        self.inner.as_mut().expect("a stream is whole until it is dropped")
+        self.inner
+            .as_mut()
+            .expect("a stream is whole until it is dropped")
     }
 }
 
@@ -95,7 +101,11 @@ fn reset() -> io::Error {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let inner = self.inner();
         if to.remaining() == 0 || inner.is_at_end {
             return Poll::Ready(Ok(()));
@@ -116,7 +126,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if from.is_empty() {
             return Poll::Ready(Ok(0));
         }

@@ -25,7 +25,9 @@ pub(crate) fn run(args: &[OsString]) {
 
 fn begin(args: &[OsString]) -> Result<std::convert::Infallible, String> {
     let [port, target, outward, secret] = args else {
-        return Err(format!("usage: opencode-runner {FLAG} PORT TARGET OUTWARD SECRET-FILE"));
+        return Err(format!(
+            "usage: opencode-runner {FLAG} PORT TARGET OUTWARD SECRET-FILE"
+        ));
     };
     let number = |arg: &OsString| {
         let number = arg.to_str().and_then(|arg| arg.parse::<u16>().ok());
@@ -34,11 +36,17 @@ fn begin(args: &[OsString]) -> Result<std::convert::Infallible, String> {
     let (port, target, outward) = (number(port)?, number(target)?, number(outward)?);
     let secret = Secret::read(Path::new(secret)).map_err(|error| error.to_string())?;
     // It copies, and waits: one thread does that.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| format!("No runtime could be made: {error}."))?;
     runtime.block_on(async {
-        let failed = |error| format!("Ports {port} and {outward} of loopback cannot be listened on: {error}.");
-        let carrier = Carrier::bind(port, target, outward, secret).await.map_err(failed)?;
+        let failed = |error| {
+            format!("Ports {port} and {outward} of loopback cannot be listened on: {error}.")
+        };
+        let carrier = Carrier::bind(port, target, outward, secret)
+            .await
+            .map_err(failed)?;
         let (port, outward) = carrier.ports().map_err(failed)?;
         // Whoever started it may not care.
         let _ = writeln!(std::io::stdout(), "carrying on {port} and {outward}");

@@ -26,7 +26,14 @@ fn program(package: &str, name: &str) -> PathBuf {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
-    let args = ["build", "--locked", "--package", package, "--profile", profile];
+    let args = [
+        "build",
+        "--locked",
+        "--package",
+        package,
+        "--profile",
+        profile,
+    ];
     build(&path, &args);
     path
 }

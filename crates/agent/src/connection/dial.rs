@@ -4,7 +4,9 @@
 
 use async_trait::async_trait;
 use carrier::{SECRET_HEADER, Secret};
-use reqwest::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use reqwest::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use reqwest::{StatusCode, Upgraded};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -37,13 +39,17 @@ pub enum DialError {
     Unlocated(Box<dyn std::error::Error + Send + Sync>),
     /// Something answered, and it was no WebSocket. 401 and 307 are a preview's for a token that it does not know, 403 and 404
     /// may be a proxy's, 403 is also the answer of the sandbox's end to a wrong secret, and 502 a preview's while nobody listens.
-    #[error("The sandbox's port answered {status} instead of opening a connection. Ask the API about the sandbox.")]
+    #[error(
+        "The sandbox's port answered {status} instead of opening a connection. Ask the API about the sandbox."
+    )]
     Refused {
         /// The status.
         status: u16,
     },
     /// Something answered as a WebSocket does, and is none.
-    #[error("What answered at the sandbox's port does not speak WebSocket. See what listens there.")]
+    #[error(
+        "What answered at the sandbox's port does not speak WebSocket. See what listens there."
+    )]
     NoWebSocket,
     /// Nothing answered.
     #[error("The sandbox's port could not be reached: {0}.")]
@@ -63,7 +69,11 @@ pub(super) async fn dial(
     dialed.unwrap_or(Err(DialError::TimedOut))
 }
 
-async fn upgrade(client: &reqwest::Client, address: Address, secret: &Secret) -> Result<Upgraded, DialError> {
+async fn upgrade(
+    client: &reqwest::Client,
+    address: Address,
+    secret: &Secret,
+) -> Result<Upgraded, DialError> {
     let key = generate_key();
     let mut request = client
         .get(address.url)
@@ -85,7 +95,9 @@ async fn upgrade(client: &reqwest::Client, address: Address, secret: &Secret) ->
         });
     }
     let accepted = response.headers().get(SEC_WEBSOCKET_ACCEPT);
-    if accepted.is_none_or(|accepted| accepted.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes()) {
+    if accepted
+        .is_none_or(|accepted| accepted.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes())
+    {
         return Err(DialError::NoWebSocket);
     }
     response.upgrade().await.map_err(unreachable)

@@ -63,7 +63,13 @@ impl Keeper {
             Ok(io) => io,
             Err(error) => return Some(error.into()),
         };
-        let link = link(io, Role::Program, self.settings.clone(), self.arrivals.clone()).await;
+        let link = link(
+            io,
+            Role::Program,
+            self.settings.clone(),
+            self.arrivals.clone(),
+        )
+        .await;
         let mut driver = std::pin::pin!(link.driver);
         self.live.send_replace(Some(link.opener.clone()));
         self.states.send_replace(State::Live);

@@ -1,6 +1,8 @@
 //! What streams carry, and how they end.
 
-use crate::scene::{Sandbox, bytes, connected, exchange, hears, listener, rest, says, secret, soon};
+use crate::scene::{
+    Sandbox, bytes, connected, exchange, hears, listener, rest, says, secret, soon,
+};
 use std::io::ErrorKind::ConnectionReset;
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -12,14 +14,21 @@ async fn runner(target: u16) -> (Child, u16, u16) {
     let file = dir.path().join("secret");
     std::fs::write(&file, format!("{}\n", secret().expose())).expect("written");
     let mut command = Command::new(testkit::runner());
-    command.args(["--carry", "0", &target.to_string(), "0"]).arg(&file);
+    command
+        .args(["--carry", "0", &target.to_string(), "0"])
+        .arg(&file);
     command.stdout(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().expect("the runner starts");
     let mut line = String::new();
     let stdout = child.stdout.take().expect("piped");
     let mut stdout = BufReader::new(stdout);
-    soon("a line", stdout.read_line(&mut line)).await.expect("a line");
-    let ports: Vec<u16> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    soon("a line", stdout.read_line(&mut line))
+        .await
+        .expect("a line");
+    let ports: Vec<u16> = line
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
     let [port, outward] = ports[..] else {
         panic!("{line:?}");
     };
@@ -32,7 +41,9 @@ async fn the_runner_carries_both_ways() {
     let (_child, port, outward) = runner(target).await;
     let program = connected(port).await;
     let mut ours = soon("a stream", program.open()).await.expect("a stream");
-    let (mut theirs, _) = soon("a connection", opencode.accept()).await.expect("a connection");
+    let (mut theirs, _) = soon("a connection", opencode.accept())
+        .await
+        .expect("a connection");
     exchange(&mut ours, &mut theirs).await;
     let call = tokio::net::TcpStream::connect(("127.0.0.1", outward)).await;
     let mut call = call.expect("connected");
@@ -57,7 +68,11 @@ async fn the_runner_says_why_it_does_not_carry() {
         (["0", "1", "x"], &good, "x is not a port"),
         ([&*port, "1", "0"], &good, "cannot be listened on"),
     ] {
-        let run = Command::new(testkit::runner()).arg("--carry").args(args).arg(file).output();
+        let run = Command::new(testkit::runner())
+            .arg("--carry")
+            .args(args)
+            .arg(file)
+            .output();
         let run = soon("the runner's end", run).await.expect("it runs");
         let said = String::from_utf8_lossy(&run.stderr);
         assert_eq!(run.status.code(), Some(1), "{said}");
@@ -103,12 +118,21 @@ async fn a_hundred_streams_at_once_have_their_own_bytes() {
             let socket = sandbox.accepted().await;
             tokio::spawn(async move {
                 let (mut read, mut write) = socket.into_split();
-                tokio::io::copy(&mut read, &mut write).await.expect("copied");
+                tokio::io::copy(&mut read, &mut write)
+                    .await
+                    .expect("copied");
             });
         }
     };
-    let all = async { while let Some(done) = tasks.join_next().await { done.expect("a task") } };
-    soon("all streams", async { tokio::select! { () = all => {}, () = echo => {} } }).await;
+    let all = async {
+        while let Some(done) = tasks.join_next().await {
+            done.expect("a task")
+        }
+    };
+    soon("all streams", async {
+        tokio::select! { () = all => {}, () = echo => {} }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -165,26 +189,46 @@ async fn what_ends_otherwise_is_a_reset_at_the_other_end() {
     let (mut read, write) = tokio::io::split(ours);
     assert_eq!(rest(&mut read).await, Ok(vec![]));
     drop((read, write));
-    assert_eq!(rest(&mut theirs).await, Err(ConnectionReset), "dropped after the other's end");
+    assert_eq!(
+        rest(&mut theirs).await,
+        Err(ConnectionReset),
+        "dropped after the other's end"
+    );
 
     let (mut call, called) = sandbox.called(&program).await;
     drop(called);
-    assert_eq!(rest(&mut call).await, Err(ConnectionReset), "dropped by the program");
+    assert_eq!(
+        rest(&mut call).await,
+        Err(ConnectionReset),
+        "dropped by the program"
+    );
 
     let (mut ours, theirs) = sandbox.opened(&program).await;
     theirs.set_zero_linger().expect("a socket");
     drop(theirs);
-    assert_eq!(rest(&mut ours).await, Err(ConnectionReset), "reset in the sandbox");
+    assert_eq!(
+        rest(&mut ours).await,
+        Err(ConnectionReset),
+        "reset in the sandbox"
+    );
 
     let (mut ours, theirs) = sandbox.opened(&program).await;
     ours.shutdown().await.expect("shut down");
     theirs.set_zero_linger().expect("a socket");
     drop(theirs);
-    assert_eq!(rest(&mut ours).await, Err(ConnectionReset), "reset after our end");
+    assert_eq!(
+        rest(&mut ours).await,
+        Err(ConnectionReset),
+        "reset after our end"
+    );
 
     drop(sandbox);
     let mut nobody = soon("a stream", program.open()).await.expect("a stream");
-    assert_eq!(rest(&mut nobody).await, Err(ConnectionReset), "nobody listens");
+    assert_eq!(
+        rest(&mut nobody).await,
+        Err(ConnectionReset),
+        "nobody listens"
+    );
 }
 
 #[tokio::test]

@@ -108,7 +108,9 @@ impl At {
 }
 
 fn address(url: String, headers: &[(&str, &str)]) -> Address {
-    let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_string()));
     Address {
         url,
         headers: headers.collect(),
@@ -145,14 +147,23 @@ pub(crate) fn program(at: Arc<At>, times: Times) -> Connection {
 
 pub(crate) async fn connected(port: u16) -> Connection {
     let program = program(At::port(port), quick());
-    is("live", &mut program.state(), |state| matches!(state, State::Live)).await;
+    is("live", &mut program.state(), |state| {
+        matches!(state, State::Live)
+    })
+    .await;
     program
 }
 
 /// Waits until the state is one.
-pub(crate) async fn is(what: &str, state: &mut watch::Receiver<State>, is_it: impl FnMut(&State) -> bool) -> State {
+pub(crate) async fn is(
+    what: &str,
+    state: &mut watch::Receiver<State>,
+    is_it: impl FnMut(&State) -> bool,
+) -> State {
     let found = soon(what, state.wait_for(is_it)).await;
-    found.unwrap_or_else(|_| panic!("it is over, and was never {what}")).clone()
+    found
+        .unwrap_or_else(|_| panic!("it is over, and was never {what}"))
+        .clone()
 }
 
 /// The result of what must not take for ever.
@@ -162,7 +173,9 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// All up to the end of file, or how it ended.
-pub(crate) async fn rest(from: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, std::io::ErrorKind> {
+pub(crate) async fn rest(
+    from: &mut (impl AsyncRead + Unpin),
+) -> Result<Vec<u8>, std::io::ErrorKind> {
     let mut bytes = Vec::new();
     let read = soon("the end", from.read_to_end(&mut bytes)).await;
     read.map(|_| bytes).map_err(|error| error.kind())
@@ -193,7 +206,9 @@ pub(crate) async fn exchange(
 
 /// Bytes that differ from place to place.
 pub(crate) fn bytes(seed: usize, length: usize) -> Vec<u8> {
-    (0..length).map(|n| (n * 31 + n / 251 + seed * 7) as u8).collect()
+    (0..length)
+        .map(|n| (n * 31 + n / 251 + seed * 7) as u8)
+        .collect()
 }
 
 /// A way to a port that can be cut: what goes through it is then lost, and nothing gets through until it
@@ -225,7 +240,9 @@ impl Way {
                 }
                 let (now, counted) = (now.clone(), counted.clone());
                 tokio::spawn(async move {
-                    let far = TcpStream::connect(("127.0.0.1", target)).await.expect("there");
+                    let far = TcpStream::connect(("127.0.0.1", target))
+                        .await
+                        .expect("there");
                     let (near, far) = (near.into_split(), far.into_split());
                     tokio::select! {
                         () = carry(near.0, far.1, now.clone(), &counted) => {}
@@ -256,7 +273,12 @@ impl Way {
 }
 
 /// One direction of a way, up to its end or a cut.
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut now: watch::Receiver<Is>, carried: &AtomicUsize) {
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut now: watch::Receiver<Is>,
+    carried: &AtomicUsize,
+) {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let is = *now.borrow_and_update();
