@@ -205,8 +205,8 @@ impl Connection {
         }
     }
 
-    /// The next stream that the sandbox has opened; None when the connection is over. What is not accepted takes one of
-    /// the sandbox's 64 places.
+    /// The next stream that the sandbox has opened; None when the connection is over. What is not accepted
+    /// takes one of the sandbox's 64 places.
     pub async fn accept(&self) -> Option<Stream> {
         self.inbound.lock().await.recv().await
     }

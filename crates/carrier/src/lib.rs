@@ -32,8 +32,9 @@
 //!
 //! # What a peer can take
 //!
-//! Neither end holds more than 256 streams of 256 KiB, and no more than 65,536 unread frames, because each costs
-//! more than its bytes. Streams that the peer opens beyond its number are reset; see [`Settings`].
+//! The program opens at most 128 streams and the sandbox 64. The program keeps no more than 256 in all, so 64 MiB, and no
+//! more than 65,536 unread frames, because each costs more than its bytes. What the sandbox opens beyond 96 is
+//! reset: more than 64, because a stream may be over there and not yet here.
 //!
 //! This crate is part of the runner, so it brings what a static binary can have, and no TLS. It knows no
 //! HTTP beyond the upgrade: it only copies bytes.

@@ -15,9 +15,12 @@ use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol;
 
-/// Streams of both directions that yamux keeps. More than both ends may open together, because one may be
-/// over at the peer while it is not yet over here.
-const MAX_STREAMS: usize = 256;
+/// Streams that the program may open: requests to OpenCode, those of terminals too.
+const TO_SANDBOX: usize = 128;
+/// Streams that the sandbox may open: what OpenCode and git ask for.
+const TO_PROGRAM: usize = 64;
+/// Streams that yamux keeps beyond those that have a place, while it tells the peer that they have none.
+const REFUSED: usize = 32;
 /// The window of a stream: what yamux begins with.
 const WINDOW: usize = 256 * 1024;
 /// How long a stream that was left is still read, so that the peer sees what was written to it.
@@ -53,11 +56,10 @@ pub struct Settings {
 impl Settings {
     /// The settings of an end.
     pub fn of(role: Role) -> Settings {
-        // Requests to OpenCode, of terminals too; and what OpenCode and git ask for.
-        let (to_sandbox, to_program) = (128, 64);
+        // A stream may be over at the peer, which opens the next one, and not yet here.
         let (inbound, outbound) = match role {
-            Role::Program => (to_program, to_sandbox),
-            Role::Sandbox => (to_sandbox, to_program),
+            Role::Program => (TO_PROGRAM + TO_PROGRAM / 2, TO_SANDBOX),
+            Role::Sandbox => (TO_SANDBOX * 2, TO_PROGRAM),
         };
         Settings {
             inbound,
@@ -163,11 +165,12 @@ where
         Role::Program => yamux::Mode::Client,
         Role::Sandbox => yamux::Mode::Server,
     };
+    let most = settings.inbound + settings.outbound + REFUSED;
     let mut config = yamux::Config::default();
     config
-        .set_max_num_streams(MAX_STREAMS)
+        .set_max_num_streams(most)
         // Not a byte for larger windows.
-        .set_max_connection_receive_window(Some(MAX_STREAMS * WINDOW))
+        .set_max_connection_receive_window(Some(most * WINDOW))
         .set_split_send_size(MAX_BODY);
     let (controls, to_frames) = mpsc::unbounded_channel();
     let (left, to_linger) = mpsc::unbounded_channel();

@@ -29,8 +29,18 @@ struct Inner {
     /// Nobody reads it any more; this end waits until the peer has seen what was written.
     is_left: bool,
     ways: Ways,
-    /// Its place among the streams that may be open.
-    _permit: Option<OwnedSemaphorePermit>,
+    /// Its place among the streams that may be open, until both directions are over.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Inner {
+    fn is_over(&mut self) -> bool {
+        let is_over = self.is_shut && self.is_at_end;
+        if is_over {
+            self.permit = None;
+        }
+        is_over
+    }
 }
 
 /// Where a stream that ends reaches its connection.
@@ -58,7 +68,7 @@ impl Stream {
                 is_at_end: false,
                 is_left: false,
                 ways,
-                _permit: permit,
+                permit,
             }),
         }
     }
@@ -75,7 +85,7 @@ impl Drop for Stream {
         let Some(mut inner) = self.inner.take() else {
             return;
         };
-        if inner.is_shut && inner.is_at_end {
+        if inner.is_over() {
             return;
         }
         if inner.is_shut && !inner.is_left {
@@ -118,6 +128,7 @@ impl AsyncRead for Stream {
                 return Poll::Ready(Err(reset()));
             }
             inner.is_at_end = true;
+            inner.is_over();
         }
         inner.ways.ends.read(inner.id, length);
         to.advance(length);
@@ -148,6 +159,7 @@ impl AsyncWrite for Stream {
         if !inner.is_shut {
             ready!(Pin::new(&mut inner.stream).poll_close(cx)).map_err(|_| reset())?;
             inner.is_shut = true;
+            inner.is_over();
         }
         Poll::Ready(Ok(()))
     }

@@ -157,7 +157,7 @@ async fn what_is_no_websocket_is_cut_off() {
 }
 
 #[tokio::test]
-async fn streams_beyond_the_64th_are_reset_and_the_others_live() {
+async fn streams_beyond_the_96th_are_reset_and_the_others_live() {
     let (program, socket, _listener) = met(quick()).await;
     let (mut send, mut receive) = socket.split();
     const OPENED: u32 = 500;
@@ -168,7 +168,7 @@ async fn streams_beyond_the_64th_are_reset_and_the_others_live() {
     };
     let receiving = async {
         let mut resets = std::collections::BTreeSet::new();
-        while resets.len() < OPENED as usize - 64 {
+        while resets.len() < OPENED as usize - 96 {
             let message = soon("a reset", receive.next()).await.expect("a message");
             let frame = message.expect("a message").into_data();
             if frame[2..4] == RST.to_be_bytes() {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 pub(crate) const SECRET: &str = "a-secret-of-the-tests-0123456789";
 /// Longer than anything here takes on a machine that works.
@@ -228,6 +228,11 @@ enum Is {
 
 impl Way {
     pub(crate) async fn to(target: u16) -> Way {
+        Way::slow(target, f64::INFINITY).await
+    }
+
+    /// A way that carries so many bytes in a second, each way.
+    pub(crate) async fn slow(target: u16, rate: f64) -> Way {
         let (listener, port) = listener().await;
         let (is, mut now) = watch::channel(Is::Open);
         let carried = Arc::new(AtomicUsize::new(0));
@@ -245,8 +250,8 @@ impl Way {
                         .expect("there");
                     let (near, far) = (near.into_split(), far.into_split());
                     tokio::select! {
-                        () = carry(near.0, far.1, now.clone(), &counted) => {}
-                        () = carry(far.0, near.1, now, &counted) => {}
+                        () = carry(near.0, far.1, now.clone(), &counted, rate) => {}
+                        () = carry(far.0, near.1, now, &counted, rate) => {}
                     }
                 });
             }
@@ -278,8 +283,10 @@ async fn carry(
     mut to: OwnedWriteHalf,
     mut now: watch::Receiver<Is>,
     carried: &AtomicUsize,
+    rate: f64,
 ) {
     let mut buffer = vec![0; 16 * 1024];
+    let mut free = Instant::now();
     loop {
         let is = *now.borrow_and_update();
         if is == Is::Cut {
@@ -293,6 +300,11 @@ async fn carry(
                     return;
                 }
                 carried.fetch_add(1, Ordering::SeqCst);
+                free = free.max(Instant::now()) + Duration::from_secs_f64(length as f64 / rate);
+                // A timer is no more exact than that.
+                if free > Instant::now() + Duration::from_millis(2) {
+                    sleep_until(free).await;
+                }
             }
         }
     }
