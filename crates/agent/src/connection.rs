@@ -13,9 +13,11 @@
 
 mod dial;
 mod keep;
+mod state;
 
 pub use carrier::{Breach, Lost, Secret, SecretError, Stream};
 pub use dial::{Address, DialError, Locate};
+pub use state::{State, Trouble};
 
 use keep::Keeper;
 use std::sync::Arc;
@@ -26,41 +28,6 @@ use tokio::time::timeout;
 
 /// How long a stream waits for a connection that is coming back.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// How long the other end may take to hear of a close.
-const FAREWELL: Duration = Duration::from_secs(2);
-
-/// How a connection is.
-#[derive(Debug, Clone)]
-pub enum State {
-    /// It is being made for the first time.
-    Dialing,
-    /// Streams can be opened.
-    Live,
-    /// It is not there, for this reason, and is tried again.
-    Down(Arc<Trouble>),
-    /// Another connection to the same sandbox has replaced it. It does not come back.
-    Replaced,
-    /// It was closed. It does not come back.
-    Closed,
-}
-
-impl State {
-    /// True if it will not be live again.
-    pub fn is_over(&self) -> bool {
-        matches!(self, State::Replaced | State::Closed)
-    }
-}
-
-/// Why a connection is down.
-#[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    /// It could not be made.
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    /// It was there, and was lost.
-    #[error(transparent)]
-    Lost(#[from] Lost),
-}
 
 /// Why no stream could be opened.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +40,12 @@ pub enum OpenError {
         "Another connection to this sandbox has replaced this one. End the other one, or leave the sandbox to it."
     )]
     Replaced,
+    /// All places were taken.
+    #[error("All streams to the sandbox were in use for {} seconds. End one, or try again.", waited.as_secs())]
+    Full {
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// It did not come back in time, for this reason if one is known.
     #[error("The sandbox could not be reached for {} seconds{}", waited.as_secs(), reason.as_ref().map_or_else(|| ".".to_owned(), |reason| format!(": {reason}")))]
     TimedOut {
@@ -171,14 +144,19 @@ impl Connection {
     pub async fn open(&self) -> Result<Stream, OpenError> {
         match timeout(self.max_wait, self.open_when_live()).await {
             Ok(opened) => opened,
-            Err(_) => Err(OpenError::TimedOut {
-                waited: self.max_wait,
-                reason: match &*self.states.borrow() {
-                    State::Down(trouble) => Some(trouble.clone()),
-                    _ => None,
-                },
-            }),
+            Err(_) => Err(self.why_none()),
         }
+    }
+
+    /// Why there was no stream in all that time.
+    fn why_none(&self) -> OpenError {
+        let waited = self.max_wait;
+        let reason = match &*self.states.borrow() {
+            State::Live => return OpenError::Full { waited },
+            State::Down(trouble) => Some(trouble.clone()),
+            _ => None,
+        };
+        OpenError::TimedOut { waited, reason }
     }
 
     async fn open_when_live(&self) -> Result<Stream, OpenError> {

@@ -4,7 +4,7 @@
 //! here is which streams have had their FIN, and how many frames wait unread: each is an allocation of its own,
 //! and a window full of frames of one byte costs a hundred times that window.
 
-use crate::frames::Breach;
+use crate::rules::Breach;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -5,6 +5,7 @@
 //! and where a connection ends for which yamux has found its peer guilty: it would only tell that peer.
 
 use crate::ends::Ends;
+use crate::rules::{Breach, MAX_BODY};
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::{AsyncRead, AsyncWrite, Sink, Stream, ready};
 use std::io;
@@ -18,8 +19,6 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// Most bytes behind the header of a frame.
-pub const MAX_BODY: usize = 16 * 1024;
 /// Version, type, flags (two bytes), stream (four), length (four).
 const HEADER: usize = 12;
 const DATA: u8 = 0;
@@ -31,26 +30,6 @@ const FIN: u16 = 4;
 const RST: u16 = 8;
 /// All flags that there are.
 const FLAGS: u16 = 15;
-
-/// How a peer has broken the protocol.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Breach {
-    /// A message or a frame is longer than any may be.
-    #[error("a frame of more than {MAX_BODY} bytes")]
-    TooLarge,
-    /// A message is not one frame.
-    #[error("a message that is not one frame")]
-    NoFrame,
-    /// No WebSocket's message of ours.
-    #[error("what is no WebSocket: {0}")]
-    NoWebSocket(String),
-    /// Too many frames wait unread.
-    #[error("more small frames than are kept unread")]
-    Unread,
-    /// Yamux's own rules: too many streams, more than a window, a stream's number twice.
-    #[error("streams or bytes that it was not allowed")]
-    Multiplexing,
-}
 
 /// A close of the WebSocket, by either end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

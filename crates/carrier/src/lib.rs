@@ -42,12 +42,13 @@
 mod ends;
 mod frames;
 mod link;
+mod rules;
 mod secret;
 mod serve;
 mod stream;
 
-pub use frames::{Breach, MAX_BODY};
 pub use link::{CLOSED, Link, Lost, Opener, REPLACED, Role, Settings, link};
+pub use rules::{Breach, MAX_BODY};
 pub use secret::{SECRET_HEADER, Secret, SecretError};
 pub use serve::{Carrier, MAX_WAIT};
 pub use stream::Stream;

@@ -1,6 +1,7 @@
 //! One connection, from its upgrade to its end: streams are opened, come in, and are lost with it.
 
-use crate::frames::{Breach, Closed, Control, Frames, MAX_BODY, websocket};
+use crate::frames::{Closed, Control, Frames, websocket};
+use crate::rules::{Breach, MAX_BODY};
 use crate::stream::{Stream, Ways};
 use futures_util::AsyncWrite as _;
 use std::future::poll_fn;

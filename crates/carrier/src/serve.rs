@@ -2,6 +2,7 @@
 
 use crate::frames::websocket;
 use crate::link::{Lost, Opener, REPLACED, Role, Settings, link_websocket};
+use crate::rules::MAX_BODY;
 use crate::secret::{SECRET_HEADER, Secret};
 use crate::stream::Stream;
 use socket2::SockRef;
@@ -27,7 +28,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// What of the connection the kernel may hold back: a small message waits behind it.
 const UNSENT: u32 = 64 * 1024;
 /// What is copied at once: a frame's body.
-const COPY: usize = crate::MAX_BODY;
+const COPY: usize = MAX_BODY;
 
 /// The sandbox's end, listening.
 pub struct Carrier {

@@ -52,7 +52,7 @@ pub enum DialError {
     )]
     NoWebSocket,
     /// Nothing answered.
-    #[error("The sandbox's port could not be reached: {0}.")]
+    #[error("The sandbox's port could not be reached: {}.", words(.0))]
     Unreachable(reqwest::Error),
     /// Nothing answered in time.
     #[error("The sandbox's port has not answered for {} seconds.", MAX_DIAL.as_secs())]
@@ -101,4 +101,11 @@ async fn upgrade(
         return Err(DialError::NoWebSocket);
     }
     response.upgrade().await.map_err(unreachable)
+}
+
+/// An error with all that is behind it: the outermost says little.
+fn words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
 }

@@ -1,7 +1,7 @@
 //! Keeps a connection: dials, drives, and dials again.
 
-use super::dial::{Locate, dial};
-use super::{DialError, FAREWELL, State, Trouble};
+use super::dial::{DialError, Locate, dial};
+use super::state::{State, Trouble};
 use carrier::{CLOSED, Lost, Opener, Role, Secret, Settings, Stream, link};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -12,6 +12,10 @@ use tokio::time::{Instant, timeout};
 
 /// How much longer than the first pause the last one is.
 const LONGEST: u32 = 60;
+/// How long the other end may take to hear of a close.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How long an address may take to be had, with all that has to be asked for it.
+const MAX_LOCATE: Duration = Duration::from_secs(60);
 
 pub(super) struct Keeper {
     pub(super) client: reqwest::Client,
@@ -86,7 +90,11 @@ impl Keeper {
     }
 
     async fn dial(&self) -> Result<reqwest::Upgraded, DialError> {
-        let address = self.locate.locate().await.map_err(DialError::Unlocated)?;
+        let located = timeout(MAX_LOCATE, self.locate.locate()).await;
+        let located = located.unwrap_or_else(|_| {
+            Err(format!("it took more than {} seconds", MAX_LOCATE.as_secs()).into())
+        });
+        let address = located.map_err(DialError::Unlocated)?;
         dial(&self.client, address, &self.secret).await
     }
 }
