@@ -2,5 +2,6 @@
 //!
 //! This crate knows no conversations and no HTTP face of ours.
 
+pub mod connection;
 pub mod package;
 pub mod place;

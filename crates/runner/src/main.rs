@@ -4,14 +4,16 @@
 //! to stdout and the exit code is 0, also for a request that cannot be read and for a panic: the
 //! frame is the answer, and an exit code would only be a second, weaker one.
 //!
-//! Never: talk to a network, read stdin unless told to, or keep a file descriptor of whoever
+//! Never: talk to a network beyond loopback, read stdin unless told to, or keep a file descriptor of whoever
 //! started it in a process that outlives the request.
 //!
 //! Surprise: a command is run by a second process of this same binary (`--supervise`), which
 //! outlives the request; see [`job`]. A third is git's filter (`--lfs`); see [`lfs`]. A fourth keeps a program running (`--keep`);
-//! see [`keep`].
+//! see [`keep`]. A fifth is the sandbox's end of a hosted agent's connection (`--carry`), which listens on
+//! loopback; see [`carry`].
 
 mod answer;
+mod carry;
 mod exclude;
 mod git;
 mod input;
@@ -52,6 +54,7 @@ fn main() {
             protocol::VERSION
         ),
         Some("--supervise") => job::supervise(),
+        Some(carry::FLAG) => carry::run(&args[1..]),
         Some(flag @ (keep::FLAG | keep::END_FLAG)) => {
             let dir = Path::new(
                 args.get(1)

@@ -10,9 +10,19 @@ pub fn daytona_local() -> PathBuf {
     if let Some(path) = std::env::var_os("DAYTONA_LOCAL_BIN") {
         return path.into();
     }
-    let profile = profile_dir();
-    let path = profile.join("daytona-local");
-    let name = match profile.file_name().and_then(|name| name.to_str()) {
+    program("daytona-local", "daytona-local")
+}
+
+/// Path of the runner as cargo builds it for this machine: no packaged one, so quickly there.
+pub fn runner() -> PathBuf {
+    program("runner", "opencode-runner")
+}
+
+/// A program of this workspace, beside the test's own binary in the target directory.
+fn program(package: &str, name: &str) -> PathBuf {
+    let dir = profile_dir();
+    let path = dir.join(name);
+    let profile = match dir.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
@@ -20,9 +30,9 @@ pub fn daytona_local() -> PathBuf {
         "build",
         "--locked",
         "--package",
-        "daytona-local",
+        package,
         "--profile",
-        name,
+        profile,
     ];
     build(&path, &args);
     path

@@ -12,7 +12,7 @@ mod skip;
 mod test_host;
 mod tree;
 
-pub use built::{daytona_local, runners};
+pub use built::{daytona_local, runner, runners};
 pub use git::{git, try_git, unpack};
 pub use local::Local;
 pub use skip::skip;
