@@ -2,6 +2,8 @@
 //!
 //! This crate knows no conversations and no HTTP face of ours.
 
+pub mod api;
 pub mod connection;
 pub mod package;
 pub mod place;
+pub mod start;

@@ -33,6 +33,8 @@ pub struct Placed {
     pub ripgrep: String,
     /// The user's home.
     pub home: String,
+    /// Where the sandbox's own programs are found.
+    pub path: String,
 }
 
 /// Why there is no OpenCode in a sandbox.
@@ -80,6 +82,7 @@ fn look_script() -> String {
         r#"echo "arch=$(uname -m)"
 if ls /lib/ | grep -q '^ld-musl-'; then echo libc=musl; else echo libc=glibc; fi
 echo "home=$HOME"
+echo "path=$PATH"
 if ! command -v git >/dev/null 2>&1; then
   s=; [ "$(id -u)" = 0 ] || s="sudo -n"
   if command -v apt-get >/dev/null 2>&1; then w="$( ($s apt-get update && $s apt-get install -y --no-install-recommends git) 2>&1 | tail -n 1)"
@@ -149,6 +152,7 @@ pub fn is_supported(version: &str) -> bool {
 struct Found {
     platform: Platform,
     home: String,
+    path: String,
     opencode: Option<(String, String)>,
     ripgrep: Option<String>,
 }
@@ -187,6 +191,10 @@ impl Found {
             home: said
                 .get("home")
                 .and_then(|home| path(home))
+                .ok_or_else(shown)?,
+            path: said
+                .get("path")
+                .and_then(|all| path(all))
                 .ok_or_else(shown)?,
             opencode: fitting.find_map(|(version, at)| Some((version.to_owned(), path(at)?))),
             ripgrep: said.get("rg").and_then(|at| path(at)),
@@ -236,6 +244,7 @@ impl Placer {
             version,
             ripgrep,
             home: found.home,
+            path: found.path,
         })
     }
 
@@ -354,7 +363,7 @@ mod tests {
                 result: text.to_owned(),
             })
         };
-        let fine = "noise\narch=x86_64\nlibc=glibc\nhome=/home/me\n";
+        let fine = "noise\narch=x86_64\nlibc=glibc\nhome=/home/me\npath=/bin:/usr/bin\n";
         let found = read(fine).expect("it is clear");
         assert_eq!(
             (found.home.as_str(), found.opencode, found.ripgrep),

@@ -356,6 +356,24 @@ impl Client {
         .map(drop)
     }
 
+    /// Where a port of the sandbox is reached, with a token that goes in a header and changes with each start. Not for
+    /// a port of Daytona's own servers.
+    pub async fn preview_url(&self, id: &str, port: u16) -> Result<Preview> {
+        if is_reserved_port(port) {
+            return Err(Error::ReservedPort(port));
+        }
+        let path = format!("/sandbox/{}/ports/{port}/preview-url", segment(id));
+        let response = self.repeat("GET", &path, &format!("sandbox {id}")).await?;
+        let preview: Preview = parse("a preview", response)?;
+        match is_web_address(&preview.url) {
+            true => Ok(preview),
+            false => Err(Error::Malformed {
+                what: "a preview".into(),
+                reason: format!("{:?} is not an http or https URL", preview.url),
+            }),
+        }
+    }
+
     /// An address under which anybody reaches a port of the sandbox for `seconds`. Not for a port of
     /// Daytona's own servers.
     pub async fn signed_preview_url(

@@ -21,6 +21,6 @@ pub use client::{Client, Settings};
 pub use error::{Error, Result};
 pub use toolbox::Toolbox;
 pub use types::{
-    CreateSandbox, Execute, ExecuteResult, Resources, Sandbox, SandboxState, SignedPreview,
-    Snapshot, Upload, UploadSource, Usable, Way, is_reserved_port,
+    CreateSandbox, Execute, ExecuteResult, Preview, Resources, Sandbox, SandboxState,
+    SignedPreview, Snapshot, Upload, UploadSource, Usable, Way, is_reserved_port,
 };

@@ -260,6 +260,15 @@ pub struct SignedPreview {
     pub token: String,
 }
 
+/// The address of a port (`GET /sandbox/{id}/ports/{port}/preview-url`).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Preview {
+    /// `http` or `https`.
+    pub url: String,
+    /// Goes with each request, in the header `x-daytona-preview-token`.
+    pub token: String,
+}
+
 /// Which snapshot shall be made (`POST /sandbox/{id}/snapshot`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct MakeSnapshot {

@@ -55,6 +55,15 @@ impl Runners {
         let hashes = self.by_arch.values().map(|runner| short(&runner.sha256));
         call_script(&hashes.map(str::to_string).collect::<Vec<_>>())
     }
+
+    /// The machines that there is one for, in words.
+    fn known(&self) -> String {
+        self.by_arch
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" and ")
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -227,6 +236,47 @@ impl RunnerClient {
         }
     }
 
+    /// Runs the runner with arguments instead of a request, and installs it where it is missing. Arguments are words of
+    /// a shell.
+    pub async fn invoke<E>(
+        &self,
+        toolbox: &Toolbox,
+        args: &[&str],
+        seconds: u64,
+    ) -> Result<ExecuteResult, Error<E>> {
+        let runners = self.runners().await.map_err(Error::Package)?;
+        let run = async |script: String| {
+            let execute = Execute {
+                command: format!("set -- {}\n{script}", args.join(" ")),
+                envs: BTreeMap::new(),
+                timeout: seconds,
+            };
+            let sent = self.client.execute(toolbox, &execute, MAX_EXECUTE_BYTES);
+            sent.await.map_err(Error::Daytona)
+        };
+        let mut result = run(runners.call_script()).await?;
+        for _ in 0..INSTALLS {
+            let Some(arch) =
+                marked(&result.result, MISSING).or_else(|| marked(&result.result, OTHER_ARCH))
+            else {
+                break;
+            };
+            let runner = runners.by_arch.get(canonical(&arch));
+            let runner = runner.ok_or_else(|| Error::Arch(arch.clone(), runners.known()))?;
+            let packed = format!("/tmp/.opencode-upload-{}-runner.gz", self.id());
+            let upload = Upload {
+                path: packed.clone(),
+                source: UploadSource::File(format!("{}/{}", self.assets, runner.file)),
+            };
+            self.client.upload(toolbox, &[upload]).await?;
+            result = run(install_script(&packed, canonical(&arch), &runner.sha256)).await?;
+        }
+        match no_place(&result.result) {
+            Some(why) => Err(Error::Runner(why)),
+            None => Ok(result),
+        }
+    }
+
     /// Cuts a file into uploads of parts; one part if it is small.
     pub fn parts(&self, path: &str, size: u64) -> Vec<Upload> {
         let count = size.div_ceil(PART).max(1);
@@ -282,18 +332,10 @@ impl RunnerClient {
         let mut arch = arch.to_string();
         let mut files = Some(files);
         for _ in 0..=DAMAGED_RETRIES {
-            let known = || {
-                runners
-                    .by_arch
-                    .keys()
-                    .cloned()
-                    .collect::<Vec<_>>()
-                    .join(" and ")
-            };
             let runner = runners
                 .by_arch
                 .get(canonical(&arch))
-                .ok_or_else(|| Error::Arch(arch.clone(), known()))?;
+                .ok_or_else(|| Error::Arch(arch.clone(), runners.known()))?;
             let packed = format!("/tmp/.opencode-upload-{}-runner.gz", self.id());
             let mut uploads = files.take().unwrap_or_default();
             uploads.push(Upload {

@@ -45,7 +45,8 @@ const MAX_LOG: u64 = 8 * 1024 * 1024;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
-    program: PathBuf,
+    /// None: this runner itself.
+    program: Option<PathBuf>,
     #[serde(default)]
     args: Vec<String>,
     /// The working directory.
@@ -136,7 +137,8 @@ fn run(dir: &Path, state: &mut State) -> io::Result<String> {
         .append(true)
         .mode(0o600)
         .open(log)?;
-    let mut command = Command::new(&kept.program);
+    let program = kept.program.map_or_else(std::env::current_exe, Ok)?;
+    let mut command = Command::new(program);
     command.args(&kept.args).current_dir(&kept.cwd);
     command.env_clear().envs(&kept.env).env(MARK, dir);
     for (name, file) in &kept.secrets {

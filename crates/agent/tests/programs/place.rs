@@ -102,6 +102,7 @@ async fn a_sandbox_without_opencode_gets_it_once_and_one_of_its_own_is_left_alon
         version: "1.18.33".into(),
         ripgrep: placed.ripgrep.clone(),
         home: "/home/daytona".into(),
+        path: placed.path.clone(),
     };
     assert_eq!(placed, ours);
     let said = world
