@@ -228,6 +228,10 @@ async fn answers(agent: &Agent, session: &str, prompt: &Prompt) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn opencode_in_a_bare_sandbox_answers_each_prompt_once_whatever_its_clock_says_and_comes_back_when_it_dies()
  {
+    if !cfg!(target_arch = "x86_64") {
+        testkit::skip("opencode", "its package is installed for x86_64 only");
+        return;
+    }
     let world = World::new().await;
     let agent = world.start().await;
     assert_eq!(agent.version, OPENCODE_VERSION);
@@ -244,13 +248,8 @@ async fn opencode_in_a_bare_sandbox_answers_each_prompt_once_whatever_its_clock_
                 .prompt(&session, &prompt, LIMIT)
                 .await
                 .expect("an answer");
-            assert_eq!(
-                reply["parts"]
-                    .as_array()
-                    .is_some_and(|parts| !parts.is_empty()),
-                true,
-                "{reply}"
-            );
+            let parts = reply["parts"].as_array();
+            assert!(parts.is_some_and(|parts| !parts.is_empty()), "{reply}");
             assert_eq!(
                 answers(&agent, &session, &prompt).await,
                 ["Here I am."],
@@ -266,7 +265,7 @@ async fn opencode_in_a_bare_sandbox_answers_each_prompt_once_whatever_its_clock_
     }
 
     // It is killed with all it has started; the keeper brings it back, with the same session.
-    world.run("pkill -KILL -f 'opencode-1.18.33 serve' || kill -9 $(grep -o '\"pid\":[0-9]*' ~/.opencode-daytona/agent/opencode/state.json | cut -d: -f2)").await;
+    world.run("kill -9 $(grep -o '\"pid\":[0-9]*' ~/.opencode-daytona/agent/opencode/state.json | cut -d: -f2)").await;
     agent.api.healthy(LIMIT).await.expect("it comes back");
     let prompt = Prompt::new("fake", "m", "Still there?", 9, SystemTime::now());
     agent
