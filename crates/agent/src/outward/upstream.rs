@@ -10,10 +10,15 @@ use hyper::Response;
 use hyper::body::Body;
 use hyper::header::HeaderName;
 use std::error::Error;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// The longest text of an error that is passed on.
 const LONGEST_ERROR: usize = 256 << 10;
+
+/// How long a connection is kept that nothing goes through: less than what load balancers in front of providers
+/// keep one, because a request on one that just closes is lost.
+const UNUSED: Duration = Duration::from_secs(30);
 
 /// An answer, whose body comes while it is read.
 pub(super) type Answer = Response<reqwest::Body>;
@@ -34,6 +39,7 @@ impl Upstream {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .connect_timeout(limits.connect)
+            .pool_idle_timeout(UNUSED)
             .build();
         Ok(Upstream {
             client: client.map_err(SettingsError::Client)?,

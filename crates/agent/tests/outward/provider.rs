@@ -39,15 +39,11 @@ impl Provider {
         }
     }
 
-    /// Whether a request has come that nobody has looked at.
+    /// Whether a connection has come that nobody has looked at: connections come in the order they were made in.
     pub(crate) async fn was_asked(&self) -> bool {
-        let accepted = self.listener.accept();
-        let now = async {};
-        tokio::select! {
-            biased;
-            _ = accepted => true,
-            () = now => false,
-        }
+        let own = TcpStream::connect(self.address).await.unwrap();
+        let (_, first) = soon(self.listener.accept()).await.unwrap();
+        first != own.local_addr().unwrap()
     }
 }
 
@@ -68,14 +64,14 @@ impl Call {
     pub(crate) async fn answer(mut self, status: &str, headers: &str, body: &str) {
         let length = body.len();
         self.write(&format!(
-            "HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\n\r\n{body}"
+            "HTTP/1.1 {status}\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}"
         ))
         .await;
     }
 
     /// Begins a stream of events.
     pub(crate) async fn begin(&mut self) {
-        self.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        self.write("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
             .await;
     }
 
