@@ -7,7 +7,7 @@ mod config;
 
 pub use config::git_config;
 
-use super::config::{GitHost, Repository, Settings};
+use super::config::{GitHost, GitLogin, Repository, Secret, Settings};
 use super::grant::Grant;
 use super::refusal::Refusal;
 use super::reply::{Reply, names};
@@ -208,8 +208,7 @@ fn request(
     let mut request = reqwest::Request::new(method, url);
     *request.headers_mut() = listed(&parts.headers, ASKED);
     if let Some(login) = &host.login {
-        let text = STANDARD.encode(format!("{}:{}", login.user, login.token.expose()));
-        let value = HeaderValue::from_str(&format!("Basic {text}"));
+        let value = HeaderValue::from_str(&format!("Basic {}", basic(login).expose()));
         let mut value = value.map_err(|_| Refusal::Form)?;
         value.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, value);
@@ -218,6 +217,12 @@ fn request(
         *request.body_mut() = Some(reqwest::Body::wrap(upload));
     }
     Ok(request)
+}
+
+/// A login as the header of a request has it.
+fn basic(login: &GitLogin) -> Secret {
+    let text = format!("{}:{}", login.user, login.token.expose());
+    Secret::new(STANDARD.encode(text))
 }
 
 async fn reply(
@@ -298,7 +303,7 @@ async fn refused(
 fn said(host: &GitHost, text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let text = match &host.login {
-        Some(login) => login.token.cut_from(&text),
+        Some(login) => basic(login).cut_from(&login.token.cut_from(&text)),
         None => text.into_owned(),
     };
     let letters = text.trim().chars().filter(|letter| !letter.is_control());

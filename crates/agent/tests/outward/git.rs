@@ -2,12 +2,13 @@
 
 use crate::git_host::{GitHub, TOKEN};
 use crate::provider::Provider;
-use crate::world::{World, soon};
+use crate::world::{Client, World, soon};
 use agent::outward::{GitHost, GitLogin, Repository, Secret, Settings, git_config};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
 fn host(address: SocketAddr, token: &str) -> GitHost {
@@ -358,4 +359,43 @@ fn the_configuration_of_git_has_a_line_for_each_way_to_write_an_address() {
         \tinsteadOf = git@git.example:\n\
         \tinsteadOf = ssh://git@git.example/\n";
     assert_eq!(git_config(&[host(address, TOKEN)], 4100), expected);
+}
+
+#[tokio::test]
+async fn packs_pass_in_both_directions_as_they_come() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings = Settings {
+        git: vec![host(address, TOKEN)],
+        ..Settings::default()
+    };
+    let repository = Repository {
+        host: "git.example".into(),
+        owner: "owner".into(),
+        name: "site.js".into(),
+        may_push: true,
+    };
+    let world = World::new(settings, vec![repository]).await;
+    let mut client = world
+        .send("POST /git/git.example/owner/site.js/git-receive-pack HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await;
+    let (stream, _) = soon(listener.accept()).await.unwrap();
+    let mut server = Client::new(stream);
+    server.until("\r\n\r\n").await;
+    for piece in ["first", "second"] {
+        let text = format!("{:x}\r\n{piece}\r\n", piece.len());
+        client.write(&text).await;
+        server.until(piece).await;
+    }
+    server
+        .write("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/x-git-receive-pack-result\r\n\r\n")
+        .await;
+    for piece in ["third", "fourth"] {
+        server.write(piece).await;
+        client.until(piece).await;
+    }
+    client.write("0\r\n\r\n").await;
+    server.until("0\r\n\r\n").await;
+    drop(server);
+    assert!(client.answer().await.is_whole);
 }

@@ -1,13 +1,14 @@
 //! Time, places, and connections that end early.
 
 use crate::provider::Provider;
-use crate::world::{AT_ONCE, World, chat, soon};
-use agent::outward::{Limits, Tokens};
+use crate::world::{AT_ONCE, World, chat, post, soon};
+use agent::outward::{GitHost, Limits, Repository, Settings, Tokens};
+use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-const SHORT: Duration = Duration::from_millis(200);
+const SHORT: Duration = Duration::from_millis(1500);
 
 #[tokio::test]
 async fn a_client_that_goes_away_cancels_the_request() {
@@ -87,7 +88,7 @@ async fn a_provider_that_hangs_is_given_up() {
     assert_eq!(answer.status, 504, "{answer:?}");
     assert_eq!(
         answer.message(),
-        "`like-openai` did not answer within 0.2 seconds."
+        "`like-openai` did not answer within 1.5 seconds."
     );
     call.gone().await;
 }
@@ -177,4 +178,86 @@ async fn a_redirect_is_an_error_and_is_not_followed() {
         assert!(!answer.head.contains("location"), "{answer:?}");
     }
     assert!(!other.was_asked().await);
+}
+
+/// A gateway whose one git host has this address.
+async fn with_git(address: SocketAddr, limits: Limits) -> World {
+    let host = GitHost {
+        name: "git.example".into(),
+        base_url: format!("http://{address}"),
+        login: None,
+        ignores_case: false,
+    };
+    let repository = Repository {
+        host: "git.example".into(),
+        owner: "o".into(),
+        name: "r".into(),
+        may_push: true,
+    };
+    let settings = Settings {
+        git: vec![host],
+        limits,
+        ..Settings::default()
+    };
+    World::new(settings, vec![repository]).await
+}
+
+const PUSH: &str = "/git/git.example/o/r/git-receive-pack";
+
+#[tokio::test]
+async fn a_git_host_that_hangs_is_given_up_and_one_that_is_left_is_cancelled() {
+    let provider = Provider::new().await;
+    let limits = Limits {
+        first_byte: SHORT,
+        ..Limits::default()
+    };
+    let world = with_git(provider.address, limits).await;
+    for request in [
+        "GET /git/git.example/o/r/info/refs?service=git-upload-pack HTTP/1.1\r\nhost: a\r\n\r\n"
+            .into(),
+        post(PUSH, "", "0000"),
+    ] {
+        let client = world.send(request).await;
+        let call = provider.next().await;
+        let answer = client.answer().await;
+        let expected = (504, "`git.example` did not answer within 1.5 seconds.\n");
+        assert_eq!((answer.status, answer.body.as_str()), expected);
+        call.gone().await;
+    }
+    let world = with_git(provider.address, Limits::default()).await;
+    let client = world.send(post(PUSH, "", "0000")).await;
+    let call = provider.next().await;
+    drop(client);
+    call.gone().await;
+}
+
+#[tokio::test]
+async fn a_push_that_is_too_large_or_stops_is_broken_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = Limits {
+        git_body: 10,
+        idle: SHORT,
+        ..Limits::default()
+    };
+    let world = with_git(address, limits).await;
+    let answer = world.ask(post(PUSH, "", "more than ten")).await;
+    assert_eq!(answer.status, 413, "{answer:?}");
+    let head = format!("POST {PUSH} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
+    for (body, status) in [
+        ("8\r\neight by\r\n8\r\nand more\r\n0\r\n\r\n", 413),
+        ("8\r\neight by\r\n", 0),
+    ] {
+        let client = world.send(format!("{head}{body}")).await;
+        let (mut stream, _) = soon(listener.accept()).await.unwrap();
+        let mut seen = Vec::new();
+        let _ = soon(stream.read_to_end(&mut seen)).await;
+        let seen = String::from_utf8(seen).unwrap();
+        assert!(
+            !seen.contains("and more") && !seen.ends_with("0\r\n\r\n"),
+            "{seen}"
+        );
+        let answer = client.answer().await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
 }

@@ -100,10 +100,7 @@ impl World {
     pub(crate) async fn send(&self, bytes: impl AsRef<[u8]>) -> Client {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes.as_ref()).await.unwrap();
-        Client {
-            stream,
-            seen: Vec::new(),
-        }
+        Client::new(stream)
     }
 
     /// The whole answer to a request.
@@ -129,13 +126,24 @@ pub(crate) fn chat() -> String {
     )
 }
 
-/// A connection to the gateway.
+/// One end of a connection.
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     seen: Vec<u8>,
 }
 
 impl Client {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Client {
+            stream,
+            seen: Vec::new(),
+        }
+    }
+
+    pub(crate) async fn write(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
     /// Reads until this text has come.
     pub(crate) async fn until(&mut self, text: &str) {
         let has = |seen: &[u8]| seen.windows(text.len()).any(|part| part == text.as_bytes());
