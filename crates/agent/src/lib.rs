@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod connection;
+pub mod outward;
 pub mod package;
 pub mod place;
 pub mod start;
