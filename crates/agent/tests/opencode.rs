@@ -1,14 +1,16 @@
 //! The real OpenCode in a sandbox of `daytona-local`: brought, started, connected to, prompted, killed. The model is
-//! this test, which the sandbox reaches through the connection alone.
+//! a provider that wants a key, which the sandbox reaches through the connection alone and never has.
 
 use agent::api::Prompt;
-use agent::connection::{Secret, Stream};
+use agent::connection::Secret;
+use agent::outward::{self, Allowance, Gateway, Grant, ModelKind, ModelRoute, Refused, Usage};
 use agent::package::{OPENCODE_VERSION, Packages};
 use agent::place::Placer;
 use agent::start::{Agent, Ports, Settings, Starter};
 use daytona::{Client, CreateSandbox, Execute, Toolbox};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use hyper::Method;
 use runner_client::RunnerClient;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -21,8 +23,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 use testkit::{Local, TestHost};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+const KEY: &str = "sk-this-is-the-key-of-the-provider";
 const LIMIT: Duration = Duration::from_secs(240);
 
 struct World {
@@ -126,17 +130,13 @@ impl World {
         done.expect("it runs").result
     }
 
-    async fn start(&self) -> Agent {
+    async fn start(&self, provider: &Provider) -> Agent {
         let ports = Ports::default();
-        let provider = json!({
-            "npm": "@ai-sdk/openai-compatible",
-            "options": { "baseURL": format!("http://127.0.0.1:{}/model/fake", ports.outward), "apiKey": "none" },
-            "models": { "m": { "tool_call": true } },
-        });
+        let provider = outward::provider_config(&[provider.route()], ports.outward);
         let settings = Settings {
             directory: "/home/daytona/shop".into(),
             config: json!({
-                "provider": { "fake": provider }, "model": "fake/m", "small_model": "fake/m",
+                "provider": provider, "model": "fake/m", "small_model": "fake/m",
                 "permission": "allow", "share": "disabled", "autoupdate": false,
             }),
             trusts_project: false,
@@ -149,32 +149,83 @@ impl World {
     }
 }
 
-/// The model: answers every request that comes through the connection with one text, and counts those of the conversation itself.
-fn answer(agent: &Agent) -> Arc<AtomicUsize> {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let (connection, counted) = (agent.connection.clone(), asked.clone());
-    tokio::spawn(async move {
-        while let Some(stream) = connection.accept().await {
-            let counted = counted.clone();
-            tokio::spawn(async move {
-                if let Some(request) = read(stream).await {
-                    counted.fetch_add(request, Ordering::Relaxed);
-                }
-            });
-        }
-    });
-    asked
+/// A provider of the one model, which wants a key.
+struct Provider {
+    url: String,
+    /// Requests of conversations. Those for a title have no tools.
+    asked: Arc<AtomicUsize>,
 }
 
-/// Reads one request and answers it; gives 1 if it has tools, which the one for a title has not.
-async fn read(stream: Stream) -> Option<usize> {
+impl Provider {
+    async fn start() -> Provider {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = asked.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let counted = counted.clone();
+                tokio::spawn(async move {
+                    if let Some(requests) = answer(stream).await {
+                        counted.fetch_add(requests, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        Provider { url, asked }
+    }
+
+    fn route(&self) -> ModelRoute {
+        ModelRoute {
+            name: "fake".into(),
+            kind: ModelKind::OpenAiCompatible,
+            base_url: self.url.clone(),
+            key: outward::Secret::new(KEY),
+            models: vec!["m".into()],
+        }
+    }
+
+    /// Sends on what the sandbox asks for.
+    fn serve(&self, agent: &Agent) {
+        let settings = outward::Settings {
+            models: vec![self.route()],
+            ..outward::Settings::default()
+        };
+        let gateway = Gateway::new(settings, reqwest::Client::builder().no_proxy());
+        let gateway = Arc::new(gateway.expect("a gateway"));
+        let grant = Arc::new(Grant::new(Vec::new(), Arc::new(Unlimited), 8));
+        let connection = agent.connection.clone();
+        tokio::spawn(async move {
+            while let Some(stream) = connection.accept().await {
+                let (gateway, grant) = (gateway.clone(), grant.clone());
+                tokio::spawn(async move { gateway.serve(stream, &grant).await });
+            }
+        });
+    }
+}
+
+struct Unlimited;
+
+impl Allowance for Unlimited {
+    fn may_start(&self) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn used(&self, _: Usage) {}
+}
+
+/// Answers one request with one text; gives 1 if it has tools.
+async fn answer(stream: TcpStream) -> Option<usize> {
     let mut stream = BufReader::new(stream);
-    let (mut length, mut line) = (0, String::new());
+    let (mut length, mut has_key, mut line) = (0, false, String::new());
     loop {
         line.clear();
         stream.read_line(&mut line).await.ok()?;
-        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
+        let (name, value) = line.trim().split_once(": ").unwrap_or_default();
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.parse().ok()?,
+            "authorization" => has_key = value == format!("Bearer {KEY}"),
+            _ => {}
         }
         if line.trim().is_empty() {
             break;
@@ -182,6 +233,15 @@ async fn read(stream: Stream) -> Option<usize> {
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
+    if !has_key {
+        stream
+            .write_all(
+                b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            )
+            .await
+            .ok()?;
+        return None;
+    }
     let request: Value = serde_json::from_slice(&body).ok()?;
     let chunk = |delta: Value, finish: Value| {
         let usage = json!({ "prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15 });
@@ -233,9 +293,10 @@ async fn opencode_in_a_bare_sandbox_answers_each_prompt_once_whatever_its_clock_
         return;
     }
     let world = World::new().await;
-    let agent = world.start().await;
+    let provider = Provider::start().await;
+    let agent = world.start(&provider).await;
     assert_eq!(agent.version, OPENCODE_VERSION);
-    let asked = answer(&agent);
+    provider.serve(&agent);
     let session = agent.api.create_session("A shop").await.expect("a session");
     let now = SystemTime::now();
     let ten = Duration::from_secs(600);
@@ -258,7 +319,7 @@ async fn opencode_in_a_bare_sandbox_answers_each_prompt_once_whatever_its_clock_
         }
         expected += 1;
         assert_eq!(
-            asked.load(Ordering::Relaxed),
+            provider.asked.load(Ordering::Relaxed),
             expected,
             "requests to the model, {what}"
         );
@@ -275,8 +336,29 @@ async fn opencode_in_a_bare_sandbox_answers_each_prompt_once_whatever_its_clock_
         .expect("an answer");
     assert_eq!(answers(&agent, &session, &prompt).await, ["Here I am."]);
 
+    // The key was used, and is nowhere in there: in no environment, no command line, no file, and no answer of OpenCode.
+    // As a pattern that does not find itself.
+    let pattern = format!("[{}]{}", &KEY[..1], &KEY[1..]);
+    let look = format!(
+        "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -c '{pattern}'; \
+         grep -rl '{pattern}' /home /tmp /etc 2>/dev/null | grep -c .; cat /proc/self/environ | tr '\\0' '\\n' | grep -c ^HOME="
+    );
+    assert_eq!(
+        world.run(&look).await,
+        "0\n0\n1\n",
+        "the last one shows that something is found at all"
+    );
+    for path in ["/config", "/config/providers"] {
+        let said = agent
+            .api
+            .send(Method::GET, path, None, LIMIT)
+            .await
+            .expect("an answer");
+        assert!(!said.to_string().contains(KEY), "{path}");
+    }
+
     // Started again it is the same one.
-    let again = world.start().await;
+    let again = world.start(&provider).await;
     assert_eq!(
         again.api.messages(&session).await.expect("messages").len(),
         8
