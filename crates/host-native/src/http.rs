@@ -145,17 +145,8 @@ impl Http {
 impl Made {
     fn new(env: Environment) -> Result<Made, String> {
         let tls = trust::config(&env).map_err(|error| error.to_string())?;
-        let proxies = move |url: &reqwest::Url| {
-            through(&proxy::of(url.as_str(), |name| variable(&env, name))?)
-        };
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls.clone())
-            .redirect(reqwest::redirect::Policy::none())
-            .proxy(reqwest::Proxy::custom(proxies))
-            .dns_resolver(Arc::new(Resolver))
-            .connect_timeout(CONNECT)
+        let client = builder(env, tls.clone())
             .pool_idle_timeout(IDLE)
-            .http1_only()
             .build()
             .map_err(|error| failure::words(&error))?;
         Ok(Made {
@@ -163,6 +154,23 @@ impl Made {
             tls: Arc::new(tls),
         })
     }
+}
+
+/// A client with the certificates and proxies of an environment. Certificates are read from disk.
+pub(crate) fn client(env: &Environment) -> Result<reqwest::ClientBuilder, rustls::Error> {
+    Ok(builder(env.clone(), trust::config(env)?))
+}
+
+fn builder(env: Environment, tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
+    let proxies =
+        move |url: &reqwest::Url| through(&proxy::of(url.as_str(), |name| variable(&env, name))?);
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .proxy(reqwest::Proxy::custom(proxies))
+        .dns_resolver(Arc::new(Resolver))
+        .connect_timeout(CONNECT)
+        .http1_only()
 }
 
 /// A proxy as a URL.

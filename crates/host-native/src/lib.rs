@@ -42,7 +42,18 @@ impl NativeHost {
     pub fn from_process() -> Self {
         NativeHost::new(std::env::vars_os())
     }
+
+    /// The HTTP client of this host, for what [`Host::http`] cannot do: bodies that pass as they come.
+    /// Certificates are read from disk, so it blocks.
+    pub fn client(&self) -> Result<reqwest::ClientBuilder, TlsError> {
+        http::client(&self.env).map_err(TlsError)
+    }
 }
+
+/// TLS could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS could not be set up: {0}; this is a fault of the program")]
+pub struct TlsError(#[source] rustls::Error);
 
 #[async_trait]
 impl Host for NativeHost {

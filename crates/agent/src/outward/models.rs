@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use form::Form;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -167,6 +167,9 @@ fn request(
     let mut value = HeaderValue::from_str(&value).map_err(|_| Refusal::Form)?;
     value.set_sensitive(true);
     request.headers_mut().insert(name, value);
+    // A compressed answer would come in blocks, and its tokens could not be read.
+    let plain = HeaderValue::from_static("identity");
+    request.headers_mut().insert(ACCEPT_ENCODING, plain);
     *request.body_mut() = Some(body.into());
     Ok(request)
 }

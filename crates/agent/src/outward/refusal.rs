@@ -54,7 +54,7 @@ pub(super) enum Refusal {
     #[error(
         "`{to}` could not be reached: {reason}. Try again; if it stays so, its base URL may be wrong."
     )]
-    Unreachable { to: String, reason: String },
+    Unreachable { to: String, reason: &'static str },
     #[error("`{to}` did not answer within {} seconds.", .limit.as_secs_f32())]
     Silent { to: String, limit: Duration },
     #[error(

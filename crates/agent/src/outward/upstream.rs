@@ -120,6 +120,6 @@ fn failed(error: reqwest::Error, to: &str) -> Refusal {
     };
     Refusal::Unreachable {
         to: to.into(),
-        reason: reason.into(),
+        reason,
     }
 }

@@ -137,6 +137,11 @@ async fn only_listed_headers_pass_in_either_direction() {
         .await;
     let call = provider.next().await;
     assert!(!call.head.contains("theirs"), "{}", call.head);
+    assert!(
+        call.head.contains("\r\naccept-encoding: identity"),
+        "{}",
+        call.head
+    );
     assert_eq!(call.head.matches(": ours").count(), 4, "{}", call.head);
     assert!(
         call.head.contains(&format!("host: {}", provider.address)),

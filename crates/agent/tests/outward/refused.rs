@@ -164,6 +164,23 @@ async fn what_is_not_listed_is_refused_with_a_sentence_and_reaches_no_provider()
 }
 
 #[tokio::test]
+async fn a_refusal_is_seen_by_a_client_that_sends_all_of_a_large_body_first() {
+    let provider = Provider::new().await;
+    let limits = Limits {
+        model_body: 1000,
+        ..Limits::default()
+    };
+    let world = World::with_models(provider.address, limits).await;
+    // More than the buffers of both sockets hold.
+    let body = "a".repeat(20 << 20);
+    for (path, status) in [("responses", 413), ("files", 404)] {
+        let path = format!("/model/like-openai/{path}");
+        let answer = world.ask(post(&path, "", &body)).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_http_is_refused() {
     let provider = Provider::new().await;
     let world = World::with_models(provider.address, Limits::default()).await;
