@@ -175,6 +175,9 @@ export async function createWorld({ files = {}, git: withGit = true, options = {
     plugin: [Object.keys(options).length ? [spec, options] : spec],
     ...config,
   }
+  // OpenCode's own list of 226 providers is a third of what a start costs, and no test asks for one of them.
+  const catalog = join(base, "models.json")
+  writeFileSync(catalog, "{}")
   const configFile = join(base, "opencode.json")
   writeFileSync(configFile, JSON.stringify(opencodeConfig, null, 2))
   if (withGit) {
@@ -189,6 +192,7 @@ export async function createWorld({ files = {}, git: withGit = true, options = {
     OPENCODE_CONFIG: configFile,
     OPENCODE_DISABLE_AUTOUPDATE: "1",
     OPENCODE_DISABLE_MODELS_FETCH: "1",
+    OPENCODE_MODELS_PATH: catalog,
     OPENCODE_DISABLE_LSP_DOWNLOAD: "1",
     ...prepareProvider(home),
     ...Object.fromEntries(Object.entries(process.env).filter(([name]) => /^(npm_config_|SSL_CERT|NODE_EXTRA_CA|https?_proxy|no_proxy)/i.test(name))),
