@@ -295,12 +295,7 @@ fn is_id(text: &str, prefix: &str) -> bool {
 
 /// A path as it stands in a header.
 fn encoded(path: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte);
-    let one = |byte: u8| match is_plain(byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
-    };
-    path.bytes().map(one).collect()
+    host::percent_encoded(path, b".~/")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::package::{
 };
 use daytona::{Client, Execute, ExecuteResult, Toolbox, Upload, UploadSource};
 use host::Host;
+use runner_client::UNPACK;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -105,9 +106,7 @@ fn put_script(parts: &str, name: &str, sha256: &str) -> String {
     format!(
         r#"d="$HOME/.opencode-daytona/bin" n="$d/.{name}.$$"
 umask 077
-if command -v gzip >/dev/null 2>&1; then unpack() {{ gzip -dc; }}
-elif command -v busybox >/dev/null 2>&1; then unpack() {{ busybox gunzip -c; }}
-elif command -v python3 >/dev/null 2>&1; then unpack() {{ python3 -c 'import sys,gzip,shutil; shutil.copyfileobj(gzip.open(sys.stdin.buffer), sys.stdout.buffer)'; }}
+{UNPACK}
 else echo "failed=there is no gzip, busybox or python3 to unpack it"; exit 0; fi
 w="$( (mkdir -p "$d" && cat {parts} | unpack > "$n" && chmod 755 "$n") 2>&1 | tail -n 1)"
 if [ "$(sha256sum < "$n" | cut -d' ' -f1)" = {sha256} ]; then mv -f "$n" "$d/{name}" && echo "placed=$d/{name}"

@@ -6,9 +6,7 @@
 
 use crate::error::Error;
 use crate::patience::Patience;
-use crate::script::{
-    MISSING, NO_GZIP, OTHER_ARCH, SHOWN_CHARS, call_script, install_script, no_place, short,
-};
+use crate::script::{MISSING, OTHER_ARCH, SHOWN_CHARS, call_script, install_script, short, unfit};
 use crate::target::Target;
 use daytona::{Client, Execute, ExecuteResult, Toolbox, Upload, UploadSource};
 use futures::StreamExt;
@@ -261,20 +259,31 @@ impl RunnerClient {
             else {
                 break;
             };
-            let runner = runners.by_arch.get(canonical(&arch));
-            let runner = runner.ok_or_else(|| Error::Arch(arch.clone(), runners.known()))?;
-            let packed = format!("/tmp/.opencode-upload-{}-runner.gz", self.id());
-            let upload = Upload {
-                path: packed.clone(),
-                source: UploadSource::File(format!("{}/{}", self.assets, runner.file)),
-            };
-            self.client.upload(toolbox, &[upload]).await?;
-            result = run(install_script(&packed, canonical(&arch), &runner.sha256)).await?;
+            result = run(self.bring(toolbox, &runners, &arch, Vec::new()).await?).await?;
         }
-        match no_place(&result.result) {
+        match unfit(&result.result) {
             Some(why) => Err(Error::Runner(why)),
             None => Ok(result),
         }
+    }
+
+    /// Uploads the runner of a machine, after other files; gives the script that installs it and runs it.
+    async fn bring<E>(
+        &self,
+        toolbox: &Toolbox,
+        runners: &Runners,
+        arch: &str,
+        mut files: Vec<Upload>,
+    ) -> Result<String, Error<E>> {
+        let runner = runners.by_arch.get(canonical(arch));
+        let runner = runner.ok_or_else(|| Error::Arch(arch.into(), runners.known()))?;
+        let packed = format!("/tmp/.opencode-upload-{}-runner.gz", self.id());
+        files.push(Upload {
+            path: packed.clone(),
+            source: UploadSource::File(format!("{}/{}", self.assets, runner.file)),
+        });
+        self.client.upload(toolbox, &files).await?;
+        Ok(install_script(&packed, canonical(arch), &runner.sha256))
     }
 
     /// Cuts a file into uploads of parts; one part if it is small.
@@ -330,20 +339,10 @@ impl RunnerClient {
     ) -> Result<Reply, Error<E>> {
         let runners = self.runners().await.map_err(Error::Package)?;
         let mut arch = arch.to_string();
-        let mut files = Some(files);
+        let mut files = files;
         for _ in 0..=DAMAGED_RETRIES {
-            let runner = runners
-                .by_arch
-                .get(canonical(&arch))
-                .ok_or_else(|| Error::Arch(arch.clone(), runners.known()))?;
-            let packed = format!("/tmp/.opencode-upload-{}-runner.gz", self.id());
-            let mut uploads = files.take().unwrap_or_default();
-            uploads.push(Upload {
-                path: packed.clone(),
-                source: UploadSource::File(format!("{}/{}", self.assets, runner.file)),
-            });
-            self.client.upload(toolbox, &uploads).await?;
-            let script = install_script(&packed, canonical(&arch), &runner.sha256);
+            let files = std::mem::take(&mut files);
+            let script = self.bring(toolbox, &runners, &arch, files).await?;
             match self.run(toolbox, &script, request).await? {
                 Sent::Reply(reply) => return Ok(*reply),
                 Sent::Missing(other) => arch = other,
@@ -447,9 +446,7 @@ fn read(id: &str, result: &ExecuteResult) -> Sent {
         Err(frame::FrameError::Missing) => {
             if let Some(arch) = marked(text, MISSING).or_else(|| marked(text, OTHER_ARCH)) {
                 Sent::Missing(arch)
-            } else if text.contains(NO_GZIP) {
-                Sent::Failed("the image has no gzip to unpack it. Use an image with gzip.".into())
-            } else if let Some(why) = no_place(text) {
+            } else if let Some(why) = unfit(text) {
                 Sent::Failed(why)
             } else if text.trim().is_empty() {
                 Sent::Damaged("empty".into())
@@ -581,7 +578,7 @@ mod tests {
                 126,
                 "broken",
             ),
-            (NO_GZIP.into(), 0, "failed"),
+            (crate::script::NO_GZIP.into(), 0, "failed"),
             (String::new(), 0, "damaged"),
         ] {
             let got = match read("a", &output(&text, code)) {

@@ -11,4 +11,5 @@ mod target;
 pub use client::{Answer, OTHER, PART, RunnerClient};
 pub use error::Error;
 pub use patience::Patience;
+pub use script::UNPACK;
 pub use target::{Looked, Target, TargetError};

@@ -16,6 +16,12 @@ pub(crate) const NO_GZIP: &str = "<<<opencode-runner-no-gzip>>>";
 /// `>>>`.
 const NO_PLACE: &str = "<<<opencode-runner-no-place:";
 
+/// Makes the function `unpack`, from standard input to standard output, of whatever can do that. What follows says what is done
+/// where nothing can: `else …; fi`.
+pub const UNPACK: &str = r#"if command -v gzip >/dev/null 2>&1; then unpack() { gzip -dc; }
+elif command -v busybox >/dev/null 2>&1; then unpack() { busybox gunzip -c; }
+elif command -v python3 >/dev/null 2>&1; then unpack() { python3 -c 'import sys,gzip,shutil; shutil.copyfileobj(gzip.open(sys.stdin.buffer), sys.stdout.buffer)'; }"#;
+
 /// Directories that may hold the runner, most durable first; the runner keeps its state there too.
 /// `id` is only run if the first one does not have it.
 const PLACES: &str = r#""$HOME/.opencode-daytona" "/tmp/.opencode-daytona-$(id -u)" "/dev/shm/.opencode-daytona-$(id -u)""#;
@@ -53,9 +59,7 @@ pub(crate) fn install_script(packed: &str, arch: &str, sha256: &str) -> String {
     format!(
         r#"a="$(uname -m)"
 case "$a" in {others}) ;; *) echo "{OTHER_ARCH}$a>>>"; rm -f "{packed}"; exit 0;; esac
-if command -v gzip >/dev/null 2>&1; then unpack() {{ gzip -dc; }}
-elif command -v busybox >/dev/null 2>&1; then unpack() {{ busybox gunzip -c; }}
-elif command -v python3 >/dev/null 2>&1; then unpack() {{ python3 -c 'import sys,gzip,shutil; shutil.copyfileobj(gzip.open(sys.stdin.buffer), sys.stdout.buffer)'; }}
+{UNPACK}
 else echo "{NO_GZIP}"; rm -f "{packed}"; exit 0; fi
 runs() {{ [ -x "$1" ] && said="$("$1" --version 2>&1 </dev/null)"; }}
 umask 077
@@ -82,8 +86,16 @@ if [ -e "{packed}" ]; then echo "{NO_PLACE}$s>>>$said"; rm -f "{packed}"; else e
     )
 }
 
+/// Why the install script could not put the runner anywhere, if it says so.
+pub(crate) fn unfit(text: &str) -> Option<String> {
+    match text.contains(NO_GZIP) {
+        true => Some("the image has no gzip to unpack it. Use an image with gzip.".into()),
+        false => no_place(text),
+    }
+}
+
 /// What the install script says of the places, in their order, as a sentence for the user.
-pub(crate) fn no_place(text: &str) -> Option<String> {
+fn no_place(text: &str) -> Option<String> {
     let rest = &text[text.find(NO_PLACE)? + NO_PLACE.len()..];
     let (words, said) = rest.split_once(">>>")?;
     let said: String = said.trim().chars().take(SHOWN_CHARS).collect();
